@@ -1,0 +1,79 @@
+# Everything a person or CI does here. Each target sets up what it needs, in .venv, and nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard protos/regularization/v1/*.proto)
+# The generator is the oldest release that the package supports: generated code refuses older runtimes.
+GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
+PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
+  --plugin=protoc-gen-mypy=$(VENV)-generate/bin/protoc-gen-mypy \
+  --plugin=protoc-gen-mypy_grpc=$(VENV)-generate/bin/protoc-gen-mypy_grpc
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench image generate check-generated format clean
+
+help: ## Show this help.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table on screen, picture in build/digits.
+	$(BIN)/python examples/digits/train.py --output build/digits
+
+test: $(VENV)/.test ## Run all tests.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema and Dockerfile.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	$(BIN)/hadolint docker/Dockerfile
+
+bench: $(VENV)/.bench ## Measure speed and memory, as ratios from one run.
+	$(BIN)/python -m benchmarks
+
+image: ## Build the server's image with docker or podman (BASE=... for another base image).
+	docker/build
+
+generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
+	$(call generate,protos)
+
+check-generated: $(VENV)-generate/.ready
+	@rm -rf build/generated && mkdir -p build/generated
+	$(call generate,build/generated)
+	@for file in build/generated/regularization/v1/*; do \
+	  cmp "$$file" "protos/regularization/v1/$$(basename $$file)" || { echo "stale: run 'make generate'"; exit 1; }; done
+
+format: $(VENV)/.check ## Format code and schema.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	cd protos && ../$(BIN)/buf format --write
+
+clean: ## Remove everything that make has made.
+	rm -rf $(VENV) $(VENV)-generate build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+define generate
+	$(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
+	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/regularization/v1/regularization_service.proto
+endef
+
+# One stamp for each extra of pyproject.toml that is installed.
+$(VENV)/.demo $(VENV)/.test $(VENV)/.check $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(VENV)-generate/.ready: Makefile | python
+	$(PYTHON) -m venv $(VENV)-generate
+	$(VENV)-generate/bin/python -m pip install --quiet $(GENERATOR)
+	@touch $@
+
+$(BIN)/python: | python
+	$(PYTHON) -m venv $(VENV)
+
+# Debian keeps venv in a package of its own.
+.PHONY: python
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv; } \
+	  || { echo "Python's venv is needed: sudo apt-get install python3-venv"; exit 1; }

@@ -1,0 +1,1 @@
+"""The schema's generated code: import ``regularization.v1``."""
