@@ -1,0 +1,33 @@
+"""The mathematics of the service: regularizers on NumPy arrays. It knows no transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import regularizers as _catalogue  # noqa: F401 - registers them
+from .groups import Groups
+from .registry import REGULARIZERS
+from .regularizer import Locality, Regularizer, Traits
+from .whole_arrays import gradient, penalty, proximal_step
+
+_CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
+
+__all__ = [
+    "REGULARIZERS",
+    "Groups",
+    "Locality",
+    "Regularizer",
+    "Traits",
+    "gradient",
+    "penalty",
+    "proximal_step",
+    *_CLASSES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The regularizer classes, by their names."""
+    try:
+        return _CLASSES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

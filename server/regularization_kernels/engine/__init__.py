@@ -1,0 +1,27 @@
+"""The engine: a layout and ordered chunks in, result chunks and a summary out.
+
+It cuts, lets wait, accounts for memory and adds up; what is computed is the regularizers' business.
+"""
+
+from .budget import MemoryBudget
+from .call import Call, Chunk, FigureChoice, Method, Operand, ResultChunk
+from .figures import Figures, SegmentFigures, Summary
+from .layout import DATA_TYPES, Layout, Segment
+from .run import Run
+
+__all__ = [
+    "DATA_TYPES",
+    "Call",
+    "Chunk",
+    "FigureChoice",
+    "Figures",
+    "Layout",
+    "MemoryBudget",
+    "Method",
+    "Operand",
+    "ResultChunk",
+    "Run",
+    "Segment",
+    "SegmentFigures",
+    "Summary",
+]

@@ -1,0 +1,138 @@
+"""What is asked for, and the stretches of a vector that come in and go out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..errors import ElementRangeInvalid, FieldMissing
+from .layout import Layout, check_step_size
+
+if TYPE_CHECKING:
+    from ..regularizer import FloatArray
+
+
+class Method(Enum):
+    """The three verbs."""
+
+    PENALTY = "penalty"
+    GRADIENT = "gradient"
+    PROXIMAL_STEP = "proximal_step"
+
+
+class Operand(Enum):
+    """What may come beside the parameters; each value is the name of its field in ``Chunk``."""
+
+    LOSS_GRADIENTS = "loss_gradients"
+    REFERENCE = "reference"
+    WEIGHTS = "weights"
+    STEP_SCALES = "step_scales"
+
+
+@dataclass(frozen=True, slots=True)
+class FigureChoice:
+    """Which figures a summary has."""
+
+    penalty: bool = True
+    nonzeros: bool = True
+    squared_distance: bool = True
+    """Of proximal steps only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: everything that must be known before the first element.
+
+    Args:
+        method: The verb.
+        layout: The whole vector's.
+        element_range: The part of it that is computed here, ``(begin, end)``; None for all.
+        step_size: Of proximal steps: finite, >= 0; None where every segment has its own.
+        figures: What the summary has.
+        propagate_non_finite: Whether to compute with NaN and infinity instead of rejecting them.
+
+    Raises:
+        FieldMissing: If a segment of a proximal step has no step size, nor has the call.
+        FieldOutOfRange: If the step size is negative or not finite.
+        ElementRangeInvalid: If the range leaves the layout, or cuts where it must not.
+    """
+
+    method: Method
+    layout: Layout
+    element_range: tuple[int, int] | None = None
+    step_size: float | None = None
+    figures: FigureChoice = FigureChoice()
+    propagate_non_finite: bool = False
+
+    def __post_init__(self) -> None:
+        """Check it."""
+        if self.step_size is not None:
+            check_step_size(self.step_size, "step_size")
+        if self.method is Method.PROXIMAL_STEP and self.step_size is None:
+            lacking = [segment.name for segment in self.layout.segments if segment.step_size is None]
+            if lacking:
+                text = f"must be set: segment {lacking[0]!r} has none of its own"
+                raise FieldMissing(text, field="step_size", segment=lacking[0])
+        if self.element_range is not None:
+            try:
+                self.layout.check_range(*self.element_range)
+            except ElementRangeInvalid as error:
+                raise error.within("element_range") from error
+
+    @property
+    def begin(self) -> int:
+        """First element of the vector that is computed here."""
+        return 0 if self.element_range is None else self.element_range[0]
+
+    @property
+    def end(self) -> int:
+        """One past the last."""
+        return self.layout.size if self.element_range is None else self.element_range[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of the parameters, with the operands of the same elements; arrays of one axis."""
+
+    element_offset: int
+    parameters: FloatArray
+    loss_gradients: FloatArray | None = None
+    reference: FloatArray | None = None
+    weights: FloatArray | None = None
+    step_scales: FloatArray | None = None
+
+    @property
+    def end(self) -> int:
+        """One past its last element, in the vector."""
+        return self.element_offset + self.parameters.size
+
+    @property
+    def operands(self) -> frozenset[Operand]:
+        """Which operands it has."""
+        return frozenset(operand for operand in Operand if getattr(self, operand.value) is not None)
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Parameters and the operands it has, by name."""
+        names = ("parameters", *(operand.value for operand in Operand))
+        return {name: array for name in names if (array := getattr(self, name)) is not None}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def part(self, begin: int, end: int) -> Chunk:
+        """Its elements from ``begin`` to ``end`` of the vector, without a copy."""
+        if (begin, end) == (self.element_offset, self.end):
+            return self
+        cut = slice(begin - self.element_offset, end - self.element_offset)
+        return Chunk(begin, **{name: array[cut] for name, array in self.arrays().items()})
+
+
+@dataclass(frozen=True, slots=True)
+class ResultChunk:
+    """The result for the elements of one chunk."""
+
+    element_offset: int
+    values: FloatArray

@@ -1,0 +1,124 @@
+"""What a summary says of a segment and of all of them, and how it is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..regularizer import ElementRegularizer, Regularizer
+from ..summation import BlockSum, ExactSum
+from .call import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..regularizer import FloatArray
+    from .call import FigureChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of a set of elements; None where not asked for."""
+
+    elements: int
+    penalty: ExactSum | None
+    nonzeros: int | None
+    squared_distance: ExactSum | None
+
+    @classmethod
+    def combined(cls, parts: Iterable[Figures], choice: FigureChoice, method: Method) -> Figures:
+        """The figures of disjoint sets of elements together, with the bits of one count."""
+        parts = tuple(parts)
+        return cls(
+            elements=sum(part.elements for part in parts),
+            penalty=_added([part.penalty for part in parts]) if choice.penalty else None,
+            nonzeros=sum(part.nonzeros or 0 for part in parts) if choice.nonzeros else None,
+            squared_distance=(
+                _added([part.squared_distance for part in parts])
+                if choice.squared_distance and method is Method.PROXIMAL_STEP
+                else None
+            ),
+        )
+
+
+def _added(sums: list[ExactSum | None]) -> ExactSum:
+    return ExactSum.of(number for part in sums if part is not None for number in part.expansion)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFigures:
+    """The figures of one segment's elements, as far as the call had them."""
+
+    name: str
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All figures of a call."""
+
+    total: Figures
+    segments: tuple[SegmentFigures, ...]
+
+    @classmethod
+    def combined(cls, parts: Iterable[Summary], choice: FigureChoice, method: Method) -> Summary:
+        """The summary of several element ranges together, with the bits of one."""
+        by_name: dict[str, list[Figures]] = {}
+        for part in parts:
+            for segment in part.segments:
+                by_name.setdefault(segment.name, []).append(segment.figures)
+        segments = tuple(
+            SegmentFigures(name, Figures.combined(figures, choice, method))
+            for name, figures in by_name.items()
+        )
+        return cls(Figures.combined([segment.figures for segment in segments], choice, method), segments)
+
+
+class Tally:
+    """The running figures of one segment."""
+
+    def __init__(self, choice: FigureChoice, method: Method, regularizer: Regularizer | None) -> None:
+        self._choice = choice
+        self._method = method
+        self._regularizer = regularizer
+        self._elements = 0
+        self._nonzeros = 0
+        self._penalty = BlockSum(1.0 if regularizer is None else regularizer.scale)
+        self._squared_distance = BlockSum()
+
+    def count(self, parameters: FloatArray) -> None:
+        """Count elements, and those that are not 0."""
+        self._elements += parameters.size
+        if self._choice.nonzeros:
+            self._nonzeros += int(np.count_nonzero(parameters != 0))
+
+    def add_penalty(
+        self, regularizer: Regularizer, x: FloatArray, weights: FloatArray | None, position: int
+    ) -> None:
+        """Add the penalty of the elements from ``position`` of the segment on."""
+        if not self._choice.penalty:
+            return
+        if weights is None or not isinstance(regularizer, ElementRegularizer):
+            regularizer.add_terms(x, self._penalty, position)
+        else:
+            weighted = np.multiply(regularizer.terms(x), weights, dtype=np.float64)
+            self._penalty.add(weighted, position)
+
+    def add_distance(self, new: FloatArray, old: FloatArray, position: int) -> None:
+        """Add (new − old)² of the elements from ``position`` of the segment on."""
+        if self._choice.squared_distance:
+            moved = np.subtract(new, old).astype(np.float64, copy=False)
+            np.multiply(moved, moved, out=moved)
+            self._squared_distance.add(moved, position)
+
+    def figures(self) -> Figures:
+        """What was counted."""
+        part = Figures(
+            elements=self._elements,
+            penalty=ExactSum.of(self._penalty.partials()),
+            nonzeros=self._nonzeros,
+            squared_distance=ExactSum.of(self._squared_distance.partials()),
+        )
+        return Figures.combined([part], self._choice, self._method)

@@ -1,0 +1,187 @@
+"""What a flat vector is made of, and where it may be cut."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import (
+    DataTypeUnsupported,
+    ElementRangeInvalid,
+    FieldOutOfRange,
+    GroupsInvalid,
+    LayoutInvalid,
+)
+from ..regularizer import Locality
+from ..summation import BLOCK
+
+if TYPE_CHECKING:
+    from ..regularizer import Regularizer
+
+DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+"""What is computed."""
+
+MAX_ELEMENTS = (1 << 63) // 8 - 1
+"""Elements of a vector: its bytes must be countable in an int64, whatever the data type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named, shaped stretch of the vector with its regularizer.
+
+    Args:
+        name: Any text, unique in its layout.
+        shape: Lengths along the axes, each >= 0; ``()`` is a scalar.
+        regularizer: None where the segment is exempt.
+        step_size: Its own, where it differs from the call's: finite, >= 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    regularizer: Regularizer | None = None
+    step_size: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def locality(self) -> Locality:
+        """How far it may be cut: anywhere where it is exempt."""
+        return Locality.ELEMENT if self.regularizer is None else self.regularizer.locality
+
+    def may_be_cut(self, position: int) -> bool:
+        """Whether an element range may begin or end at this position inside the segment."""
+        if position in (0, self.size):
+            return True
+        if position % BLOCK or self.locality is Locality.SEGMENT:
+            return False
+        return self.regularizer is None or self.regularizer.cut(position) == position
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Data type and segments of a vector. Regularizers are made ready for their segments here.
+
+    Args:
+        data_type: float32 or float64, in the machine's byte order.
+        segments: In the order of their elements.
+
+    Raises:
+        DataTypeUnsupported: If the data type is another.
+        LayoutInvalid: If a name is taken, or a shape is negative, overflows or does not fit its regularizer.
+        GroupsInvalid: If groups do not fit their segment.
+        FieldOutOfRange: If a step size is negative or not finite.
+    """
+
+    data_type: np.dtype[np.floating[Any]]
+    segments: tuple[Segment, ...]
+    starts: tuple[int, ...] = field(init=False, repr=False)
+    """Position of each segment's first element, and at last the vector's length."""
+
+    def __post_init__(self) -> None:
+        """Check the segments and make their regularizers ready."""
+        if self.data_type not in DATA_TYPES:
+            raise DataTypeUnsupported(f"must be float32 or float64, got {self.data_type}", field="data_type")
+        names: set[str] = set()
+        starts = [0]
+        ready = []
+        for index, segment in enumerate(self.segments):
+            path = f"segments[{index}]"
+            if segment.name in names:
+                text = f"must be unique in the layout, got {segment.name!r} again"
+                raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
+            names.add(segment.name)
+            ready.append(_ready(segment, path))
+            starts.append(starts[-1] + segment.size)
+            if starts[-1] > MAX_ELEMENTS:
+                text = f"must keep the vector's length at most {MAX_ELEMENTS}, got {starts[-1]}"
+                raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
+        object.__setattr__(self, "segments", tuple(ready))
+        object.__setattr__(self, "starts", tuple(starts))
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the vector."""
+        return self.starts[-1]
+
+    def segment_at(self, element: int) -> int:
+        """Index of the segment that has this element of the vector."""
+        return bisect_right(self.starts, element) - 1
+
+    def cuts(self, parts: int) -> list[int]:
+        """Ends of at most so many element ranges, about equally long, that cover the vector."""
+        ends = {0, self.size}
+        for part in range(1, parts):
+            ends.add(self._cut_before(self.size * part // parts))
+        return sorted(ends) if self.size else [0, 0]
+
+    def _cut_before(self, element: int) -> int:
+        index = self.segment_at(element)
+        start, segment = self.starts[index], self.segments[index]
+        for position in range((element - start) // BLOCK * BLOCK, 0, -BLOCK):
+            if segment.may_be_cut(position):
+                return start + position
+        return start
+
+    def check_range(self, begin: int, end: int) -> None:
+        """Check an element range.
+
+        Raises:
+            ElementRangeInvalid: If it leaves the layout, or cuts where it must not.
+        """
+        if not 0 <= begin <= self.size:
+            raise ElementRangeInvalid(
+                f"must be within [0, {self.size}], got {begin}", field="begin", element=begin
+            )
+        if not begin <= end <= self.size:
+            text = f"must be within [{begin}, {self.size}], got {end}"
+            raise ElementRangeInvalid(text, field="end", element=end)
+        for name, position in (("begin", begin), ("end", end)):
+            index = self.segment_at(position)
+            if position == self.size or self.segments[index].may_be_cut(position - self.starts[index]):
+                continue
+            segment = self.segments[index]
+            text = (
+                f"must not cut segment {segment.name!r} (locality {segment.locality.name}) at its element "
+                f"{position - self.starts[index]}: cuts are multiples of {BLOCK} where the regularizer allows them"
+            )
+            raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
+
+
+def _ready(segment: Segment, path: str) -> Segment:
+    for axis, length in enumerate(segment.shape):
+        if length < 0:
+            text = f"must be >= 0, got {length}"
+            raise LayoutInvalid(text, field=f"{path}.shape[{axis}]", segment=segment.name)
+    if segment.size > MAX_ELEMENTS:
+        text = f"must have a product of at most {MAX_ELEMENTS}, got {segment.size}"
+        raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
+    step_size = segment.step_size
+    if step_size is not None:
+        check_step_size(step_size, f"{path}.step_size")
+    if segment.regularizer is None:
+        return segment
+    try:
+        regularizer = segment.regularizer.on(segment.shape)
+    except (LayoutInvalid, GroupsInvalid) as error:
+        error.segment = segment.name
+        if error.field == "shape":
+            raise error.within(path) from error
+        raise error.within(f"{path}.regularizer.{segment.regularizer.name}") from error
+    return Segment(segment.name, segment.shape, regularizer, step_size)
+
+
+def check_step_size(value: float, path: str) -> None:
+    """Reject a step size that is negative or not finite.
+
+    Raises:
+        FieldOutOfRange: In that case.
+    """
+    if not (math.isfinite(value) and value >= 0):
+        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=path)

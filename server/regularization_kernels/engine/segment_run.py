@@ -1,0 +1,96 @@
+"""One segment of a call as it runs: check what arrives, let it wait, compute it, deliver it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
+from .budget import MemoryBudget, Reservation
+from .call import Call, Chunk, Method, Operand
+from .figures import SegmentFigures
+from .operator import SegmentOperator
+from .stages import STAGES
+
+if TYPE_CHECKING:
+    from .results import ResultAssembly
+
+_NOT_NEGATIVE = (Operand.WEIGHTS, Operand.STEP_SCALES)
+
+
+class SegmentRun:
+    """The way of one segment's elements through the engine.
+
+    Args:
+        call: The call.
+        index: Which segment of its layout.
+        budget: Where bytes that wait are taken from.
+        results: Where results are delivered.
+    """
+
+    def __init__(self, call: Call, index: int, budget: MemoryBudget, results: ResultAssembly) -> None:
+        self._call = call
+        self._segment = call.layout.segments[index]
+        self._start = call.layout.starts[index]
+        self._results = results
+        self._operator = SegmentOperator(call, self._segment)
+        self._operands: frozenset[Operand] | None = None
+        self.end = self._start + self._segment.size
+        self.reservation = Reservation(budget)
+        self._stage = STAGES[self._segment.locality](self._segment, self._start, self.reservation)
+
+    def add(self, part: Chunk) -> None:
+        """Take the next part of a chunk, at least one element, and deliver what can be computed now."""
+        self._check_operands(part)
+        self._check_values(part)
+        for piece in self._stage.add(part):
+            position = piece.element_offset - self._start
+            if self._call.method is Method.PENALTY:
+                self._operator.compute(piece, position, None)
+            else:
+                out = self._results.destination(piece.element_offset, piece.end)
+                self._operator.compute(piece, position, out)
+                self._results.deliver(piece.element_offset, out)
+
+    def figures(self) -> SegmentFigures:
+        """The segment's figures, as far as the call had its elements."""
+        return SegmentFigures(self._segment.name, self._operator.figures())
+
+    def _check_operands(self, part: Chunk) -> None:
+        operands = part.operands
+        if self._operands is None:
+            self._operator.check_operands(operands)
+            self._operands = operands
+        elif operands != self._operands:
+            odd = next(operand for operand in Operand if operand in operands ^ self._operands)
+            verb = "must not be set" if odd in operands else "must be set"
+            raise OperandInconsistent(
+                f"{verb}: the first chunk of segment {self._segment.name!r} decides",
+                field=f"chunk.{odd.value}",
+                segment=self._segment.name,
+                element=part.element_offset,
+            )
+
+    def _check_values(self, part: Chunk) -> None:
+        if not self._call.propagate_non_finite:
+            for name, array in part.arrays().items():
+                finite = np.isfinite(array)
+                if not finite.all():
+                    first = int(np.argmin(finite))
+                    raise ValueNotFinite(
+                        f"must be finite, got {array[first]!s} at element {part.element_offset + first}",
+                        field=f"chunk.{name}",
+                        segment=self._segment.name,
+                        element=part.element_offset + first,
+                    )
+        for operand in _NOT_NEGATIVE:
+            array = getattr(part, operand.value)
+            if array is not None and (negative := array < 0).any():
+                first = int(np.argmax(negative))
+                raise OperandOutOfRange(
+                    f"must be >= 0, got {array[first]!s} at element {part.element_offset + first}",
+                    field=f"chunk.{operand.value}",
+                    segment=self._segment.name,
+                    element=part.element_offset + first,
+                )

@@ -1,0 +1,129 @@
+"""How a segment's elements wait until enough of them are there: one stage for each locality.
+
+A stage takes the parts of chunks that belong to its segment, in order, and passes on pieces that
+can be computed by themselves, each a stretch of contiguous arrays.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..regularizer import Locality
+from ..summation import BLOCK
+from .call import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .budget import Reservation
+    from .layout import Segment
+
+
+class Stage(ABC):
+    """The waiting room of one segment.
+
+    Args:
+        segment: The segment.
+        start: Position of its first element in the vector.
+        reservation: Where the bytes that wait are accounted for, before they are allocated.
+    """
+
+    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
+        self._segment = segment
+        self._start = start
+        self._reservation = reservation
+
+    @abstractmethod
+    def add(self, part: Chunk) -> Iterator[Chunk]:
+        """Take the next part; give the pieces that can be computed now.
+
+        Raises:
+            BudgetExceeded: If what has to wait does not fit the budget.
+        """
+
+
+class ElementStage(Stage):
+    """Any stretch will do: nothing waits. Pieces end where blocks end, to stay in the cache."""
+
+    def add(self, part: Chunk) -> Iterator[Chunk]:
+        """Give the part, block by block."""
+        begin = part.element_offset
+        while begin < part.end:
+            block_end = begin + BLOCK - (begin - self._start) % BLOCK
+            end = min(part.end, block_end)
+            yield part.part(begin, end)
+            begin = end
+
+
+class GroupStage(Stage):
+    """Pieces end where groups end: the beginning of a group waits for its end."""
+
+    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
+        super().__init__(segment, start, reservation)
+        self._waiting: list[Chunk] = []
+
+    def add(self, part: Chunk) -> Iterator[Chunk]:
+        """Give what is there up to the last end of a group; the rest waits."""
+        if self._segment.regularizer is None:
+            raise AssertionError("an exempt segment has no groups")
+        cut = self._start + self._segment.regularizer.cut(part.end - self._start)
+        if cut > part.element_offset:
+            done = part.part(part.element_offset, cut)
+            if self._waiting:
+                self._reservation.add(sum(chunk.nbytes for chunk in self._waiting) + done.nbytes)
+                done = _joined([*self._waiting, done])
+                self._waiting.clear()
+            yield done
+            self._reservation.reduce_to(0)
+            part = part.part(cut, part.end)
+        if part.parameters.size:
+            self._reservation.add(part.nbytes)
+            self._waiting.append(_copied(part))
+
+
+class SegmentStage(Stage):
+    """The whole segment is needed: everything waits for its last element."""
+
+    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
+        super().__init__(segment, start, reservation)
+        self._whole: Chunk | None = None
+
+    def add(self, part: Chunk) -> Iterator[Chunk]:
+        """Give the segment once it is there."""
+        if self._segment.regularizer is None:
+            raise AssertionError("an exempt segment does not wait")
+        size = self._segment.size
+        if self._whole is None:
+            itemsize = part.parameters.itemsize
+            workspace = self._segment.regularizer.workspace(size) * np.dtype(np.float64).itemsize
+            # The arrays that come in, the one that goes out, and what the kernel itself needs.
+            self._reservation.add((len(part.arrays()) + 1) * size * itemsize + workspace)
+            self._whole = Chunk(
+                self._start, **{name: np.empty(size, array.dtype) for name, array in part.arrays().items()}
+            )
+        place = self._whole.part(part.element_offset, part.end)
+        for name, array in part.arrays().items():
+            getattr(place, name)[...] = array
+        if part.end == self._start + size:
+            yield self._whole
+            self._whole = None
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    arrays = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in chunks[0].arrays()}
+    return Chunk(chunks[0].element_offset, **arrays)
+
+
+def _copied(chunk: Chunk) -> Chunk:
+    return Chunk(chunk.element_offset, **{name: array.copy() for name, array in chunk.arrays().items()})
+
+
+STAGES: dict[Locality, type[ElementStage | GroupStage | SegmentStage]] = {
+    Locality.ELEMENT: ElementStage,
+    Locality.GROUP: GroupStage,
+    Locality.SEGMENT: SegmentStage,
+}
+"""The stage of each locality."""

@@ -1,0 +1,138 @@
+"""Groups of elements as a regularizer's parameters name them, and what grouped regularizers share."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
+from .partitions import EvenRuns, Partition, RaggedRuns, Slices
+from .regularizer import FloatArray, Locality, Regularizer
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which elements of a segment form a group, and each group's weight.
+
+    Args:
+        size: Consecutive runs of this many elements, >= 1.
+        sizes: Consecutive runs of these many elements, each >= 1.
+        axis: The slices of the segment's shape along this axis.
+        sqrt_size: Whether a group's weight is the square root of its size; 1 otherwise.
+        weights: One weight for each group, finite and >= 0.
+
+    Raises:
+        FieldMissing: If none of size, sizes and axis is given.
+        GroupsInvalid: If more than one of them, or both of sqrt_size and weights are given, or a
+            size is below 1.
+        FieldOutOfRange: If the axis is negative, or a weight is negative or not finite.
+    """
+
+    size: int | None = None
+    sizes: tuple[int, ...] | None = None
+    axis: int | None = None
+    sqrt_size: bool | None = None
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        given = [value for value in (self.size, self.sizes, self.axis) if value is not None]
+        if not given:
+            raise FieldMissing("must have size, sizes or axis")
+        if len(given) > 1:
+            raise GroupsInvalid("must have only one of size, sizes and axis")
+        if self.sqrt_size is not None and self.weights is not None:
+            raise GroupsInvalid("must have only one of sqrt_size and weights")
+        if self.size is not None and self.size < 1:
+            raise GroupsInvalid(f"must be >= 1, got {self.size}", field="size")
+        for index, size in enumerate(self.sizes or ()):
+            if size < 1:
+                raise GroupsInvalid(f"must be >= 1, got {size}", field=f"sizes[{index}]")
+        if self.axis is not None and self.axis < 0:
+            raise FieldOutOfRange(f"must be >= 0, got {self.axis}", field="axis")
+        for index, weight in enumerate(self.weights or ()):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise FieldOutOfRange(f"must be finite and >= 0, got {weight!r}", field=f"weights[{index}]")
+
+    def partition(self, shape: tuple[int, ...]) -> Partition:
+        """These groups in a segment of that shape.
+
+        Raises:
+            GroupsInvalid: If they do not fill it exactly, or the weights are not one for each.
+            LayoutInvalid: If the shape has no such axis.
+        """
+        partition = self._unweighted(shape)
+        if self.sqrt_size:
+            return partition.weighted(np.sqrt(partition.sizes().astype(np.float64)))
+        if self.weights is None:
+            return partition
+        if len(self.weights) != partition.count:
+            text = f"must be one for each of {partition.count} groups, got {len(self.weights)}"
+            raise GroupsInvalid(text, field="weights")
+        return partition.weighted(np.array(self.weights, dtype=np.float64))
+
+    def _unweighted(self, shape: tuple[int, ...]) -> Partition:
+        elements = math.prod(shape)
+        if self.axis is not None:
+            return _slices(shape, self.axis)
+        if self.sizes is not None:
+            edges = np.cumsum((0, *self.sizes), dtype=np.int64)
+            if edges[-1] != elements:
+                text = f"must add up to the segment's {elements} elements, got {edges[-1]}"
+                raise GroupsInvalid(text, field="sizes")
+            return RaggedRuns(edges)
+        size = self.size or 1
+        if elements % size:
+            raise GroupsInvalid(f"must divide the segment's {elements} elements, got {size}", field="size")
+        return EvenRuns(elements // size, size)
+
+
+def _slices(shape: tuple[int, ...], axis: int) -> Partition:
+    if axis >= len(shape):
+        raise LayoutInvalid(f"must be below the segment's {len(shape)} axes, got {axis}", field="axis")
+    outer, count, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    if outer == 1 and inner > 0:
+        return EvenRuns(count, inner)
+    return Slices(outer, count, inner)
+
+
+class GroupRegularizer(Regularizer):
+    """A penalty that is a sum over groups; its ``groups`` field says which."""
+
+    __slots__ = ("_partition",)
+
+    groups: Groups
+    _partition: Partition
+
+    @property
+    def locality(self) -> Locality:
+        """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
+        return Locality.SEGMENT if self.groups.axis else Locality.GROUP
+
+    def on(self, shape: tuple[int, ...]) -> Self:
+        """The regularizer made ready for a segment of this shape."""
+        try:
+            return self._with(self.groups.partition(shape))
+        except (GroupsInvalid, LayoutInvalid) as error:
+            raise error.within("groups") from error
+
+    def cut(self, position: int) -> int:
+        """The last end of a group at or before ``position``."""
+        return self._partition.cut(position)
+
+    def restricted(self, begin: int, end: int) -> Self:
+        """The regularizer of the groups between two ends."""
+        return self._with(self._partition.restricted(begin, end))
+
+    def partition_of(self, x: FloatArray) -> Partition:
+        """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""
+        return getattr(self, "_partition", None) or self.groups.partition(x.shape)
+
+    def _with(self, partition: Partition) -> Self:
+        ready = copy(self)
+        object.__setattr__(ready, "_partition", partition)
+        return ready

@@ -1,0 +1,231 @@
+"""Partitions of a segment into groups, as arrays, and what can be computed over each group.
+
+The bits of a group's sum are defined, as those of long sums are: the group's terms, and no others,
+are added in float64 by pairwise summation with eight accumulators. Up to 7 terms are added in
+order; up to 128, accumulator i of eight adds the terms i, i + 8, i + 16, …, the eight are added as
+((0+1)+(2+3))+((4+5)+(6+7)), then come the terms left over, in order; more than 128 are cut at half their
+number, rounded down to a multiple of 8, and the sums of the two parts are added. This is what
+``np.add.reduce`` does along the last axis of a C-contiguous array (checked by a test).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Float64Array = npt.NDArray[np.float64]
+
+_NORM_SQUARED_SAFE = (1e-280, 1e300)  # outside, squares may have lost bits, or everything
+
+
+class Partition(ABC):
+    """A segment's elements in ``count`` groups, each with a weight.
+
+    Arrays of elements are flat or in the segment's shape, and C-contiguous; arrays of groups are
+    ``(count,)``.
+    """
+
+    __slots__ = ("_weights", "count")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._weights: Float64Array | None = None
+
+    def weighted(self, weights: Float64Array) -> Self:
+        """The same groups with these weights."""
+        other = copy(self)
+        other._weights = weights
+        return other
+
+    def times_weights(self, values: Float64Array) -> Float64Array:
+        """The values, one for each group, times the groups' weights."""
+        return values if self._weights is None else values * self._weights
+
+    def norms(self, x: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        """The Euclidean norm of each group, free of overflow and underflow."""
+        squares = x.astype(np.float64)
+        np.multiply(squares, squares, out=squares)
+        sums = self.sums(squares)
+        low, high = _NORM_SQUARED_SAFE
+        # Squares of float32 numbers cannot leave the safe range; zero groups are below it.
+        if x.dtype == np.float64 and not np.all((sums > low) & (sums < high)):
+            return self._scaled_norms(x)
+        return np.sqrt(sums)
+
+    def _scaled_norms(self, x: npt.NDArray[np.floating[Any]]) -> Float64Array:
+        magnitudes = np.abs(x)
+        largest = self.maxima(magnitudes)
+        divisors = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        scaled = np.empty_like(magnitudes)
+        self.apply(np.divide, magnitudes, divisors, scaled)
+        return np.sqrt(self.sums(np.square(scaled))) * divisors
+
+    @abstractmethod
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Position of each group's first element."""
+
+    @abstractmethod
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of elements of each group."""
+
+    @abstractmethod
+    def sums(self, terms: Float64Array) -> Float64Array:
+        """The sum of each group's terms, by the rule above."""
+
+    @abstractmethod
+    def maxima(self, values: Float64Array) -> Float64Array:
+        """The largest of each group's values."""
+
+    @abstractmethod
+    def apply(
+        self,
+        operation: Callable[..., Any],
+        x: npt.NDArray[np.floating[Any]],
+        values: npt.NDArray[np.floating[Any]],
+        out: npt.NDArray[np.floating[Any]],
+    ) -> None:
+        """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
+
+    @abstractmethod
+    def cut(self, position: int) -> int:
+        """The last end of a group at or before ``position``."""
+
+    @abstractmethod
+    def restricted(self, begin: int, end: int) -> Partition:
+        """The groups between two ends of groups."""
+
+    def _weights_of(self, first: int, last: int) -> Float64Array | None:
+        return None if self._weights is None else self._weights[first:last]
+
+
+class Slices(Partition):
+    """Slices of an array of shape (outer, count, inner) along its middle axis."""
+
+    __slots__ = ("inner", "outer")
+
+    def __init__(self, outer: int, count: int, inner: int) -> None:
+        super().__init__(count)
+        self.outer = outer
+        self.inner = inner
+
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Position of each group's first element."""
+        return np.arange(self.count, dtype=np.int64) * self.inner
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of elements of each group."""
+        return np.full(self.count, self.outer * self.inner, dtype=np.int64)
+
+    def sums(self, terms: Float64Array) -> Float64Array:
+        """The sum of each group's terms, in the order of the segment's elements."""
+        sums: Float64Array = np.add.reduce(self._rows(terms), axis=1)
+        return sums
+
+    def maxima(self, values: Float64Array) -> Float64Array:
+        """The largest of each group's values."""
+        maxima: Float64Array = np.max(self._rows(values), axis=1, initial=0.0)
+        return maxima
+
+    def apply(
+        self,
+        operation: Callable[..., Any],
+        x: npt.NDArray[np.floating[Any]],
+        values: npt.NDArray[np.floating[Any]],
+        out: npt.NDArray[np.floating[Any]],
+    ) -> None:
+        """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
+        shape = (self.outer, self.count, self.inner)
+        operation(x.reshape(shape), values[:, np.newaxis], out=out.reshape(shape))
+
+    def cut(self, position: int) -> int:
+        """Slices along an axis interleave: nowhere but before the first element or after the last."""
+        elements = self.outer * self.count * self.inner
+        return elements if position >= elements else 0
+
+    def restricted(self, begin: int, end: int) -> Partition:
+        """All of it, for it cannot be cut."""
+        del begin, end
+        return self
+
+    def _rows(self, values: Float64Array) -> Float64Array:
+        rows = values.reshape(self.outer, self.count, self.inner).swapaxes(0, 1)
+        return np.ascontiguousarray(rows).reshape(self.count, self.outer * self.inner)
+
+
+class EvenRuns(Slices):
+    """Consecutive runs of the same size."""
+
+    __slots__ = ()
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__(1, count, size)
+
+    def cut(self, position: int) -> int:
+        """The last end of a group at or before ``position``."""
+        return min(position, self.count * self.inner) // self.inner * self.inner
+
+    def restricted(self, begin: int, end: int) -> Partition:
+        """The groups between two ends of groups."""
+        first, last = begin // self.inner, end // self.inner
+        part = EvenRuns(last - first, self.inner)
+        part._weights = self._weights_of(first, last)
+        return part
+
+
+class RaggedRuns(Partition):
+    """Consecutive runs of any sizes >= 1."""
+
+    __slots__ = ("edges",)
+
+    def __init__(self, edges: npt.NDArray[np.int64]) -> None:
+        super().__init__(edges.size - 1)
+        self.edges = edges
+
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Position of each group's first element."""
+        return self.edges[:-1]
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Number of elements of each group."""
+        return np.diff(self.edges)
+
+    def sums(self, terms: Float64Array) -> Float64Array:
+        """The sum of each group's terms: groups of one size at a time, gathered into rows."""
+        flat, sizes, sums = terms.reshape(-1), self.sizes(), np.empty(self.count)
+        for size in np.unique(sizes):
+            of_this_size = np.flatnonzero(sizes == size)
+            rows = flat[self.edges[of_this_size, np.newaxis] + np.arange(size)]
+            sums[of_this_size] = np.add.reduce(rows, axis=1)
+        return sums
+
+    def maxima(self, values: Float64Array) -> Float64Array:
+        """The largest of each group's values."""
+        return np.maximum.reduceat(values.reshape(-1), self.edges[:-1]) if self.count else np.empty(0)
+
+    def apply(
+        self,
+        operation: Callable[..., Any],
+        x: npt.NDArray[np.floating[Any]],
+        values: npt.NDArray[np.floating[Any]],
+        out: npt.NDArray[np.floating[Any]],
+    ) -> None:
+        """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
+        operation(x.reshape(-1), np.repeat(values, self.sizes()), out=out.reshape(-1))
+
+    def cut(self, position: int) -> int:
+        """The last end of a group at or before ``position``."""
+        return int(self.edges[np.searchsorted(self.edges, position, side="right") - 1])
+
+    def restricted(self, begin: int, end: int) -> Partition:
+        """The groups between two ends of groups."""
+        first, last = np.searchsorted(self.edges, (begin, end))
+        part = RaggedRuns(self.edges[first : last + 1] - begin)
+        part._weights = self._weights_of(int(first), int(last))
+        return part

@@ -1,0 +1,171 @@
+"""What a regularizer is: the protocol that every file in ``regularizers`` fulfils.
+
+Everything here is about one segment of a vector. The arrays are float32 or float64 and C-contiguous: one axis
+for localities ELEMENT and GROUP, the segment's own shape for SEGMENT. Inputs are never modified;
+``out`` has the input's shape and type and may be the input itself.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FieldOutOfRange
+from .summation import BlockSum, ExactSum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FloatArray = npt.NDArray[np.floating[Any]]
+"""float32 or float64."""
+
+StepSize = float | npt.NDArray[np.float64]
+"""One step size, or one for each element where the penalty is a sum over elements."""
+
+
+class Locality(Enum):
+    """The stretches of a segment on which a regularizer can be computed by itself."""
+
+    ELEMENT = "element"
+    """Any stretch."""
+    GROUP = "group"
+    """Stretches that end where a group ends."""
+    SEGMENT = "segment"
+    """Only the whole segment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What is known of a penalty as a function. A test checks what each trait implies."""
+
+    convex: bool
+    """A convex function; its proximal step is unique."""
+    separable: bool
+    """A sum over elements."""
+    smooth: bool
+    """It has a gradient everywhere."""
+    positively_homogeneous: bool
+    """Ω(c·x) = c·Ω(x) for c ≥ 0."""
+    indicator: bool
+    """0 on a set and +∞ off it, so it has no strength."""
+    locality: Locality
+    """How far it may be cut."""
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the strength may differ from element to element."""
+        return self.convex and self.separable and not self.indicator
+
+    @property
+    def takes_step_scales(self) -> bool:
+        """Whether the step size may differ from element to element."""
+        return self.convex and self.separable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A regularizer in words, for the catalogue."""
+
+    title: str
+    """One line that says what it is for."""
+    penalty: str
+    """The penalty's formula."""
+    gradient: str
+    """The minimum-norm subgradient's formula."""
+    prox: str
+    """The proximal step's formula."""
+    parameters: Mapping[str, str]
+    """Meaning, range and units of each field, by name."""
+    source: str
+    """Where the formulas come from."""
+
+
+class Regularizer(ABC):
+    """A penalty Ω with its parameters; an immutable value."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    """The name it is registered by: its file, its field in the contract."""
+    traits: ClassVar[Traits]
+    """What is known of it as a function."""
+    description: ClassVar[Description]
+    """The same in words."""
+
+    @property
+    def locality(self) -> Locality:
+        """How far it may be cut with these parameters."""
+        return self.traits.locality
+
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """What the sum of the terms is multiplied by to give the penalty: the strength, or 1."""
+
+    def on(self, shape: tuple[int, ...]) -> Self:
+        """The regularizer made ready for a segment of this shape.
+
+        Raises:
+            LayoutInvalid: If the shape does not fit.
+            GroupsInvalid: If its groups do not fit the shape.
+        """
+        del shape
+        return self
+
+    def cut(self, position: int) -> int:
+        """The largest place at or before ``position`` where the segment may be cut."""
+        return position
+
+    def restricted(self, begin: int, end: int) -> Self:
+        """The regularizer of the elements begin..end alone, where it may be cut there."""
+        del begin, end
+        return self
+
+    def workspace(self, elements: int) -> int:
+        """Float64 numbers that a call on so many elements needs at once, apart from input and result."""
+        del elements
+        return 0
+
+    @abstractmethod
+    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+        """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
+
+    @abstractmethod
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write the minimum-norm element of the subdifferential of Ω at x."""
+
+    @abstractmethod
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
+
+    def value(self, x: FloatArray) -> float:
+        """The penalty Ω(x), by the contract's rule of summation."""
+        sums = BlockSum(self.scale)
+        self.add_terms(x, sums)
+        return ExactSum.of(sums.partials()).value
+
+
+class ElementRegularizer(Regularizer):
+    """A penalty that is a sum over elements: it says what each element's term is."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def terms(self, x: FloatArray) -> FloatArray:
+        """The term of each element, before ``scale``; float32 only where that is exact."""
+
+    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+        """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
+        sums.add(self.terms(x), position)
+
+
+def require_strength(value: float, field: str = "strength") -> None:
+    """Reject what is not finite or below 0."""
+    if not (math.isfinite(value) and value >= 0):
+        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=field)

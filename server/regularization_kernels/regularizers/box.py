@@ -1,0 +1,108 @@
+"""Bounds on every element: weight clipping, non-negativity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import FieldMissing, FieldOutOfRange, GradientUndefined
+from ..registry import register
+from ..regularizer import Description, ElementRegularizer, FloatArray, Locality, StepSize, Traits
+
+
+@register("box")
+@dataclass(frozen=True, slots=True)
+class Box(ElementRegularizer):
+    """0 where ``lower <= x <= upper`` everywhere, infinite otherwise.
+
+    Prox: ``clip(x, lower, upper)``, whatever the step size. Gradient: 0 inside, undefined outside. The
+    bounds are rounded to the type of x, so that a clipped element is always inside.
+
+    Args:
+        lower: Lower bound, finite; None for none.
+        upper: Upper bound, finite, >= lower; None for none.
+
+    Raises:
+        FieldMissing: If there is neither bound.
+        FieldOutOfRange: If a bound is not finite, or lower > upper.
+
+    Source: Arjovsky, Chintala and Bottou (2017), Wasserstein GAN (weight clipping).
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=True,
+        smooth=False,
+        positively_homogeneous=False,
+        indicator=True,
+        locality=Locality.ELEMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="bounds: weight clipping, non-negativity",
+        penalty="0 if lower <= x <= upper everywhere, infinity otherwise",
+        gradient="0 inside, undefined outside",
+        prox="min(max(x, lower), upper)",
+        parameters={
+            "lower": "finite, at least one bound is required; units of x",
+            "upper": "finite, >= lower; units of x",
+        },
+        source="Arjovsky et al. 2017",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.lower is None and self.upper is None:
+            raise FieldMissing("must have lower or upper")
+        for field, bound in (("lower", self.lower), ("upper", self.upper)):
+            if bound is not None and not math.isfinite(bound):
+                raise FieldOutOfRange(f"must be finite, got {bound!r}", field=field)
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise FieldOutOfRange(f"must be <= upper {self.upper!r}, got {self.lower!r}", field="lower")
+
+    @property
+    def scale(self) -> float:
+        """1: a set has no strength."""
+        return 1.0
+
+    def terms(self, x: FloatArray) -> FloatArray:
+        """0 inside, infinity outside; NaN stays NaN."""
+        moved = np.clip(x, *self._bounds(x)) - x
+        return np.where(moved == 0, 0.0, np.where(np.isnan(moved), np.nan, np.inf))
+
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write 0.
+
+        Raises:
+            GradientUndefined: If an element is outside, naming the first.
+        """
+        lower, upper = self._bounds(x)
+        outside = np.zeros(x.shape, dtype=bool)
+        if lower is not None:
+            outside |= x < lower
+        if upper is not None:
+            outside |= x > upper
+        if outside.any():
+            first = int(np.argmax(outside))
+            text = f"must be within [{self.lower}, {self.upper}] to have a gradient, got {x[first]!s}"
+            raise GradientUndefined(text, element=first)
+        np.multiply(x, 0, out=out)  # NaN stays NaN
+        out += 0.0  # no negative zeros
+
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write x clipped to the bounds."""
+        del step_size
+        np.clip(x, *self._bounds(x), out=out)
+
+    def _bounds(self, x: FloatArray) -> tuple[np.floating | None, np.floating | None]:
+        largest = np.finfo(x.dtype).max
+        lower, upper = (
+            None if bound is None else x.dtype.type(np.clip(bound, -largest, largest))
+            for bound in (self.lower, self.upper)
+        )
+        return lower, upper

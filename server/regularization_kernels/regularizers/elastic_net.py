@@ -1,0 +1,92 @@
+"""The elastic net: sparsity and small weights together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..registry import register
+from ..regularizer import (
+    Description,
+    ElementRegularizer,
+    FloatArray,
+    Locality,
+    StepSize,
+    Traits,
+    require_strength,
+)
+from ..thresholding import soft_threshold
+
+
+@register("elastic_net")
+@dataclass(frozen=True, slots=True)
+class ElasticNet(ElementRegularizer):
+    """Absolute values and half squares, ``l1_strength * sum(|x|) + l2_strength * 1/2 * sum(x**2)``.
+
+    Prox: ``S(x, step_size * l1_strength) / (1 + step_size * l2_strength)`` with the soft threshold S.
+    Gradient: ``l1_strength * sign(x) + l2_strength * x``, 0 at 0.
+
+    Args:
+        l1_strength: Weight of the absolute values, finite, >= 0; units of loss per unit of x.
+        l2_strength: Weight of the half squares, finite, >= 0; units of loss per unit of x squared.
+
+    Raises:
+        FieldOutOfRange: If one of them is negative or not finite.
+
+    Source: Zou and Hastie (2005), Regularization and variable selection via the elastic net; this
+    parametrization is theirs with the ½ of ``squared_l2_norm``.
+    """
+
+    l1_strength: float
+    l2_strength: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=True,
+        smooth=False,
+        positively_homogeneous=False,
+        indicator=False,
+        locality=Locality.ELEMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="sparsity that keeps correlated elements together",
+        penalty="l1_strength * sum |x| + l2_strength * 1/2 * sum x^2",
+        gradient="l1_strength * sign(x) + l2_strength * x, 0 at 0",
+        prox="S(x, step_size * l1_strength) / (1 + step_size * l2_strength)",
+        parameters={
+            "l1_strength": "finite, >= 0; units of loss per unit of x",
+            "l2_strength": "finite, >= 0; units of loss per unit of x squared",
+        },
+        source="Zou and Hastie 2005",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.l1_strength, "l1_strength")
+        require_strength(self.l2_strength, "l2_strength")
+
+    @property
+    def scale(self) -> float:
+        """1: the strengths are in the terms."""
+        return 1.0
+
+    def terms(self, x: FloatArray) -> FloatArray:
+        """|x|·(l1_strength + |x|·½·l2_strength), the products and the sum each rounded in float64."""
+        wide = np.abs(x, dtype=np.float64)
+        terms = wide * (0.5 * self.l2_strength)
+        terms += self.l1_strength
+        terms *= wide
+        return terms
+
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write l1_strength·sign(x) + l2_strength·x."""
+        wide = x.astype(np.float64)
+        out[...] = self.l1_strength * np.sign(wide) + self.l2_strength * wide
+
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write S(x, step_size·l1_strength) / (1 + step_size·l2_strength)."""
+        wide = x.astype(np.float64)
+        soft_threshold(wide, step_size * self.l1_strength, wide)
+        np.divide(wide, 1.0 + step_size * self.l2_strength, out=out, casting="same_kind")

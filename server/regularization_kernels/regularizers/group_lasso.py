@@ -1,0 +1,89 @@
+"""The group lasso: whole groups to zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..groups import GroupRegularizer, Groups
+from ..registry import register
+from ..regularizer import Description, FloatArray, Locality, StepSize, Traits, require_strength
+from ..summation import BlockSum
+
+
+@register("group_lasso")
+@dataclass(frozen=True, slots=True)
+class GroupLasso(GroupRegularizer):
+    """Sum of the groups' norms, ``strength * sum(weight_g * norm(x_g))``.
+
+    Prox: ``max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g``, 0 for a zero group. Gradient:
+    ``strength * weight_g * x_g / norm(x_g)``, 0 for a zero group.
+
+    Args:
+        strength: Weight λ, finite, >= 0; units of loss per unit of x.
+        groups: Which elements form a group, and the groups' weights.
+
+    Raises:
+        FieldOutOfRange: If strength is negative or not finite.
+
+    Source: Yuan and Lin (2006), Model selection and estimation in regression with grouped variables.
+    """
+
+    strength: float
+    groups: Groups
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=True,
+        indicator=False,
+        locality=Locality.GROUP,
+    )
+    description: ClassVar[Description] = Description(
+        title="group sparsity: whole neurons, inputs or channels exactly zero",
+        penalty="strength * sum over g of weight_g * norm(x_g)",
+        gradient="strength * weight_g * x_g / norm(x_g), 0 for a zero group",
+        prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group",
+        parameters={
+            "strength": "finite, >= 0; units of loss per unit of x",
+            "groups": "which elements form a group, and the groups' weights",
+        },
+        source="Yuan and Lin 2006",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.strength)
+
+    @property
+    def scale(self) -> float:
+        """The strength."""
+        return self.strength
+
+    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+        """Add each group's weighted norm, at the place of the group's first element."""
+        partition = self.partition_of(x)
+        sums.add_at(position + partition.starts(), partition.times_weights(partition.norms(x)))
+
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write strength·weight_g·x_g / ‖x_g‖, 0 for a zero group."""
+        partition = self.partition_of(x)
+        norms = partition.norms(x)
+        unit = np.empty(x.shape)
+        partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), unit)
+        strengths = partition.times_weights(np.full(partition.count, self.strength))
+        partition.apply(np.multiply, unit, strengths, unit)
+        out[...] = unit
+
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write max(0, 1 − step_size·strength·weight_g / ‖x_g‖)·x_g."""
+        partition = self.partition_of(x)
+        norms = partition.norms(x)
+        thresholds = partition.times_weights(np.full(partition.count, step_size * self.strength))
+        kept = np.zeros(partition.count)
+        # A zero group with threshold 0 is the limit 0/0: any factor will do, as x is 0 there.
+        np.divide(norms - thresholds, norms, out=kept, where=~(norms <= thresholds))
+        partition.apply(np.multiply, x, kept.astype(x.dtype), out)

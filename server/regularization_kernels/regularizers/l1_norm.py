@@ -1,0 +1,78 @@
+"""The L1 norm: sparsity, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..registry import register
+from ..regularizer import (
+    Description,
+    ElementRegularizer,
+    FloatArray,
+    Locality,
+    StepSize,
+    Traits,
+    require_strength,
+)
+from ..thresholding import soft_threshold
+
+
+@register("l1_norm")
+@dataclass(frozen=True, slots=True)
+class L1Norm(ElementRegularizer):
+    """Sum of absolute values, ``strength * sum(|x|)``.
+
+    Prox: ``sign(x) * max(|x| - step_size * strength, 0)``. Gradient: ``strength * sign(x)``, 0 at 0.
+
+    Args:
+        strength: Weight λ, finite, >= 0; units of loss per unit of x.
+
+    Raises:
+        FieldOutOfRange: If strength is negative or not finite.
+
+    Source: Tibshirani (1996), Regression shrinkage and selection via the lasso.
+    """
+
+    strength: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=True,
+        smooth=False,
+        positively_homogeneous=True,
+        indicator=False,
+        locality=Locality.ELEMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="sparsity: many elements exactly zero",
+        penalty="strength * sum |x|",
+        gradient="strength * sign(x), 0 at 0",
+        prox="sign(x) * max(|x| - step_size * strength, 0)",
+        parameters={"strength": "finite, >= 0; units of loss per unit of x"},
+        source="Tibshirani 1996",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.strength)
+
+    @property
+    def scale(self) -> float:
+        """The strength."""
+        return self.strength
+
+    def terms(self, x: FloatArray) -> FloatArray:
+        """|x|."""
+        return np.abs(x)
+
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write strength·sign(x)."""
+        np.sign(x, out=out)
+        out *= self.strength
+
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write S(x, step_size·strength)."""
+        soft_threshold(x, step_size * self.strength, out)

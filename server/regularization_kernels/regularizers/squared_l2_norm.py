@@ -1,0 +1,79 @@
+"""The squared L2 norm with its ½: weight decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..registry import register
+from ..regularizer import (
+    Description,
+    ElementRegularizer,
+    FloatArray,
+    Locality,
+    StepSize,
+    Traits,
+    require_strength,
+)
+
+
+@register("squared_l2_norm")
+@dataclass(frozen=True, slots=True)
+class SquaredL2Norm(ElementRegularizer):
+    """Half the sum of squares, ``strength * 1/2 * sum(x**2)``.
+
+    Prox: ``x / (1 + step_size * strength)``. Gradient: ``strength * x``.
+
+    Args:
+        strength: Weight λ, finite, >= 0; units of loss per unit of x squared.
+
+    Raises:
+        FieldOutOfRange: If strength is negative or not finite.
+
+    Source: Krogh and Hertz (1991), A simple weight decay can improve generalization.
+    """
+
+    strength: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=True,
+        smooth=True,
+        positively_homogeneous=False,
+        indicator=False,
+        locality=Locality.ELEMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="small weights: weight decay, ridge",
+        penalty="strength * 1/2 * sum x^2",
+        gradient="strength * x",
+        prox="x / (1 + step_size * strength)",
+        parameters={"strength": "finite, >= 0; units of loss per unit of x squared"},
+        source="Krogh and Hertz 1991",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.strength)
+
+    @property
+    def scale(self) -> float:
+        """The strength."""
+        return self.strength
+
+    def terms(self, x: FloatArray) -> FloatArray:
+        """½·x², where halving is exact."""
+        wide = x.astype(np.float64)
+        np.multiply(wide, wide, out=wide)
+        wide *= 0.5
+        return wide
+
+    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+        """Write strength·x."""
+        np.multiply(x, self.strength, out=out)
+
+    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+        """Write x / (1 + step_size·strength)."""
+        np.divide(x, 1.0 + step_size * self.strength, out=out, casting="same_kind")

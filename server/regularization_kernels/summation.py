@@ -1,0 +1,189 @@
+"""Sums whose bits are defined by the contract, whatever the chunking, the threads or the processor.
+
+The rule (``ExactSum`` in ``summary.proto``): a segment is cut into blocks of 2^18 elements from its
+start; inside a block lane j of 256 adds the terms j, j + 256, j + 512, … one after the other in
+float64; a lane's sum is multiplied by the penalty's scale; all products are added exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Float64Array = npt.NDArray[np.float64]
+
+LANES = 256
+"""Running sums in a block."""
+BLOCK = 1 << 18
+"""Elements in a block."""
+
+_FLUSH = 16 * LANES
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSum:
+    """A sum, rounded once, and exactly.
+
+    Attributes:
+        value: The exact sum rounded to nearest-even; NaN or an infinity where a term is, or where
+            the sum is beyond the largest float64.
+        expansion: The doubles whose exact sum it is: the first is ``value``, each next the
+            remainder rounded to nearest-even, until nothing remains. Empty for 0.
+    """
+
+    value: float
+    expansion: tuple[float, ...]
+
+    @classmethod
+    def of(cls, numbers: Iterable[float]) -> ExactSum:
+        """The exact sum of the numbers, in its canonical form (Shewchuk 1997).
+
+        Concatenating the expansions of partial sums and adding them here gives the bits of the
+        sum of everything.
+        """
+        rest = [number for number in numbers if number]
+        special = [number for number in rest if not math.isfinite(number)]
+        if special:
+            total = _sum_of_specials(special)
+            return cls(total, (total,))
+        expansion: list[float] = []
+        while rest:
+            try:
+                rounded = math.fsum(rest)
+            except OverflowError:
+                return _beyond_float64(rest)
+            if rounded == 0.0:
+                break
+            expansion.append(rounded)
+            rest.append(-rounded)
+        return cls(expansion[0] if expansion else 0.0, tuple(expansion))
+
+
+def _sum_of_specials(numbers: list[float]) -> float:
+    if math.inf in numbers and -math.inf in numbers:
+        return math.nan
+    return sum(numbers)
+
+
+def _beyond_float64(numbers: list[float]) -> ExactSum:
+    # fsum overflows where only an intermediate sum does, too: rationals settle it, slowly and rarely.
+    expansion: list[float] = []
+    rest = sum(map(Fraction, numbers), Fraction())
+    while rest:
+        try:
+            rounded = float(rest)
+        except OverflowError:
+            total = math.inf if rest > 0 else -math.inf
+            return ExactSum(total, (total,))
+        expansion.append(rounded)
+        rest -= Fraction(rounded)
+    return ExactSum(expansion[0] if expansion else 0.0, tuple(expansion))
+
+
+class BlockSum:
+    """The running sum of one segment's terms, added in the order of their positions."""
+
+    __slots__ = ("_block", "_lanes", "_partials", "_pending", "_scale", "_used")
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self._scale = scale
+        self._lanes: Float64Array = np.zeros(LANES)
+        self._block = 0
+        self._used = False
+        self._pending: list[Float64Array] = []
+        self._partials: list[float] = []
+
+    def add(self, terms: npt.NDArray[np.floating[Any]], position: int) -> None:
+        """Add the terms of consecutive elements, the first of which stands at ``position``."""
+        begin = 0
+        while begin < terms.size:
+            block = (position + begin) // BLOCK
+            end = min(terms.size, (block + 1) * BLOCK - position)
+            self._enter(block)
+            self._add_in_block(terms[begin:end], (position + begin) % LANES)
+            begin = end
+
+    def add_at(self, positions: npt.NDArray[np.int64], terms: Float64Array) -> None:
+        """Add terms that stand at increasing positions, with zeros between them."""
+        blocks = positions // BLOCK
+        edges = np.flatnonzero(np.diff(blocks, prepend=-1, append=-1))
+        for begin, end in pairwise(edges):
+            self._enter(int(blocks[begin]))
+            lanes = np.concatenate((np.arange(LANES), positions[begin:end] % LANES))
+            # bincount adds in order, so each lane goes on from where it stands.
+            running = np.concatenate((self._lanes, terms[begin:end]))
+            self._lanes = np.bincount(lanes, weights=running, minlength=LANES).astype(np.float64, copy=False)
+            self._used = True
+
+    def partials(self) -> list[float]:
+        """A few doubles whose exact sum is that of all terms so far."""
+        self._close_block()
+        self._flush()
+        return self._partials
+
+    def _add_in_block(self, terms: npt.NDArray[np.floating[Any]], lane: int) -> None:
+        head = min(terms.size, -lane % LANES)
+        rows = (terms.size - head) // LANES
+        if head:
+            self._lanes[lane : lane + head] += terms[:head]
+        if rows:
+            whole = terms[head : head + rows * LANES].reshape(rows, LANES)
+            if self._used or head:
+                whole = np.concatenate((self._lanes[np.newaxis], whole))
+            # Over the first axis NumPy adds row after row: one sequence of additions for each lane.
+            self._lanes = np.add.reduce(whole, axis=0, dtype=np.float64)
+        tail = terms[head + rows * LANES :]
+        self._lanes[: tail.size] += tail
+        self._used = True
+
+    def _enter(self, block: int) -> None:
+        if block != self._block:
+            self._close_block()
+            self._block = block
+
+    def _close_block(self) -> None:
+        if self._used:
+            self._pending.append(self._lanes * self._scale)
+            self._lanes = np.zeros(LANES)
+            self._used = False
+            if len(self._pending) * LANES >= _FLUSH:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._partials += _few_with_same_sum(np.concatenate(self._pending))
+            self._pending.clear()
+            if len(self._partials) > LANES:
+                self._partials = list(ExactSum.of(self._partials).expansion)
+
+
+def _few_with_same_sum(numbers: Float64Array) -> list[float]:
+    """A few doubles whose exact sum is that of the numbers, at most 2^16 of them.
+
+    Error-free extraction (Rump, Ogita and Oishi 2008, ExtractVector): adding and subtracting a
+    large power of two splits off the high bits of every number, on a common grid so coarse that
+    their sum is exact; what is left over is split again.
+    """
+    few: list[float] = []
+    headroom = numbers.size.bit_length() + 1
+    while True:
+        top = float(np.max(np.abs(numbers), initial=0.0))
+        if top == 0.0:
+            return few
+        exponent = math.frexp(top)[1] + headroom
+        if not math.isfinite(top) or exponent >= sys.float_info.max_exp:
+            return few + [float(number) for number in numbers]
+        sigma = math.ldexp(1.0, exponent)
+        high = (sigma + numbers) - sigma
+        few.append(float(np.add.reduce(high)))
+        numbers = numbers - high
