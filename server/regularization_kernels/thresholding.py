@@ -20,12 +20,16 @@ def soft_threshold(x: FloatArray, threshold: StepSize, out: FloatArray) -> None:
         out[...] = wide - np.clip(wide, -threshold, threshold)
         return
     coarse = round_down(threshold, x.dtype.type)
-    np.subtract(x, np.clip(x, -coarse, coarse), out=out)
+    rest = x.dtype.type(threshold - float(coarse))
+    clipped = np.clip(x, -coarse, coarse)
+    if rest == 0:
+        np.subtract(x, clipped, out=out)
+        return
     # S(x, a + b) = S(S(x, a), b): what float32 cannot hold of the threshold is taken off in a
     # second step, for it would be much of the result where |x| is just above the threshold.
-    rest = x.dtype.type(threshold - float(coarse))
-    if rest > 0:
-        np.subtract(out, np.clip(out, -rest, rest), out=out)
+    nearly = np.subtract(x, clipped, out=clipped)
+    np.clip(nearly, -rest, rest, out=out)
+    np.subtract(nearly, out, out=out)
 
 
 def round_down(value: float, to: type[np.floating]) -> np.floating:

@@ -149,7 +149,7 @@ class Layout:
             segment = self.segments[index]
             text = (
                 f"must not cut segment {segment.name!r} (locality {segment.locality.name}) at its element "
-                f"{position - self.starts[index]}: cuts are multiples of {BLOCK} where the regularizer allows them"
+                f"{position - self.starts[index]}: cuts are multiples of {BLOCK} that the regularizer allows"
             )
             raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
 

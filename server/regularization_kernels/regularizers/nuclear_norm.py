@@ -23,8 +23,8 @@ class NuclearNorm(Regularizer):
     Prox: ``U * max(σ - step_size * strength, 0) @ V'``. Gradient: ``strength * U @ V'`` over the singular
     values above the rank tolerance ``max(m, n) * eps * σ_1``.
 
-    The singular value decomposition is LAPACK's, computed in float64 on one thread: its last bits, unlike those of the
-    other regularizers, may differ between builds of LAPACK.
+    The singular value decomposition is LAPACK's, computed in float64 on one thread: its last bits,
+    unlike those of the other regularizers, may differ between builds of LAPACK.
 
     Args:
         strength: Weight λ, finite, >= 0; units of loss per unit of x.
