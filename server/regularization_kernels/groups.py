@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
+from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 from .regularizer import FloatArray, Locality, Regularizer
 
@@ -62,8 +62,8 @@ class Groups:
         """These groups in a segment of that shape.
 
         Raises:
-            GroupsInvalid: If they do not fill it exactly, or the weights are not one for each.
-            LayoutInvalid: If the shape has no such axis.
+            GroupsInvalid: If they do not fill it exactly, the weights are not one for each, or the shape
+                has no such axis.
         """
         partition = self._unweighted(shape)
         if self.sqrt_size:
@@ -93,7 +93,7 @@ class Groups:
 
 def _slices(shape: tuple[int, ...], axis: int) -> Partition:
     if axis >= len(shape):
-        raise LayoutInvalid(f"must be below the segment's {len(shape)} axes, got {axis}", field="axis")
+        raise GroupsInvalid(f"must be below the segment's {len(shape)} axes, got {axis}", field="axis")
     outer, count, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     if outer == 1 and inner > 0:
         return EvenRuns(count, inner)
@@ -117,7 +117,7 @@ class GroupRegularizer(Regularizer):
         """The regularizer made ready for a segment of this shape."""
         try:
             return self._with(self.groups.partition(shape))
-        except (GroupsInvalid, LayoutInvalid) as error:
+        except GroupsInvalid as error:
             raise error.within("groups") from error
 
     def cut(self, position: int) -> int:
@@ -127,6 +127,10 @@ class GroupRegularizer(Regularizer):
     def restricted(self, begin: int, end: int) -> Self:
         """The regularizer of the groups between two ends."""
         return self._with(self._partition.restricted(begin, end))
+
+    def workspace(self, elements: int) -> int:
+        """The squares, the same in the order of the groups, and the quotients by the norms."""
+        return 3 * elements
 
     def partition_of(self, x: FloatArray) -> Partition:
         """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""

@@ -55,13 +55,21 @@ class Segment:
         """How far it may be cut: anywhere where it is exempt."""
         return Locality.ELEMENT if self.regularizer is None else self.regularizer.locality
 
+    def cut(self, position: int) -> int:
+        """The largest place at or before ``position`` where a piece of it may end."""
+        return position if self.regularizer is None else self.regularizer.cut(position)
+
+    def workspace(self, elements: int) -> int:
+        """Float64 numbers that computing so many elements at once needs, apart from input and result."""
+        return 0 if self.regularizer is None else self.regularizer.workspace(elements)
+
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
         if position in (0, self.size):
             return True
         if position % BLOCK or self.locality is Locality.SEGMENT:
             return False
-        return self.regularizer is None or self.regularizer.cut(position) == position
+        return self.cut(position) == position
 
 
 @dataclass(frozen=True, slots=True)

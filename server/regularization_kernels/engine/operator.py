@@ -14,7 +14,7 @@ from .figures import Figures, Tally
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..regularizer import FloatArray, StepSize, Traits
+    from ..regularizer import FloatArray, Regularizer, StepSize, Traits
     from .layout import Segment
 
 _METHOD_OPERANDS = {
@@ -128,10 +128,20 @@ class SegmentOperator:
         regularizer.prox(self._shaped(v), step_size, self._shaped(out))
         if piece.reference is not None:
             out += piece.reference
+            if regularizer.traits.indicator and regularizer.traits.separable:
+                _settle_inside(regularizer, out, piece.reference)
 
     def _shaped(self, array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         whole = self._segment.locality is Locality.SEGMENT
         return array.reshape(self._segment.shape) if whole else array
+
+
+def _settle_inside(regularizer: Regularizer, out: FloatArray, reference: FloatArray) -> None:
+    """Move elements by one unit in the last place where adding the reference rounded them out of the set."""
+    moved = out - reference
+    inside = np.empty_like(moved)
+    regularizer.prox(moved, 0.0, inside)
+    np.copyto(out, np.nextafter(out, reference), where=moved != inside)
 
 
 def _takes(traits: Traits, operand: Operand) -> bool:

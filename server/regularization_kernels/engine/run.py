@@ -89,8 +89,9 @@ class Run:
                 expected=end,
                 received=self._position,
             )
-        while self._current is not None or self._advance():
-            self._leave()
+        with np.errstate(all="ignore"):
+            while self._current is not None or self._advance():
+                self._leave()
         figures = [segment.figures for segment in self._figures]
         total = Figures.combined(figures, self._call.figures, self._call.method)
         return Summary(total, tuple(self._figures))

@@ -36,6 +36,12 @@ class Stage(ABC):
         self._start = start
         self._reservation = reservation
 
+    def _bytes(self, size: int, like: Chunk) -> int:
+        """What it takes to compute so many elements at once, with operands as those of a chunk."""
+        # The arrays that come in, the one that goes out, one more for the sum of two, and the kernel's own.
+        own = (len(like.arrays()) + 2) * size * like.parameters.itemsize
+        return own + self._segment.workspace(size) * np.dtype(np.float64).itemsize
+
     @abstractmethod
     def add(self, part: Chunk) -> Iterator[Chunk]:
         """Take the next part; give the pieces that can be computed now.
@@ -67,13 +73,12 @@ class GroupStage(Stage):
 
     def add(self, part: Chunk) -> Iterator[Chunk]:
         """Give what is there up to the last end of a group; the rest waits."""
-        if self._segment.regularizer is None:
-            raise AssertionError("an exempt segment has no groups")
-        cut = self._start + self._segment.regularizer.cut(part.end - self._start)
+        cut = self._start + self._segment.cut(part.end - self._start)
         if cut > part.element_offset:
             done = part.part(part.element_offset, cut)
             if self._waiting:
-                self._reservation.add(sum(chunk.nbytes for chunk in self._waiting) + done.nbytes)
+                size = done.end - self._waiting[0].element_offset
+                self._reservation.add(self._bytes(size, done))
                 done = _joined([*self._waiting, done])
                 self._waiting.clear()
             yield done
@@ -93,14 +98,9 @@ class SegmentStage(Stage):
 
     def add(self, part: Chunk) -> Iterator[Chunk]:
         """Give the segment once it is there."""
-        if self._segment.regularizer is None:
-            raise AssertionError("an exempt segment does not wait")
         size = self._segment.size
         if self._whole is None:
-            itemsize = part.parameters.itemsize
-            workspace = self._segment.regularizer.workspace(size) * np.dtype(np.float64).itemsize
-            # The arrays that come in, the one that goes out, and what the kernel itself needs.
-            self._reservation.add((len(part.arrays()) + 1) * size * itemsize + workspace)
+            self._reservation.add(self._bytes(size, part))
             self._whole = Chunk(
                 self._start, **{name: np.empty(size, array.dtype) for name, array in part.arrays().items()}
             )

@@ -88,7 +88,11 @@ class NuclearNorm(Regularizer):
 
     def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
         """Write the matrix with its singular values soft-thresholded."""
+        threshold = step_size * self.strength
+        if np.all(threshold == 0) and np.isfinite(x).all():
+            np.copyto(out, x)  # a decomposition put together again is not the matrix to the bit
+            return
         u, singular_values, vt = singular_value_decomposition(x)
-        kept = np.maximum(singular_values - step_size * self.strength, 0.0)
+        kept = np.maximum(singular_values - threshold, 0.0)
         rank = int(np.count_nonzero(kept))
         out[...] = (u[:, :rank] * kept[:rank]) @ vt[:rank]
