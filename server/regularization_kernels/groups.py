@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
-from .regularizer import FloatArray, Locality, Regularizer
+from .regularizer import FLOAT64, DataType, Float64Array, Locality, Regularizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,9 @@ class GroupRegularizer(Regularizer):
         """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
         return Locality.SEGMENT if self.groups.axis else Locality.GROUP
 
-    def on(self, shape: tuple[int, ...]) -> Self:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The regularizer made ready for a segment of this shape."""
+        del data_type
         try:
             return self._with(self.groups.partition(shape))
         except GroupsInvalid as error:
@@ -129,10 +130,10 @@ class GroupRegularizer(Regularizer):
         return self._with(self._partition.restricted(begin, end))
 
     def workspace(self, elements: int) -> int:
-        """The squares, the same in the order of the groups, and the quotients by the norms."""
-        return 3 * elements
+        """The squares, and the same in the order of the groups."""
+        return 2 * elements
 
-    def partition_of(self, x: FloatArray) -> Partition:
+    def partition_of(self, x: Float64Array) -> Partition:
         """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""
         return getattr(self, "_partition", None) or self.groups.partition(x.shape)
 

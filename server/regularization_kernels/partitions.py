@@ -48,20 +48,18 @@ class Partition(ABC):
         """The values, one for each group, times the groups' weights."""
         return values if self._weights is None else values * self._weights
 
-    def norms(self, x: npt.NDArray[np.floating[Any]]) -> Float64Array:
+    def norms(self, x: Float64Array) -> Float64Array:
         """The Euclidean norm of each group, free of overflow and underflow."""
-        squares = x.astype(np.float64)
-        np.multiply(squares, squares, out=squares)
-        sums = self.sums(squares)
+        sums = self.sums(np.square(x))
         low, high = _NORM_SQUARED_SAFE
-        # Squares of float32 numbers cannot leave the safe range; zero groups are below it.
-        if x.dtype == np.float64 and not np.all((sums > low) & (sums < high)):
-            return self._scaled_norms(x)
+        if not np.all((sums > low) & (sums < high)):
+            magnitudes = np.abs(x)
+            largest = self.maxima(magnitudes)
+            if not np.all(((sums > low) & (sums < high)) | (largest == 0)):
+                return self._scaled_norms(magnitudes, largest)
         return np.sqrt(sums)
 
-    def _scaled_norms(self, x: npt.NDArray[np.floating[Any]]) -> Float64Array:
-        magnitudes = np.abs(x)
-        largest = self.maxima(magnitudes)
+    def _scaled_norms(self, magnitudes: Float64Array, largest: Float64Array) -> Float64Array:
         divisors = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
         scaled = np.empty_like(magnitudes)
         self.apply(np.divide, magnitudes, divisors, scaled)
@@ -85,11 +83,7 @@ class Partition(ABC):
 
     @abstractmethod
     def apply(
-        self,
-        operation: Callable[..., Any],
-        x: npt.NDArray[np.floating[Any]],
-        values: npt.NDArray[np.floating[Any]],
-        out: npt.NDArray[np.floating[Any]],
+        self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
 
@@ -134,11 +128,7 @@ class Slices(Partition):
         return maxima
 
     def apply(
-        self,
-        operation: Callable[..., Any],
-        x: npt.NDArray[np.floating[Any]],
-        values: npt.NDArray[np.floating[Any]],
-        out: npt.NDArray[np.floating[Any]],
+        self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
         shape = (self.outer, self.count, self.inner)
@@ -210,11 +200,7 @@ class RaggedRuns(Partition):
         return np.maximum.reduceat(values.reshape(-1), self.edges[:-1]) if self.count else np.empty(0)
 
     def apply(
-        self,
-        operation: Callable[..., Any],
-        x: npt.NDArray[np.floating[Any]],
-        values: npt.NDArray[np.floating[Any]],
-        out: npt.NDArray[np.floating[Any]],
+        self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
         operation(x.reshape(-1), np.repeat(values, self.sizes()), out=out.reshape(-1))

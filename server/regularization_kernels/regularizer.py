@@ -1,8 +1,9 @@
 """What a regularizer is: the protocol that every file in ``regularizers`` fulfils.
 
-Everything here is about one segment of a vector. The arrays are float32 or float64 and C-contiguous: one axis
-for localities ELEMENT and GROUP, the segment's own shape for SEGMENT. Inputs are never modified;
-``out`` has the input's shape and type and may be the input itself.
+Everything here is about one segment of a vector. The arrays are float64, whatever the data type in
+which elements come and go, and C-contiguous: one axis for localities ELEMENT and GROUP, the
+segment's own shape for SEGMENT. Inputs are never modified; ``out`` has the input's shape and may be
+the input itself.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from .summation import BlockSum, ExactSum
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FloatArray = npt.NDArray[np.floating[Any]]
-"""float32 or float64."""
+Float64Array = npt.NDArray[np.float64]
+"""What is computed with."""
 
-StepSize = float | npt.NDArray[np.float64]
+DataType = np.dtype[np.floating[Any]]
+"""In which elements come and go: results are rounded to it once."""
+
+FLOAT64: DataType = np.dtype(np.float64)
+
+StepSize = float | Float64Array
 """One step size, or one for each element where the penalty is a sum over elements."""
 
 
@@ -108,14 +114,14 @@ class Regularizer(ABC):
     def scale(self) -> float:
         """What the sum of the terms is multiplied by to give the penalty: the strength, or 1."""
 
-    def on(self, shape: tuple[int, ...]) -> Self:
-        """The regularizer made ready for a segment of this shape.
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+        """The regularizer made ready for a segment of this shape and data type.
 
         Raises:
             LayoutInvalid: If the shape does not fit.
             GroupsInvalid: If its groups do not fit the shape.
         """
-        del shape
+        del shape, data_type
         return self
 
     def cut(self, position: int) -> int:
@@ -133,18 +139,18 @@ class Regularizer(ABC):
         return 0
 
     @abstractmethod
-    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
 
     @abstractmethod
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
 
     @abstractmethod
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
 
-    def value(self, x: FloatArray) -> float:
+    def value(self, x: Float64Array) -> float:
         """The penalty Ω(x), by the contract's rule of summation."""
         sums = BlockSum(self.scale)
         self.add_terms(x, sums)
@@ -157,10 +163,10 @@ class ElementRegularizer(Regularizer):
     __slots__ = ()
 
     @abstractmethod
-    def terms(self, x: FloatArray) -> FloatArray:
-        """The term of each element, before ``scale``; float32 only where that is exact."""
+    def terms(self, x: Float64Array) -> Float64Array:
+        """The term of each element, before ``scale``."""
 
-    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
         sums.add(self.terms(x), position)
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ class BlockSum:
         self._pending: list[Float64Array] = []
         self._partials: list[float] = []
 
-    def add(self, terms: npt.NDArray[np.floating[Any]], position: int) -> None:
+    def add(self, terms: Float64Array, position: int) -> None:
         """Add the terms of consecutive elements, the first of which stands at ``position``."""
         begin = 0
         while begin < terms.size:
@@ -131,7 +131,7 @@ class BlockSum:
         self._flush()
         return self._partials
 
-    def _add_in_block(self, terms: npt.NDArray[np.floating[Any]], lane: int) -> None:
+    def _add_in_block(self, terms: Float64Array, lane: int) -> None:
         head = min(terms.size, -lane % LANES)
         rows = (terms.size - head) // LANES
         if head:
@@ -141,7 +141,7 @@ class BlockSum:
             if self._used or head:
                 whole = np.concatenate((self._lanes[np.newaxis], whole))
             # Over the first axis NumPy adds row after row: one sequence of additions for each lane.
-            self._lanes = np.add.reduce(whole, axis=0, dtype=np.float64)
+            self._lanes = np.add.reduce(whole, axis=0)
         tail = terms[head + rows * LANES :]
         self._lanes[: tail.size] += tail
         self._used = True

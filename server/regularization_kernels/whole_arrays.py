@@ -16,13 +16,14 @@ from .engine import Call, Chunk, FigureChoice, Layout, MemoryBudget, Method, Run
 from .summation import BLOCK
 
 if TYPE_CHECKING:
-    from .regularizer import FloatArray, Regularizer
+    from .engine.call import ElementArray
+    from .regularizer import Regularizer
 
 _UNBOUNDED = 1 << 62
 
 
 def penalty(
-    parameters: FloatArray, regularizer: Regularizer | None, *, threads: int = 1, **options: Any
+    parameters: ElementArray, regularizer: Regularizer | None, *, threads: int = 1, **options: Any
 ) -> Summary:
     """The figures of ``parameters``, among them the penalty.
 
@@ -40,13 +41,13 @@ def penalty(
 
 
 def gradient(
-    parameters: FloatArray,
+    parameters: ElementArray,
     regularizer: Regularizer | None,
     *,
-    out: FloatArray | None = None,
+    out: ElementArray | None = None,
     threads: int = 1,
     **options: Any,
-) -> tuple[FloatArray, Summary]:
+) -> tuple[ElementArray, Summary]:
     """The minimum-norm subgradient at ``parameters``, in ``out``, and the figures.
 
     Args:
@@ -64,14 +65,14 @@ def gradient(
 
 
 def proximal_step(
-    parameters: FloatArray,
+    parameters: ElementArray,
     regularizer: Regularizer | None,
     step_size: float,
     *,
-    out: FloatArray | None = None,
+    out: ElementArray | None = None,
     threads: int = 1,
     **options: Any,
-) -> tuple[FloatArray, Summary]:
+) -> tuple[ElementArray, Summary]:
     """The proximal step from ``parameters``, in ``out``, and the figures at the new parameters.
 
     Args:
@@ -91,10 +92,10 @@ def proximal_step(
 
 def _run(
     method: Method,
-    parameters: FloatArray,
+    parameters: ElementArray,
     regularizer: Regularizer | None,
     step_size: float | None,
-    out: FloatArray | None,
+    out: ElementArray | None,
     threads: int,
     options: dict[str, Any],
 ) -> Summary:

@@ -29,7 +29,9 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     DATA_TYPE_UNSPECIFIED: _DataType.ValueType  # 0
     """Not allowed: ERROR_REASON_FIELD_MISSING."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 1
-    """IEEE 754 binary32, 4 bytes an element. Computed in binary32; every sum in binary64."""
+    """IEEE 754 binary32, 4 bytes an element. Everything is computed in binary64; each element of a
+    result is rounded to binary32 once, to nearest-even.
+    """
     DATA_TYPE_FLOAT64: _DataType.ValueType  # 2
     """IEEE 754 binary64, 8 bytes an element."""
 
@@ -39,7 +41,9 @@ class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
 DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
 """Not allowed: ERROR_REASON_FIELD_MISSING."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 1
-"""IEEE 754 binary32, 4 bytes an element. Computed in binary32; every sum in binary64."""
+"""IEEE 754 binary32, 4 bytes an element. Everything is computed in binary64; each element of a
+result is rounded to binary32 once, to nearest-even.
+"""
 DATA_TYPE_FLOAT64: DataType.ValueType  # 2
 """IEEE 754 binary64, 8 bytes an element."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015

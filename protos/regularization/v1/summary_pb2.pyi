@@ -145,9 +145,8 @@ class Figures(_message.Message):
 
     @_builtins.property
     def squared_distance(self) -> Global___ExactSum:
-        """The sum of (y - theta)^2 over the new parameters y and the parameters theta as sent, the
-        difference rounded in the layout's data type, its square in binary64. Only in ProximalStep.
-        Unset where not asked for.
+        """The sum of (y - theta)^2 over the new parameters y, as returned, and the parameters theta as
+        sent. Only in ProximalStep. Unset where not asked for.
         """
 
     def __init__(

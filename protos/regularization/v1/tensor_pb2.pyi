@@ -49,7 +49,7 @@ class TensorChunk(_message.Message):
     """The elements theta. A chunk without any is allowed and has no answer."""
     loss_gradients: _builtins.bytes
     """The loss gradient g. Gradient returns g plus the regularizer's gradient; ProximalStep steps
-    from theta - step_size * g, both in the layout's data type. Not taken by Penalty.
+    from theta - step_size * g. Not taken by Penalty.
     """
     reference: _builtins.bytes
     """The reference r: theta - r is penalized in place of theta (starting-point penalties such as

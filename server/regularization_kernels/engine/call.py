@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import ElementRangeInvalid, FieldMissing
 from .layout import Layout, check_step_size
 
-if TYPE_CHECKING:
-    from ..regularizer import FloatArray
+ElementArray = npt.NDArray[np.floating[Any]]
+"""Elements in a layout's data type."""
 
 
 class Method(Enum):
@@ -96,11 +99,11 @@ class Chunk:
     """A stretch of the parameters, with the operands of the same elements; arrays of one axis."""
 
     element_offset: int
-    parameters: FloatArray
-    loss_gradients: FloatArray | None = None
-    reference: FloatArray | None = None
-    weights: FloatArray | None = None
-    step_scales: FloatArray | None = None
+    parameters: ElementArray
+    loss_gradients: ElementArray | None = None
+    reference: ElementArray | None = None
+    weights: ElementArray | None = None
+    step_scales: ElementArray | None = None
 
     @property
     def end(self) -> int:
@@ -112,7 +115,7 @@ class Chunk:
         """Which operands it has."""
         return frozenset(operand for operand in Operand if getattr(self, operand.value) is not None)
 
-    def arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, ElementArray]:
         """Parameters and the operands it has, by name."""
         names = ("parameters", *(operand.value for operand in Operand))
         return {name: array for name in names if (array := getattr(self, name)) is not None}
@@ -135,4 +138,4 @@ class ResultChunk:
     """The result for the elements of one chunk."""
 
     element_offset: int
-    values: FloatArray
+    values: ElementArray

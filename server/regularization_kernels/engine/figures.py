@@ -14,7 +14,7 @@ from .call import Method
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..regularizer import FloatArray
+    from ..regularizer import Float64Array
     from .call import FigureChoice
 
 
@@ -88,14 +88,14 @@ class Tally:
         self._penalty = BlockSum(1.0 if regularizer is None else regularizer.scale)
         self._squared_distance = BlockSum()
 
-    def count(self, parameters: FloatArray) -> None:
+    def count(self, parameters: Float64Array) -> None:
         """Count elements, and those that are not 0."""
         self._elements += parameters.size
         if self._choice.nonzeros:
             self._nonzeros += int(np.count_nonzero(parameters != 0))
 
     def add_penalty(
-        self, regularizer: Regularizer, x: FloatArray, weights: FloatArray | None, position: int
+        self, regularizer: Regularizer, x: Float64Array, weights: Float64Array | None, position: int
     ) -> None:
         """Add the penalty of the elements from ``position`` of the segment on."""
         if not self._choice.penalty:
@@ -103,13 +103,12 @@ class Tally:
         if weights is None or not isinstance(regularizer, ElementRegularizer):
             regularizer.add_terms(x, self._penalty, position)
         else:
-            weighted = np.multiply(regularizer.terms(x), weights, dtype=np.float64)
-            self._penalty.add(weighted, position)
+            self._penalty.add(regularizer.terms(x) * weights, position)
 
-    def add_distance(self, new: FloatArray, old: FloatArray, position: int) -> None:
+    def add_distance(self, new: Float64Array, old: Float64Array, position: int) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""
         if self._choice.squared_distance:
-            moved = np.subtract(new, old).astype(np.float64, copy=False)
+            moved = np.subtract(new, old)
             np.multiply(moved, moved, out=moved)
             self._squared_distance.add(moved, position)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from ..errors import (
     GroupsInvalid,
     LayoutInvalid,
 )
-from ..regularizer import Locality
+from ..regularizer import DataType, Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
     from ..regularizer import Regularizer
 
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""What is computed."""
+"""In which elements come and go; what is computed is computed in float64."""
 
 MAX_ELEMENTS = (1 << 63) // 8 - 1
 """Elements of a vector: its bytes must be countable in an int64, whatever the data type."""
@@ -87,7 +87,7 @@ class Layout:
         FieldOutOfRange: If a step size is negative or not finite.
     """
 
-    data_type: np.dtype[np.floating[Any]]
+    data_type: DataType
     segments: tuple[Segment, ...]
     starts: tuple[int, ...] = field(init=False, repr=False)
     """Position of each segment's first element, and at last the vector's length."""
@@ -105,7 +105,7 @@ class Layout:
                 text = f"must be unique in the layout, got {segment.name!r} again"
                 raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
             names.add(segment.name)
-            ready.append(_ready(segment, path))
+            ready.append(_ready(segment, self.data_type, path))
             starts.append(starts[-1] + segment.size)
             if starts[-1] > MAX_ELEMENTS:
                 text = f"must keep the vector's length at most {MAX_ELEMENTS}, got {starts[-1]}"
@@ -162,7 +162,7 @@ class Layout:
             raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
 
 
-def _ready(segment: Segment, path: str) -> Segment:
+def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
     for axis, length in enumerate(segment.shape):
         if length < 0:
             text = f"must be >= 0, got {length}"
@@ -176,7 +176,7 @@ def _ready(segment: Segment, path: str) -> Segment:
     if segment.regularizer is None:
         return segment
     try:
-        regularizer = segment.regularizer.on(segment.shape)
+        regularizer = segment.regularizer.on(segment.shape, data_type)
     except (LayoutInvalid, GroupsInvalid) as error:
         error.segment = segment.name
         if error.field == "shape":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .call import Chunk, ResultChunk
+from .call import Chunk, ElementArray, ResultChunk
 
 if TYPE_CHECKING:
-    from ..regularizer import FloatArray
+    from ..regularizer import DataType
 
 
 class _Pending:
@@ -18,7 +18,7 @@ class _Pending:
 
     __slots__ = ("begin", "end", "filled", "values")
 
-    def __init__(self, chunk: Chunk, values: FloatArray | None) -> None:
+    def __init__(self, chunk: Chunk, values: ElementArray | None) -> None:
         self.begin = chunk.element_offset
         self.end = chunk.end
         self.filled = 0
@@ -34,9 +34,7 @@ class ResultAssembly:
             stands first in it; None to make an array for each answer.
     """
 
-    def __init__(
-        self, data_type: np.dtype[np.floating[Any]], out: FloatArray | None = None, first: int = 0
-    ) -> None:
+    def __init__(self, data_type: DataType, out: ElementArray | None = None, first: int = 0) -> None:
         self._data_type = data_type
         self._out = out
         self._first = first
@@ -49,7 +47,7 @@ class ResultAssembly:
             values = self._out[chunk.element_offset - self._first : chunk.end - self._first]
         self._pending.append(_Pending(chunk, values))
 
-    def destination(self, begin: int, end: int) -> FloatArray:
+    def destination(self, begin: int, end: int) -> ElementArray:
         """An array for the results of these elements: a part of an answer where one has them all."""
         for answer in self._answers(begin, end):
             if answer.begin <= begin and end <= answer.end:
@@ -58,7 +56,7 @@ class ResultAssembly:
                 return answer.values[begin - answer.begin : end - answer.begin]
         return np.empty(end - begin, self._data_type)
 
-    def deliver(self, begin: int, values: FloatArray) -> None:
+    def deliver(self, begin: int, values: ElementArray) -> None:
         """The results from ``begin`` on are there; ``values`` is what ``destination`` gave."""
         end = begin + values.size
         for answer in self._answers(begin, end):

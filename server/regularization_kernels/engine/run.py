@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ..errors import ChunkOutOfOrder, OperandSizeMismatch, StreamTooLong, StreamTooShort
-from .call import Call, Chunk, Method, ResultChunk
+from .call import Call, Chunk, ElementArray, Method, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .results import ResultAssembly
 from .segment_run import SegmentRun
@@ -15,7 +15,6 @@ from .segment_run import SegmentRun
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..regularizer import FloatArray
     from .budget import MemoryBudget, Reservation
 
 
@@ -33,7 +32,7 @@ class Run:
             make one for each chunk. It may be the very array that the parameters come from.
     """
 
-    def __init__(self, call: Call, budget: MemoryBudget, out: FloatArray | None = None) -> None:
+    def __init__(self, call: Call, budget: MemoryBudget, out: ElementArray | None = None) -> None:
         self._call = call
         self._budget = budget
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)

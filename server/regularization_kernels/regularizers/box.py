@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
 from ..errors import FieldMissing, FieldOutOfRange, GradientUndefined
 from ..registry import register
-from ..regularizer import Description, ElementRegularizer, FloatArray, Locality, StepSize, Traits
+from ..regularizer import (
+    FLOAT64,
+    DataType,
+    Description,
+    ElementRegularizer,
+    Float64Array,
+    Locality,
+    StepSize,
+    Traits,
+)
 
 
 @register("box")
@@ -19,7 +28,7 @@ class Box(ElementRegularizer):
     """0 where ``lower <= x <= upper`` everywhere, infinite otherwise.
 
     Prox: ``clip(x, lower, upper)``, whatever the step size. Gradient: 0 inside, undefined outside. The
-    bounds are rounded to the type of x, so that a clipped element is always inside.
+    bounds are rounded to the layout's data type, so that a clipped element is always inside.
 
     Args:
         lower: Lower bound, finite; None for none.
@@ -70,39 +79,35 @@ class Box(ElementRegularizer):
         """1: a set has no strength."""
         return 1.0
 
-    def terms(self, x: FloatArray) -> FloatArray:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+        """The box whose bounds are the data type's nearest numbers, so that a clipped element is inside."""
+        del shape
+        largest = float(np.finfo(data_type).max)
+        lower, upper = (
+            None if bound is None else float(data_type.type(min(max(bound, -largest), largest)))
+            for bound in (self.lower, self.upper)
+        )
+        return replace(self, lower=lower, upper=upper)
+
+    def terms(self, x: Float64Array) -> Float64Array:
         """0 inside, infinity outside; NaN stays NaN."""
-        moved = np.clip(x, *self._bounds(x)) - x
+        moved = np.clip(x, self.lower, self.upper) - x
         return np.where(moved == 0, 0.0, np.where(np.isnan(moved), np.nan, np.inf))
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
-        """Write 0.
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write 0, or NaN where x is NaN.
 
         Raises:
             GradientUndefined: If an element is outside, naming the first.
         """
-        lower, upper = self._bounds(x)
-        outside = np.zeros(x.shape, dtype=bool)
-        if lower is not None:
-            outside |= x < lower
-        if upper is not None:
-            outside |= x > upper
+        outside = np.isinf(self.terms(x))
         if outside.any():
             first = int(np.argmax(outside))
             text = f"must be within [{self.lower}, {self.upper}] to have a gradient, got {x[first]!s}"
             raise GradientUndefined(text, element=first)
-        np.multiply(x, 0, out=out)  # NaN stays NaN
-        out += 0.0  # no negative zeros
+        np.copyto(out, np.where(np.isnan(x), np.nan, 0.0))
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write x clipped to the bounds."""
         del step_size
-        np.clip(x, *self._bounds(x), out=out)
-
-    def _bounds(self, x: FloatArray) -> tuple[np.floating | None, np.floating | None]:
-        largest = np.finfo(x.dtype).max
-        lower, upper = (
-            None if bound is None else x.dtype.type(np.clip(bound, -largest, largest))
-            for bound in (self.lower, self.upper)
-        )
-        return lower, upper
+        np.clip(x, self.lower, self.upper, out=out)

@@ -11,7 +11,7 @@ from ..registry import register
 from ..regularizer import (
     Description,
     ElementRegularizer,
-    FloatArray,
+    Float64Array,
     Locality,
     StepSize,
     Traits,
@@ -72,21 +72,19 @@ class ElasticNet(ElementRegularizer):
         """1: the strengths are in the terms."""
         return 1.0
 
-    def terms(self, x: FloatArray) -> FloatArray:
-        """|x|·(l1_strength + |x|·½·l2_strength), the products and the sum each rounded in float64."""
-        wide = np.abs(x, dtype=np.float64)
-        terms = wide * (0.5 * self.l2_strength)
+    def terms(self, x: Float64Array) -> Float64Array:
+        """|x|·(l1_strength + |x|·½·l2_strength), the products and the sum each rounded."""
+        magnitudes = np.abs(x)
+        terms = magnitudes * (0.5 * self.l2_strength)
         terms += self.l1_strength
-        terms *= wide
+        terms *= magnitudes
         return terms
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write l1_strength·sign(x) + l2_strength·x."""
-        wide = x.astype(np.float64)
-        out[...] = self.l1_strength * np.sign(wide) + self.l2_strength * wide
+        np.add(self.l1_strength * np.sign(x), self.l2_strength * x, out=out)
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write S(x, step_size·l1_strength) / (1 + step_size·l2_strength)."""
-        wide = x.astype(np.float64)
-        soft_threshold(wide, step_size * self.l1_strength, wide)
-        np.divide(wide, 1.0 + step_size * self.l2_strength, out=out, casting="same_kind")
+        soft_threshold(x, step_size * self.l1_strength, out)
+        out /= 1.0 + step_size * self.l2_strength

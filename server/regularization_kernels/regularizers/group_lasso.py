@@ -9,7 +9,7 @@ import numpy as np
 
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
-from ..regularizer import Description, FloatArray, Locality, StepSize, Traits, require_strength
+from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
 
 
@@ -63,22 +63,20 @@ class GroupLasso(GroupRegularizer):
         """The strength."""
         return self.strength
 
-    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's weighted norm, at the place of the group's first element."""
         partition = self.partition_of(x)
         sums.add_at(position + partition.starts(), partition.times_weights(partition.norms(x)))
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·weight_g·x_g / ‖x_g‖, 0 for a zero group."""
         partition = self.partition_of(x)
         norms = partition.norms(x)
-        unit = np.empty(x.shape)
-        partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), unit)
+        partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), out)
         strengths = partition.times_weights(np.full(partition.count, self.strength))
-        partition.apply(np.multiply, unit, strengths, unit)
-        out[...] = unit
+        partition.apply(np.multiply, out, strengths, out)
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write max(0, 1 − step_size·strength·weight_g / ‖x_g‖)·x_g."""
         partition = self.partition_of(x)
         norms = partition.norms(x)
@@ -86,4 +84,4 @@ class GroupLasso(GroupRegularizer):
         kept = np.zeros(partition.count)
         # A zero group with threshold 0 is the limit 0/0: any factor will do, as x is 0 there.
         np.divide(norms - thresholds, norms, out=kept, where=~(norms <= thresholds))
-        partition.apply(np.multiply, x, kept.astype(x.dtype), out)
+        partition.apply(np.multiply, x, kept, out)

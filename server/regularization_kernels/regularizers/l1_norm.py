@@ -11,7 +11,7 @@ from ..registry import register
 from ..regularizer import (
     Description,
     ElementRegularizer,
-    FloatArray,
+    Float64Array,
     Locality,
     StepSize,
     Traits,
@@ -64,15 +64,15 @@ class L1Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def terms(self, x: FloatArray) -> FloatArray:
+    def terms(self, x: Float64Array) -> Float64Array:
         """|x|."""
         return np.abs(x)
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·sign(x)."""
         np.sign(x, out=out)
         out *= self.strength
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write S(x, step_size·strength)."""
         soft_threshold(x, step_size * self.strength, out)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from ..errors import LayoutInvalid
-from ..linear_algebra import singular_value_decomposition
+from ..linear_algebra import MatrixRegularizer, singular_value_decomposition
 from ..registry import register
-from ..regularizer import Description, FloatArray, Locality, Regularizer, StepSize, Traits, require_strength
+from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
 
 
 @register("nuclear_norm")
 @dataclass(frozen=True, slots=True)
-class NuclearNorm(Regularizer):
+class NuclearNorm(MatrixRegularizer):
     """Sum of the singular values σ of a matrix, ``strength * sum(σ)``.
 
     Prox: ``U * max(σ - step_size * strength, 0) @ V'``. Gradient: ``strength * U @ V'`` over the singular
-    values above the rank tolerance ``max(m, n) * eps * σ_1``.
+    values above the rank tolerance ``max(m, n) * eps * σ_1``, with eps of the layout's data type.
 
-    The singular value decomposition is LAPACK's, computed in float64 on one thread: its last bits,
+    The singular value decomposition is LAPACK's, on one thread: its last bits,
     unlike those of the other regularizers, may differ between builds of LAPACK.
 
     Args:
@@ -64,29 +63,18 @@ class NuclearNorm(Regularizer):
         """The strength."""
         return self.strength
 
-    def on(self, shape: tuple[int, ...]) -> Self:
-        """The regularizer itself, if the shape is a matrix's."""
-        if len(shape) != 2:
-            raise LayoutInvalid(f"must have 2 axes for nuclear_norm, got {list(shape)}", field="shape")
-        return self
-
-    def workspace(self, elements: int) -> int:
-        """The matrix in float64, its factors, and LAPACK's own, which is about as much again."""
-        return 5 * elements
-
-    def add_terms(self, x: FloatArray, sums: BlockSum, position: int = 0) -> None:
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the sum of the singular values, at the place of the matrix's first element."""
         singular_values = singular_value_decomposition(x)[1]
         sums.add_at(np.array([position]), np.array([math.fsum(singular_values)]))
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·U·Vᵀ over the singular values that are not 0."""
         u, singular_values, vt = singular_value_decomposition(x)
-        tolerance = max(x.shape) * np.finfo(x.dtype).eps * np.max(singular_values, initial=0.0)
-        rank = int(np.count_nonzero(~(singular_values <= tolerance)))
+        rank = self.rank(x, singular_values)
         out[...] = self.strength * (u[:, :rank] @ vt[:rank])
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the matrix with its singular values soft-thresholded."""
         threshold = step_size * self.strength
         if np.all(threshold == 0) and np.isfinite(x).all():

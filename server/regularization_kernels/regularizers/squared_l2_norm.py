@@ -11,7 +11,7 @@ from ..registry import register
 from ..regularizer import (
     Description,
     ElementRegularizer,
-    FloatArray,
+    Float64Array,
     Locality,
     StepSize,
     Traits,
@@ -63,17 +63,16 @@ class SquaredL2Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def terms(self, x: FloatArray) -> FloatArray:
+    def terms(self, x: Float64Array) -> Float64Array:
         """½·x², where halving is exact."""
-        wide = x.astype(np.float64)
-        np.multiply(wide, wide, out=wide)
-        wide *= 0.5
-        return wide
+        squares = np.square(x)
+        squares *= 0.5
+        return squares
 
-    def gradient(self, x: FloatArray, out: FloatArray) -> None:
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·x."""
         np.multiply(x, self.strength, out=out)
 
-    def prox(self, x: FloatArray, step_size: StepSize, out: FloatArray) -> None:
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write x / (1 + step_size·strength)."""
-        np.divide(x, 1.0 + step_size * self.strength, out=out, casting="same_kind")
+        np.divide(x, 1.0 + step_size * self.strength, out=out)
