@@ -163,12 +163,14 @@ class ElementRegularizer(Regularizer):
     __slots__ = ()
 
     @abstractmethod
-    def terms(self, x: Float64Array) -> Float64Array:
-        """The term of each element, before ``scale``."""
+    def terms(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the term of each element, before ``scale``."""
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
-        sums.add(self.terms(x), position)
+        terms = np.empty_like(x)
+        self.terms(x, terms)
+        sums.add(terms, position)
 
 
 def require_strength(value: float, field: str = "strength") -> None:

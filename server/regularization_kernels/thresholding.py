@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 
 def soft_threshold(x: Float64Array, threshold: StepSize, out: Float64Array) -> None:
     """Write S(x, threshold); ``threshold`` is one number >= 0, or one for each element."""
-    np.subtract(x, np.clip(x, -threshold, threshold), out=out)
+    clipped = np.clip(x, -threshold, threshold, out=None if np.may_share_memory(x, out) else out)
+    np.subtract(x, clipped, out=out)

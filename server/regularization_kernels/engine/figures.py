@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..regularizer import Float64Array
-    from .call import FigureChoice
+    from .call import ElementArray, FigureChoice
+    from .workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +89,42 @@ class Tally:
         self._penalty = BlockSum(1.0 if regularizer is None else regularizer.scale)
         self._squared_distance = BlockSum()
 
-    def count(self, parameters: Float64Array) -> None:
+    @property
+    def reads_results(self) -> bool:
+        """Whether any figure needs the elements themselves."""
+        return self._choice.penalty or self._choice.nonzeros or self._choice.squared_distance
+
+    def count(self, parameters: Float64Array, workspace: Workspace) -> None:
         """Count elements, and those that are not 0."""
         self._elements += parameters.size
         if self._choice.nonzeros:
-            self._nonzeros += int(np.count_nonzero(parameters != 0))
+            nonzero = workspace.array("nonzero", parameters.size, np.bool_)
+            self._nonzeros += int(np.count_nonzero(np.not_equal(parameters, 0, out=nonzero)))
 
     def add_penalty(
-        self, regularizer: Regularizer, x: Float64Array, weights: Float64Array | None, position: int
+        self,
+        regularizer: Regularizer,
+        x: Float64Array,
+        weights: ElementArray | None,
+        position: int,
+        workspace: Workspace,
     ) -> None:
         """Add the penalty of the elements from ``position`` of the segment on."""
         if not self._choice.penalty:
             return
-        if weights is None or not isinstance(regularizer, ElementRegularizer):
+        if not isinstance(regularizer, ElementRegularizer):
             regularizer.add_terms(x, self._penalty, position)
-        else:
-            self._penalty.add(regularizer.terms(x) * weights, position)
+            return
+        terms = workspace.array("terms", x.size)
+        regularizer.terms(x, terms)
+        if weights is not None:
+            terms *= weights
+        self._penalty.add(terms, position)
 
-    def add_distance(self, new: Float64Array, old: Float64Array, position: int) -> None:
+    def add_distance(self, new: Float64Array, old: Float64Array, position: int, workspace: Workspace) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""
         if self._choice.squared_distance:
-            moved = np.subtract(new, old)
+            moved = np.subtract(new, old, out=workspace.array("terms", new.size))
             np.multiply(moved, moved, out=moved)
             self._squared_distance.add(moved, position)
 

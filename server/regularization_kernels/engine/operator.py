@@ -18,6 +18,7 @@ from .figures import Figures, Tally
 if TYPE_CHECKING:
     from ..regularizer import Float64Array, Regularizer, StepSize, Traits
     from .layout import Segment
+    from .workspace import Workspace
 
 _METHOD_OPERANDS = {
     Method.PENALTY: {Operand.REFERENCE, Operand.WEIGHTS},
@@ -59,7 +60,7 @@ class SegmentOperator:
         """What was counted so far."""
         return self._tally.figures()
 
-    def compute(self, piece: Chunk, position: int, out: ElementArray | None) -> None:
+    def compute(self, piece: Chunk, position: int, out: ElementArray | None, workspace: Workspace) -> None:
         """Compute the stretch that begins at ``position`` of the segment.
 
         Args:
@@ -67,35 +68,49 @@ class SegmentOperator:
             position: Position of its first element in the segment.
             out: Where the result goes, in the layout's data type; None for Method.PENALTY. It may be the
                 piece's own parameters.
+            workspace: Buffers.
         """
         regularizer = self._regularizer
         if regularizer is not None:
             regularizer = regularizer.restricted(position, position + piece.parameters.size)
-        x = _wide(piece.parameters)
+        x = _wide(piece.parameters, "x", workspace)
         if out is not None and np.may_share_memory(x, out):
             x = x.copy()
         if self._method is Method.PROXIMAL_STEP and out is not None:
-            self._proximal_step(piece, x, regularizer, out)
-            new = _wide(out)
-            self._count(piece, new, regularizer, position)
-            self._tally.add_distance(new, x, position)
+            self._proximal_step(piece, x, regularizer, out, workspace)
+            new = _wide(out, "new", workspace) if self._tally.reads_results else x
+            self._count(piece, new, regularizer, position, workspace)
+            self._tally.add_distance(new, x, position, workspace)
             return
-        self._count(piece, x, regularizer, position)
+        self._count(piece, x, regularizer, position, workspace)
         if out is not None:
-            self._gradient(piece, x, regularizer, out)
+            self._gradient(piece, x, regularizer, out, workspace)
 
-    def _count(self, piece: Chunk, x: Float64Array, regularizer: Regularizer | None, position: int) -> None:
-        self._tally.count(x)
+    def _count(
+        self,
+        piece: Chunk,
+        x: Float64Array,
+        regularizer: Regularizer | None,
+        position: int,
+        workspace: Workspace,
+    ) -> None:
+        self._tally.count(x, workspace)
         if regularizer is not None:
             penalized = self._shaped(_less_reference(x, piece))
-            weights = None if piece.weights is None else _wide(piece.weights)
-            self._tally.add_penalty(regularizer, penalized, weights, position)
+            self._tally.add_penalty(regularizer, penalized, piece.weights, position, workspace)
 
     def _gradient(
-        self, piece: Chunk, x: Float64Array, regularizer: Regularizer | None, out: ElementArray
+        self,
+        piece: Chunk,
+        x: Float64Array,
+        regularizer: Regularizer | None,
+        out: ElementArray,
+        workspace: Workspace,
     ) -> None:
-        gradient = np.zeros_like(x)
-        if regularizer is not None:
+        gradient = workspace.array("new", x.size)
+        if regularizer is None:
+            gradient[...] = 0.0
+        else:
             try:
                 regularizer.gradient(self._shaped(_less_reference(x, piece)), self._shaped(gradient))
             except GradientUndefined as error:
@@ -109,20 +124,29 @@ class SegmentOperator:
         out[...] = gradient
 
     def _proximal_step(
-        self, piece: Chunk, x: Float64Array, regularizer: Regularizer | None, out: ElementArray
+        self,
+        piece: Chunk,
+        x: Float64Array,
+        regularizer: Regularizer | None,
+        out: ElementArray,
+        workspace: Workspace,
     ) -> None:
         step_size: StepSize = self._step_size or 0.0
         if piece.step_scales is not None:
-            step_size = step_size * _wide(piece.step_scales)
-        v = x if piece.loss_gradients is None else x - step_size * _wide(piece.loss_gradients)
+            step_size = step_size * piece.step_scales.astype(np.float64)
+        v = x
+        if piece.loss_gradients is not None:
+            v = workspace.array("v", x.size)
+            np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
+            np.subtract(x, v, out=v)
         if regularizer is None:
             out[...] = v
             return
         v = _less_reference(v, piece)
         if piece.weights is not None:
             # The prox of w·f with step size γ is that of f with γ·w.
-            step_size = step_size * _wide(piece.weights)
-        new = np.empty_like(v)
+            step_size = step_size * piece.weights.astype(np.float64)
+        new = workspace.array("new", v.size)
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         if piece.reference is not None:
             new += piece.reference
@@ -135,8 +159,12 @@ class SegmentOperator:
         return array.reshape(self._segment.shape) if whole else array
 
 
-def _wide(array: ElementArray) -> Float64Array:
-    return array.astype(np.float64, copy=False)
+def _wide(array: ElementArray, name: str, workspace: Workspace) -> Float64Array:
+    if array.dtype == np.float64:
+        return array.astype(np.float64, copy=False)
+    wide: Float64Array = workspace.array(name, array.size)
+    wide[...] = array
+    return wide
 
 
 def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:
@@ -145,7 +173,7 @@ def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:
 
 def _settle_inside(regularizer: Regularizer, out: ElementArray, reference: ElementArray) -> None:
     """Move elements by one unit in the last place where adding the reference rounded them out of the set."""
-    moved = _wide(out) - reference
+    moved = np.subtract(out, reference, dtype=np.float64)
     inside = np.empty_like(moved)
     regularizer.prox(moved, 0.0, inside)
     np.copyto(out, np.nextafter(out, reference), where=moved != inside)

@@ -11,6 +11,7 @@ from .call import Call, Chunk, ElementArray, Method, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .results import ResultAssembly
 from .segment_run import SegmentRun
+from .workspace import borrowed_workspace
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -60,11 +61,11 @@ class Run:
             return []
         if self._call.method is not Method.PENALTY:
             self._results.expect(chunk)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), borrowed_workspace() as workspace:
             while self._position < chunk.end:
                 segment = self._segment_at_position()
                 end = min(chunk.end, segment.end)
-                segment.add(chunk.part(self._position, end))
+                segment.add(chunk.part(self._position, end), workspace)
                 self._position = end
         return self._results.completed()
 

@@ -15,6 +15,7 @@ from .stages import STAGES
 
 if TYPE_CHECKING:
     from .results import ResultAssembly
+    from .workspace import Workspace
 
 _NOT_NEGATIVE = (Operand.WEIGHTS, Operand.STEP_SCALES)
 
@@ -40,17 +41,17 @@ class SegmentRun:
         self.reservation = Reservation(budget)
         self._stage = STAGES[self._segment.locality](self._segment, self._start, self.reservation)
 
-    def add(self, part: Chunk) -> None:
+    def add(self, part: Chunk, workspace: Workspace) -> None:
         """Take the next part of a chunk, at least one element, and deliver what can be computed now."""
         self._check_operands(part)
-        self._check_values(part)
+        self._check_values(part, workspace)
         for piece in self._stage.add(part):
             position = piece.element_offset - self._start
             if self._call.method is Method.PENALTY:
-                self._operator.compute(piece, position, None)
+                self._operator.compute(piece, position, None, workspace)
             else:
                 out = self._results.destination(piece.element_offset, piece.end)
-                self._operator.compute(piece, position, out)
+                self._operator.compute(piece, position, out, workspace)
                 self._results.deliver(piece.element_offset, out)
 
     def figures(self) -> SegmentFigures:
@@ -72,10 +73,10 @@ class SegmentRun:
                 element=part.element_offset,
             )
 
-    def _check_values(self, part: Chunk) -> None:
+    def _check_values(self, part: Chunk, workspace: Workspace) -> None:
         if not self._call.propagate_non_finite:
             for name, array in part.arrays().items():
-                finite = np.isfinite(array)
+                finite = np.isfinite(array, out=workspace.array("finite", array.size, np.bool_))
                 if not finite.all():
                     first = int(np.argmin(finite))
                     raise ValueNotFinite(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..regularizer import Locality
-from ..summation import BLOCK
 from .call import Chunk
+from .workspace import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +52,13 @@ class Stage(ABC):
 
 
 class ElementStage(Stage):
-    """Any stretch will do: nothing waits. Pieces end where blocks end, to stay in the cache."""
+    """Any stretch will do: nothing waits."""
 
     def add(self, part: Chunk) -> Iterator[Chunk]:
-        """Give the part, block by block."""
+        """Give the part, in pieces that stay in the cache."""
         begin = part.element_offset
         while begin < part.end:
-            block_end = begin + BLOCK - (begin - self._start) % BLOCK
-            end = min(part.end, block_end)
+            end = min(part.end, begin + PIECE - (begin - self._start) % PIECE)
             yield part.part(begin, end)
             begin = end
 
@@ -81,12 +80,22 @@ class GroupStage(Stage):
                 self._reservation.add(self._bytes(size, done))
                 done = _joined([*self._waiting, done])
                 self._waiting.clear()
-            yield done
+            yield from self._pieces(done)
             self._reservation.reduce_to(0)
             part = part.part(cut, part.end)
         if part.parameters.size:
             self._reservation.add(part.nbytes)
             self._waiting.append(_copied(part))
+
+    def _pieces(self, done: Chunk) -> Iterator[Chunk]:
+        """Whole groups, in pieces that stay in the cache where the groups are small enough."""
+        begin = done.element_offset
+        while begin < done.end:
+            end = self._start + self._segment.cut(min(begin + PIECE, done.end) - self._start)
+            if end <= begin:
+                end = done.end
+            yield done.part(begin, end)
+            begin = end
 
 
 class SegmentStage(Stage):

@@ -89,10 +89,10 @@ class Box(ElementRegularizer):
         )
         return replace(self, lower=lower, upper=upper)
 
-    def terms(self, x: Float64Array) -> Float64Array:
-        """0 inside, infinity outside; NaN stays NaN."""
-        moved = np.clip(x, self.lower, self.upper) - x
-        return np.where(moved == 0, 0.0, np.where(np.isnan(moved), np.nan, np.inf))
+    def terms(self, x: Float64Array, out: Float64Array) -> None:
+        """Write 0 inside, infinity outside, NaN where x is NaN."""
+        outside = np.clip(x, self.lower, self.upper) != x
+        np.copyto(out, np.where(outside, np.where(np.isnan(x), np.nan, np.inf), 0.0))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write 0, or NaN where x is NaN.
@@ -100,7 +100,7 @@ class Box(ElementRegularizer):
         Raises:
             GradientUndefined: If an element is outside, naming the first.
         """
-        outside = np.isinf(self.terms(x))
+        outside = (np.clip(x, self.lower, self.upper) != x) & ~np.isnan(x)
         if outside.any():
             first = int(np.argmax(outside))
             text = f"must be within [{self.lower}, {self.upper}] to have a gradient, got {x[first]!s}"

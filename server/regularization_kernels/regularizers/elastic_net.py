@@ -72,13 +72,12 @@ class ElasticNet(ElementRegularizer):
         """1: the strengths are in the terms."""
         return 1.0
 
-    def terms(self, x: Float64Array) -> Float64Array:
-        """|x|·(l1_strength + |x|·½·l2_strength), the products and the sum each rounded."""
+    def terms(self, x: Float64Array, out: Float64Array) -> None:
+        """Write ((½·l2_strength)·|x| + l1_strength)·|x|."""
         magnitudes = np.abs(x)
-        terms = magnitudes * (0.5 * self.l2_strength)
-        terms += self.l1_strength
-        terms *= magnitudes
-        return terms
+        np.multiply(magnitudes, 0.5 * self.l2_strength, out=out)
+        out += self.l1_strength
+        out *= magnitudes
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write l1_strength·sign(x) + l2_strength·x."""

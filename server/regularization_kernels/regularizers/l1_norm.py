@@ -64,9 +64,9 @@ class L1Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def terms(self, x: Float64Array) -> Float64Array:
-        """|x|."""
-        return np.abs(x)
+    def terms(self, x: Float64Array, out: Float64Array) -> None:
+        """Write |x|."""
+        np.abs(x, out=out)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·sign(x)."""

@@ -63,11 +63,10 @@ class SquaredL2Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def terms(self, x: Float64Array) -> Float64Array:
-        """½·x², where halving is exact."""
-        squares = np.square(x)
-        squares *= 0.5
-        return squares
+    def terms(self, x: Float64Array, out: Float64Array) -> None:
+        """Write ½·x²."""
+        np.multiply(x, x, out=out)
+        out *= 0.5
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·x."""

@@ -1,0 +1,58 @@
+"""Buffers that are used again and again: fresh pages would cost more than the arithmetic."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..summation import BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIECE = BLOCK
+"""Elements that are computed at once where the regularizer lets them be: few enough for the cache, so many
+that NumPy's fixed cost per operation is small against the work, and a block, whose lanes are then added
+in one go."""
+
+
+class Workspace:
+    """Arrays for one thread's work, by name; each lasts until its name is asked for again."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, npt.NDArray[Any]] = {}
+
+    def array(self, name: str, size: int, data_type: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+        """An array of one axis whose contents are arbitrary.
+
+        What is larger than a piece is made anew and not kept, so that memory goes back as soon as it is
+        accounted for no more.
+        """
+        if size > PIECE:
+            return np.empty(size, data_type)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, data_type)
+        return buffer[:size]
+
+
+_idle: list[Workspace] = []
+_MOST_IDLE = os.cpu_count() or 1
+
+
+@contextmanager
+def borrowed_workspace() -> Iterator[Workspace]:
+    """A workspace for the time of a chunk: so many exist as threads compute, not as calls are open."""
+    try:
+        workspace = _idle.pop()
+    except IndexError:
+        workspace = Workspace()
+    try:
+        yield workspace
+    finally:
+        if len(_idle) < _MOST_IDLE:
+            _idle.append(workspace)
