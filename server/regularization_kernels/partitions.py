@@ -49,14 +49,19 @@ class Partition(ABC):
         return values if self._weights is None else values * self._weights
 
     def norms(self, x: Float64Array) -> Float64Array:
-        """The Euclidean norm of each group, free of overflow and underflow."""
+        """The Euclidean norm of each group, free of overflow and underflow.
+
+        It is the root of the sum of squares where that is safe; elsewhere the elements are divided by the
+        largest magnitude first, and the root is multiplied by it.
+        """
         sums = self.sums(np.square(x))
         low, high = _NORM_SQUARED_SAFE
-        if not np.all((sums > low) & (sums < high)):
+        safe = (sums > low) & (sums < high)
+        if not safe.all():
             magnitudes = np.abs(x)
             largest = self.maxima(magnitudes)
-            if not np.all(((sums > low) & (sums < high)) | (largest == 0)):
-                return self._scaled_norms(magnitudes, largest)
+            if not np.all(safe | (largest == 0)):
+                return np.where(safe, np.sqrt(sums), self._scaled_norms(magnitudes, largest))
         return np.sqrt(sums)
 
     def _scaled_norms(self, magnitudes: Float64Array, largest: Float64Array) -> Float64Array:

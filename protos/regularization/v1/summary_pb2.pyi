@@ -174,9 +174,11 @@ class ExactSum(_message.Message):
 
     The rule. A segment is cut into blocks of 2^18 elements from its start. Inside a block, lane j of
     256 starts at 0 and adds the terms of elements j, j + 256, j + 512, ... one after the other, in
-    binary64; the lane's sum is then multiplied by the regularizer's scale in binary64 (its strength; 1 for
-    elastic_net and for squared distances). All products, over all lanes, blocks and segments, are
-    added exactly. A term that belongs to a group or to a whole segment takes the place of its
+    binary64; the lane's sum is then multiplied by the regularizer's scale in binary64 (its strength;
+    1 for elastic_net and for squared distances). All products, of all lanes, blocks and segments, are
+    added exactly. The terms: |x| for l1_norm; 1/2 * (x * x) for squared_l2_norm;
+    ((1/2 * l2_strength) * |x| + l1_strength) * |x| for elastic_net; each times the element's weight
+    where weights are sent; d * d with d = y - theta for squared distances. A term that belongs to a group or to a whole segment takes the place of its
     first element. Sums inside a group are of the group alone.
     """
 

@@ -176,7 +176,8 @@ def _settle_inside(regularizer: Regularizer, out: ElementArray, reference: Eleme
     moved = np.subtract(out, reference, dtype=np.float64)
     inside = np.empty_like(moved)
     regularizer.prox(moved, 0.0, inside)
-    np.copyto(out, np.nextafter(out, reference), where=moved != inside)
+    towards = np.where(inside > moved, np.inf, -np.inf).astype(out.dtype)
+    np.copyto(out, np.nextafter(out, towards), where=moved != inside)
 
 
 def _takes(traits: Traits, operand: Operand) -> bool:

@@ -38,9 +38,10 @@ class Stage(ABC):
 
     def _bytes(self, size: int, like: Chunk) -> int:
         """What it takes to compute so many elements at once, with operands as those of a chunk."""
-        # The arrays that come in, the one that goes out, one more for the sum of two, and the kernel's own.
-        own = (len(like.arrays()) + 2) * size * like.parameters.itemsize
-        return own + self._segment.workspace(size) * np.dtype(np.float64).itemsize
+        # The arrays that come in and the one that goes out; in float64, the parameters before and after the
+        # forward step and the result; and the kernel's own.
+        elements = (len(like.arrays()) + 1) * size * like.parameters.itemsize
+        return elements + (3 * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize
 
     @abstractmethod
     def add(self, part: Chunk) -> Iterator[Chunk]:

@@ -1,0 +1,81 @@
+"""The catalogue of regularizers that ``ListRegularizers`` tells, read off descriptors and kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from regularization.v1 import catalogue_pb2, regularization_service_pb2, regularizers_pb2
+from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.regularizer import Locality
+
+from .binding import required_fields
+from .headers import DATA_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.descriptor import Descriptor
+    from regularization_kernels.regularizer import Regularizer, Traits
+
+LOCALITIES = {
+    Locality.ELEMENT: catalogue_pb2.LOCALITY_ELEMENT,
+    Locality.GROUP: catalogue_pb2.LOCALITY_GROUP,
+    Locality.SEGMENT: catalogue_pb2.LOCALITY_SEGMENT,
+}
+
+
+def catalogue() -> regularization_service_pb2.ListRegularizersResponse:
+    """Every regularizer of this server, in the order of the names."""
+    kinds: Mapping[str, Any] = regularizers_pb2.Regularizer.DESCRIPTOR.fields_by_name
+    names = sorted(REGULARIZERS)
+    return regularization_service_pb2.ListRegularizersResponse(
+        regularizers=[_description(kinds[name].message_type, REGULARIZERS[name]) for name in names]
+    )
+
+
+def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.RegularizerDescription:
+    words, traits = cls.description, cls.traits
+    return catalogue_pb2.RegularizerDescription(
+        name=cls.name,
+        message=message.name,
+        title=words.title,
+        penalty_formula=words.penalty,
+        gradient_formula=words.gradient,
+        proximal_step_formula=words.prox,
+        parameters=[
+            catalogue_pb2.ParameterDescription(
+                name=field.name,
+                type=_type_name(field),
+                required=field.name in required_fields(cls),
+                description=words.parameters[field.name],
+            )
+            for field in message.fields
+        ],
+        traits=catalogue_pb2.Traits(
+            convex=traits.convex,
+            separable=traits.separable,
+            smooth=traits.smooth,
+            positively_homogeneous=traits.positively_homogeneous,
+            indicator=traits.indicator,
+        ),
+        locality=LOCALITIES[traits.locality],
+        operands=_operands(traits),
+        data_types=DATA_TYPES,
+        source=words.source,
+    )
+
+
+def _type_name(field: Any) -> str:
+    if field.message_type is not None:
+        return str(field.message_type.name)
+    return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+
+
+def _operands(traits: Traits) -> list[catalogue_pb2.Operand.ValueType]:
+    operands = [catalogue_pb2.OPERAND_REFERENCE]
+    if traits.takes_weights:
+        operands.append(catalogue_pb2.OPERAND_WEIGHTS)
+    if traits.takes_step_scales:
+        operands.append(catalogue_pb2.OPERAND_STEP_SCALES)
+    return operands

@@ -1,0 +1,240 @@
+"""The command ``regularization-server``."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .process import prepare
+from .settings import GIB, KIB, MIB, SettingInvalid, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import BinaryIO, NoReturn
+
+    from .logs import LogFormat
+
+DEFAULTS = Settings()
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": KIB, "MI": MIB, "GI": GIB}
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is read, not what is bound
+
+
+class Bytes(click.ParamType[int]):
+    """A number of bytes, with or without a unit: 1073741824, 512MiB, 2GB."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a number of bytes such as 1073741824, 512MiB or 2GB", param, ctx)
+        return round(float(match[1]) * UNITS[(match[2] or "").upper()])
+
+    def text(self, value: int) -> str:
+        """Write a whole number of MiB."""
+        return f"{value // MIB}MiB"
+
+
+class Octal(click.ParamType[int]):
+    """Permissions of a file: 660."""
+
+    name = "octal"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        try:
+            return int(value, 8)
+        except ValueError:
+            self.fail(f"{value!r} is not a file mode such as 660", param, ctx)
+
+    def text(self, value: int) -> str:
+        """Write it."""
+        return f"{value:o}"
+
+
+def setting(name: str, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option of an attribute of ``Settings``: its flag, its environment variable and its default."""
+    default = getattr(DEFAULTS, name)
+    if isinstance(options.get("type"), (Bytes, Octal)):
+        default = options["type"].text(default)
+    return click.option(f"--{name.replace('_', '-')}", name, default=default, show_envvar=True, **options)
+
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"auto_envvar_prefix": "REGULARIZATION", "show_default": True, "max_content_width": 110},
+)
+@click.version_option(package_name="regularization-service")
+@setting(
+    "listen",
+    multiple=True,
+    metavar="ADDRESS",
+    help="host:port (port 0 takes a free one), unix:/path or unix-abstract:name. May be repeated; "
+    "in the environment, addresses stand apart by spaces.",
+)
+@setting("unix_socket_mode", type=Octal(), help="Permissions of the files of Unix sockets.")
+@setting("grace_period", metavar="SECONDS", help="Time for calls in flight to finish when the server stops.")
+@setting("memory_budget", type=Bytes(), help="What all calls together may buffer, for instance 512MiB.")
+@setting("max_concurrent_calls", metavar="COUNT", help="Calls in flight beyond which new ones are refused.")
+@setting("max_message_bytes", type=Bytes(), help="Size of the largest request message.")
+@setting(
+    "tls_certificate",
+    type=FILE,
+    help="PEM file with the certificate chain for TCP addresses. Unset: plain text; Unix sockets always are.",
+)
+@setting("tls_key", type=FILE, help="PEM file with the certificate's private key.")
+@setting(
+    "tls_client_ca",
+    type=FILE,
+    help="PEM file with the authorities whose certificates clients must show. Unset: none is asked for.",
+)
+@setting(
+    "token_file",
+    type=FILE,
+    help="File with the bearer token that all calls but health checks must show. Unset: none is asked for.",
+)
+@setting("keepalive_time", metavar="SECONDS", help="Silence after which the server pings a client.")
+@setting("keepalive_timeout", metavar="SECONDS", help="Time that a client has to answer a ping.")
+@setting("keepalive_min_interval", metavar="SECONDS", help="Time that clients must leave between pings.")
+@setting(
+    "max_connection_age",
+    type=float,
+    metavar="SECONDS",
+    help="Age at which a connection takes no new calls, so that clients find new replicas. Unset: none.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_envvar=True,
+    help="Calls are logged at info; those of health and reflection at debug.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json", "logfmt"]),
+    default="console",
+    show_envvar=True,
+    help="How log lines are written to standard error.",
+)
+@click.pass_context
+def main(ctx: click.Context, /, log_level: str, log_format: LogFormat, **settings: Any) -> None:
+    """Serve penalty, gradient and proximal step of regularizers over gRPC.
+
+    Stops on SIGTERM and SIGINT once the calls in flight are done, on a second signal at once.
+    """
+    if ctx.invoked_subcommand is None:
+        try:
+            _serve(Settings(**settings), log_level, log_format)
+        except SettingInvalid as error:
+            _exit_with(error)
+
+
+@main.command()
+@click.option(
+    "--target",
+    metavar="ADDRESS",
+    show_envvar=True,
+    help="Server to ask. Default: the first address that --listen names.",
+)
+@click.option(
+    "--timeout",
+    default=3.0,
+    metavar="SECONDS",
+    show_envvar=True,
+    help="Time that the server has to answer.",
+)
+@click.option(
+    "--tls-ca",
+    type=click.File("rb"),
+    show_envvar=True,
+    help="PEM file with the authorities to trust. Unset: plain text.",
+)
+@click.pass_context
+def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: BinaryIO | None) -> None:
+    """Ask a server for its health: exit code 0 where it is SERVING, 1 otherwise."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    address = target or _reachable(ctx.find_root().params["listen"][0])
+    if tls_ca is None:
+        channel = grpc.insecure_channel(address)
+    else:
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(tls_ca.read()))
+    with channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=timeout
+            )
+        except grpc.RpcError as error:
+            click.echo(f"{address}: {error.code().name}: {error.details()}", err=True)
+            sys.exit(1)
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    click.echo(f"{address}: {status}")
+    sys.exit(answer.status != health_pb2.HealthCheckResponse.SERVING)
+
+
+def _serve(settings: Settings, log_level: str, log_format: LogFormat) -> None:
+    signals = _signals()
+    prepare()
+    from .logs import command_logger
+    from .server import Server
+
+    server = Server(settings, command_logger(log_level, log_format))
+    server.start()
+    signals.get()
+    if not server.stop():
+        # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _signals() -> SimpleQueue[int]:
+    """A queue that gets the first signal to stop.
+
+    Handlers are what makes the first process of a container hear signals at all.
+    """
+    signals: SimpleQueue[int] = SimpleQueue()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if stopping:
+            os._exit(128 + number)
+        stopping.append(number)
+        signals.put(number)
+
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, receive)
+    return signals
+
+
+def _reachable(address: str) -> str:
+    """Where a server that listens on ``address`` is called from the same host."""
+    host, colon, port = address.rpartition(":")
+    return f"{WILDCARDS.get(host, host)}{colon}{port}"
+
+
+def _exit_with(error: SettingInvalid) -> NoReturn:
+    flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
+    click.echo(f"Error: {flags[error.setting]}: {error.text}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""From a stream's header to the engine's call, with the path of every field at fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from regularization.v1 import layout_pb2, regularization_service_pb2
+from regularization_kernels.engine import Call, FigureChoice, Layout, Method, Segment
+from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, FieldOutOfRange
+
+from .binding import construct, regularizer_of, within
+
+if TYPE_CHECKING:
+    from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
+
+    Header = PenaltyHeader | GradientHeader | ProximalStepHeader
+
+DATA_TYPES: dict[layout_pb2.DataType.ValueType, np.dtype[np.floating]] = {
+    layout_pb2.DATA_TYPE_FLOAT32: np.dtype(np.float32),
+    layout_pb2.DATA_TYPE_FLOAT64: np.dtype(np.float64),
+}
+"""What is computed, by the contract's data type."""
+
+PROPAGATES = {
+    regularization_service_pb2.NON_FINITE_POLICY_UNSPECIFIED: False,
+    regularization_service_pb2.NON_FINITE_POLICY_REJECT: False,
+    regularization_service_pb2.NON_FINITE_POLICY_PROPAGATE: True,
+}
+"""Whether NaN and infinities are computed with, by the contract's policy."""
+
+
+def call_of(header: Header, method: Method) -> Call:
+    """The engine's call that a header describes.
+
+    Raises:
+        RegularizationError: With the path of the field at fault, if the header breaks a rule.
+    """
+    with within("header"):
+        return Call(
+            method=method,
+            layout=_layout(header),
+            element_range=_element_range(header),
+            step_size=_step_size(header),
+            figures=construct(FigureChoice, header.figures),
+            propagate_non_finite=_propagates(header),
+        )
+
+
+def _layout(header: Header) -> Layout:
+    if not header.HasField("layout"):
+        raise FieldMissing("is required and unset", field="layout")
+    with within("layout"):
+        data_type = _data_type(header.layout)
+        segments = [_segment(index, segment) for index, segment in enumerate(header.layout.segments)]
+        return Layout(data_type, tuple(segments))
+
+
+def _data_type(layout: layout_pb2.ParameterLayout) -> np.dtype[np.floating]:
+    if layout.data_type == layout_pb2.DATA_TYPE_UNSPECIFIED:
+        raise FieldMissing("is required and unset", field="data_type")
+    if layout.data_type not in DATA_TYPES:
+        known = ", ".join(map(layout_pb2.DataType.Name, DATA_TYPES))
+        raise DataTypeUnsupported(f"must be one of {known}, got {layout.data_type}", field="data_type")
+    return DATA_TYPES[layout.data_type]
+
+
+def _segment(index: int, message: layout_pb2.Segment) -> Segment:
+    with within(f"segments[{index}]", segment=message.name):
+        regularizer = None
+        if message.HasField("regularizer"):
+            with within("regularizer"):
+                regularizer = regularizer_of(message.regularizer)
+        step_size = message.step_size if message.HasField("step_size") else None
+        return Segment(message.name, tuple(message.shape), regularizer, step_size)
+
+
+def _element_range(header: Header) -> tuple[int, int] | None:
+    if not header.HasField("element_range"):
+        return None
+    return header.element_range.begin, header.element_range.end
+
+
+def _step_size(header: Header) -> float | None:
+    if not isinstance(header, regularization_service_pb2.ProximalStepHeader):
+        return None
+    return header.step_size if header.HasField("step_size") else None
+
+
+def _propagates(header: Header) -> bool:
+    if header.non_finite_policy not in PROPAGATES:
+        known = ", ".join(map(regularization_service_pb2.NonFinitePolicy.Name, PROPAGATES))
+        text = f"must be one of {known}, got {header.non_finite_policy}"
+        raise FieldOutOfRange(text, field="non_finite_policy")
+    return PROPAGATES[header.non_finite_policy]

@@ -1,0 +1,32 @@
+"""What the command sets of its own process, before the numeric libraries are there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from .settings import MIB
+
+# glibc's parameters of mallopt(3), by their numbers in malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+
+
+def prepare() -> None:
+    """Set what suits a server of numbers: one thread for each library, and memory that is used again."""
+    # Idle threads of NumPy's libraries cost memory, and their number changes the last bits of some results.
+    for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let malloc keep the buffers of a chunk for the next one.
+
+    As it comes, glibc hands them back to the system after each chunk, and the system clears every page before
+    it gives it out again: that costs several times the arithmetic. What is kept is bounded by the threshold
+    times the arenas.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in ((_MMAP_THRESHOLD, 32 * MIB), (_TRIM_THRESHOLD, 32 * MIB), (_ARENA_MAX, 4)):
+            mallopt(parameter, value)

@@ -1,0 +1,154 @@
+"""The server: made of its settings, started, stopped."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from regularization_kernels.engine import MemoryBudget
+
+from .calls import Calls
+from .interceptor import CallInterceptor
+from .listeners import credentials_of, listen, token_of
+from .logs import library_logger
+from .service import SERVICE, RegularizationService
+from .settings import SettingInvalid, Settings
+from .threads import CallThreads
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from structlog.typing import FilteringBoundLogger
+
+SPARE_THREADS = 32
+"""Threads beyond the calls' limit: health, reflection and refusals are answered when all calls are taken."""
+
+SECONDS_TO_CLOSE = 0.5
+"""Time for connections to close in order once no call is in flight."""
+
+
+class Server:
+    """A server of ``regularization.v1`` with the standard health and reflection services.
+
+    It may live inside another program: it takes no signals, writes nothing but to its logger, and sets
+    nothing of the process. Every call in flight holds one thread.
+
+    Args:
+        settings: What can be set.
+        log: Where each call leaves one line; the standard library's logger ``regularization_server``
+            by default.
+    """
+
+    def __init__(self, settings: Settings | None = None, log: FilteringBoundLogger | None = None) -> None:
+        self.settings = settings or Settings()
+        self.budget = MemoryBudget(self.settings.memory_budget)
+        self._log = log or library_logger()
+        self._calls = Calls(self.settings.max_concurrent_calls)
+        self._health = health.HealthServicer()
+        self._addresses: list[str] = []
+        self._threads = CallThreads(self.settings.max_concurrent_calls + SPARE_THREADS, self._log)
+        self._server: grpc.Server | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that it listens on, with the ports that were taken for port 0."""
+        return tuple(self._addresses)
+
+    def start(self) -> None:
+        """Listen on every address, and serve.
+
+        Raises:
+            SettingInvalid: If an address cannot be listened on, or a file cannot be read.
+            RuntimeError: If it was started before.
+        """
+        if self._server is not None:
+            raise RuntimeError("a server starts once")
+        credentials, token = credentials_of(self.settings), token_of(self.settings)
+        self._server = grpc.server(
+            self._threads,
+            interceptors=[CallInterceptor(self._calls, self._log, token)],
+            options=_options(self.settings),
+        )
+        self._server.add_generic_rpc_handlers((RegularizationService(self.budget).handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        try:
+            for address in self.settings.listen:
+                self._addresses.append(listen(self._server, address, self.settings, credentials))
+        except SettingInvalid:
+            # Only a server that was started gives its addresses back.
+            self._calls.close()
+            self._server.start()
+            self._close()
+            raise
+        self._server.start()
+        self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        self._log.info("serving", addresses=list(self.addresses))
+
+    def stop(self, grace: float | None = None) -> bool:
+        """Take no new calls, let those in flight finish, and stop.
+
+        Args:
+            grace: Seconds that they have; the settings' by default. Those that take longer are cut off
+                with UNAVAILABLE.
+
+        Returns:
+            Whether all of them finished.
+        """
+        if self._server is None:
+            return True
+        grace = self.settings.grace_period if grace is None else grace
+        started = time.perf_counter()
+        self._log.info("stopping", grace=grace)
+        self._health.enter_graceful_shutdown()
+        self._calls.close()
+        stopped = self._server.stop(grace)
+        finished = self._calls.wait_until_none(grace)
+        # Clients hear of a connection that is closed in order. Who only watches health would keep it open.
+        if finished:
+            stopped.wait(SECONDS_TO_CLOSE)
+        self._close()
+        self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
+        return finished
+
+    def _close(self) -> None:
+        """End everything now: what is still open is the watching of health, or past its grace."""
+        if self._server is not None:
+            self._server.stop(None)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    options = {
+        # Two servers on one address are a mistake that the second should hear of.
+        "grpc.so_reuseport": 0,
+        "grpc.max_receive_message_length": settings.max_message_bytes,
+        "grpc.max_send_message_length": -1,
+        "grpc.max_concurrent_streams": settings.max_concurrent_calls + SPARE_THREADS,
+        "grpc.keepalive_time_ms": _milliseconds(settings.keepalive_time),
+        "grpc.keepalive_timeout_ms": _milliseconds(settings.keepalive_timeout),
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.max_pings_without_data": 0,
+        "grpc.http2.min_ping_interval_without_data_ms": _milliseconds(settings.keepalive_min_interval),
+    }
+    if settings.max_connection_age is not None:
+        options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
+    return list(options.items())
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

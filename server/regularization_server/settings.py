@@ -1,0 +1,104 @@
+"""What can be set about a server."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KIB = 2**10
+MIB = 2**20
+GIB = 2**30
+
+
+class SettingInvalid(ValueError):
+    """A setting that the server cannot start with.
+
+    Attributes:
+        setting: Name of the attribute of ``Settings`` at fault.
+        text: The rule and the value that breaks it.
+    """
+
+    def __init__(self, setting: str, text: str) -> None:
+        super().__init__(f"{setting}: {text}")
+        self.setting = setting
+        self.text = text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What can be set about a server; the command has a flag and an environment variable for each.
+
+    Raises:
+        SettingInvalid: If a value is out of its range, or settings contradict each other.
+    """
+
+    listen: tuple[str, ...] = ("127.0.0.1:50051",)
+    """Addresses: ``host:port``, where port 0 takes a free one, ``unix:/path``, or ``unix-abstract:name``."""
+
+    unix_socket_mode: int = 0o660
+    """Permissions of the files of Unix sockets. Whoever may write to the file may call the server."""
+
+    grace_period: float = 30.0
+    """Seconds that calls in flight have to finish when the server stops."""
+
+    memory_budget: int = GIB
+    """Bytes that all calls together may buffer; what does not fit is refused before it is allocated."""
+
+    max_concurrent_calls: int = 2000
+    """Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open."""
+
+    max_message_bytes: int = 4 * MIB
+    """Size of the largest request message."""
+
+    tls_certificate: Path | None = None
+    """PEM file with the certificate chain for TCP addresses; unset: plain text, as Unix sockets are."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key."""
+
+    tls_client_ca: Path | None = None
+    """PEM file with the authorities whose certificates clients must show; unset: none is asked for."""
+
+    token_file: Path | None = None
+    """File with the bearer token that every call but a health check must show; unset: none is asked for."""
+
+    keepalive_time: float = 60.0
+    """Seconds of silence after which the server pings a client, to find those that vanished."""
+
+    keepalive_timeout: float = 20.0
+    """Seconds after which a client that does not answer a ping counts as gone."""
+
+    keepalive_min_interval: float = 10.0
+    """Seconds that a client must leave between its own pings; one that pings more often is disconnected."""
+
+    max_connection_age: float | None = None
+    """Seconds after which a connection takes no new calls, for clients to find new replicas; unset: none."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.listen:
+            raise SettingInvalid("listen", "must have at least one address")
+        if not 0 <= self.unix_socket_mode <= 0o777:
+            raise SettingInvalid("unix_socket_mode", f"must be from 0 to 777, got {self.unix_socket_mode:o}")
+        self._require("grace_period", at_least=0)
+        self._require("memory_budget", at_least=1)
+        self._require("max_concurrent_calls", at_least=1)
+        # The least in which a header and a useful chunk fit.
+        self._require("max_message_bytes", at_least=64 * KIB)
+        for name in ("keepalive_time", "keepalive_timeout", "keepalive_min_interval", "max_connection_age"):
+            self._require(name, at_least=1)
+        if self.tls_certificate is not None and self.tls_key is None:
+            raise SettingInvalid("tls_certificate", "needs its key beside it")
+        if self.tls_certificate is None and (self.tls_key or self.tls_client_ca):
+            raise SettingInvalid(
+                "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
+            )
+
+    def _require(self, name: str, *, at_least: float) -> None:
+        value = getattr(self, name)
+        if value is not None and not (math.isfinite(value) and value >= at_least):
+            raise SettingInvalid(name, f"must be finite and >= {at_least}, got {value}")

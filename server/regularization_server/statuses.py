@@ -1,0 +1,119 @@
+"""From an error to its status: one flat table, and the only place that chooses codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+from regularization.v1 import errors_pb2
+from regularization.v1.errors_pb2 import ErrorReason
+from regularization_kernels import errors
+from regularization_kernels.errors import RegularizationError
+
+from . import refusals
+
+DOMAIN = "regularization.v1"
+"""The domain of every ``ErrorInfo``."""
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+
+STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType | None]] = {
+    errors.HeaderMissing: (INVALID, errors_pb2.ERROR_REASON_HEADER_MISSING),
+    errors.HeaderRepeated: (INVALID, errors_pb2.ERROR_REASON_HEADER_REPEATED),
+    errors.FieldMissing: (INVALID, errors_pb2.ERROR_REASON_FIELD_MISSING),
+    errors.FieldOutOfRange: (INVALID, errors_pb2.ERROR_REASON_FIELD_OUT_OF_RANGE),
+    errors.DataTypeUnsupported: (INVALID, errors_pb2.ERROR_REASON_DATA_TYPE_UNSUPPORTED),
+    errors.RegularizerUnknown: (INVALID, errors_pb2.ERROR_REASON_REGULARIZER_UNKNOWN),
+    errors.LayoutInvalid: (INVALID, errors_pb2.ERROR_REASON_LAYOUT_INVALID),
+    errors.GroupsInvalid: (INVALID, errors_pb2.ERROR_REASON_GROUPS_INVALID),
+    errors.ElementRangeInvalid: (INVALID, errors_pb2.ERROR_REASON_ELEMENT_RANGE_INVALID),
+    errors.ChunkOutOfOrder: (INVALID, errors_pb2.ERROR_REASON_CHUNK_OUT_OF_ORDER),
+    errors.ChunkSizeInvalid: (INVALID, errors_pb2.ERROR_REASON_CHUNK_SIZE_INVALID),
+    errors.StreamTooShort: (INVALID, errors_pb2.ERROR_REASON_STREAM_TOO_SHORT),
+    errors.StreamTooLong: (INVALID, errors_pb2.ERROR_REASON_STREAM_TOO_LONG),
+    errors.OperandSizeMismatch: (INVALID, errors_pb2.ERROR_REASON_OPERAND_SIZE_MISMATCH),
+    errors.OperandUnsupported: (INVALID, errors_pb2.ERROR_REASON_OPERAND_UNSUPPORTED),
+    errors.OperandInconsistent: (INVALID, errors_pb2.ERROR_REASON_OPERAND_INCONSISTENT),
+    errors.OperandOutOfRange: (INVALID, errors_pb2.ERROR_REASON_OPERAND_OUT_OF_RANGE),
+    errors.ValueNotFinite: (INVALID, errors_pb2.ERROR_REASON_VALUE_NOT_FINITE),
+    errors.GradientUndefined: (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        errors_pb2.ERROR_REASON_GRADIENT_UNDEFINED,
+    ),
+    errors.BudgetExceeded: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED),
+    errors.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
+    # The contract has no reasons for what follows: the code says it all.
+    refusals.MessageUnreadable: (INVALID, None),
+    refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, None),
+    refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
+}
+"""Code and reason of every error; what is not here is a fault of the server."""
+
+INTERNAL = (grpc.StatusCode.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
+
+# Metadata must stay below 8 KiB. The text travels three times, once percent-encoded (three bytes for one) and
+# twice in base64 (four for three); names are in base64.
+_TEXT_BYTES = 768
+_NAME_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a call failed, for the client and for the log."""
+
+    code: grpc.StatusCode
+    reason: str | None
+    text: str
+    status: grpc.Status
+
+
+def failure_of(error: Exception) -> Failure:
+    """How a call fails that ``error`` ends; of a fault of the server the client learns nothing more."""
+    code, reason = STATUSES.get(type(error), INTERNAL)
+    if isinstance(error, RegularizationError) and type(error) in STATUSES:
+        text, metadata, field = clipped(str(error), _TEXT_BYTES), _metadata(error), error.field
+    else:
+        text, metadata, field = "a fault of the server; its log has the details", {}, None
+    name = None if reason is None else ErrorReason.Name(reason)
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = []
+    if name is not None:
+        details.append(error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata))
+    if field is not None:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=clipped(field, _NAME_BYTES), description=text
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    return Failure(code, name, text, _status(code, text, details))
+
+
+def clipped(text: str, size: int) -> str:
+    """The text, or as much of its beginning as fits ``size`` bytes of UTF-8 with an ellipsis."""
+    raw = text.encode()
+    if len(raw) <= size:
+        return text
+    ellipsis = "…"
+    return raw[: size - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
+
+
+def _metadata(error: RegularizationError) -> dict[str, str]:
+    place = {"field": error.field, "segment": error.segment, "element": error.element}
+    figures = {**place, **error.metadata}
+    return {name: clipped(str(value), _NAME_BYTES) for name, value in figures.items() if value is not None}
+
+
+def _status(
+    code: grpc.StatusCode,
+    text: str,
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest],
+) -> grpc.Status:
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    status: grpc.Status = rpc_status.to_status(
+        status_pb2.Status(code=code.value[0], message=text, details=packed)
+    )
+    return status

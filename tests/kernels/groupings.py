@@ -1,0 +1,28 @@
+"""Which elements form a group and what a group's norm is multiplied by, from the documentation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from regularization_kernels import Groups
+
+
+def partition(groups: Groups, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Positions of each group's elements in the flat segment."""
+    positions = np.arange(math.prod(shape), dtype=np.int64)
+    if groups.axis is not None:
+        return [np.take(positions.reshape(shape), k, groups.axis).ravel() for k in range(shape[groups.axis])]
+    sizes = (
+        groups.sizes if groups.sizes is not None else (groups.size,) * (positions.size // (groups.size or 1))
+    )
+    ends = np.cumsum(np.array(sizes, dtype=np.int64))
+    return [positions[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def group_weights(groups: Groups, parts: list[NDArray[np.int64]]) -> list[float]:
+    """The weight of each group's norm."""
+    if groups.weights is not None:
+        return [float(weight) for weight in groups.weights]
+    return [math.sqrt(part.size) if groups.sqrt_size else 1.0 for part in parts]

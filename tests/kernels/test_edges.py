@@ -1,0 +1,232 @@
+"""Edges: zeros, ties, the ends of the number range, empty segments, results over the input."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.kernels.cases import CASES, ROWS, Case
+from tests.kernels.groupings import partition
+from tests.kernels.helpers import FLOATS, feasible, gradient, inputs, locality, prox, rng, shaped, value
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+every_float = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
+
+
+@every_case
+@every_float
+def test_type_and_shape_in_are_type_and_shape_out(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """Results have the input's type and shape, and are finite for a finite input."""
+    x = feasible(case, rng(case).normal(size=case.shape)).astype(dtype)
+    for result in (prox(case, x, 0.1), gradient(case, x)):
+        assert (result.dtype, result.shape) == (np.dtype(dtype), case.shape)
+        assert np.all(np.isfinite(result))
+    assert isinstance(value(case, x), float)
+
+
+@every_case
+def test_every_element_of_out_is_written(case: Case) -> None:
+    """Whatever was there before."""
+    given = shaped(case, feasible(case, rng(case).normal(size=case.shape)))
+    out = np.full_like(given, np.nan)
+    case.ready.prox(given, 0.1, out)
+    assert np.all(np.isfinite(out))
+    out.fill(np.nan)
+    case.ready.gradient(given, out)
+    assert np.all(np.isfinite(out))
+
+
+@every_case
+def test_input_is_never_modified(case: Case) -> None:
+    """Neither value, gradient nor step writes to its input, which may be read-only."""
+    x = shaped(case, feasible(case, rng(case).normal(size=case.shape)))
+    before = x.copy()
+    x.flags.writeable = False
+    out = np.empty_like(x)
+    case.ready.value(x)
+    case.ready.prox(x, 0.1, out)
+    case.ready.gradient(x, out)
+    np.testing.assert_array_equal(x, before)
+
+
+@every_case
+def test_out_may_be_the_input(case: Case) -> None:
+    """Writing the answer over the input gives the same bits as writing it elsewhere."""
+    for x in inputs(case):
+        given = shaped(case, feasible(case, x))
+        for step_size in (0.0, 0.1, 3.0):
+            expected, over = np.empty_like(given), given.copy()
+            case.ready.prox(given, step_size, expected)
+            case.ready.prox(over, step_size, over)
+            np.testing.assert_array_equal(over, expected)
+        expected, over = np.empty_like(given), given.copy()
+        case.ready.gradient(given, expected)
+        case.ready.gradient(over, over)
+        np.testing.assert_array_equal(over, expected)
+
+
+@every_case
+@every_float
+def test_zero_vector(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """At zero every norm is 0 with gradient 0, and a step stays there; an indicator answers by its set."""
+    zero = np.zeros(case.shape, dtype=dtype)
+    if case.regularizer.traits.indicator:
+        assert value(case, zero) == case.penalty(zero)
+        return
+    assert value(case, zero) == 0.0
+    np.testing.assert_array_equal(gradient(case, zero), zero)
+    np.testing.assert_array_equal(prox(case, zero, 0.6), zero)
+
+
+@every_case
+@every_float
+def test_zero_strength_changes_nothing(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """With every strength 0 penalty and gradient are 0 and the step is the identity, huge to subnormal."""
+    strengths = [f.name for f in dataclasses.fields(case.regularizer) if "strength" in f.name]
+    if not strengths:
+        return
+    free = dataclasses.replace(
+        case, regularizer=dataclasses.replace(case.regularizer, **dict.fromkeys(strengths, 0.0))
+    )
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    for size in (1.0, 1e30, 1e-30, tiny):
+        x = (rng(case).normal(size=case.shape) * size).astype(dtype)
+        assert value(free, x) == 0.0
+        np.testing.assert_array_equal(gradient(free, x), np.zeros_like(x))
+        np.testing.assert_array_equal(prox(free, x, 0.6), x)
+
+
+@every_case
+@every_float
+@pytest.mark.parametrize("size", [1e30, 1e-30], ids=["huge", "tiny"])
+def test_ends_of_the_range(case: Case, dtype: type[np.floating[Any]], size: float) -> None:
+    """At 1e30 and 1e-30 the documented formula holds, without overflow or underflow in between."""
+    x = (rng(case, 9).normal(size=case.shape) * size).astype(dtype)
+    wide = x.astype(np.float64)
+    expected = case.penalty(wide)
+    assert value(case, x) == pytest.approx(expected, rel=1e-6 if dtype is np.float32 else 1e-13, abs=0)
+    p = prox(case, x, 0.6)
+    assert p.dtype == dtype
+    epsilon = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        p,
+        prox(case, wide, 0.6),
+        rtol=4 * epsilon,
+        atol=16 * epsilon * size if case.row.name == "nuclear_norm" else 0,
+    )
+    if size > 1 and case.regularizer.traits.convex:
+        miss = case.row.certificate(
+            case.regularizer, prox(case, wide, 0.6), (wide - prox(case, wide, 0.6)) / 0.6
+        )
+        assert miss <= 1e-13 * size * max(1.0, size if case.row.name == "nuclear_norm" else 1.0)
+
+
+@every_case
+@every_float
+def test_subnormal_elements(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """The smallest numbers go to zero below a threshold, and have a gradient of the documented length."""
+    if case.regularizer.traits.indicator:
+        return
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.full(case.shape, tiny, dtype=dtype)
+    g = gradient(case, x)
+    near_one = gradient(case, np.ones(case.shape, dtype=dtype))
+    assert math.isfinite(value(case, x))
+    if case.regularizer.traits.positively_homogeneous:
+        # A norm of such numbers is itself rounded to a whole number of them.
+        np.testing.assert_allclose(g, near_one, rtol=0.5)
+        moves = near_one != 0
+        assert not np.any(prox(case, x, 0.6)[moves])
+    np.testing.assert_array_equal(prox(case, x, 0.0), x)
+    small = np.full(case.shape, np.finfo(dtype).smallest_normal / 16, dtype=dtype)
+    if case.regularizer.traits.positively_homogeneous:
+        np.testing.assert_allclose(gradient(case, small), near_one, rtol=1e-6)
+
+
+@every_case
+@every_float
+def test_ties_are_treated_alike(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """Equal elements of a separable row, and equal elements of a group, stay equal."""
+    x = np.full(case.shape, 0.7, dtype=dtype)
+    p = prox(case, x, 0.6)
+    if case.regularizer.traits.separable:
+        assert np.unique(p).size <= 1
+    elif hasattr(case.regularizer, "groups"):
+        for part in partition(case.regularizer.groups, case.shape):
+            assert np.unique(p.ravel()[part]).size == 1
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@every_float
+def test_one_element(row: Any, dtype: type[np.floating[Any]]) -> None:
+    """A segment of one element obeys the documented formula as any other."""
+    for regularizer, shape in row.instances.values():
+        if hasattr(regularizer, "groups"):
+            continue
+        one = Case(row.name, regularizer, (1,) * len(shape) if row.name == "nuclear_norm" else (1,), row)
+        for number in (0.0, -0.1, 2.5):
+            x = np.full(one.shape, number, dtype=dtype)
+            wide = x.astype(np.float64)
+            assert value(one, x) == pytest.approx(one.penalty(wide), rel=1e-12)
+            expected = row.oracle(row.terms, regularizer, wide, 0.6)
+            np.testing.assert_allclose(prox(one, x, 0.6), expected, rtol=0, atol=1e-5)
+
+
+@every_case
+@every_float
+def test_empty_segment(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """A segment without elements has penalty 0, and nothing to step."""
+    shape = (0, *case.shape[1:]) if locality(case) == "SEGMENT" or len(case.shape) > 1 else (0,)
+    groups = getattr(case.regularizer, "groups", None)
+    if groups is not None and (groups.sizes is not None or groups.weights is not None or groups.size is None):
+        return
+    empty = dataclasses.replace(case, shape=shape)
+    x = np.empty(shape, dtype=dtype)
+    assert value(empty, x) == 0.0
+    assert prox(empty, x, 0.6).shape == shape
+    assert gradient(empty, x).shape == shape
+
+
+@every_case
+@every_float
+def test_nan_stays_where_the_penalty_couples_it_to(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """NaN stays at its element for ELEMENT, fills its group or segment otherwise; sums are NaN."""
+    x = feasible(case, rng(case).normal(size=case.shape)).astype(dtype)
+    x.ravel()[1] = np.nan
+    touched: NDArray[np.bool_] = np.zeros(case.size, dtype=bool)
+    groups = getattr(case.regularizer, "groups", None)
+    if locality(case) == "ELEMENT":
+        touched[1] = True
+    elif groups is not None:
+        touched[next(part for part in partition(groups, case.shape) if 1 in part)] = True
+    else:
+        touched[:] = True
+    with np.errstate(all="ignore"):
+        assert math.isnan(value(case, x))
+        np.testing.assert_array_equal(np.isnan(prox(case, x, 0.6)).ravel(), touched)
+        np.testing.assert_array_equal(np.isnan(gradient(case, x)).ravel(), touched)
+
+
+@every_case
+@every_float
+def test_infinity_is_never_silently_finite(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """An infinite element has no finite penalty but an indicator's, and touches none it is not coupled to."""
+    clean = feasible(case, rng(case).normal(size=case.shape)).astype(dtype)
+    others = np.arange(case.size) != 1
+    for infinity in (np.inf, -np.inf):
+        x = clean.copy()
+        x.ravel()[1] = infinity
+        with np.errstate(all="ignore"):
+            penalty = value(case, x)
+            p = prox(case, x, 0.6).ravel()
+        assert not math.isfinite(penalty) or (case.regularizer.traits.indicator and penalty == 0.0)
+        if locality(case) == "ELEMENT":
+            np.testing.assert_array_equal(p[others], prox(case, clean, 0.6).ravel()[others])
+            assert not math.isnan(p[1])
+        else:
+            assert not math.isfinite(p[1])

@@ -1,0 +1,24 @@
+"""The table of bad input: what a client may send wrongly, and what it must hear."""
+
+from __future__ import annotations
+
+from tests.server.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
+from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
+from tests.server.bad_input.rows import Row
+from tests.server.bad_input.streams import BYTES, CHUNKS, OPERANDS, VALUES
+
+__all__ = ["ROWS", "Row"]
+
+ROWS = [
+    *HEADERS,
+    *STEP_SIZES,
+    *LAYOUTS,
+    *RANGES,
+    *REGULARIZERS,
+    *GROUPS,
+    *CHUNKS,
+    *VALUES,
+    *OPERANDS,
+    *BYTES,
+]
+"""Every kind of bad input."""

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+from regularization_server import Settings
+from regularization_server.command import main
+from regularization_server.process import prepare
+
+from tests.server.messages import good_call
+from tests.server.processes import COMMAND, ServerProcess, channel_to, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SETTINGS = [field.name for field in dataclasses.fields(Settings)]
+OPTIONS = {option.name: option for option in main.params if isinstance(option, click.Option)}
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment or None,
+    )
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "log_level", "log_format"])
+def test_help_shows_every_setting(name: str) -> None:
+    """Every setting has a flag and an environment variable, and the help shows both."""
+    text = re.sub(r"\s+", " ", CliRunner().invoke(main, ["--help"]).output)
+    assert f"--{name.replace('_', '-')} " in text
+    assert f"env var: REGULARIZATION_{name.upper()}" in text
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_defaults_are_those_of_the_settings(name: str) -> None:
+    """A flag that is not given has the default of its setting."""
+    option = OPTIONS[name]
+    context = click.Context(main, info_name="regularization-server")
+    assert option.type_cast_value(context, option.get_default(context)) == getattr(Settings(), name)
+
+
+def test_settings_from_the_environment(tmp_path: Path) -> None:
+    """Settings come from the environment, several addresses with spaces between them; flags go first."""
+    path = tmp_path / "from-environment"
+    environment = {
+        "REGULARIZATION_LISTEN": "unix:/this/is/not/used",
+        "REGULARIZATION_MAX_CONCURRENT_CALLS": "7",
+        "REGULARIZATION_LOG_FORMAT": "json",
+    }
+    with serving(
+        tmp_path, "--listen", "127.0.0.1:0", address=f"unix:{path}", environment=environment
+    ) as server:
+        assert '"event": "serving"' in server.log
+        with channel_to(server.address) as channel:
+            good_call(channel)
+
+
+def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
+    """Addresses in the environment stand apart by spaces."""
+    names = [f"unix:{tmp_path / name}" for name in "ab"]
+    result = run(PATH="", REGULARIZATION_LISTEN=" ".join([*names, "unix:/nowhere/s"]))
+    assert result.returncode == 2
+    assert "unix:/nowhere/s" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--listen", "nonsense"], "--listen: 'nonsense' must be host:port"),
+        (["--listen", "127.0.0.1:99999"], "--listen: '127.0.0.1:99999' must be host:port"),
+        (["--listen", "unix:/nowhere/s"], "--listen: unix:/nowhere/s: there is no directory /nowhere"),
+        (["--listen", f"unix:/tmp/{'s' * 200}"], "must have 1 to 107 bytes"),
+        (["--listen", "unix:/etc/passwd"], "--listen: unix:/etc/passwd is there and is not a socket"),
+        (["--listen", "no-such-host.invalid:1"], "--listen: cannot listen on no-such-host.invalid:1: "),
+        (["--memory-budget", "0"], "--memory-budget: must be finite and >= 1, got 0"),
+        (["--grace-period", "nan"], "--grace-period: must be finite and >= 0, got nan"),
+        (["--tls-key", "key"], "--tls-key: needs a certificate beside it"),
+        (["--tls-certificate", "pem"], "--tls-certificate: needs its key beside it"),
+        (
+            ["--tls-certificate", "/nowhere/pem", "--tls-key", "key"],
+            "--tls-certificate: cannot read /nowhere/pem: No such file",
+        ),
+        (["--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
+    ],
+)
+def test_bad_settings(arguments: Sequence[str], text: str) -> None:
+    """A setting that does not work ends the command with 2 and one line that names the flag."""
+    result = run("--listen", "127.0.0.1:0", *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert text in line
+
+
+@pytest.mark.parametrize("flag", ["--memory-budget", "--max-message-bytes"])
+@pytest.mark.parametrize("value", ["5XB", "-1", "", "1.2.3"])
+def test_bad_numbers_of_bytes(flag: str, value: str) -> None:
+    """What is no number of bytes is a usage error."""
+    result = CliRunner().invoke(main, [flag, value])
+    assert result.exit_code == 2
+    assert "512MiB" in result.output
+
+
+def test_numbers_of_bytes() -> None:
+    """Numbers of bytes may have a unit, decimal or binary."""
+    convert = OPTIONS["memory_budget"].type.convert
+    given = {"7": 7, "2k": 2000, "1.5KiB": 1536, "512 MiB": 512 << 20, "2GB": 2 * 10**9, "1gib": 1 << 30}
+    assert {text: convert(text, None, None) for text in given} == given
+
+
+def test_address_in_use(server_process: ServerProcess) -> None:
+    """A second server on a living server's addresses says so, and leaves the first alone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for address in (server_process.address, f"127.0.0.1:{taken.getsockname()[1]}"):
+            result = run("--listen", address)
+            assert result.returncode == 2
+            assert "in use" in result.stderr
+    with channel_to(server_process.address) as channel:
+        good_call(channel)
+
+
+def test_probe(server_process: ServerProcess, tmp_path: Path) -> None:
+    """The probe's exit code is 0 where a server is SERVING, and 1 where none is."""
+    assert run("probe", "--target", server_process.address).returncode == 0
+    absent = run("probe", "--target", f"unix:{tmp_path / 'absent'}", "--timeout", "1")
+    assert absent.returncode == 1
+    assert "UNAVAILABLE" in absent.stderr
+
+
+def test_probe_asks_where_the_server_listens(server_process: ServerProcess) -> None:
+    """Without a target the probe asks the first address of the server's own settings."""
+    assert run("probe", PATH="", REGULARIZATION_LISTEN=server_process.address).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "reachable"),
+    [
+        ("0.0.0.0:50051", "127.0.0.1:50051"),
+        ("[::]:50051", "[::1]:50051"),
+        ("localhost:50051", "localhost:50051"),
+        ("unix:/run/s", "unix:/run/s"),
+    ],
+)
+def test_wildcards_are_probed_on_the_loopback(
+    monkeypatch: pytest.MonkeyPatch, address: str, reachable: str
+) -> None:
+    """A server on a wildcard address is reached through the loopback."""
+    monkeypatch.setenv("REGULARIZATION_LISTEN", address)
+    result = CliRunner().invoke(main, ["probe", "--timeout", "0.01"])
+    assert reachable in result.output
+
+
+def test_version() -> None:
+    """The command tells its version."""
+    assert re.search(r"\d+\.\d+\.\d+", run("--version").stdout)
+
+
+def test_numeric_libraries_come_late() -> None:
+    """The command is there before NumPy, so that it can set the number of threads; the probe needs none."""
+    script = "import sys, regularization_server.command; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_number_of_threads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries have one thread each, unless the environment says otherwise."""
+    environment = {"OPENBLAS_NUM_THREADS": "3"}
+    monkeypatch.setattr(os, "environ", environment)
+    prepare()
+    assert environment["OPENBLAS_NUM_THREADS"] == "3"
+    assert environment["OMP_NUM_THREADS"] == "1"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from regularization_server.interceptor import printable
+
+from tests.server.messages import (
+    TIMEOUT,
+    OpenCall,
+    answers,
+    chunk,
+    good_call,
+    header,
+    layout_of,
+    request,
+)
+from tests.server.processes import ServerProcess, channel_to, serving, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from regularization_server import Server
+
+
+def call_lines(log: str) -> list[dict[str, Any]]:
+    """The lines of calls in a log of JSON."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    return [line for line in lines if line["event"] == "call"]
+
+
+def has_calls(server: ServerProcess, count: int) -> bool:
+    """Whether the log of a server has the lines of so many calls."""
+    return len(call_lines(server.log)) >= count
+
+
+def test_one_line_for_each_call(tmp_path: Path) -> None:
+    """A call leaves one line with method, peer, elements, bytes, seconds and status."""
+    with serving(tmp_path, "--log-format", "json") as server, channel_to(server.address) as channel:
+        message = request("gradient", header=header("gradient"), chunk=chunk())
+        (answer,) = answers(channel, "gradient", [message])
+        until(lambda: len(call_lines(server.log)) == 1)
+        (line,) = call_lines(server.log)
+    assert line.pop("seconds") >= 0
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "call",
+        "level": "info",
+        "method": "/regularization.v1.RegularizationService/Gradient",
+        "peer": "unix:",
+        "elements": 8,
+        "bytes_received": message.ByteSize(),
+        "bytes_sent": answer.ByteSize(),
+        "status": "OK",
+    }
+
+
+def test_failed_call_says_why(tmp_path: Path) -> None:
+    """A failed call's line has the reason and the text, on one line whatever a name has in it."""
+    of = layout_of()
+    of.segments.add(name="two\nlines")
+    of.segments.add(name="two\nlines")
+    with serving(tmp_path, "--log-format", "json") as server, channel_to(server.address) as channel:
+        with pytest.raises(grpc.RpcError):
+            answers(channel, "gradient", [request("gradient", header=header("gradient", of))])
+        until(lambda: len(call_lines(server.log)) == 1)
+        (line,) = call_lines(server.log)
+    assert line["status"] == "INVALID_ARGUMENT"
+    assert line["reason"] == "ERROR_REASON_LAYOUT_INVALID"
+    assert "two\\nlines" in line["error"]
+
+
+@pytest.mark.parametrize(("log_format", "text"), [("console", "status"), ("logfmt", "status=OK")])
+def test_formats_for_people(tmp_path: Path, log_format: str, text: str) -> None:
+    """The other formats have one line for a call, too."""
+    with serving(tmp_path, "--log-format", log_format) as server, channel_to(server.address) as channel:
+        good_call(channel)
+        until(lambda: "ProximalStep" in server.log)
+        (line,) = [line for line in server.log.splitlines() if "ProximalStep" in line]
+    assert text in line
+
+
+def test_health_checks_are_quiet(tmp_path: Path) -> None:
+    """Health checks are logged at level debug, and not above it."""
+    for level, count in (("debug", 1), ("info", 0)):
+        folder = tmp_path / level
+        folder.mkdir()
+        arguments = ("--log-format", "json", "--log-level", level)
+        with serving(folder, *arguments) as server, channel_to(server.address) as channel:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
+            good_call(channel)
+            until(partial(has_calls, server, count + 1))
+            checks = [line for line in call_lines(server.log) if line["method"].startswith("/grpc.health")]
+            assert len(checks) == count
+
+
+def test_call_that_was_cancelled(
+    server: Server, channel: grpc.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that its client cancels is logged as CANCELLED."""
+    caplog.set_level(logging.INFO)
+    open_call = OpenCall(channel)
+    open_call.cancel()
+    until(lambda: "status=CANCELLED" in caplog.text)
+
+
+def test_server_inside_a_program_is_quiet(
+    server: Server, channel: grpc.Channel, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A server inside another program writes nothing to its standard output and error."""
+    good_call(channel)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("plain é", "plain é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m")]
+)
+def test_printable(text: str, expected: str) -> None:
+    """Control characters are written out."""
+    assert printable(text) == expected
