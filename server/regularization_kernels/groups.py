@@ -67,7 +67,7 @@ class Groups:
         """
         partition = self._unweighted(shape)
         if self.sqrt_size:
-            return partition.weighted(np.sqrt(partition.sizes().astype(np.float64)))
+            return partition.weighted(partition.sqrt_sizes())
         if self.weights is None:
             return partition
         if len(self.weights) != partition.count:

@@ -10,6 +10,7 @@ number, rounded down to a multiple of 8, and the sums of the two parts are added
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
@@ -36,10 +37,10 @@ class Partition(ABC):
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._weights: Float64Array | None = None
+        self._weights: Float64Array | float | None = None
 
-    def weighted(self, weights: Float64Array) -> Self:
-        """The same groups with these weights."""
+    def weighted(self, weights: Float64Array | float) -> Self:
+        """The same groups with these weights, or this one for all."""
         other = copy(self)
         other._weights = weights
         return other
@@ -75,8 +76,8 @@ class Partition(ABC):
         """Position of each group's first element."""
 
     @abstractmethod
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of elements of each group."""
+    def sqrt_sizes(self) -> Float64Array | float:
+        """The square root of each group's number of elements, or of all groups' where it is the same."""
 
     @abstractmethod
     def sums(self, terms: Float64Array) -> Float64Array:
@@ -100,8 +101,8 @@ class Partition(ABC):
     def restricted(self, begin: int, end: int) -> Partition:
         """The groups between two ends of groups."""
 
-    def _weights_of(self, first: int, last: int) -> Float64Array | None:
-        return None if self._weights is None else self._weights[first:last]
+    def _weights_of(self, first: int, last: int) -> Float64Array | float | None:
+        return self._weights[first:last] if isinstance(self._weights, np.ndarray) else self._weights
 
 
 class Slices(Partition):
@@ -118,9 +119,9 @@ class Slices(Partition):
         """Position of each group's first element."""
         return np.arange(self.count, dtype=np.int64) * self.inner
 
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of elements of each group."""
-        return np.full(self.count, self.outer * self.inner, dtype=np.int64)
+    def sqrt_sizes(self) -> Float64Array | float:
+        """The square root of the groups' number of elements."""
+        return math.sqrt(self.outer * self.inner)
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms, in the order of the segment's elements."""
@@ -187,13 +188,13 @@ class RaggedRuns(Partition):
         """Position of each group's first element."""
         return self.edges[:-1]
 
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Number of elements of each group."""
-        return np.diff(self.edges)
+    def sqrt_sizes(self) -> Float64Array | float:
+        """The square root of each group's number of elements."""
+        return np.sqrt(np.diff(self.edges).astype(np.float64))
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms: groups of one size at a time, gathered into rows."""
-        flat, sizes, sums = terms.reshape(-1), self.sizes(), np.empty(self.count)
+        flat, sizes, sums = terms.reshape(-1), np.diff(self.edges), np.empty(self.count)
         for size in np.unique(sizes):
             of_this_size = np.flatnonzero(sizes == size)
             rows = flat[self.edges[of_this_size, np.newaxis] + np.arange(size)]
@@ -208,7 +209,7 @@ class RaggedRuns(Partition):
         self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
-        operation(x.reshape(-1), np.repeat(values, self.sizes()), out=out.reshape(-1))
+        operation(x.reshape(-1), np.repeat(values, np.diff(self.edges)), out=out.reshape(-1))
 
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""

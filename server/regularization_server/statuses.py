@@ -20,7 +20,7 @@ DOMAIN = "regularization.v1"
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
-STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType | None]] = {
+STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] = {
     errors.HeaderMissing: (INVALID, errors_pb2.ERROR_REASON_HEADER_MISSING),
     errors.HeaderRepeated: (INVALID, errors_pb2.ERROR_REASON_HEADER_REPEATED),
     errors.FieldMissing: (INVALID, errors_pb2.ERROR_REASON_FIELD_MISSING),
@@ -45,10 +45,9 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType | N
     ),
     errors.BudgetExceeded: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED),
     errors.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
-    # The contract has no reasons for what follows: the code says it all.
-    refusals.MessageUnreadable: (INVALID, None),
-    refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, None),
-    refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
+    refusals.MessageUnreadable: (INVALID, errors_pb2.ERROR_REASON_MESSAGE_UNREADABLE),
+    refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
+    refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
 }
 """Code and reason of every error; what is not here is a fault of the server."""
 
@@ -65,7 +64,7 @@ class Failure:
     """How a call failed, for the client and for the log."""
 
     code: grpc.StatusCode
-    reason: str | None
+    reason: str
     text: str
     status: grpc.Status
 
@@ -77,10 +76,10 @@ def failure_of(error: Exception) -> Failure:
         text, metadata, field = clipped(str(error), _TEXT_BYTES), _metadata(error), error.field
     else:
         text, metadata, field = "a fault of the server; its log has the details", {}, None
-    name = None if reason is None else ErrorReason.Name(reason)
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = []
-    if name is not None:
-        details.append(error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata))
+    name = ErrorReason.Name(reason)
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
+        error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
+    ]
     if field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=clipped(field, _NAME_BYTES), description=text

@@ -40,6 +40,9 @@ def test_only_float32_and_float64_are_computed(dtype: Any) -> None:
         (Segment("bad", (2**60,)), LayoutInvalid, "segments[1].shape"),
         (Segment("bad", (2**31, 2**31, 2)), LayoutInvalid, "segments[1].shape"),
         (Segment("bad", (2**60 - 1,)), LayoutInvalid, "segments[1].shape"),
+        (Segment("bad", (2**62,) * 20_000), LayoutInvalid, "segments[1].shape"),
+        (Segment("bad", (1,) * 33), LayoutInvalid, "segments[1].shape"),
+        (Segment("é" * 129, (3,)), LayoutInvalid, "segments[1].name"),
         (Segment("bad", (3,), None, -0.5), FieldOutOfRange, "segments[1].step_size"),
         (Segment("bad", (3,), None, math.nan), FieldOutOfRange, "segments[1].step_size"),
         (Segment("bad", (3,), None, math.inf), FieldOutOfRange, "segments[1].step_size"),
@@ -58,6 +61,21 @@ def test_bad_segments_are_refused(bad: Segment, error: type[RegularizationError]
         Layout(FLOAT64, (GOOD, bad))
     assert caught.value.field == field
     assert str(caught.value).startswith(field)
+    assert caught.value.segment == bad.name
+
+
+def test_too_many_segments_are_refused() -> None:
+    """Their summary would outgrow a message."""
+    with pytest.raises(LayoutInvalid) as caught:
+        Layout(FLOAT64, tuple(Segment(str(index), (1,)) for index in range(10_001)))
+    assert caught.value.field == "segments"
+
+
+def test_a_declared_size_allocates_nothing() -> None:
+    """Groups of a segment of pebibytes cost nothing before its elements come, weighted or not."""
+    groups = Groups(size=1, sqrt_size=True)
+    layout = Layout(FLOAT64, (Segment("w", (2**50,), GroupLasso(strength=0.1, groups=groups)),))
+    assert layout.size == 2**50
 
 
 @pytest.mark.parametrize(

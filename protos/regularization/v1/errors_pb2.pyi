@@ -81,6 +81,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The server is shutting down; replay the stream on another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL. A fault of the server; its log has the details."""
+    ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 23
+    """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+    ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
+    """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+    ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
+    """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
+    another replica.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -148,4 +156,12 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The server is shutting down; replay the stream on another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL. A fault of the server; its log has the details."""
+ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
+"""INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
+"""UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
+"""RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
+another replica.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -65,7 +65,9 @@ class ParameterLayout(_message.Message):
     """
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
-        """The segments, in the order of their elements. A plain vector is one segment."""
+        """The segments, in the order of their elements, at most 10,000. A plain vector is one segment.
+        Error: ERROR_REASON_LAYOUT_INVALID.
+        """
 
     def __init__(
         self,
@@ -92,18 +94,18 @@ class Segment(_message.Message):
     REGULARIZER_FIELD_NUMBER: _builtins.int
     STEP_SIZE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Any text, unique in the layout; the summary and error messages use it.
+    """Any text of at most 256 bytes, unique in the layout; the summary and error messages use it.
     Error: ERROR_REASON_LAYOUT_INVALID.
     """
     step_size: _builtins.float
-    """The segment's own step size, where it differs from the header's: finite, >= 0. Read by
-    ProximalStep; the other methods ignore it, so one layout serves all three.
+    """The segment's own step size, where it differs from the header's: finite, >= 0. Only
+    ProximalStep uses it; the other methods take it too, so that one layout serves all three.
     Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Lengths along the axes, row-major, each >= 0, their product below 2^63 / 8. Unset: a scalar,
-        one element. A plain vector of n elements is [n]. Error: ERROR_REASON_LAYOUT_INVALID.
+        """Lengths along at most 32 axes, row-major, each >= 0, their product below 2^63 / 8. Unset: a
+        scalar, one element. A plain vector of n elements is [n]. Error: ERROR_REASON_LAYOUT_INVALID.
         """
 
     @_builtins.property

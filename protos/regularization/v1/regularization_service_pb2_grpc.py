@@ -113,8 +113,11 @@ class RegularizationServiceServicer(object):
 
         Errors:
         * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
-        * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget, or
-        the server has too many calls in flight (ERROR_REASON_BUDGET_EXCEEDED, or no reason).
+        * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
+        (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
+        (ERROR_REASON_TOO_MANY_CALLS).
+        * UNAUTHENTICATED: the server asks for a token that the call does not show
+        (ERROR_REASON_TOKEN_REFUSED).
         * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
         * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
         * INTERNAL: a fault of the server.

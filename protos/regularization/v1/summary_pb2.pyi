@@ -178,8 +178,9 @@ class ExactSum(_message.Message):
     1 for elastic_net and for squared distances). All products, of all lanes, blocks and segments, are
     added exactly. The terms: |x| for l1_norm; 1/2 * (x * x) for squared_l2_norm;
     ((1/2 * l2_strength) * |x| + l1_strength) * |x| for elastic_net; each times the element's weight
-    where weights are sent; d * d with d = y - theta for squared distances. A term that belongs to a group or to a whole segment takes the place of its
-    first element. Sums inside a group are of the group alone.
+    where weights are sent; d * d with d = y - theta for squared distances. A term that belongs to a
+    group or to a whole segment takes the place of its first element. Sums inside a group are of the
+    group alone.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

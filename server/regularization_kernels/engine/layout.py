@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """In which elements come and go; what is computed is computed in float64."""
 
+MAX_SEGMENTS = 10_000
+"""Segments of a layout: with names of at most ``MAX_NAME_BYTES``, a summary of them all stays below 4 MiB."""
+
+MAX_NAME_BYTES = 256
+"""UTF-8 bytes of a segment's name."""
+
+MAX_AXES = 32
+"""Axes of a segment."""
+
 MAX_ELEMENTS = (1 << 63) // 8 - 1
 """Elements of a vector: its bytes must be countable in an int64, whatever the data type."""
 
@@ -96,6 +105,9 @@ class Layout:
         """Check the segments and make their regularizers ready."""
         if self.data_type not in DATA_TYPES:
             raise DataTypeUnsupported(f"must be float32 or float64, got {self.data_type}", field="data_type")
+        if len(self.segments) > MAX_SEGMENTS:
+            text = f"must be at most {MAX_SEGMENTS}, got {len(self.segments)}"
+            raise LayoutInvalid(text, field="segments")
         names: set[str] = set()
         starts = [0]
         ready = []
@@ -163,6 +175,13 @@ class Layout:
 
 
 def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
+    name_bytes = len(segment.name.encode())
+    if name_bytes > MAX_NAME_BYTES:
+        text = f"must have at most {MAX_NAME_BYTES} bytes, got {name_bytes}"
+        raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
+    if len(segment.shape) > MAX_AXES:
+        text = f"must have at most {MAX_AXES} axes, got {len(segment.shape)}"
+        raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
     for axis, length in enumerate(segment.shape):
         if length < 0:
             text = f"must be >= 0, got {length}"
@@ -172,7 +191,7 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
         raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
     step_size = segment.step_size
     if step_size is not None:
-        check_step_size(step_size, f"{path}.step_size")
+        check_step_size(step_size, f"{path}.step_size", segment.name)
     if segment.regularizer is None:
         return segment
     try:
@@ -185,11 +204,11 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
     return Segment(segment.name, segment.shape, regularizer, step_size)
 
 
-def check_step_size(value: float, path: str) -> None:
+def check_step_size(value: float, path: str, segment: str | None = None) -> None:
     """Reject a step size that is negative or not finite.
 
     Raises:
         FieldOutOfRange: In that case.
     """
     if not (math.isfinite(value) and value >= 0):
-        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=path)
+        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=path, segment=segment)

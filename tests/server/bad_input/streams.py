@@ -218,11 +218,11 @@ OPERANDS = [
 ]
 
 BYTES = [
-    Row("garbage", lambda method: [b"\xff\xfe\xfd garbage"], None),
+    Row("garbage", lambda method: [b"\xff\xfe\xfd garbage"], "MESSAGE_UNREADABLE"),
     Row(
         "garbage_after_the_header",
         lambda method: [request(method, header=header(method)), b"\x12\xff\xff\xff\xff\x0f"],
-        None,
+        "MESSAGE_UNREADABLE",
     ),
     Row(
         "text_that_is_not_utf_8",
@@ -231,7 +231,7 @@ BYTES = [
             .SerializeToString()
             .replace(b"weight", b"\xff\xff\xff\xff\xff\xff")
         ],
-        None,
+        "MESSAGE_UNREADABLE",
     ),
     Row(
         "message_above_the_limit",
