@@ -1,0 +1,80 @@
+"""A thin client of the regularization service: penalty, gradient and proximal step of regularizers.
+
+The regularizers are the schema's own messages: every message of `regularizers.proto`, `L1Norm` and all the
+others, is a name of this package.
+"""
+
+from typing import TYPE_CHECKING
+
+from regularization.v1 import regularizers_pb2
+
+from regularization_client._client import Client
+from regularization_client._config import CallOptions, Figure, Part, Retry, Tls
+from regularization_client._conversions import elastic_net_from_mix, elastic_net_from_sklearn
+from regularization_client._errors import (
+    ArgumentError,
+    AuthenticationError,
+    DataTypeError,
+    DeadlineExceededError,
+    EmbeddedServerError,
+    GradientUndefinedError,
+    InternalError,
+    InvalidRequestError,
+    ProtocolError,
+    RegularizationError,
+    ResourceExhaustedError,
+    TruncatedStreamError,
+    UnavailableError,
+    UnimplementedError,
+)
+from regularization_client._exact import ExactSum
+from regularization_client._results import (
+    CombinedFigures,
+    Figures,
+    GradientResult,
+    PenaltyResult,
+    ProximalStepResult,
+    combine,
+)
+
+if TYPE_CHECKING:
+    from regularization.v1.regularizers_pb2 import *  # noqa: F403 - every message, as done below
+
+_MESSAGES = {
+    name: getattr(regularizers_pb2, name) for name in regularizers_pb2.DESCRIPTOR.message_types_by_name
+}
+# A regularizer that is added to the schema is added here by that alone.
+globals().update(_MESSAGES)
+
+__all__ = [
+    "ArgumentError",
+    "AuthenticationError",
+    "CallOptions",
+    "Client",
+    "CombinedFigures",
+    "DataTypeError",
+    "DeadlineExceededError",
+    "EmbeddedServerError",
+    "ExactSum",
+    "Figure",
+    "Figures",
+    "GradientResult",
+    "GradientUndefinedError",
+    "InternalError",
+    "InvalidRequestError",
+    "Part",
+    "PenaltyResult",
+    "ProtocolError",
+    "ProximalStepResult",
+    "RegularizationError",
+    "ResourceExhaustedError",
+    "Retry",
+    "Tls",
+    "TruncatedStreamError",
+    "UnavailableError",
+    "UnimplementedError",
+    "combine",
+    "elastic_net_from_mix",
+    "elastic_net_from_sklearn",
+]
+__all__ += list(_MESSAGES)

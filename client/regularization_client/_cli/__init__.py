@@ -1,0 +1,1 @@
+"""What the `regularize` command is made of."""

@@ -1,0 +1,118 @@
+"""The options that the commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from regularization_client._cli.specifications import RegularizerType, StepSizeType
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+file = click.argument("file", type=_EXISTING)
+
+regularizers = click.option(
+    "-r",
+    "--regularizer",
+    "regularizers",
+    type=RegularizerType(),
+    multiple=True,
+    required=True,
+    metavar="[PATTERN=]NAME:FIELD=VALUE,…",
+    help="What to regularize with, and which tensors: see below. Repeatable.",
+)
+step_sizes = click.option(
+    "-s",
+    "--step-size",
+    "step_sizes",
+    type=StepSizeType(),
+    multiple=True,
+    required=True,
+    metavar="[PATTERN=]NUMBER",
+    help="Step size, >= 0; with PATTERN= for the tensors that it fits. Repeatable.",
+)
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the result here, in the format of FILE; a file that is there is replaced once the result is "
+    "whole. It may be FILE itself. Without it only the figures are shown.",
+)
+
+
+def operand(name: str, text: str) -> Callable[[CommandT], CommandT]:
+    """Return the option that names the file of an operand."""
+    return click.option(f"--{name.replace('_', '-')}", name, type=_EXISTING, metavar="FILE", help=text)
+
+
+loss_gradients_of_step = operand("loss_gradients", "Loss gradients, to step along before the proximal step.")
+loss_gradients = operand("loss_gradients", "Loss gradients, to add the result to.")
+reference = operand("reference", "Reference: what is penalized is FILE less this.")
+weights = operand("weights", "Multipliers of the strength, element by element, >= 0.")
+step_scales = operand("step_scales", "Multipliers of the step size, element by element, >= 0.")
+
+
+def call_options(command: CommandT) -> CommandT:
+    """Add the options about where and how the call is made, and what is printed."""
+    for option in reversed((*_CONNECTION, *_PRINTING)):
+        command = option(command)
+    return command
+
+
+def target_options(command: CommandT) -> CommandT:
+    """Add the options about where the call is made, and --json."""
+    for option in reversed((*_CONNECTION, _JSON)):
+        command = option(command)
+    return command
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
+_PRINTING = (
+    click.option(
+        "--non-finite",
+        type=click.Choice(["reject", "propagate"]),
+        default="reject",
+        show_default=True,
+        help="NaN and infinity in the files: fail, or compute with them.",
+    ),
+    _JSON,
+    click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table."),
+)
+_CONNECTION = (
+    click.option(
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="TARGET",
+        help='The server: "localhost:50051", "unix:/run/regularization.sock"; repeatable, for replicas. '
+        "Without it the command starts a server of its own.",
+    ),
+    click.option("--tls", is_flag=True, help="Encrypt the connection."),
+    click.option("--ca", type=_EXISTING, metavar="FILE", help="Authorities to trust, in PEM; implies --tls."),
+    click.option(
+        "--certificate",
+        type=_EXISTING,
+        metavar="FILE",
+        help="The client's own certificate, in PEM; implies --tls.",
+    ),
+    click.option("--key", type=_EXISTING, metavar="FILE", help="The key of --certificate, in PEM."),
+    click.option(
+        "--token",
+        envvar="REGULARIZE_TOKEN",
+        show_envvar=True,
+        help="Bearer token; better given by the environment.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=3600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long the call may take.",
+    ),
+)

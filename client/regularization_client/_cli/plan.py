@@ -1,0 +1,120 @@
+"""From files and settings to a job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from regularization_client._calls import Segment, build_header
+from regularization_client._config import CallOptions
+from regularization_client._errors import ArgumentError
+from regularization_client._files import StoredTensor, TensorFile, TensorWriter
+from regularization_client._job import Job, Stretch
+from regularization_client._names import EVERYTHING, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done with a file."""
+
+    parameters: TensorFile
+    operands: Mapping[str, TensorFile]
+    """Files by field of TensorChunk in the schema's order."""
+    regularizers: Mapping[str, Message | None]
+    step_sizes: Mapping[str, float]
+    """Both by name or pattern of tensors."""
+    options: CallOptions
+
+    def job(self, method: str, output: TensorWriter | None) -> Job:
+        """Return the job.
+
+        Raises:
+            ArgumentError: If the files and the settings do not fit together.
+        """
+        regularizers = resolve(self.regularizers, self.parameters.tensors, "--regularizer")
+        same = self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
+        own = (
+            resolve(self.step_sizes, self.parameters.tensors, "--step-size")
+            if same is None and self.step_sizes
+            else {}
+        )
+        tensors = [
+            tensor for tensor in self.parameters.tensors.values() if self._takes_part(tensor, regularizers)
+        ]
+        data_type = self._common_type(tensors)
+        self._check_operands(tensors, data_type)
+        segments = [
+            Segment(tensor.name, tensor.shape, regularizers[tensor.name], own.get(tensor.name))
+            for tensor in tensors
+        ]
+        header = build_header(method, data_type, segments, self.options, step_size=same)
+        return Job(method, header, data_type, self._stretches(tensors, output))
+
+    def left_out(self) -> list[str]:
+        """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""
+        return [tensor.name for tensor in self.parameters.tensors.values() if tensor.data_type is None]
+
+    def _takes_part(self, tensor: StoredTensor, regularizers: Mapping[str, Message | None]) -> bool:
+        if tensor.data_type is not None:
+            return True
+        if regularizers[tensor.name] is not None:
+            raise ArgumentError(
+                f"{self.parameters.path}: tensor {tensor.name!r} is {tensor.type_name}, and only 32-bit "
+                f"and 64-bit floating point is computed in; leave it out with -r '{tensor.name}=none'",
+                segment=tensor.name,
+            )
+        return False
+
+    def _common_type(self, tensors: list[StoredTensor]) -> np.dtype[Any]:
+        types = {tensor.name: _wire_type(tensor) for tensor in tensors}
+        first = next(iter(types), "")
+        for name, data_type in types.items():
+            if data_type != types[first]:
+                raise ArgumentError(
+                    f"{self.parameters.path}: all tensors must have one data type: {first!r} is "
+                    f"{types[first]}, {name!r} is {data_type}",
+                    segment=name,
+                )
+        return types[first] if types else np.dtype("<f4")
+
+    def _check_operands(self, tensors: list[StoredTensor], data_type: np.dtype[Any]) -> None:
+        parameters = {tensor.name: tensor for tensor in tensors}
+        for file in self.operands.values():
+            for name, tensor in file.tensors.items():
+                own = parameters.get(name)
+                if own is None:
+                    raise ArgumentError(
+                        f"{file.path}: {self.parameters.path} has no parameters {name!r}", segment=name
+                    )
+                if (tensor.shape, tensor.data_type and _wire_type(tensor)) != (own.shape, data_type):
+                    raise ArgumentError(
+                        f"{file.path}: {name!r} must be {data_type} {list(own.shape)}, as the parameters "
+                        f"are, is {tensor.type_name} {list(tensor.shape)}",
+                        segment=name,
+                    )
+
+    def _stretches(self, tensors: list[StoredTensor], output: TensorWriter | None) -> list[Stretch]:
+        stretches, begin = [], 0
+        for tensor in tensors:
+            end = begin + math.prod(tensor.shape)
+            if end > begin:
+                files = {"parameters": self.parameters, **self.operands}
+                sources = {
+                    field: file.tensors[tensor.name].source
+                    for field, file in files.items()
+                    if tensor.name in file.tensors
+                }
+                sink = output.sink(tensor.name) if output is not None else None
+                stretches.append(Stretch(begin, end, sources, sink))
+            begin = end
+        return stretches
+
+
+def _wire_type(tensor: StoredTensor) -> np.dtype[Any]:
+    assert tensor.data_type is not None  # noqa: S101 - those without were left out before
+    return tensor.data_type.newbyteorder("<")

@@ -1,0 +1,100 @@
+"""What is printed at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from regularization.v1 import catalogue_pb2
+
+from regularization_client._results import Figures
+
+_TITLES = {
+    "elements": "elements",
+    "nonzeros": "nonzero",
+    "penalty": "penalty",
+    "squared_distance": "squared distance",
+}
+
+
+def figures_table(total: Figures, segments: Mapping[str, Figures]) -> str:
+    """Return the figures as an aligned table: a line for each tensor, and one for all of several."""
+    rows = [(name, _values(figures)) for name, figures in segments.items()]
+    if len(rows) != 1:
+        rows.append(("all", _values(total)))
+    columns = [name for name in _TITLES if name in _values(total)]
+    lines = [["tensor", *(_TITLES[name] for name in columns)]]
+    lines += [[name, *(_shown(name, values[name], values) for name in columns)] for name, values in rows]
+    return aligned(lines, right=range(1, len(columns) + 1))
+
+
+def figures_json(total: Figures, segments: Mapping[str, Figures], **about: Any) -> str:
+    """Return the figures as one JSON object."""
+    values = {name: _json_values(figures) for name, figures in segments.items()}
+    return json.dumps({**about, **_json_values(total), "segments": values}, ensure_ascii=False)
+
+
+def catalogue_table(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:
+    """Return the catalogue: each regularizer with its formulas and its fields."""
+    return "\n\n".join(_description(regularizer) for regularizer in regularizers)
+
+
+def catalogue_json(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:
+    """Return the catalogue as one JSON object."""
+    # Only this output needs it, and it takes as long to import as a small call.
+    from google.protobuf import json_format
+
+    shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in regularizers]
+    return json.dumps({"regularizers": shown}, ensure_ascii=False)
+
+
+def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Return lines of cells with their columns aligned."""
+    right = set(right)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _description(regularizer: catalogue_pb2.RegularizerDescription) -> str:
+    formulas = [
+        ["penalty", regularizer.penalty_formula],
+        ["gradient", regularizer.gradient_formula],
+        ["proximal step", regularizer.proximal_step_formula],
+        ["source", regularizer.source],
+    ]
+    fields = [
+        [parameter.name, f"{parameter.type}{', required' * parameter.required}", parameter.description]
+        for parameter in regularizer.parameters
+    ]
+    body = aligned([["  " + name, text] for name, text in formulas if text])
+    table = aligned([["  " + name, kind, text] for name, kind, text in fields]) if fields else ""
+    return "\n".join(filter(None, (f"{regularizer.name}: {regularizer.title}", body, table)))
+
+
+def _values(figures: Figures) -> dict[str, float | int]:
+    sums = {name: value.value for name, value in figures.sums.items()}
+    return {"elements": figures.elements, **figures.counts, **sums}
+
+
+def _json_values(figures: Figures) -> dict[str, float | int | str]:
+    # JSON has no infinity and no NaN: they are strings, as in protobuf's JSON.
+    return {
+        name: value
+        if math.isfinite(value)
+        else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+        for name, value in _values(figures).items()
+    }
+
+
+def _shown(name: str, value: float, values: Mapping[str, float]) -> str:
+    if name == "nonzeros" and values["elements"]:
+        return f"{value:,} ({value / values['elements']:.1%})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.9g}"

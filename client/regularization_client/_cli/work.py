@@ -1,0 +1,138 @@
+"""Carry out a command on files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from google.protobuf.message import Message
+from regularization.v1 import catalogue_pb2, summary_pb2
+
+from regularization_client import _exchange
+from regularization_client._cli import report
+from regularization_client._cli.plan import Plan
+from regularization_client._cli.signals import interruptibly
+from regularization_client._cli.specifications import as_rules
+from regularization_client._config import CallOptions, Retry, Tls
+from regularization_client._connection import Connection
+from regularization_client._exchange import GRADIENT, Conditions
+from regularization_client._files import open_tensors
+from regularization_client._results import figures_from
+from regularization_client._wire import OPERANDS
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Which server to ask, and for how long."""
+
+    targets: tuple[str, ...]
+    tls: bool
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    token: str | None
+    timeout: float
+
+    def connection(self) -> Connection:
+        """Open the connection."""
+        if (self.certificate is None) != (self.key is None):
+            raise click.UsageError("--certificate and --key must be given together")
+        encrypted = self.tls or self.ca is not None or self.certificate is not None
+        tls = Tls(_read(self.ca), _read(self.certificate), _read(self.key)) if encrypted else None
+        return Connection(self.targets or None, tls=tls, token=self.token)
+
+    def conditions(self, progress: _exchange.Progress | None = None) -> Conditions:
+        """Return how a call is carried out."""
+        return Conditions(self.timeout, Retry(), _CHUNK_BYTES, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A method, the files that it is for, and the settings."""
+
+    method: str
+    file: Path
+    regularizers: tuple[tuple[str, Message | None], ...]
+    server: Server
+    non_finite: Any
+    as_json: bool
+    quiet: bool
+    step_sizes: tuple[tuple[str, float], ...] = ()
+    output: Path | None = None
+    operands: Mapping[str, Path | None] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Do it, and print the figures."""
+        if self.output is not None and self.output.suffix.lower() != self.file.suffix.lower():
+            raise click.UsageError(
+                f"--output must end in {self.file.suffix}, as FILE does, got {self.output}"
+            )
+        with ExitStack() as stack:
+            files = {
+                name: stack.enter_context(open_tensors(path))
+                for name in OPERANDS
+                if (path := self.operands.get(name)) is not None
+            }
+            plan = Plan(
+                parameters=stack.enter_context(open_tensors(self.file)),
+                operands=files,
+                regularizers=as_rules(self.regularizers, "--regularizer"),
+                step_sizes=as_rules(self.step_sizes, "--step-size"),
+                options=CallOptions(non_finite=self.non_finite),
+            )
+            output = None
+            if self.output is not None:
+                # Of a tensor that takes no part the gradient is 0, and the proximal step changes nothing.
+                writer = plan.parameters.writer(self.output, keep_others=self.method != GRADIENT)
+                output = stack.enter_context(writer)
+            job = plan.job(self.method, output)
+            connection = stack.enter_context(closing(self.server.connection()))
+            with _progress(job.end - job.begin, quiet=self.quiet) as progress:
+                conditions = self.server.conditions(progress)
+                summary = interruptibly(
+                    lambda: _exchange.exchange(connection, job, conditions), connection.close
+                )
+            if output is not None:
+                output.commit()
+        self._print(plan.left_out(), summary)
+
+    def _print(self, left_out: list[str], summary: summary_pb2.Summary) -> None:
+        total = figures_from(summary.total)
+        segments = {entry.name: figures_from(entry.figures) for entry in summary.segments}
+        if self.as_json:
+            written = str(self.output) if self.output is not None else None
+            about = {"file": str(self.file), "output": written, "left_out": left_out}
+            click.echo(report.figures_json(total, segments, **about))
+        elif not self.quiet:
+            click.echo(report.figures_table(total, segments))
+            if left_out:
+                click.echo(f"left out: {', '.join(left_out)}")
+            if self.output is not None:
+                click.echo(f"written: {self.output}")
+
+
+def _read(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path is not None else None
+
+
+def catalogue(server: Server) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
+    """Return what the server says of its regularizers."""
+    with closing(server.connection()) as connection:
+        return _exchange.list_regularizers(connection, server.conditions())
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+    """Show a progress bar on standard error, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=total, file=sys.stderr, show_pos=False, label="elements") as bar:
+        yield lambda done, _: bar.update(done - bar.pos)

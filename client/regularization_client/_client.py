@@ -1,0 +1,300 @@
+"""The client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeAlias, Unpack, overload
+
+import grpc
+import numpy.typing as npt
+from regularization.v1 import catalogue_pb2
+
+from regularization_client._calls import Regularizers, StepSizes, array_call
+from regularization_client._config import CallOptions, Retry, Tls
+from regularization_client._connection import Connection, Token
+from regularization_client._errors import ArgumentError
+from regularization_client._exchange import (
+    GRADIENT,
+    PENALTY,
+    PROXIMAL_STEP,
+    Conditions,
+    exchange,
+    list_regularizers,
+)
+from regularization_client._results import GradientResult, PenaltyResult, ProximalStepResult, result_fields
+from regularization_client._structure import AnyArray, Arrays
+
+Named: TypeAlias = Mapping[str, npt.ArrayLike]
+Output: TypeAlias = AnyArray | Mapping[str, AnyArray]
+
+_SMALLEST_CHUNK = 64
+_LARGEST_CHUNK = 3 << 20
+
+
+class Client:
+    """Penalty, gradient and proximal step of regularizers, computed by a regularization server.
+
+    A client may be used by several threads at once. It is a context manager; `close` it otherwise.
+
+    Args:
+        target: Where the server is: "localhost:50051", "unix:/run/regularization.sock", or another of grpc's
+            forms, such as "dns:///regularization:50051"; or several replicas, which take turns: a sequence of
+            "host:port", or of "unix:/path". None starts a server of the client's own in this process, which
+            needs `pip install 'regularization-service[server]'`.
+        timeout: Seconds that a call may take, replays included, where it does not say otherwise; None for no
+            limit.
+        retry: What to do about UNAVAILABLE; None for the defaults of `Retry`.
+        chunk_bytes: The most bytes of parameters and operands in one message, 64 to 3 MiB. The results do not
+            depend on it, to the bit.
+        tls: Encrypt the connection; None sends everything in the clear.
+        token: Sent with every call as `authorization: Bearer …`; a callable is asked anew for each. Over a
+            network it needs `tls`.
+        channel: A channel to use in place of a target. The caller configures it, and closes it.
+
+    Raises:
+        ArgumentError: If the arguments do not fit together.
+        EmbeddedServerError: If there is no target, and the server extra is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> from regularization_client import Client, L1Norm
+        >>> theta = np.array([0.8, -0.3, 0.5])
+        >>> with Client() as client:
+        ...     step = client.proximal_step(theta, L1Norm(strength=0.1), step_size=1.0)
+        >>> step.parameters
+        array([ 0.7, -0.2,  0.4])
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        timeout: float | None = 60.0,
+        retry: Retry | None = None,
+        chunk_bytes: int = 1 << 20,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        if not _SMALLEST_CHUNK <= chunk_bytes <= _LARGEST_CHUNK:
+            raise ArgumentError(
+                f"chunk_bytes must be from {_SMALLEST_CHUNK} to {_LARGEST_CHUNK}, got {chunk_bytes}"
+            )
+        self._timeout = _checked(timeout)
+        self._retry = retry if retry is not None else Retry()
+        self._chunk_bytes = chunk_bytes
+        self._connection = Connection(target, tls=tls, token=token, channel=channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, and stop the embedded server if there is one. Closing again does nothing."""
+        self._connection.close()
+
+    def penalty(
+        self,
+        parameters: Arrays,
+        regularizer: Regularizers,
+        *,
+        reference: Arrays | None = None,
+        weights: Arrays | None = None,
+        **options: Unpack[CallOptions],
+    ) -> PenaltyResult:
+        """Compute the penalty Ω(θ), strength included.
+
+        Args:
+            parameters: θ: an array of any shape, or a mapping of name to array; float32 or float64.
+            regularizer: One of the schema's messages, for instance `L1Norm(strength=1e-4)`, or None: exempt.
+                Where the parameters are a mapping, it may be one of name or `fnmatch` pattern to message or
+                None. A name's own entry comes first, then the first pattern that it matches, in order. An
+                entry that is left nothing to match is an error, and so is a name that no entry matches:
+                exempt what is left with a last `"*": None`.
+            reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
+                their names.
+            weights: Multipliers of the strength, element by element, >= 0. As the reference is.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+
+        Raises:
+            RegularizationError: If the call fails: see the tree there.
+        """
+        operands = {"reference": reference, "weights": weights}
+        call = array_call(PENALTY, parameters, regularizer, operands, _known(options), has_result=False)
+        summary = exchange(self._connection, call.job, self._conditions(options))
+        return PenaltyResult(**result_fields(summary))
+
+    @overload
+    def gradient(
+        self,
+        parameters: Named,
+        regularizer: Regularizers,
+        *,
+        loss_gradients: Named | None = None,
+        reference: Named | None = None,
+        weights: Named | None = None,
+        out: Mapping[str, AnyArray] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> GradientResult[dict[str, AnyArray]]: ...
+
+    @overload
+    def gradient(
+        self,
+        parameters: npt.ArrayLike,
+        regularizer: Regularizers,
+        *,
+        loss_gradients: npt.ArrayLike | None = None,
+        reference: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        out: AnyArray | None = None,
+        **options: Unpack[CallOptions],
+    ) -> GradientResult[AnyArray]: ...
+
+    def gradient(
+        self,
+        parameters: Arrays,
+        regularizer: Regularizers,
+        *,
+        loss_gradients: Arrays | None = None,
+        reference: Arrays | None = None,
+        weights: Arrays | None = None,
+        out: Output | None = None,
+        **options: Unpack[CallOptions],
+    ) -> GradientResult[AnyArray] | GradientResult[dict[str, AnyArray]]:
+        """Compute the minimum-norm subgradient of Ω at θ, plus the loss gradient where one is given.
+
+        Args:
+            parameters: See `penalty`.
+            regularizer: See `penalty`.
+            loss_gradients: g, to return g + ∂Ω. As the parameters are, or a mapping of some of their names.
+            reference: See `penalty`.
+            weights: See `penalty`.
+            out: Where to write the result, structured as the parameters are. It may be the parameters or an
+                operand themselves, which then change only once the call has succeeded; any other is left
+                partly written by a call that fails.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+
+        Raises:
+            GradientUndefinedError: If θ is outside the set of an indicator.
+            RegularizationError: If the call fails in another way: see the tree there.
+        """
+        operands = {"loss_gradients": loss_gradients, "reference": reference, "weights": weights}
+        call = array_call(GRADIENT, parameters, regularizer, operands, _known(options), out=out)
+        summary = exchange(self._connection, call.job, self._conditions(options))
+        return GradientResult(gradient=call.finished(), **result_fields(summary))
+
+    @overload
+    def proximal_step(
+        self,
+        parameters: Named,
+        regularizer: Regularizers,
+        *,
+        step_size: StepSizes,
+        loss_gradients: Named | None = None,
+        reference: Named | None = None,
+        weights: Named | None = None,
+        step_scales: Named | None = None,
+        out: Mapping[str, AnyArray] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> ProximalStepResult[dict[str, AnyArray]]: ...
+
+    @overload
+    def proximal_step(
+        self,
+        parameters: npt.ArrayLike,
+        regularizer: Regularizers,
+        *,
+        step_size: StepSizes,
+        loss_gradients: npt.ArrayLike | None = None,
+        reference: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        step_scales: npt.ArrayLike | None = None,
+        out: AnyArray | None = None,
+        **options: Unpack[CallOptions],
+    ) -> ProximalStepResult[AnyArray]: ...
+
+    def proximal_step(
+        self,
+        parameters: Arrays,
+        regularizer: Regularizers,
+        *,
+        step_size: StepSizes,
+        loss_gradients: Arrays | None = None,
+        reference: Arrays | None = None,
+        weights: Arrays | None = None,
+        step_scales: Arrays | None = None,
+        out: Output | None = None,
+        **options: Unpack[CallOptions],
+    ) -> ProximalStepResult[AnyArray] | ProximalStepResult[dict[str, AnyArray]]:
+        """Compute ``argmin over y of Ω(y) + |y - v|² / (2·step_size)``.
+
+        Here v = θ, or v = θ - step_size·g with a loss gradient g: then the call is one whole step of proximal
+        gradient descent.
+
+        Args:
+            parameters: See `penalty`.
+            regularizer: See `penalty`.
+            step_size: >= 0; for a mapping of parameters maybe a mapping of name or pattern to number, which
+                must cover them all.
+            loss_gradients: g. As the parameters are, or a mapping of some of their names.
+            reference: See `penalty`.
+            weights: See `penalty`.
+            step_scales: Multipliers of the step size, element by element, >= 0. As the loss gradients are.
+            out: See `gradient`.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+
+        Raises:
+            RegularizationError: If the call fails: see the tree there.
+        """
+        operands = {
+            "loss_gradients": loss_gradients,
+            "reference": reference,
+            "weights": weights,
+            "step_scales": step_scales,
+        }
+        call = array_call(
+            PROXIMAL_STEP, parameters, regularizer, operands, _known(options), step_size=step_size, out=out
+        )
+        summary = exchange(self._connection, call.job, self._conditions(options))
+        return ProximalStepResult(parameters=call.finished(), **result_fields(summary))
+
+    def list_regularizers(
+        self, *, timeout: float | None = None
+    ) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
+        """Return what the server says of each regularizer that it knows: formulas, parameters, traits.
+
+        Args:
+            timeout: Seconds that the call may take; None for the client's.
+
+        Raises:
+            RegularizationError: If the call fails: see the tree there.
+        """
+        conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
+        return list_regularizers(self._connection, conditions)
+
+    def _conditions(self, options: CallOptions) -> Conditions:
+        return Conditions(
+            timeout=_checked(options.get("timeout", self._timeout)),
+            retry=self._retry,
+            chunk_bytes=self._chunk_bytes,
+            progress=options.get("progress"),
+        )
+
+
+def _known(options: CallOptions) -> CallOptions:
+    for name in options:
+        if name not in CallOptions.__annotations__:
+            known = ", ".join(CallOptions.__annotations__)
+            raise TypeError(f"unknown keyword {name!r}: the options of a call are {known}")
+    return options
+
+
+def _checked(timeout: float | None) -> float | None:
+    if timeout is not None and not timeout > 0:
+        raise ArgumentError(f"timeout must be > 0 seconds, or None for no limit, got {timeout}")
+    return timeout

@@ -1,0 +1,96 @@
+"""How a client is configured, beyond its target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+Figure = Literal["penalty", "nonzeros", "squared_distance"]
+"""A figure that a call may compute beside its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Encrypt the connection, and say who is who."""
+
+    root_certificates: bytes | None = None
+    """The authorities to trust, in PEM; None trusts those that grpc comes with."""
+
+    certificate: bytes | None = None
+    """The client's own certificate chain, in PEM, for servers that ask for one."""
+
+    private_key: bytes | None = None
+    """The key of `certificate`, in PEM."""
+
+    server_name: str | None = None
+    """The name that the server's certificate must bear, where that is not the target's."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key must be given together")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What to do about UNAVAILABLE: replay the call from its start, on another replica where there is one.
+
+    Every method is a pure function of its request, so a replay cannot do harm. Pauses between attempts
+    double from `first_pause` to `longest_pause` and are drawn at random below that; all attempts and
+    pauses together stay within the call's timeout.
+    """
+
+    attempts: int = 7
+    """How often to try in all, >= 1; 1 never replays."""
+
+    first_pause: float = 0.1
+    """Upper bound of the first pause, in seconds."""
+
+    longest_pause: float = 5.0
+    """Upper bound of every pause, in seconds."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be >= 1, got {self.attempts}")
+        if not 0 <= self.first_pause <= self.longest_pause:
+            raise ValueError(
+                f"need 0 <= first_pause <= longest_pause, got {self.first_pause}, {self.longest_pause}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where in the whole flat vector the given parameters lie, for a rank that holds only a part of it.
+
+    The parameters, and every operand, are then vectors of the part's length, and so is the result.
+    The figures of all parts, put through `combine`, have the bits of a single call.
+    """
+
+    shapes: Mapping[str, Sequence[int]] | int
+    """The shape of every array of the whole, by name and in order; or the length of a plain vector."""
+
+    begin: int
+    """Index, in the whole vector, of the part's first element.
+
+    Both ends of a part must be ends of an array, or lie at a multiple of 2^18 elements from an array's
+    start where its regularizer may be cut.
+    """
+
+
+class CallOptions(TypedDict, total=False):
+    """Keywords that every call of `Client` takes."""
+
+    timeout: float | None
+    """Seconds that the whole call may take, replays included; None for no limit. Default: the client's."""
+
+    progress: Callable[[int, int], object] | None
+    """Called with the number of elements done and of all, now and then, maybe from another thread."""
+
+    figures: Collection[Figure] | None
+    """The figures to compute; None computes all of them."""
+
+    non_finite: Literal["reject", "propagate"]
+    """What to do about NaN and infinity in the data: refuse the call (the default), or compute with them."""
+
+    part: Part | None
+    """Which part of a larger whole the parameters are; None for all of it."""

@@ -1,0 +1,159 @@
+"""The channel to a server, or to several, or to one embedded in this process."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+from grpc.experimental import ChannelOptions
+from regularization.v1 import regularization_service_pb2 as service
+
+from regularization_client._config import Tls
+from regularization_client._embedded import EmbeddedServer
+from regularization_client._errors import ArgumentError, UnavailableError
+
+Token = str | Callable[[], str]
+"""A bearer token, or what returns the current one."""
+
+_SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
+_OPTIONS = (
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    # A replay waits less than a second; the channel is to have tried anew by then.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Every channel its own connection: two clients of one process are not to share a flow control window.
+    ("grpc.use_local_subchannel_pool", 1),
+    (ChannelOptions.SingleThreadedUnaryStream, 1),
+)
+
+
+class Connection:
+    """An open channel, with what must be sent along with every call."""
+
+    def __init__(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        if channel is not None and (target is not None or tls is not None):
+            raise ArgumentError(
+                "channel already has a target and its encryption: give no target and no tls with it"
+            )
+        if target is None and tls is not None:
+            raise ArgumentError("tls needs a target: the embedded server is in this process")
+        self._token = token
+        self._own = channel is None
+        self._server: EmbeddedServer | None = None
+        if channel is not None:
+            self._channel = channel
+            return
+        if target is None:
+            self._server = EmbeddedServer()
+            address = self._server.address
+        else:
+            address = _address(target)
+        if token is not None and tls is None and not _stays_on_host(address):
+            raise ArgumentError(f"a token needs tls, or it goes to {address!r} for all to read")
+        self._channel = _open(address, tls)
+
+    def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:
+        """Call a method with a stream of messages; the answer is an iterator of messages, and the call."""
+        # Also for Penalty, which answers with one message: on the wire that is a stream of one.
+        call: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(_SERVICE + method)
+        return call(requests, timeout=timeout, metadata=self._metadata())
+
+    def send(self, method: str, request: bytes, timeout: float | None) -> Any:
+        """Call a method with a stream of one message, without a thread to send it: a third less latency."""
+        call: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(_SERVICE + method)
+        return call(request, timeout=timeout, metadata=self._metadata())
+
+    def list_regularizers(self, timeout: float | None) -> service.ListRegularizersResponse:
+        """Call ListRegularizers."""
+        method = self._channel.unary_unary(
+            _SERVICE + "ListRegularizers",
+            request_serializer=service.ListRegularizersRequest.SerializeToString,
+            response_deserializer=service.ListRegularizersResponse.FromString,
+        )
+        return method(service.ListRegularizersRequest(), timeout=timeout, metadata=self._metadata())
+
+    def close(self) -> None:
+        """Close the channel, unless it was given, and stop the embedded server."""
+        if self._own:
+            self._channel.close()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        if self._token is None:
+            return ()
+        token = self._token if isinstance(self._token, str) else self._token()
+        return (("authorization", f"Bearer {token}"),)
+
+
+def _open(address: str, tls: Tls | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate)
+    name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
+    return grpc.secure_channel(address, credentials, options=(*_OPTIONS, *name))
+
+
+def _address(target: str | Sequence[str]) -> str:
+    """Return one address as grpc understands it, for one target or for several replicas."""
+    targets = [target] if isinstance(target, str) else list(target)
+    if not targets or not all(targets):
+        raise ArgumentError(
+            'target must be "host:port", "unix:/path", another of grpc\'s, or several "host:port"'
+        )
+    if len(targets) == 1:
+        return targets[0]
+    if all(each.startswith("unix:") for each in targets):
+        return "unix:" + ",".join(each.removeprefix("unix:") for each in targets)
+    resolved = [_resolve(each) for each in targets]
+    for family, scheme in ((socket.AF_INET, "ipv4:"), (socket.AF_INET6, "ipv6:")):
+        if all(family in addresses for addresses in resolved):
+            return scheme + ",".join(addresses[family] for addresses in resolved)
+    raise ArgumentError(f"replicas must all have an IPv4 address, or all an IPv6 one: {', '.join(targets)}")
+
+
+def _resolve(target: str) -> dict[socket.AddressFamily, str]:
+    """Return an address of each family for a "host:port"."""
+    host, colon, port = target.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise ArgumentError(
+            f'each of several targets must be "host:port", or each "unix:/path", got {target!r}'
+        )
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UnavailableError(f"{target}: {error}", code=grpc.StatusCode.UNAVAILABLE) from error
+    return {
+        family: f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"
+        for family, *_, address in reversed(found)
+    }
+
+
+def _stays_on_host(address: str) -> bool:
+    """Whether what is sent to an address cannot leave this machine."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    hosts = [each.rpartition(":")[0].strip("[]") for each in address.rpartition("/")[2].split(",")]
+    return all(
+        host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]") == "localhost" or _loopback(host)
+        for host in hosts
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,130 @@
+"""What a call may raise.
+
+::
+
+    RegularizationError
+    ├── ArgumentError (also ValueError)             refused here; nothing was sent
+    │   └── DataTypeError (also TypeError)          an array of a data type that is not supported
+    ├── InvalidRequestError                         INVALID_ARGUMENT, OUT_OF_RANGE
+    ├── GradientUndefinedError                      FAILED_PRECONDITION
+    ├── ResourceExhaustedError                      RESOURCE_EXHAUSTED
+    ├── UnavailableError                            UNAVAILABLE, after the last attempt
+    ├── DeadlineExceededError (also TimeoutError)   DEADLINE_EXCEEDED
+    ├── AuthenticationError                         UNAUTHENTICATED, PERMISSION_DENIED
+    ├── UnimplementedError                          UNIMPLEMENTED: the target is no such service
+    ├── InternalError                               INTERNAL, UNKNOWN and every other code
+    ├── ProtocolError                               the answer breaks the contract
+    │   └── TruncatedStreamError                    the answer ended before its summary
+    └── EmbeddedServerError (also ImportError)      no target, and no server extra installed
+
+Branch on the class, on `RegularizationError.code` and on `RegularizationError.reason`; never on the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+
+
+class RegularizationError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+    message: str
+    """What went wrong, for people: the rule, the value, the place."""
+
+    code: grpc.StatusCode | None
+    """The status code of the call; None where the error arose in the client."""
+
+    reason: str | None
+    """Name of the schema's `ErrorReason`, such as "ERROR_REASON_FIELD_OUT_OF_RANGE"; None without one."""
+
+    field: str | None
+    """Path of the request's field at fault, such as "header.step_size"; None without one."""
+
+    segment: str | None
+    """Name of the parameter array at fault; None where none is."""
+
+    element: int | None
+    """Index, in the whole flat vector, of the element at fault; None where none is."""
+
+    metadata: Mapping[str, str]
+    """The figures that the reason comes with, such as "expected" and "received"."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        reason: str | None = None,
+        field: str | None = None,
+        segment: str | None = None,
+        element: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason
+        self.field = field
+        self.segment = segment
+        self.element = element
+        self.metadata = dict(metadata or {})
+
+    def __str__(self) -> str:
+        """The message, and the place where it does not name one."""
+        place = [f"segment {self.segment!r}"] if self.segment is not None else []
+        place += [f"element {self.element}"] if self.element is not None else []
+        return f"{self.message} ({', '.join(place)})" if place and self.code is not None else self.message
+
+
+class ArgumentError(RegularizationError, ValueError):
+    """The arguments do not fit together; nothing was sent."""
+
+
+class DataTypeError(ArgumentError, TypeError):
+    """An array has a data type that is not supported; nothing was sent."""
+
+
+class InvalidRequestError(RegularizationError):
+    """The server refuses the request: see `reason`, `field`, `segment` and `element`."""
+
+
+class GradientUndefinedError(RegularizationError):
+    """No subgradient exists at these parameters, for instance outside a box."""
+
+
+class ResourceExhaustedError(RegularizationError):
+    """The server has no memory, or no room for another call, just now."""
+
+
+class UnavailableError(RegularizationError):
+    """No server could be reached, or it went away, in every attempt that the deadline left time for."""
+
+
+class DeadlineExceededError(RegularizationError, TimeoutError):
+    """The call's timeout passed before its answer was there."""
+
+
+class AuthenticationError(RegularizationError):
+    """The server does not accept the token or the certificate."""
+
+
+class UnimplementedError(RegularizationError):
+    """Whatever answers at the target does not offer this service."""
+
+
+class InternalError(RegularizationError):
+    """A fault of the server, or a status that no other class stands for."""
+
+
+class ProtocolError(RegularizationError):
+    """The answer breaks the contract, so that it is not to be trusted."""
+
+
+class TruncatedStreamError(ProtocolError):
+    """The answer ended without its summary, so that it is not whole."""
+
+
+class EmbeddedServerError(RegularizationError, ImportError):
+    """There is no target, and the package that the embedded server comes from is not installed."""

@@ -1,0 +1,48 @@
+"""Exact sums: what the schema's ExactSum is, and how partial ones combine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from regularization.v1 import summary_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSum:
+    """A sum that no order of addition has touched: rounded once, with the remainder kept.
+
+    Two exact sums of the same terms are equal, to the bit, however the terms were shared out.
+    """
+
+    value: float
+    """The exact sum, rounded once to nearest-even; an infinity or NaN where a term is."""
+
+    expansion: tuple[float, ...]
+    """Numbers whose exact sum it is: `value`, then each remainder rounded in turn. Empty for 0."""
+
+    @classmethod
+    def from_message(cls, message: summary_pb2.ExactSum) -> ExactSum:
+        """Return the sum that a message of the schema states."""
+        return cls(message.value, tuple(message.expansion))
+
+    @classmethod
+    def combined(cls, parts: Iterable[ExactSum]) -> ExactSum:
+        """Return the sum of sums, with the bits that one sum over all their terms would have."""
+        terms = [term for part in parts for term in part.expansion]
+        special = [term for term in terms if not math.isfinite(term)]
+        if special:
+            total = sum(special)
+            return cls(total, (total,))
+        expansion = []
+        remainder = sum(map(Fraction, terms), Fraction())
+        while remainder:
+            try:
+                expansion.append(float(remainder))
+            except OverflowError:
+                total = math.inf if remainder > 0 else -math.inf
+                return cls(total, (total,))
+            remainder -= Fraction(expansion[-1])
+        return cls(expansion[0] if expansion else 0.0, tuple(expansion))

@@ -1,0 +1,190 @@
+"""NumPy's .npz: a zip archive of .npy files, compressed or not."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from regularization_client._errors import ArgumentError
+from regularization_client._files.atomic import AtomicFile
+from regularization_client._files.npy import NpyHeader, read_header
+from regularization_client._files.raw import length, little_endian
+from regularization_client._files.tensors import StoredTensor, supported
+
+_ENDING = ".npy"
+_COPY_BYTES = 1 << 20
+
+
+class NpzFile:
+    """Arrays of an archive, each read from its start to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tensors: dict[str, StoredTensor] = {}
+        self.members: dict[str, tuple[zipfile.ZipInfo, NpyHeader]] = {}
+        try:
+            self.archive = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise ArgumentError(f"{path}: is no .npz file, or a damaged one: {error}") from error
+        try:
+            for member in self.archive.infolist():
+                self._add(member)
+        except BaseException:
+            self.close()
+            raise
+
+    def writer(self, path: Path, *, keep_others: bool) -> NpzWriter:
+        """See `TensorFile.writer`."""
+        return NpzWriter(self, path, keep_others=keep_others)
+
+    def close(self) -> None:
+        """See `TensorFile.close`."""
+        for tensor in self.tensors.values():
+            assert isinstance(tensor.source, _NpzSource)  # noqa: S101 - of its own making
+            tensor.source.close()
+        self.archive.close()
+
+    def _add(self, member: zipfile.ZipInfo) -> None:
+        name = member.filename.removesuffix(_ENDING)
+        what = f"{self.path}: {member.filename}"
+        if name == member.filename or name in self.tensors:
+            raise ArgumentError(f"{what}: a .npz file has only .npy members, each once")
+        try:
+            with self.archive.open(member) as file:
+                header = read_header(file, what)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise ArgumentError(f"{what}: cannot be read: {error}") from error
+        size = header.size + length(header.shape, header.data_type)
+        if member.file_size != size:
+            raise ArgumentError(f"{what}: must have {size} bytes by its header, has {member.file_size}")
+        source = _NpzSource(self.archive, member, header)
+        self.members[name] = member, header
+        self.tensors[name] = StoredTensor(
+            name, header.shape, supported(header.data_type), str(header.data_type), source
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class NpzWriter:
+    """An archive with the members of another, written one after the other."""
+
+    def __init__(self, original: NpzFile, path: Path, *, keep_others: bool) -> None:
+        self._original = original
+        self._keep_others = keep_others
+        self._waiting = list(original.members)
+        self._member: IO[bytes] | None = None
+        self._output = AtomicFile(path)
+        self._archive = zipfile.ZipFile(self._output.file, "w", allowZip64=True)
+
+    def sink(self, name: str) -> _NpzSink:
+        """See `TensorWriter.sink`."""
+        return _NpzSink(self, name, self._original.members[name][1].data_type)
+
+    def member(self, name: str) -> IO[bytes]:
+        """Return the member of a tensor, open; all before it are finished."""
+        while self._member is None or name in self._waiting:
+            following = self._begin_next()
+            if following != name:
+                self._fill(following)
+        return self._member
+
+    def commit(self) -> None:
+        """See `TensorWriter.commit`."""
+        while self._waiting:
+            self._fill(self._begin_next())
+        self._end_member()
+        self._archive.close()
+        self._output.commit()
+
+    def _begin_next(self) -> str:
+        self._end_member()
+        name = self._waiting.pop(0)
+        original, header = self._original.members[name]
+        information = zipfile.ZipInfo(original.filename, original.date_time)
+        information.compress_type = original.compress_type
+        information.external_attr = original.external_attr
+        self._member = self._archive.open(information, "w", force_zip64=True)
+        with self._original.archive.open(original) as file:
+            self._member.write(file.read(header.size))
+        return name
+
+    def _fill(self, name: str) -> None:
+        """Write the elements of a member that no sink has written to."""
+        original, header = self._original.members[name]
+        assert self._member is not None  # noqa: S101 - just begun
+        with self._original.archive.open(original) as file:
+            file.seek(header.size)
+            while data := file.read(_COPY_BYTES):
+                self._member.write(data if self._keep_others else bytes(len(data)))
+
+    def _end_member(self) -> None:
+        if self._member is not None:
+            self._member.close()
+            self._member = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            # An archive that is dropped unclosed would close itself later, into a file that is gone.
+            self._end_member()
+            self._archive.close()
+        finally:
+            self._output.discard()
+
+
+class _NpzSource:
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: NpyHeader) -> None:
+        self._archive = archive
+        self._info = member
+        self._header = header
+        self._file: IO[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def read(self, begin: int, end: int) -> bytes | memoryview:
+        size = self._header.data_type.itemsize
+        with self._lock:
+            if self._file is None:
+                self._file = self._archive.open(self._info)
+            place = self._header.size + begin * size
+            try:
+                if self._file.tell() != place:
+                    self._file.seek(place)
+                data = self._file.read((end - begin) * size)
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise ArgumentError(f"{self._archive.filename}: {self._info.filename}: {error}") from error
+            if place + len(data) == self._info.file_size:
+                self._file.close()
+                self._file = None
+        if len(data) < (end - begin) * size:
+            raise ArgumentError(f"{self._archive.filename}: {self._info.filename}: ends early")
+        return little_endian(data, self._header.data_type)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
+class _NpzSink:
+    def __init__(self, writer: NpzWriter, name: str, data_type: np.dtype[Any]) -> None:
+        self._writer = writer
+        self._name = name
+        self._data_type = data_type
+
+    def write(self, begin: int, values: npt.NDArray[Any]) -> None:
+        stored = values.astype(self._data_type, copy=False)
+        self._writer.member(self._name).write(stored.view(np.uint8).data)

@@ -1,0 +1,204 @@
+"""What a call returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypedDict, TypeVar
+
+import numpy as np
+from regularization.v1 import summary_pb2
+
+from regularization_client._exact import ExactSum
+
+ArraysT_co = TypeVar("ArraysT_co", covariant=True)
+"""An array, or a dict of them: what the caller's parameters were."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Figures:
+    """The figures of a set of elements.
+
+    Reading a figure that the call does not have, or was told to leave out, raises `RuntimeError`.
+    """
+
+    elements: int
+    """How many elements the figures are of."""
+
+    sums: Mapping[str, ExactSum] = field(default_factory=dict)
+    """The exact sums behind `penalty` and `squared_distance`, under these names, where asked for."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """The number behind `nonzeros`, under this name, where asked for."""
+
+    @property
+    def penalty(self) -> float:
+        """The penalty, strength included: of the new parameters in a proximal step, else of those given."""
+        return self.exact_penalty.value
+
+    @property
+    def exact_penalty(self) -> ExactSum:
+        """The penalty as an exact sum."""
+        return _asked_for(self.sums, "penalty")
+
+    @property
+    def nonzeros(self) -> int:
+        """How many elements of the same parameters differ from 0."""
+        return _asked_for(self.counts, "nonzeros")
+
+    @property
+    def squared_distance(self) -> float:
+        """The sum of (new - old)² over the parameters, of a proximal step: the usual rule for stopping."""
+        return self.exact_squared_distance.value
+
+    @property
+    def exact_squared_distance(self) -> ExactSum:
+        """The squared distance as an exact sum."""
+        return _asked_for(self.sums, "squared_distance")
+
+    def __repr__(self) -> str:
+        figures = {name: value.value for name, value in self.sums.items()} | dict(self.counts)
+        shown = [f"elements={self.elements}", *(f"{name}={value!r}" for name, value in figures.items())]
+        return f"{type(self).__name__}({', '.join([*shown, *self._also_shown()])})"
+
+    def _also_shown(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PenaltyResult(Figures):
+    """The answer to `Client.penalty`."""
+
+    segments: Mapping[str, Figures]
+    """The same figures for each parameter array, by name; a single array's name is "parameters"."""
+
+    def _also_shown(self) -> list[str]:
+        return [f"segments={len(self.segments)}"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class GradientResult(Figures, Generic[ArraysT_co]):
+    """The answer to `Client.gradient`."""
+
+    gradient: ArraysT_co
+    """The minimum-norm subgradient of the penalty, plus the loss gradient where one was given."""
+
+    segments: Mapping[str, Figures]
+    """The same figures for each parameter array, by name; a single array's name is "parameters"."""
+
+    def _also_shown(self) -> list[str]:
+        return [f"gradient={_outline(self.gradient)}", f"segments={len(self.segments)}"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ProximalStepResult(Figures, Generic[ArraysT_co]):
+    """The answer to `Client.proximal_step`."""
+
+    parameters: ArraysT_co
+    """The new parameters."""
+
+    segments: Mapping[str, Figures]
+    """The same figures for each parameter array, by name; a single array's name is "parameters"."""
+
+    def _also_shown(self) -> list[str]:
+        return [f"parameters={_outline(self.parameters)}", f"segments={len(self.segments)}"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CombinedFigures(Figures):
+    """Figures of several calls as one: what `combine` returns."""
+
+    segments: Mapping[str, Figures]
+    """The same figures for each parameter array, by name."""
+
+    def _also_shown(self) -> list[str]:
+        return [f"segments={len(self.segments)}"]
+
+
+def combine(
+    results: Iterable[PenaltyResult | GradientResult[Any] | ProximalStepResult[Any] | CombinedFigures],
+) -> CombinedFigures:
+    """Add up the figures of calls that each had a part of the same parameters.
+
+    The sums are exact, so the answer has the bits that a single call over everything would have had,
+    in whatever order the parts come. Figures that not all parts have are left out.
+
+    Args:
+        results: One result for each part, from ranks or streams of the same layout.
+
+    Example:
+        >>> from regularization_client import Client, L1Norm, combine
+        >>> with Client() as client:
+        ...     halves = [client.penalty(half, L1Norm(strength=0.5)) for half in ([0.75, -0.25], [0.5])]
+        >>> combine(halves).penalty
+        0.75
+    """
+    parts = list(results)
+    by_name: dict[str, list[Figures]] = {}
+    for part in parts:
+        for name, figures in part.segments.items():
+            by_name.setdefault(name, []).append(figures)
+    total = _added(parts)
+    segments = {name: _added(figures) for name, figures in by_name.items()}
+    return CombinedFigures(elements=total.elements, sums=total.sums, counts=total.counts, segments=segments)
+
+
+def figures_from(message: summary_pb2.Figures) -> Figures:
+    """Return what a message of the schema states."""
+    sums = {
+        name: ExactSum.from_message(getattr(message, name))
+        for name in ("penalty", "squared_distance")
+        if message.HasField(name)
+    }
+    counts = {"nonzeros": message.nonzeros} if message.HasField("nonzeros") else {}
+    return Figures(elements=message.elements, sums=sums, counts=counts)
+
+
+class ResultFields(TypedDict):
+    """What every result has, apart from arrays."""
+
+    elements: int
+    sums: Mapping[str, ExactSum]
+    counts: Mapping[str, int]
+    segments: Mapping[str, Figures]
+
+
+def result_fields(summary: summary_pb2.Summary) -> ResultFields:
+    """Return the figures of a summary as a result takes them."""
+    total = figures_from(summary.total)
+    segments = {entry.name: figures_from(entry.figures) for entry in summary.segments}
+    return ResultFields(elements=total.elements, sums=total.sums, counts=total.counts, segments=segments)
+
+
+def _added(parts: list[Any]) -> Figures:
+    return Figures(
+        elements=sum(part.elements for part in parts),
+        sums={
+            name: ExactSum.combined(part.sums[name] for part in parts)
+            for name in ("penalty", "squared_distance")
+            if all(name in part.sums for part in parts)
+        },
+        counts={
+            name: sum(part.counts[name] for part in parts)
+            for name in ("nonzeros",)
+            if all(name in part.counts for part in parts)
+        },
+    )
+
+
+_FigureT = TypeVar("_FigureT", ExactSum, int)
+
+
+def _asked_for(figures: Mapping[str, _FigureT], name: str) -> _FigureT:
+    try:
+        return figures[name]
+    except KeyError:
+        raise RuntimeError(
+            f"{name} is not a figure of this call, or its figures option left it out"
+        ) from None
+
+
+def _outline(arrays: object) -> str:
+    if isinstance(arrays, np.ndarray):
+        return f"<{arrays.dtype} {arrays.shape}>"
+    return f"<{len(arrays)} arrays>" if isinstance(arrays, Mapping) else "<nothing>"

@@ -1,0 +1,76 @@
+"""From the status of a call to the exception that stands for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
+from grpc_status import rpc_status
+
+from regularization_client import _errors as errors
+
+_DOMAIN = "regularization.v1"
+
+_BY_CODE: dict[grpc.StatusCode, type[errors.RegularizationError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.GradientUndefinedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhaustedError,
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.AuthenticationError,
+    grpc.StatusCode.UNIMPLEMENTED: errors.UnimplementedError,
+}
+
+
+class _Details(NamedTuple):
+    """What the status's details say, apart from its text."""
+
+    reason: str | None
+    metadata: dict[str, str]
+    field: str | None
+
+
+def from_call(call: grpc.RpcError) -> errors.RegularizationError:
+    """Return the exception for a failed call; raise it `from` the call, which keeps the cause.
+
+    Args:
+        call: What grpc raised. It is the call too, and has its code, text and trailing metadata.
+    """
+    assert isinstance(call, grpc.Call)  # noqa: S101 - grpc raises its own calls, and its types do not say so
+    code = call.code()
+    text = call.details() or "the server gave no further information"
+    details = _parse(_status(call))
+    figures = dict(details.metadata)
+    field = figures.pop("field", None)
+    element = figures.pop("element", None)
+    return _BY_CODE.get(code, errors.InternalError)(
+        text,
+        code=code,
+        reason=details.reason,
+        field=details.field or field,
+        segment=figures.pop("segment", None),
+        element=int(element) if element is not None and element.isdecimal() else None,
+        metadata=figures,
+    )
+
+
+def _status(call: grpc.Call) -> status_pb2.Status | None:
+    """The rich status, or None where the call has none or one that contradicts the call's own."""
+    try:
+        return rpc_status.from_call(call)
+    except ValueError:
+        return None
+
+
+def _parse(status: status_pb2.Status | None) -> _Details:
+    reason, metadata, field = None, {}, None
+    for detail in status.details if status is not None else ():
+        information, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(information) and information.domain == _DOMAIN:
+            reason, metadata = information.reason, dict(information.metadata)
+        elif detail.Unpack(request) and request.field_violations:
+            field = request.field_violations[0].field
+    return _Details(reason, metadata, field)

@@ -1,0 +1,112 @@
+"""The `regularize` command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from regularization_client._cli import options, report
+from regularization_client._cli.signals import exiting_on_sigterm
+from regularization_client._cli.specifications import SYNTAX
+from regularization_client._cli.work import Server, Work, catalogue
+from regularization_client._errors import RegularizationError
+from regularization_client._exchange import GRADIENT, PENALTY, PROXIMAL_STEP
+
+_EPILOG = f"""{SYNTAX}
+
+\b
+Examples of what -r takes:
+  l1_norm:strength=1e-4
+  'fc*.weight=group_lasso:strength=0.1,groups.axis=0'
+  'embedding=group_lasso:strength=0.1,groups.sizes=[2,3,5]'
+  '*.bias=none'
+
+Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
+Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind."""
+
+
+class _Group(click.Group):
+    """Turns the errors that are to be expected into one line on standard error, and status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with exiting_on_sigterm():
+                return super().invoke(ctx)
+        except (RegularizationError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="regularization-service", prog_name="regularize")
+def main() -> None:
+    """Penalty, gradient and proximal step of regularizers over tensor files.
+
+    Files are .npy, .npz and .safetensors, of 32-bit or 64-bit floating point and of any size: they are
+    streamed to a regularization server, or to one that the command starts for itself.
+    """
+
+
+@main.command(epilog=_EPILOG)
+@options.file
+@options.regularizers
+@options.reference
+@options.weights
+@options.call_options
+def penalty(**arguments: Any) -> None:
+    """Show the penalty of the tensors in FILE.
+
+    The number of elements that are nonzero is shown beside it.
+    """
+    _work(PENALTY, arguments).run()
+
+
+@main.command(epilog=_EPILOG)
+@options.file
+@options.regularizers
+@options.output
+@options.loss_gradients
+@options.reference
+@options.weights
+@options.call_options
+def gradient(**arguments: Any) -> None:
+    """Compute the gradient of the penalty at the tensors in FILE.
+
+    Where the penalty has a kink, it is the subgradient of the smallest norm.
+    """
+    _work(GRADIENT, arguments).run()
+
+
+@main.command(epilog=_EPILOG)
+@options.file
+@options.regularizers
+@options.step_sizes
+@options.output
+@options.loss_gradients_of_step
+@options.reference
+@options.weights
+@options.step_scales
+@options.call_options
+def prox(**arguments: Any) -> None:
+    """Take a proximal step from the tensors in FILE.
+
+    The figures that are shown are those of the new parameters.
+    """
+    _work(PROXIMAL_STEP, arguments).run()
+
+
+@main.command()
+@options.target_options
+def regularizers(as_json: bool, **arguments: Any) -> None:
+    """List the regularizers with their formulas.
+
+    They are those that the server knows.
+    """
+    known = catalogue(Server(**arguments))
+    click.echo(report.catalogue_json(known) if as_json else report.catalogue_table(known))
+
+
+def _work(method: str, arguments: dict[str, Any]) -> Work:
+    server = Server(**{name: arguments.pop(name) for name in Server.__dataclass_fields__})
+    named = {name: arguments.pop(name) for name in Work.__dataclass_fields__ if name in arguments}
+    return Work(method=method, server=server, operands=arguments, **named)

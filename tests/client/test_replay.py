@@ -1,0 +1,185 @@
+"""Calls survive servers that go away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from regularization_client import ArgumentError, Client, L1Norm, Retry, UnavailableError
+
+from tests.client.faults import answering, echo
+from tests.server.processes import serving
+
+L1 = L1Norm(strength=0.1)
+THETA = np.random.default_rng(2).standard_normal(5000).astype(np.float32)
+QUICK = Retry(first_pause=0.01)
+
+
+class FailsMidway:
+    """Echoes, but breaks the first calls off after some messages."""
+
+    def __init__(self, failures: int, after: int) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._after = after
+
+    def __call__(self, requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer a stream."""
+        self.calls += 1
+        failing = self.calls <= self._failures
+        for number, response in enumerate(echo(requests, context)):
+            if failing and number == self._after:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+            yield response
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_call_that_broke_midway_is_replayed_from_its_start(in_place: bool) -> None:
+    """The result is right also where out is the parameters, of which some results were there before."""
+    server, seen = FailsMidway(failures=2, after=5), []
+    theta = THETA.copy()
+    with answering(server) as target, Client(target, chunk_bytes=1024, retry=QUICK) as client:
+        step = client.proximal_step(
+            theta,
+            L1,
+            step_size=1.0,
+            out=theta if in_place else None,
+            progress=lambda done, _: seen.append(done),
+        )
+    assert server.calls == 3
+    np.testing.assert_array_equal(step.parameters, THETA)
+    assert seen == sorted(set(seen))
+    assert seen[-1] == THETA.size
+
+
+def test_what_was_stored_is_not_stored_again() -> None:
+    """A replay has the same bits, so a sink sees every element once and in order."""
+    from regularization_client._connection import Connection
+    from regularization_client._exchange import Conditions, exchange
+    from regularization_client._job import Job, Stretch
+    from regularization_client._stores import ArrayStore
+
+    written: list[tuple[int, int]] = []
+
+    class Sink:
+        def write(self, begin: int, values: Any) -> None:
+            written.append((begin, begin + values.size))
+
+    header = b"\x0a\x02\x08\x01"
+    job = Job(
+        "ProximalStep",
+        header,
+        THETA.dtype,
+        [Stretch(0, THETA.size, {"parameters": ArrayStore(THETA)}, Sink())],
+    )
+    with answering(FailsMidway(failures=1, after=5)) as target:
+        connection = Connection(target)
+        exchange(connection, job, Conditions(10.0, QUICK, 1024))
+        connection.close()
+    assert [begin for begin, _ in written] == [0, *(end for _, end in written[:-1])]
+    assert written[-1][1] == THETA.size
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_attempts_are_limited(attempts: int) -> None:
+    """The last failure is raised, with its cause."""
+    server = FailsMidway(failures=100, after=0)
+    retry = Retry(attempts=attempts, first_pause=0.01)
+    with (
+        answering(server) as target,
+        Client(target, retry=retry) as client,
+        pytest.raises(UnavailableError, match="going away") as caught,
+    ):
+        client.proximal_step(THETA, L1, step_size=1.0)
+    assert server.calls == attempts
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+def test_attempts_end_with_the_deadline() -> None:
+    """Pauses do not go beyond it."""
+    server = FailsMidway(failures=10**6, after=0)
+    retry = Retry(attempts=10**6, first_pause=0.01, longest_pause=0.05)
+    with (
+        answering(server) as target,
+        Client(target, retry=retry) as client,
+        pytest.raises((UnavailableError, TimeoutError)),
+    ):
+        client.proximal_step(THETA, L1, step_size=1.0, timeout=0.5)
+    assert 1 < server.calls < 10**3
+
+
+@pytest.mark.parametrize("failure", [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED])
+def test_other_failures_are_not_replayed(failure: grpc.StatusCode) -> None:
+    """They would come again, or make things worse."""
+    calls = []
+
+    def fail(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        calls.append(1)
+        context.abort(failure, "no")
+        yield
+
+    with (
+        answering(fail) as target,
+        Client(target, retry=QUICK) as client,
+        pytest.raises(Exception, match="no"),
+    ):
+        client.penalty(THETA, L1)
+    assert len(calls) == 1
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(socket_folder: Path) -> None:
+    """A trainer and its sidecar may start in either order."""
+    address = f"unix:{socket_folder / 's'}"
+    results = []
+    with Client(address, retry=Retry(attempts=1000, longest_pause=0.2)) as client:
+        call = threading.Thread(target=lambda: results.append(client.penalty(THETA, L1).nonzeros))
+        call.start()
+        with serving(socket_folder, address=address):
+            call.join()
+    assert results == [5000]
+
+
+def test_a_call_goes_on_when_its_replica_is_killed(tmp_path: Path, socket_folder: Path) -> None:
+    """Another replica, which came up in the middle of the call, gives an answer of the same bits."""
+    first, second = (f"unix:{socket_folder / name}" for name in "ab")
+    theta = np.random.default_rng(4).standard_normal(1 << 20).astype(np.float32)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    retry = Retry(attempts=1000, longest_pause=0.2)
+    with ExitStack() as stack:
+        one = stack.enter_context(serving(tmp_path / "a", address=first))
+        client = stack.enter_context(Client([first, second], chunk_bytes=1 << 14, retry=retry))
+        expected = client.proximal_step(theta, L1, step_size=1.0)
+
+        def swap_servers(done: int, total: int) -> None:
+            if done > total // 2 and one.process.poll() is None:
+                stack.enter_context(serving(tmp_path / "b", address=second))
+                one.process.kill()
+                one.process.wait()
+
+        step = client.proximal_step(theta, L1, step_size=1.0, progress=swap_servers)
+        assert one.process.poll() is not None
+        np.testing.assert_array_equal(step.parameters, expected.parameters)
+        assert step.exact_penalty == expected.exact_penalty
+        assert client.penalty(theta, L1).nonzeros == theta.size
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 2, "longest_pause": 1}]
+)
+def test_settings_out_of_range_are_refused(numbers: dict[str, Any]) -> None:
+    """Where they are made."""
+    with pytest.raises(ValueError, match=r"attempts must be >= 1|need 0 <= first_pause"):
+        Retry(**numbers)
+
+
+def test_a_chunk_size_out_of_range_is_refused() -> None:
+    """It would not fit into a message of gRPC's default limit."""
+    with pytest.raises(ArgumentError, match="chunk_bytes must be from 64 to 3145728, got 4194304"):
+        Client("localhost:1", chunk_bytes=4 << 20)
