@@ -23,6 +23,7 @@ from regularization_client._errors import (
     ProtocolError,
     RegularizationError,
     ResourceExhaustedError,
+    SharedMemoryError,
     TruncatedStreamError,
     UnavailableError,
     UnimplementedError,
@@ -36,6 +37,7 @@ from regularization_client._results import (
     ProximalStepResult,
     combine,
 )
+from regularization_client._shared import Shared
 
 if TYPE_CHECKING:
     from regularization.v1.regularizers_pb2 import *  # noqa: F403 - every message, as done below
@@ -69,6 +71,8 @@ __all__ = [
     "RegularizationError",
     "ResourceExhaustedError",
     "Retry",
+    "Shared",
+    "SharedMemoryError",
     "Tls",
     "TruncatedStreamError",
     "UnavailableError",

@@ -2,70 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
-from regularization.v1 import layout_pb2, summary_pb2
-from regularization.v1 import regularization_service_pb2 as service
+from regularization.wire import OPERANDS
 
 from regularization_client._config import CallOptions
 from regularization_client._errors import ArgumentError
-from regularization_client._exchange import GRADIENT, PENALTY, PROXIMAL_STEP
+from regularization_client._headers import Header, Regularizers, StepSizes, known_layout_bytes
 from regularization_client._job import Job
-from regularization_client._messages import DATA_TYPES, wrap
-from regularization_client._names import resolve
 from regularization_client._structure import AnyArray, Arrays, Structure
-from regularization_client._wire import OPERANDS
-
-Regularizers: TypeAlias = Message | Mapping[str, Message | None] | None
-"""A regularizer's message or None, for all; or by name or pattern."""
-
-StepSizes: TypeAlias = float | Mapping[str, float]
-"""A step size for all, or by name or pattern."""
-
-_HEADERS: dict[
-    str, type[service.PenaltyHeader] | type[service.GradientHeader] | type[service.ProximalStepHeader]
-] = {
-    PENALTY: service.PenaltyHeader,
-    GRADIENT: service.GradientHeader,
-    PROXIMAL_STEP: service.ProximalStepHeader,
-}
-_POLICIES = {
-    "reject": service.NON_FINITE_POLICY_REJECT,
-    "propagate": service.NON_FINITE_POLICY_PROPAGATE,
-}
-_FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A named, shaped stretch of the vector, and what it is regularized with."""
-
-    name: str
-    shape: tuple[int, ...]
-    regularizer: Message | None = None
-    step_size: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayCall:
     """A call over arrays."""
 
-    job: Job
+    header: Header
     structure: Structure
-    results: dict[str, AnyArray] = field(default_factory=dict)
-    """Where the call writes to."""
-    out: dict[str, AnyArray] = field(default_factory=dict)
-    """Where the results belong, if somewhere else."""
+    regularizer: Regularizers
+    inputs: Mapping[str, Mapping[str, AnyArray]]
+    """Arrays by name, by field of TensorChunk in the schema's order, "parameters" first."""
+    out: Mapping[str, AnyArray] = field(default_factory=dict)
+    """Where the results belong; empty for a call that has none."""
+    given_out: bool = False
+    """Whether that is where the caller said."""
+
+    def job(self) -> tuple[Job, Mapping[str, AnyArray]]:
+        """Return the call with its elements in chunks, and the arrays that it writes to."""
+        results = _apart(self.out, self.inputs) if self.given_out else self.out
+        stretches = self.structure.stretches(self.inputs, results)
+        header = self.header.to_bytes(self.structure.element_range)
+        return Job(self.header.method, header, self.structure.data_type, stretches), results
 
     def finished(self) -> Any:
-        """Put the results where they belong, and return them in the structure of the parameters."""
-        for name, array in self.out.items():
-            if array is not self.results[name]:
-                array[...] = self.results[name]
+        """Return the results in the structure of the parameters."""
         return self.structure.restored(self.out)
 
 
@@ -86,86 +61,44 @@ def array_call(
         ArgumentError: If they do not fit together.
     """
     structure = Structure(parameters, options.get("part"))
-    arrays = {"parameters": structure.arrays}
-    arrays |= {name: structure.operand(operands.get(name), name) for name in OPERANDS}
+    inputs = {"parameters": structure.arrays}
+    for name in OPERANDS:
+        if operands.get(name) is not None:
+            inputs[name] = structure.operand(operands[name], name)
     targets = structure.outputs(out) if has_result else {}
-    results = {name: _apart(array, arrays) for name, array in targets.items()} if out is not None else targets
-    header = build_header(
-        method,
-        structure.data_type,
-        _segments(structure, regularizer, step_size),
-        options,
-        step_size=None if isinstance(step_size, Mapping) else step_size,
-        element_range=structure.element_range,
-    )
-    job = Job(method, header, structure.data_type, structure.stretches(arrays, results))
-    return ArrayCall(job, structure, results, targets)
+    _check_names(structure, regularizer, "regularizer")
+    _check_names(structure, step_size, "step_size")
+    layout = known_layout_bytes(structure.data_type, structure.shapes, regularizer, step_size)
+    header = Header(method, layout, options, None if isinstance(step_size, Mapping) else step_size)
+    return ArrayCall(header, structure, regularizer, inputs, targets, given_out=out is not None)
 
 
-def build_header(
-    method: str,
-    data_type: np.dtype[Any],
-    segments: list[Segment],
-    options: CallOptions,
-    *,
-    step_size: float | None = None,
-    element_range: tuple[int, int] | None = None,
-) -> bytes:
-    """Return the header of a method's first message, as bytes."""
-    header = _HEADERS[method]()
-    header.layout.data_type = DATA_TYPES[data_type]
-    for segment in segments:
-        header.layout.segments.append(_segment(segment))
-    if element_range is not None:
-        header.element_range.begin, header.element_range.end = element_range
-        header.element_range.SetInParent()
-    figures = options.get("figures")
-    if figures is not None:
-        _choose(header.figures, figures)
-    policy = options.get("non_finite", "reject")
-    if policy not in _POLICIES:
-        raise ArgumentError(f"non_finite must be one of {', '.join(_POLICIES)}, got {policy!r}")
-    header.non_finite_policy = _POLICIES[policy]
-    if isinstance(header, service.ProximalStepHeader) and step_size is not None:
-        header.step_size = step_size
-    return header.SerializeToString()
-
-
-def _segments(structure: Structure, regularizer: Regularizers, step_size: StepSizes | None) -> list[Segment]:
-    names = list(structure.shapes)
-    regularizers = _by_name(structure, regularizer, "regularizer")
-    own_steps = _by_name(structure, step_size, "step_size") if isinstance(step_size, Mapping) else {}
-    return [Segment(name, structure.shapes[name], regularizers[name], own_steps.get(name)) for name in names]
-
-
-def _by_name(structure: Structure, setting: Any, what: str) -> dict[str, Any]:
-    if not isinstance(setting, Mapping):
-        return dict.fromkeys(structure.shapes, setting)
-    if not structure.named:
+def _check_names(structure: Structure, setting: object, what: str) -> None:
+    if isinstance(setting, Mapping) and not structure.named:
         raise ArgumentError(f"{what} must not be a mapping where the parameters are one array without a name")
-    return resolve(setting, structure.shapes, what)
 
 
-def _segment(segment: Segment) -> layout_pb2.Segment:
-    return layout_pb2.Segment(
-        name=segment.name,
-        shape=segment.shape,
-        regularizer=wrap(segment.regularizer),
-        step_size=segment.step_size,
-    )
+def _apart(
+    outputs: Mapping[str, AnyArray], inputs: Mapping[str, Mapping[str, AnyArray]]
+) -> dict[str, AnyArray]:
+    """Return where to write outputs: elsewhere, where that would change what a replay has to send again."""
+    taken = _Bounds(array for arrays in inputs.values() for array in arrays.values())
+    return {
+        name: np.empty(array.shape, array.dtype) if taken.overlap(array) else array
+        for name, array in outputs.items()
+    }
 
 
-def _choose(message: summary_pb2.SummaryFigures, figures: Collection[str]) -> None:
-    unknown = [name for name in figures if name not in _FIGURES]
-    if isinstance(figures, str) or unknown:
-        raise ArgumentError(f"figures must be a collection of {', '.join(_FIGURES)}, got {figures!r}")
-    for name in _FIGURES:
-        setattr(message, name, name in figures)
+class _Bounds:
+    """Where in memory arrays lie, to find in short time what overlaps one of them."""
 
+    def __init__(self, arrays: Iterable[AnyArray]) -> None:
+        bounds = sorted(np.lib.array_utils.byte_bounds(array) for array in arrays)
+        self._begins = [begin for begin, _ in bounds]
+        # The furthest end of all that begin no later.
+        self._ends = list(accumulate((end for _, end in bounds), max))
 
-def _apart(output: AnyArray, inputs: Mapping[str, Mapping[str, AnyArray]]) -> AnyArray:
-    """Return where to write an output: elsewhere, if that would change what a replay has to send again."""
-    for arrays in inputs.values():
-        if any(np.may_share_memory(output, array) for array in arrays.values()):
-            return np.empty(output.shape, output.dtype)
-    return output
+    def overlap(self, array: AnyArray) -> bool:
+        begin, end = np.lib.array_utils.byte_bounds(array)
+        before = bisect_left(self._begins, end)
+        return before > 0 and self._ends[before - 1] > begin

@@ -7,29 +7,28 @@ from types import TracebackType
 from typing import Self, TypeAlias, Unpack, overload
 
 import grpc
+import numpy as np
 import numpy.typing as npt
 from regularization.v1 import catalogue_pb2
 
-from regularization_client._calls import Regularizers, StepSizes, array_call
-from regularization_client._config import CallOptions, Retry, Tls
+from regularization_client._calls import ArrayCall, array_call
+from regularization_client._carrier import Carrier
+from regularization_client._config import CallOptions, Compression, Retry, Tls
 from regularization_client._connection import Connection, Token
 from regularization_client._errors import ArgumentError
-from regularization_client._exchange import (
-    GRADIENT,
-    PENALTY,
-    PROXIMAL_STEP,
-    Conditions,
-    exchange,
-    list_regularizers,
-)
-from regularization_client._results import GradientResult, PenaltyResult, ProximalStepResult, result_fields
+from regularization_client._exchange import list_regularizers
+from regularization_client._headers import Regularizers, StepSizes
+from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
+from regularization_client._replay import Conditions
+from regularization_client._results import GradientResult, PenaltyResult, ProximalStepResult, ResultFields
+from regularization_client._shared import Shape, Shared, SharedMemory
 from regularization_client._structure import AnyArray, Arrays
 
 Named: TypeAlias = Mapping[str, npt.ArrayLike]
-Output: TypeAlias = AnyArray | Mapping[str, AnyArray]
 
 _SMALLEST_CHUNK = 64
 _LARGEST_CHUNK = 3 << 20
+_MOST_STREAMS = 64
 
 
 class Client:
@@ -50,6 +49,9 @@ class Client:
         tls: Encrypt the connection; None sends everything in the clear.
         token: Sent with every call as `authorization: Bearer …`; a callable is asked anew for each. Over a
             network it needs `tls`.
+        compression: "gzip" or "deflate", to compress what is sent, for links that are slower than a processor
+            compresses: parameters in training hardly shrink. Answers come as they are; those that are mostly
+            zeros come sparse: see `CallOptions`. None sends everything as it is.
         channel: A channel to use in place of a target. The caller configures it, and closes it.
 
     Raises:
@@ -75,6 +77,7 @@ class Client:
         chunk_bytes: int = 1 << 20,
         tls: Tls | None = None,
         token: Token | None = None,
+        compression: Compression | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
         if not _SMALLEST_CHUNK <= chunk_bytes <= _LARGEST_CHUNK:
@@ -84,7 +87,9 @@ class Client:
         self._timeout = _checked(timeout)
         self._retry = retry if retry is not None else Retry()
         self._chunk_bytes = chunk_bytes
-        self._connection = Connection(target, tls=tls, token=token, channel=channel)
+        self._connection = Connection(target, tls=tls, token=token, compression=compression, channel=channel)
+        self._memory = SharedMemory(self._connection.address)
+        self._carrier = Carrier(self._connection, self._memory)
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +100,66 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, and stop the embedded server if there is one. Closing again does nothing."""
+        """Close the connection, and stop the embedded server if there is one. Closing again does nothing.
+
+        Shared arrays stay valid, as ordinary memory.
+        """
+        self._memory.close()
         self._connection.close()
+
+    def shared_array(self, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Shared[AnyArray]:
+        """Return an array of zeros in memory that is shared with the server, which must be on this host.
+
+        A call whose parameters, operands and `out` all are such arrays, or contiguous parts of them, or
+        tensors of other libraries that view them, sends no elements: the server works on them where they
+        are. Its result says so: `shared`. Any other call works as it does without, so give `out`: without it
+        the result is an ordinary array, and everything travels.
+
+        `out` may be the parameters or an operand themselves, exactly. Where a call fails, `out` may hold old
+        and new elements. Where the server goes away, a call with another `out` is replayed once that server
+        is gone for sure; one in place is not, unless the server refused it. Until a call has returned,
+        nobody may write to its arrays; after one that ran out of time, was interrupted or found the server
+        unavailable, the server may go on writing to `out` for a moment.
+
+        The memory is freed once no call uses it any more after the array is released, or the client closed,
+        or this process at its end. Processes forked from this one write to the same memory, not to copies,
+        and hold on to it; they must not use the client.
+
+        Args:
+            shape: The array's shape.
+            dtype: Its data type, one of those that calls take.
+
+        Raises:
+            SharedMemoryError: If the target is not one Unix socket, or the server has no room.
+            UnavailableError: If no server is there.
+
+        Example:
+            >>> from regularization_client import Client, L1Norm
+            >>> with Client() as client, client.shared_array(3) as theta:
+            ...     theta[:] = 0.75, -0.25, 0.5
+            ...     step = client.proximal_step(theta, L1Norm(strength=0.25), step_size=1.0, out=theta)
+            ...     print(theta, step.shared)
+            [0.5  0.   0.25] True
+        """
+        shared = self.shared_arrays({"": shape}, dtype)
+        return Shared(shared.arrays[""], shared.release)
+
+    def shared_arrays(
+        self, shapes: Mapping[str, Shape], dtype: npt.DTypeLike = np.float32
+    ) -> Shared[dict[str, AnyArray]]:
+        """Return arrays of zeros by name, side by side in memory shared with the server: a whole model.
+
+        A call takes them all together, as a mapping in this order. See `shared_array`.
+
+        Args:
+            shapes: The arrays' shapes by name.
+            dtype: The data type of all of them, as a call takes but one.
+
+        Raises:
+            SharedMemoryError: If the target is not one Unix socket, or the server has no room.
+            UnavailableError: If no server is there.
+        """
+        return self._memory.arrays(shapes, dtype, self._conditions(CallOptions()))
 
     def penalty(
         self,
@@ -110,7 +173,8 @@ class Client:
         """Compute the penalty Ω(θ), strength included.
 
         Args:
-            parameters: θ: an array of any shape, or a mapping of name to array; float32 or float64.
+            parameters: θ: an array of any shape, or a mapping of name to array; float16, bfloat16,
+                float32 or float64.
             regularizer: One of the schema's messages, for instance `L1Norm(strength=1e-4)`, or None: exempt.
                 Where the parameters are a mapping, it may be one of name or `fnmatch` pattern to message or
                 None. A name's own entry comes first, then the first pattern that it matches, in order. An
@@ -119,15 +183,16 @@ class Client:
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
             weights: Multipliers of the strength, element by element, >= 0. As the reference is.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
+                streams, part.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
         """
         operands = {"reference": reference, "weights": weights}
-        call = array_call(PENALTY, parameters, regularizer, operands, _known(options), has_result=False)
-        summary = exchange(self._connection, call.job, self._conditions(options))
-        return PenaltyResult(**result_fields(summary))
+        call = array_call(PENALTY, parameters, regularizer, operands, self._known(options), has_result=False)
+        fields = self._carried_out(call, options)
+        return PenaltyResult(**fields)
 
     @overload
     def gradient(
@@ -138,7 +203,7 @@ class Client:
         loss_gradients: Named | None = None,
         reference: Named | None = None,
         weights: Named | None = None,
-        out: Mapping[str, AnyArray] | None = None,
+        out: Named | None = None,
         **options: Unpack[CallOptions],
     ) -> GradientResult[dict[str, AnyArray]]: ...
 
@@ -151,7 +216,7 @@ class Client:
         loss_gradients: npt.ArrayLike | None = None,
         reference: npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
-        out: AnyArray | None = None,
+        out: npt.ArrayLike | None = None,
         **options: Unpack[CallOptions],
     ) -> GradientResult[AnyArray]: ...
 
@@ -163,7 +228,7 @@ class Client:
         loss_gradients: Arrays | None = None,
         reference: Arrays | None = None,
         weights: Arrays | None = None,
-        out: Output | None = None,
+        out: Arrays | None = None,
         **options: Unpack[CallOptions],
     ) -> GradientResult[AnyArray] | GradientResult[dict[str, AnyArray]]:
         """Compute the minimum-norm subgradient of Ω at θ, plus the loss gradient where one is given.
@@ -174,19 +239,21 @@ class Client:
             loss_gradients: g, to return g + ∂Ω. As the parameters are, or a mapping of some of their names.
             reference: See `penalty`.
             weights: See `penalty`.
-            out: Where to write the result, structured as the parameters are. It may be the parameters or an
-                operand themselves, which then change only once the call has succeeded; any other is left
+            out: Where to write the result, structured as the parameters are: arrays, or what gives NumPy a
+                view, such as a tensor of PyTorch. It may be the parameters or an operand themselves, which
+                then change only once the call has succeeded (but see `shared_array`); any other is left
                 partly written by a call that fails.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
+                streams, part.
 
         Raises:
             GradientUndefinedError: If θ is outside the set of an indicator.
             RegularizationError: If the call fails in another way: see the tree there.
         """
         operands = {"loss_gradients": loss_gradients, "reference": reference, "weights": weights}
-        call = array_call(GRADIENT, parameters, regularizer, operands, _known(options), out=out)
-        summary = exchange(self._connection, call.job, self._conditions(options))
-        return GradientResult(gradient=call.finished(), **result_fields(summary))
+        call = array_call(GRADIENT, parameters, regularizer, operands, self._known(options), out=out)
+        fields = self._carried_out(call, options)
+        return GradientResult(gradient=call.finished(), **fields)
 
     @overload
     def proximal_step(
@@ -199,7 +266,7 @@ class Client:
         reference: Named | None = None,
         weights: Named | None = None,
         step_scales: Named | None = None,
-        out: Mapping[str, AnyArray] | None = None,
+        out: Named | None = None,
         **options: Unpack[CallOptions],
     ) -> ProximalStepResult[dict[str, AnyArray]]: ...
 
@@ -214,7 +281,7 @@ class Client:
         reference: npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
         step_scales: npt.ArrayLike | None = None,
-        out: AnyArray | None = None,
+        out: npt.ArrayLike | None = None,
         **options: Unpack[CallOptions],
     ) -> ProximalStepResult[AnyArray]: ...
 
@@ -228,7 +295,7 @@ class Client:
         reference: Arrays | None = None,
         weights: Arrays | None = None,
         step_scales: Arrays | None = None,
-        out: Output | None = None,
+        out: Arrays | None = None,
         **options: Unpack[CallOptions],
     ) -> ProximalStepResult[AnyArray] | ProximalStepResult[dict[str, AnyArray]]:
         """Compute ``argmin over y of Ω(y) + |y - v|² / (2·step_size)``.
@@ -246,7 +313,8 @@ class Client:
             weights: See `penalty`.
             step_scales: Multipliers of the step size, element by element, >= 0. As the loss gradients are.
             out: See `gradient`.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
+                streams, part.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
@@ -258,10 +326,16 @@ class Client:
             "step_scales": step_scales,
         }
         call = array_call(
-            PROXIMAL_STEP, parameters, regularizer, operands, _known(options), step_size=step_size, out=out
+            PROXIMAL_STEP,
+            parameters,
+            regularizer,
+            operands,
+            self._known(options),
+            step_size=step_size,
+            out=out,
         )
-        summary = exchange(self._connection, call.job, self._conditions(options))
-        return ProximalStepResult(parameters=call.finished(), **result_fields(summary))
+        fields = self._carried_out(call, options)
+        return ProximalStepResult(parameters=call.finished(), **fields)
 
     def list_regularizers(
         self, *, timeout: float | None = None
@@ -277,6 +351,20 @@ class Client:
         conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
         return list_regularizers(self._connection, conditions)
 
+    def _carried_out(self, call: ArrayCall, options: CallOptions) -> ResultFields:
+        streams = options.get("streams", 1)
+        if not 1 <= streams <= _MOST_STREAMS:
+            raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
+        return self._carrier.carry_out(call, self._conditions(options), streams)
+
+    def _known(self, options: CallOptions) -> CallOptions:
+        """Return the options with the default of `sparse`, which is the connection's."""
+        for name in options:
+            if name not in CallOptions.__annotations__:
+                known = ", ".join(CallOptions.__annotations__)
+                raise TypeError(f"unknown keyword {name!r}: the options of a call are {known}")
+        return {"sparse": self._connection.leaves_host, **options}
+
     def _conditions(self, options: CallOptions) -> Conditions:
         return Conditions(
             timeout=_checked(options.get("timeout", self._timeout)),
@@ -284,14 +372,6 @@ class Client:
             chunk_bytes=self._chunk_bytes,
             progress=options.get("progress"),
         )
-
-
-def _known(options: CallOptions) -> CallOptions:
-    for name in options:
-        if name not in CallOptions.__annotations__:
-            known = ", ".join(CallOptions.__annotations__)
-            raise TypeError(f"unknown keyword {name!r}: the options of a call are {known}")
-    return options
 
 
 def _checked(timeout: float | None) -> float | None:

@@ -1,10 +1,11 @@
-"""The channel to a server, or to several, or to one embedded in this process."""
+"""The channels to a server, or to several, or to one embedded in this process."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ import grpc
 from grpc.experimental import ChannelOptions
 from regularization.v1 import regularization_service_pb2 as service
 
-from regularization_client._config import Tls
+from regularization_client._config import Compression, Tls
 from regularization_client._embedded import EmbeddedServer
 from regularization_client._errors import ArgumentError, UnavailableError
 
 Token = str | Callable[[], str]
 """A bearer token, or what returns the current one."""
 
+_COMPRESSIONS = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+_METHODS = ("Penalty", "Gradient", "ProximalStep")
 _SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
 _OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -31,65 +34,47 @@ _OPTIONS = (
 )
 
 
-class Connection:
-    """An open channel, with what must be sent along with every call."""
+class Lane:
+    """A channel, and what must be sent along with every call on it.
 
-    def __init__(
-        self,
-        target: str | Sequence[str] | None = None,
-        *,
-        tls: Tls | None = None,
-        token: Token | None = None,
-        channel: grpc.Channel | None = None,
-    ) -> None:
-        if channel is not None and (target is not None or tls is not None):
-            raise ArgumentError(
-                "channel already has a target and its encryption: give no target and no tls with it"
-            )
-        if target is None and tls is not None:
-            raise ArgumentError("tls needs a target: the embedded server is in this process")
+    Args:
+        channel: Where calls go.
+        token: See `Connection`.
+    """
+
+    def __init__(self, channel: grpc.Channel, token: Token | None) -> None:
         self._token = token
-        self._own = channel is None
-        self._server: EmbeddedServer | None = None
-        if channel is not None:
-            self._channel = channel
-            return
-        if target is None:
-            self._server = EmbeddedServer()
-            address = self._server.address
-        else:
-            address = _address(target)
-        if token is not None and tls is None and not _stays_on_host(address):
-            raise ArgumentError(f"a token needs tls, or it goes to {address!r} for all to read")
-        self._channel = _open(address, tls)
-
-    def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:
-        """Call a method with a stream of messages; the answer is an iterator of messages, and the call."""
-        # Also for Penalty, which answers with one message: on the wire that is a stream of one.
-        call: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(_SERVICE + method)
-        return call(requests, timeout=timeout, metadata=self._metadata())
-
-    def send(self, method: str, request: bytes, timeout: float | None) -> Any:
-        """Call a method with a stream of one message, without a thread to send it: a third less latency."""
-        call: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(_SERVICE + method)
-        return call(request, timeout=timeout, metadata=self._metadata())
-
-    def list_regularizers(self, timeout: float | None) -> service.ListRegularizersResponse:
-        """Call ListRegularizers."""
-        method = self._channel.unary_unary(
+        # Messages are bytes already. Penalty answers with one, which on the wire is a stream of one.
+        self._streams: dict[str, grpc.StreamStreamMultiCallable[bytes, bytes]] = {}
+        self._sends: dict[str, grpc.UnaryStreamMultiCallable[bytes, bytes]] = {}
+        self._asks: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        for name in _METHODS:
+            self._streams[name] = channel.stream_stream(_SERVICE + name)
+            self._sends[name] = channel.unary_stream(_SERVICE + name)
+            self._asks[name] = channel.unary_unary(_SERVICE + name)
+        self._list: grpc.UnaryUnaryMultiCallable[
+            service.ListRegularizersRequest, service.ListRegularizersResponse
+        ] = channel.unary_unary(
             _SERVICE + "ListRegularizers",
             request_serializer=service.ListRegularizersRequest.SerializeToString,
             response_deserializer=service.ListRegularizersResponse.FromString,
         )
-        return method(service.ListRegularizersRequest(), timeout=timeout, metadata=self._metadata())
 
-    def close(self) -> None:
-        """Close the channel, unless it was given, and stop the embedded server."""
-        if self._own:
-            self._channel.close()
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+    def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:
+        """Call a method with a stream of messages; the answer is an iterator of messages, and the call."""
+        return self._streams[method](requests, timeout=timeout, metadata=self._metadata())
+
+    def send(self, method: str, request: bytes, timeout: float | None) -> Any:
+        """Call a method with a stream of one message, without a thread to send it: a third less latency."""
+        return self._sends[method](request, timeout=timeout, metadata=self._metadata())
+
+    def ask(self, method: str, request: bytes, timeout: float | None) -> bytes:
+        """Call a method with one message where the contract has one for an answer: the cheapest form."""
+        return self._asks[method](request, timeout=timeout, metadata=self._metadata())
+
+    def list_regularizers(self, timeout: float | None) -> service.ListRegularizersResponse:
+        """Call ListRegularizers."""
+        return self._list(service.ListRegularizersRequest(), timeout=timeout, metadata=self._metadata())
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         if self._token is None:
@@ -98,12 +83,92 @@ class Connection:
         return (("authorization", f"Bearer {token}"),)
 
 
-def _open(address: str, tls: Tls | None) -> grpc.Channel:
+class Connection:
+    """Open channels to a server, or to several.
+
+    Args:
+        target: See `Client`.
+        tls: See `Client`.
+        token: See `Client`.
+        compression: See `Client`.
+        channel: See `Client`.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str] | None = None,
+        *,
+        tls: Tls | None = None,
+        token: Token | None = None,
+        compression: Compression | None = None,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        if channel is not None and (target is not None or tls is not None or compression is not None):
+            raise ArgumentError(
+                "channel already has a target, its encryption and its compression: give none of them with it"
+            )
+        if compression is not None and compression not in _COMPRESSIONS:
+            raise ArgumentError(
+                f"compression must be one of {', '.join(_COMPRESSIONS)} or None, got {compression!r}"
+            )
+        if target is None and tls is not None:
+            raise ArgumentError("tls needs a target: the embedded server is in this process")
+        self._token = token
+        self._tls = tls
+        self._compression = compression
+        self._server: EmbeddedServer | None = None
+        self._lock = threading.Lock()
+        self._channels: list[grpc.Channel] = []
+        self._lanes: list[Lane] = []
+        self.address: str | None = None
+        """What grpc is told to connect to; None where it was told by others."""
+        if channel is not None:
+            self._lanes.append(Lane(channel, token))
+            return
+        if target is None:
+            self._server = EmbeddedServer()
+            self.address = self._server.address
+        else:
+            self.address = _address(target)
+        if token is not None and tls is None and not stays_on_host(self.address):
+            raise ArgumentError(f"a token needs tls, or it goes to {self.address!r} for all to read")
+        self.lane(0)
+
+    def lane(self, index: int) -> Lane:
+        """Return one of the channels: each is a connection of its own, opened when it is first asked for.
+
+        A channel that was given is the only one.
+        """
+        if self.address is None:
+            return self._lanes[0]
+        if index >= len(self._lanes):
+            with self._lock:
+                while index >= len(self._lanes):
+                    self._channels.append(_open(self.address, self._tls, self._compression))
+                    self._lanes.append(Lane(self._channels[-1], self._token))
+        return self._lanes[index]
+
+    @property
+    def leaves_host(self) -> bool:
+        """Whether what is sent may go over a network."""
+        return self.address is None or not stays_on_host(self.address)
+
+    def close(self) -> None:
+        """Close the channels that were not given, and stop the embedded server."""
+        for channel in self._channels:
+            channel.close()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+
+def _open(address: str, tls: Tls | None, compression: Compression | None) -> grpc.Channel:
+    method = None if compression is None else _COMPRESSIONS[compression]
     if tls is None:
-        return grpc.insecure_channel(address, options=_OPTIONS)
+        return grpc.insecure_channel(address, options=_OPTIONS, compression=method)
     credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate)
     name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-    return grpc.secure_channel(address, credentials, options=(*_OPTIONS, *name))
+    return grpc.secure_channel(address, credentials, options=(*_OPTIONS, *name), compression=method)
 
 
 def _address(target: str | Sequence[str]) -> str:
@@ -141,7 +206,7 @@ def _resolve(target: str) -> dict[socket.AddressFamily, str]:
     }
 
 
-def _stays_on_host(address: str) -> bool:
+def stays_on_host(address: str) -> bool:
     """Whether what is sent to an address cannot leave this machine."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True

@@ -11,6 +11,7 @@
     ├── UnavailableError                            UNAVAILABLE, after the last attempt
     ├── DeadlineExceededError (also TimeoutError)   DEADLINE_EXCEEDED
     ├── AuthenticationError                         UNAUTHENTICATED, PERMISSION_DENIED
+    ├── SharedMemoryError                           no memory can be shared, or not so much
     ├── UnimplementedError                          UNIMPLEMENTED: the target is no such service
     ├── InternalError                               INTERNAL, UNKNOWN and every other code
     ├── ProtocolError                               the answer breaks the contract
@@ -108,6 +109,10 @@ class DeadlineExceededError(RegularizationError, TimeoutError):
 
 class AuthenticationError(RegularizationError):
     """The server does not accept the token or the certificate."""
+
+
+class SharedMemoryError(RegularizationError):
+    """The server shares no memory with this client, or not so much, or not that which a call names."""
 
 
 class UnimplementedError(RegularizationError):

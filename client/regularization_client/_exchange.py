@@ -8,64 +8,88 @@ sees every element once, and in order.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any
 
 import grpc
-import numpy as np
-import numpy.typing as npt
+from regularization import wire
 from regularization.v1 import catalogue_pb2, summary_pb2
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_random_exponential,
-)
 
-from regularization_client import _status, _wire
-from regularization_client._config import Retry
-from regularization_client._connection import Connection
+from regularization_client import _status
+from regularization_client._answers import ResultReader, read_penalty_response, read_response
+from regularization_client._connection import Connection, Lane
 from regularization_client._errors import ProtocolError, TruncatedStreamError, UnavailableError
-from regularization_client._job import Cut, Job, chunks
-
-PENALTY, GRADIENT, PROXIMAL_STEP = "Penalty", "Gradient", "ProximalStep"
-"""The methods that take a stream."""
-
-T = TypeVar("T")
-Progress = Callable[[int, int], object]
+from regularization_client._job import PENALTY, Cut, Job, SharedJob, chunks
+from regularization_client._replay import Cancellation, Conditions, Progress, replayed
+from regularization_client._stores import Elements
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """How a job is carried out."""
-
-    timeout: float | None
-    """Seconds for everything, replays and pauses included; None for no limit."""
-
-    retry: Retry
-    """How often to replay, and how long to wait before."""
-
-    chunk_bytes: int
-    """The most bytes of parameters and operands in one message."""
-
-    progress: Progress | None = None
-    """Called with elements done and elements in all."""
-
-
-def exchange(connection: Connection, job: Job, conditions: Conditions) -> summary_pb2.Summary:
+def exchange(
+    connection: Connection,
+    job: Job,
+    conditions: Conditions,
+    lane: int = 0,
+    cancellation: Cancellation | None = None,
+) -> summary_pb2.Summary:
     """Carry out a job and return the summary of its answer.
+
+    Args:
+        connection: To where.
+        job: What.
+        conditions: How.
+        lane: On which of the connection's channels.
+        cancellation: What may end it early.
 
     Raises:
         RegularizationError: If the call fails, at last.
     """
+    channel = connection.lane(lane)
     result = _Result(job, conditions.progress)
-    return _replayed(
-        lambda timeout: _Attempt(job, conditions.chunk_bytes, result).run(connection, timeout), conditions
+    return replayed(
+        lambda timeout: _Attempt(job, conditions.chunk_bytes, result, cancellation).run(channel, timeout),
+        conditions,
+        cancellation,
     )
+
+
+def exchange_shared(
+    connection: Connection, job: SharedJob, conditions: Conditions, server_gone: Callable[[], bool]
+) -> summary_pb2.Summary:
+    """Carry out a job on shared memory and return the summary of its answer.
+
+    Of a call that broke nobody knows how far it came, nor whether it goes on: a server that is still there
+    may write to the result after a replay has returned. So there is a replay only where that server refused
+    the call, or is gone and has not written over what the call began with.
+
+    Args:
+        connection: To where.
+        job: What.
+        conditions: How.
+        server_gone: Whether the server that shares the memory is no more.
+
+    Raises:
+        SharedMemoryError: If the server does not know the memory.
+        RegularizationError: If the call fails in another way, at last.
+    """
+
+    def harmless(error: UnavailableError) -> bool:
+        if error.reason == _status.SHUTTING_DOWN or job.method == PENALTY:
+            return True
+        return not job.in_place and server_gone()
+
+    try:
+        summary = replayed(
+            lambda timeout: _shared(connection.lane(0), job, timeout), conditions, harmless=harmless
+        )
+    except UnavailableError as error:
+        if error.reason == _status.SHUTTING_DOWN or job.method == PENALTY:
+            raise
+        text = f"{error.message}; shared out may hold old elements, new ones, or some of each"
+        raise UnavailableError(text, code=error.code, reason=error.reason) from error
+    if conditions.progress is not None:
+        conditions.progress(job.elements, job.elements)
+    return summary
 
 
 def list_regularizers(
@@ -79,28 +103,36 @@ def list_regularizers(
 
     def attempt(timeout: float | None) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
         try:
-            return tuple(connection.list_regularizers(timeout).regularizers)
+            return tuple(connection.lane(0).list_regularizers(timeout).regularizers)
         except grpc.RpcError as error:
             raise _status.from_call(error) from error
 
-    return _replayed(attempt, conditions)
+    return replayed(attempt, conditions)
 
 
-def _replayed(attempt: Callable[[float | None], T], conditions: Conditions) -> T:
-    """Return what the attempt returns, given the time that is left, again where no server is available."""
-    retry = conditions.retry
-    deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
+def _shared(lane: Lane, job: SharedJob, timeout: float | None) -> summary_pb2.Summary:
+    message = _asked(lane, job.method, wire.encode_request(job.header, 0, {}), timeout)
+    if job.method == PENALTY:
+        summary = read_penalty_response(message)
+    else:
+        response = read_response(message)
+        summary = response.summary
+        if response.chunk is not None:
+            raise ProtocolError("the answer has a chunk, where its elements are in shared memory")
+    if summary is None:
+        raise TruncatedStreamError("the answer has no summary")
+    if summary.total.elements != job.elements:
+        raise ProtocolError(
+            f"the answer is of {summary.total.elements} elements, where {job.elements} were shared"
+        )
+    return summary
 
-    def within_deadline() -> T:
-        return attempt(None if deadline is None else max(deadline - time.monotonic(), 0.0))
 
-    stop = stop_after_attempt(retry.attempts)
-    return Retrying(
-        stop=stop if conditions.timeout is None else stop | stop_before_delay(conditions.timeout),
-        wait=wait_random_exponential(multiplier=retry.first_pause, max=retry.longest_pause),
-        retry=retry_if_exception_type(UnavailableError),
-        reraise=True,
-    )(within_deadline)
+def _asked(lane: Lane, method: str, message: bytes, timeout: float | None) -> bytes:
+    try:
+        return lane.ask(method, message, timeout)
+    except grpc.RpcError as error:
+        raise _status.from_call(error) from error
 
 
 class _Result:
@@ -120,7 +152,7 @@ class _Result:
             if self._progress is not None:
                 self._progress(position - self._job.begin, self._job.end - self._job.begin)
 
-    def store(self, begin: int, values: npt.NDArray[Any]) -> None:
+    def store(self, begin: int, values: Elements) -> None:
         """Hand the elements from begin on to their sinks, but for those that are there already."""
         values, begin = values[max(self._stored - begin, 0) :], max(self._stored, begin)
         while values.size:
@@ -137,10 +169,14 @@ class _Result:
 class _Attempt:
     """The call, made once."""
 
-    def __init__(self, job: Job, chunk_bytes: int, result: _Result) -> None:
+    def __init__(
+        self, job: Job, chunk_bytes: int, result: _Result, cancellation: Cancellation | None
+    ) -> None:
         self._job = job
         self._chunk_bytes = chunk_bytes
         self._result = result
+        self._cancellation = cancellation
+        self._results = ResultReader(job, chunk_bytes)
         self._position = job.begin
         self._summary: summary_pb2.Summary | None = None
         self._failure: Exception | None = None
@@ -148,9 +184,25 @@ class _Attempt:
         # Held while sources are read: once run returns, nothing touches them any more.
         self._reading = threading.Lock()
 
-    def run(self, connection: Connection, timeout: float | None) -> summary_pb2.Summary:
+    def run(self, lane: Lane, timeout: float | None) -> summary_pb2.Summary:
         """Make the call and return the summary."""
-        answer = self._start(connection, timeout)
+        cuts = chunks(self._job, self._chunk_bytes)
+        first, second = next(cuts, None), next(cuts, None)
+        method = self._job.method
+        if second is not None or (first is not None and not self._header_rides()):
+            requests = self._requests(filter(None, chain([first, second], cuts)))
+            self._receive(lane.stream(method, requests, timeout))
+        else:
+            message = self._message(self._job.header, first or [])
+            if method == PENALTY and self._cancellation is None:
+                self._take(_asked(lane, method, message, timeout))
+            else:
+                self._receive(lane.send(method, message, timeout))
+        return self._whole()
+
+    def _receive(self, answer: Any) -> None:
+        if self._cancellation is not None:
+            self._cancellation.covers(answer)
         try:
             for message in answer:
                 self._take(message)
@@ -164,63 +216,61 @@ class _Attempt:
             answer.cancel()
         if self._failure is not None:
             raise self._failure
-        return self._whole()
-
-    def _start(self, connection: Connection, timeout: float | None) -> Any:
-        first = list(islice(chunks(self._job, self._chunk_bytes), 2))
-        if len(first) < 2 and (self._header_rides() or not first):
-            (message,) = self._messages()
-            return connection.send(self._job.method, message, timeout)
-        return connection.stream(self._job.method, self._requests(), timeout)
 
     def _header_rides(self) -> bool:
         """Whether the header is in one message with the first chunk, so as not to outgrow gRPC's limit."""
         return len(self._job.header) <= self._chunk_bytes
 
-    def _requests(self) -> Iterator[bytes]:
+    def _requests(self, cuts: Iterable[list[Cut]]) -> Iterator[bytes]:
         """Yield the messages. Runs in a thread of grpc's, where an exception would only be logged."""
         try:
-            yield from self._messages()
+            yield from self._messages(cuts)
         except Exception as error:
             # Raised again in the caller's thread.
             self._failure = error
 
-    def _messages(self) -> Iterator[bytes]:
-        header, cuts = self._job.header, chunks(self._job, self._chunk_bytes)
-        if not self._job.stretches or not self._header_rides():
-            yield _wire.encode_request(header, 0, {})
+    def _messages(self, cuts: Iterable[list[Cut]]) -> Iterator[bytes]:
+        header = self._job.header
+        if not self._header_rides():
+            yield self._message(header, [])
             header = b""
         for chunk in cuts:
             with self._reading:
                 if self._over:
                     return
-                message = _wire.encode_request(header, chunk[0].begin, _operands(chunk))
+                message = self._message(header, chunk)
             yield message
             header = b""
-            if self._job.method == PENALTY:
-                self._result.reach(chunk[-1].end)
+            self._sent(chunk)
+
+    def _message(self, header: bytes, chunk: list[Cut]) -> bytes:
+        return wire.encode_request(header, chunk[0].begin if chunk else 0, _operands(chunk))
+
+    def _sent(self, chunk: list[Cut]) -> None:
+        if self._job.method == PENALTY:
+            self._result.reach(chunk[-1].end)
 
     def _take(self, message: bytes) -> None:
         if self._summary is not None:
             raise ProtocolError("the answer goes on after its summary")
         if self._job.method == PENALTY:
-            response = _wire.decode_penalty_response(message)
+            self._summary = read_penalty_response(message)
             self._position = self._job.end
-        else:
-            response = _wire.decode_response(message)
-        if response.values:
-            self._take_values(response.element_offset, response.values)
+            self._result.reach(self._position)
+            return
+        response = read_response(message)
+        if response.chunk is not None:
+            self._take_elements(response.chunk.element_offset, self._results.elements(response.chunk))
         self._summary = response.summary
 
-    def _take_values(self, offset: int, values: memoryview) -> None:
-        count, rest = divmod(len(values), self._job.data_type.itemsize)
-        if offset != self._position or rest or count > self._job.end - self._position:
+    def _take_elements(self, offset: int, elements: Elements) -> None:
+        if elements.size and (offset != self._position or elements.size > self._job.end - self._position):
             raise ProtocolError(
-                f"the answer has {len(values)} bytes for element {offset}, "
-                f"where at most {self._job.end - self._position} elements from {self._position} on are due"
+                f"the answer has {elements.size} elements from {offset} on, "
+                f"where at most {self._job.end - self._position} from {self._position} on are due"
             )
-        self._result.store(offset, np.frombuffer(values, self._job.data_type))
-        self._position += count
+        self._result.store(offset, elements)
+        self._position += elements.size
         self._result.reach(self._position)
 
     def _whole(self) -> summary_pb2.Summary:
@@ -237,8 +287,8 @@ class _Attempt:
         return self._summary
 
 
-def _operands(chunk: Iterable[Cut]) -> dict[str, list[_wire.Buffer]]:
-    operands: dict[str, list[_wire.Buffer]] = {}
+def _operands(chunk: Iterable[Cut]) -> dict[str, list[wire.Buffer]]:
+    operands: dict[str, list[wire.Buffer]] = {}
     for cut in chunk:
         begin, end = cut.begin - cut.stretch.begin, cut.end - cut.stretch.begin
         for name, source in cut.stretch.sources.items():

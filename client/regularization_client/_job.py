@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from regularization_client._stores import Sink, Source
+
+PENALTY, GRADIENT, PROXIMAL_STEP = "Penalty", "Gradient", "ProximalStep"
+"""The methods that take a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,49 @@ class Job:
     """The elements' data type on the wire."""
 
     stretches: Sequence[Stretch]
-    """The elements that the call carries, without gaps, none of them empty."""
+    """Where the elements come from and go, without gaps, none of them empty."""
+
+    element_range: tuple[int, int] | None = None
+    """Begin and end of the elements that the call carries; None for those of all stretches."""
 
     @property
     def begin(self) -> int:
         """Index of the first element that the call carries."""
+        if self.element_range is not None:
+            return self.element_range[0]
         return self.stretches[0].begin if self.stretches else 0
 
     @property
     def end(self) -> int:
         """One past the last."""
+        if self.element_range is not None:
+            return self.element_range[1]
         return self.stretches[-1].end if self.stretches else 0
+
+    def part(self, begin: int, end: int, header: bytes) -> Job:
+        """Return the call that carries only the elements from begin to end, at least one."""
+        touched = [each for each in self.stretches if each.begin < end and begin < each.end]
+        return replace(self, header=header, stretches=touched, element_range=(begin, end))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedJob:
+    """One call whose elements lie in shared memory, and so will its results."""
+
+    method: str
+    """Name of the method in the service."""
+
+    header: bytes
+    """The header as bytes, which says where."""
+
+    elements: int
+    """How many there are."""
+
+    regions: frozenset[bytes]
+    """The handles of the memory."""
+
+    in_place: bool
+    """Whether the results take the place of what they are computed from."""
 
 
 def chunks(job: Job, chunk_bytes: int) -> Iterator[list[Cut]]:
@@ -73,19 +108,18 @@ def chunks(job: Job, chunk_bytes: int) -> Iterator[list[Cut]]:
     cuts: list[Cut] = []
     room = 0
     for stretch in job.stretches:
+        first, last = max(stretch.begin, job.begin), min(stretch.end, job.end)
         most = _power_of_two(chunk_bytes // (len(stretch.sources) * job.data_type.itemsize))
-        if cuts and (
-            stretch.end - stretch.begin > room or stretch.sources.keys() != cuts[-1].stretch.sources.keys()
-        ):
+        if cuts and (last - first > room or stretch.sources.keys() != cuts[-1].stretch.sources.keys()):
             yield cuts
             cuts = []
         if not cuts:
             room = most
-        for begin in range(stretch.begin, stretch.end, most):
+        for begin in range(first, last, most):
             if room == 0 and cuts:
                 yield cuts
                 cuts, room = [], most
-            end = min(begin + most, stretch.end)
+            end = min(begin + most, last)
             cuts.append(Cut(stretch, begin, end))
             room -= end - begin
     if cuts:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from google.protobuf.message import Message
 from regularization.v1 import layout_pb2, regularizers_pb2
@@ -16,10 +19,12 @@ REGULARIZERS = {
 """The name of a regularizer (its field in `Regularizer`) by the full name of its message."""
 
 DATA_TYPES = {
-    np.dtype("<f4"): layout_pb2.DATA_TYPE_FLOAT32,
-    np.dtype("<f8"): layout_pb2.DATA_TYPE_FLOAT64,
+    name.removeprefix("DATA_TYPE_").lower(): number for name, number in layout_pb2.DataType.items() if number
 }
-"""What the schema calls the data types on the wire."""
+"""The schema's data types by the names that NumPy has for them, bfloat16 by the package `ml_dtypes`."""
+
+BFLOAT16_BITS = np.dtype("<u2")
+"""Stands for bfloat16 where nobody computes with it, as in files: so `ml_dtypes` need not be there."""
 
 
 def wrap(regularizer: Message | None) -> regularizers_pb2.Regularizer | None:
@@ -49,8 +54,19 @@ def wire_type(data_type: np.dtype[np.generic], what: str) -> np.dtype[np.generic
     Raises:
         DataTypeError: If the schema has no such data type.
     """
-    little = data_type.newbyteorder("<")
-    if little not in DATA_TYPES:
-        supported = " and ".join(str(known) for known in DATA_TYPES)
-        raise DataTypeError(f"{what} must be of data type {supported}, got {data_type}")
+    little = _little_endian(data_type)
+    if little is None:
+        raise DataTypeError(f"{what} must be of data type {' or '.join(DATA_TYPES)}, got {data_type}")
     return little
+
+
+@lru_cache
+def _little_endian(data_type: np.dtype[Any]) -> np.dtype[Any] | None:
+    # NumPy puts the name together anew each time, which takes longer than all else here.
+    return data_type.newbyteorder("<") if data_type.name in DATA_TYPES else None
+
+
+def schema_type(wire_type: np.dtype[Any]) -> layout_pb2.DataType.ValueType:
+    """Return what the schema calls a data type that travels."""
+    name = "bfloat16" if wire_type == BFLOAT16_BITS else wire_type.name
+    return DATA_TYPES[name]

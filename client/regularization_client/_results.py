@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
@@ -72,6 +73,9 @@ class PenaltyResult(Figures):
     segments: Mapping[str, Figures]
     """The same figures for each parameter array, by name; a single array's name is "parameters"."""
 
+    shared: bool = field(default=False, compare=False)
+    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
+
     def _also_shown(self) -> list[str]:
         return [f"segments={len(self.segments)}"]
 
@@ -86,6 +90,9 @@ class GradientResult(Figures, Generic[ArraysT_co]):
     segments: Mapping[str, Figures]
     """The same figures for each parameter array, by name; a single array's name is "parameters"."""
 
+    shared: bool = field(default=False, compare=False)
+    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
+
     def _also_shown(self) -> list[str]:
         return [f"gradient={_outline(self.gradient)}", f"segments={len(self.segments)}"]
 
@@ -99,6 +106,9 @@ class ProximalStepResult(Figures, Generic[ArraysT_co]):
 
     segments: Mapping[str, Figures]
     """The same figures for each parameter array, by name; a single array's name is "parameters"."""
+
+    shared: bool = field(default=False, compare=False)
+    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
     def _also_shown(self) -> list[str]:
         return [f"parameters={_outline(self.parameters)}", f"segments={len(self.segments)}"]
@@ -161,13 +171,52 @@ class ResultFields(TypedDict):
     sums: Mapping[str, ExactSum]
     counts: Mapping[str, int]
     segments: Mapping[str, Figures]
+    shared: bool
 
 
-def result_fields(summary: summary_pb2.Summary) -> ResultFields:
+class _Segments(Mapping[str, Figures]):
+    """The figures of a summary's segments, taken out of it when first asked for: a model has many."""
+
+    def __init__(self, summary: summary_pb2.Summary) -> None:
+        self._summary = summary
+
+    def __getitem__(self, name: str) -> Figures:
+        return self._figures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._figures)
+
+    def __len__(self) -> int:
+        return len(self._summary.segments)
+
+    def __repr__(self) -> str:
+        return repr(self._figures)
+
+    @cached_property
+    def _figures(self) -> dict[str, Figures]:
+        return {entry.name: figures_from(entry.figures) for entry in self._summary.segments}
+
+
+def result_fields(summary: summary_pb2.Summary, *, shared: bool = False) -> ResultFields:
     """Return the figures of a summary as a result takes them."""
     total = figures_from(summary.total)
-    segments = {entry.name: figures_from(entry.figures) for entry in summary.segments}
-    return ResultFields(elements=total.elements, sums=total.sums, counts=total.counts, segments=segments)
+    return ResultFields(
+        elements=total.elements,
+        sums=total.sums,
+        counts=total.counts,
+        segments=_Segments(summary),
+        shared=shared,
+    )
+
+
+def combined_fields(summaries: Sequence[summary_pb2.Summary]) -> ResultFields:
+    """Return the figures of the summaries of a call's parts as a result takes them."""
+    if len(summaries) == 1:
+        return result_fields(summaries[0])
+    total = combine(PenaltyResult(**result_fields(summary)) for summary in summaries)
+    return ResultFields(
+        elements=total.elements, sums=total.sums, counts=total.counts, segments=total.segments, shared=False
+    )
 
 
 def _added(parts: list[Any]) -> Figures:

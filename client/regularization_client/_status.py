@@ -10,6 +10,15 @@ from grpc_status import rpc_status
 
 from regularization_client import _errors as errors
 
+REGION_UNKNOWN = "ERROR_REASON_REGION_UNKNOWN"
+"""The reason why memory is not the server's any more."""
+
+SHUTTING_DOWN = "ERROR_REASON_SHUTTING_DOWN"
+"""The reason of a server that takes no calls any more."""
+
+SHARED_MEMORY_UNAVAILABLE = "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE"
+"""The reason of a server that shares none."""
+
 _DOMAIN = "regularization.v1"
 
 _BY_CODE: dict[grpc.StatusCode, type[errors.RegularizationError]] = {
@@ -22,6 +31,13 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.RegularizationError]] = {
     grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
     grpc.StatusCode.PERMISSION_DENIED: errors.AuthenticationError,
     grpc.StatusCode.UNIMPLEMENTED: errors.UnimplementedError,
+}
+
+_BY_REASON: dict[str | None, type[errors.RegularizationError]] = {
+    REGION_UNKNOWN: errors.SharedMemoryError,
+    "ERROR_REASON_REGION_RANGE_INVALID": errors.SharedMemoryError,
+    "ERROR_REASON_REGION_OVERLAP": errors.SharedMemoryError,
+    SHARED_MEMORY_UNAVAILABLE: errors.SharedMemoryError,
 }
 
 
@@ -46,7 +62,8 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
     figures = dict(details.metadata)
     field = figures.pop("field", None)
     element = figures.pop("element", None)
-    return _BY_CODE.get(code, errors.InternalError)(
+    kind = _BY_REASON.get(details.reason) or _BY_CODE.get(code, errors.InternalError)
+    return kind(
         text,
         code=code,
         reason=details.reason,

@@ -6,6 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from regularization.sparse import SparseElements
+
+Elements = npt.NDArray[Any] | SparseElements
+"""Elements of a result: `numpy.asarray` makes an array of both."""
 
 
 class Source(Protocol):
@@ -21,7 +25,7 @@ class Source(Protocol):
 class Sink(Protocol):
     """Takes the elements of one tensor, in row-major order, each once."""
 
-    def write(self, begin: int, values: npt.NDArray[Any]) -> None:
+    def write(self, begin: int, values: Elements) -> None:
         """Store the elements from begin on; each call begins where the last one ended."""
 
 
@@ -37,6 +41,9 @@ class ArrayStore:
         stretch: npt.NDArray[Any] = self._elements[begin:end]
         return stretch.astype(self._wire_type, copy=False).view(np.uint8).data
 
-    def write(self, begin: int, values: npt.NDArray[Any]) -> None:
+    def write(self, begin: int, values: Elements) -> None:
         """See `Sink.write`."""
-        self._elements[begin : begin + values.size] = values
+        if isinstance(values, SparseElements) and isinstance(self._elements, np.ndarray):
+            values.write_into(self._elements[begin : begin + values.size])
+        else:
+            self._elements[begin : begin + values.size] = np.asarray(values)

@@ -70,16 +70,16 @@ class Structure:
         """
         if out is None:
             return {name: np.empty(array.shape, array.dtype) for name, array in self.arrays.items()}
-        given = out.values() if isinstance(out, Mapping) else [out]
-        if not all(isinstance(array, np.ndarray) and array.flags.writeable for array in given):
-            raise ArgumentError("out must be a writable NumPy array, or a mapping of name to such")
-        arrays = self.operand(out, "out")
+        if isinstance(out, Mapping):
+            arrays = self.operand({name: _view(array) for name, array in out.items()}, "out")
+        else:
+            arrays = self.operand(_view(out), "out")
         for name in self.arrays:
             if name not in arrays:
                 raise ArgumentError(f"out has no array for {name!r}", segment=name)
         return arrays
 
-    def restored(self, arrays: dict[str, AnyArray]) -> Any:
+    def restored(self, arrays: Mapping[str, AnyArray]) -> Any:
         """Return results in the structure of the parameters."""
         return arrays[SINGLE] if self.single else {name: arrays[name] for name in self.arrays}
 
@@ -152,6 +152,16 @@ class Structure:
                 f"{what} must have the parameters' data type {self.data_type}, got {array.dtype}",
                 segment=name,
             )
+
+
+def _view(out: npt.ArrayLike) -> AnyArray:
+    """Return the array that writing to writes to what the caller gave."""
+    array = np.asarray(out)
+    # What is no array itself, but stands for one, such as a tensor of PyTorch, gives views of one memory.
+    same = array is out or array.size == 0 or np.may_share_memory(array, np.asarray(out))
+    if not same or not array.flags.writeable:
+        raise ArgumentError("out must be a writable NumPy array, or a mapping of name to such")
+    return array
 
 
 def _by_name(value: Arrays, single: str) -> dict[str, AnyArray]:

@@ -11,7 +11,7 @@ from regularization_client._cli.signals import exiting_on_sigterm
 from regularization_client._cli.specifications import SYNTAX
 from regularization_client._cli.work import Server, Work, catalogue
 from regularization_client._errors import RegularizationError
-from regularization_client._exchange import GRADIENT, PENALTY, PROXIMAL_STEP
+from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
 
 _EPILOG = f"""{SYNTAX}
 
@@ -42,7 +42,7 @@ class _Group(click.Group):
 def main() -> None:
     """Penalty, gradient and proximal step of regularizers over tensor files.
 
-    Files are .npy, .npz and .safetensors, of 32-bit or 64-bit floating point and of any size: they are
+    Files are .npy, .npz and .safetensors, of floating point of 16, 32 or 64 bits, and of any size: they are
     streamed to a regularization server, or to one that the command starts for itself.
     """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from .errors import LayoutInvalid
+from .formats import limits
 from .regularizer import FLOAT64, DataType, Float64Array, Regularizer
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class MatrixRegularizer(Regularizer):
         if len(shape) != 2:
             raise LayoutInvalid(f"must have 2 axes for {self.name}, got {list(shape)}", field="shape")
         ready = copy(self)
-        object.__setattr__(ready, "_precision", float(np.finfo(data_type).eps))
+        object.__setattr__(ready, "_precision", float(limits(data_type).eps))
         return ready
 
     def workspace(self, elements: int) -> int:

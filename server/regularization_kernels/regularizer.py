@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from .compiled import Scalars
 from .errors import FieldOutOfRange
 from .summation import BlockSum, ExactSum
 
@@ -103,6 +104,7 @@ class Regularizer(ABC):
     """What is known of it as a function."""
     description: ClassVar[Description]
     """The same in words."""
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def locality(self) -> Locality:
@@ -161,6 +163,14 @@ class ElementRegularizer(Regularizer):
     """A penalty that is a sum over elements: it says what each element's term is."""
 
     __slots__ = ()
+
+    scalars: ClassVar[Scalars | None] = None
+    """The same formulas for one element, where there is a compiled loop for them."""
+
+    @property
+    def scalar_parameters(self) -> tuple[float, ...]:
+        """The parameters that ``scalars`` take."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @abstractmethod
     def terms(self, x: Float64Array, out: Float64Array) -> None:

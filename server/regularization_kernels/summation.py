@@ -51,28 +51,19 @@ class ExactSum:
         Concatenating the expansions of partial sums and adding them here gives the bits of the
         sum of everything.
         """
-        rest = [number for number in numbers if number]
-        special = [number for number in rest if not math.isfinite(number)]
-        if special:
-            total = _sum_of_specials(special)
-            return cls(total, (total,))
+        rest = list(numbers)
         expansion: list[float] = []
-        while rest:
-            try:
-                rounded = math.fsum(rest)
-            except OverflowError:
-                return _beyond_float64(rest)
-            if rounded == 0.0:
-                break
-            expansion.append(rounded)
-            rest.append(-rounded)
+        try:
+            while (rounded := math.fsum(rest)) != 0.0:
+                if not math.isfinite(rounded):
+                    return cls(rounded, (rounded,))
+                expansion.append(rounded)
+                rest.append(-rounded)
+        except OverflowError:
+            return _beyond_float64(rest[: len(rest) - len(expansion)])
+        except ValueError:  # infinities of both signs
+            return cls(math.nan, (math.nan,))
         return cls(expansion[0] if expansion else 0.0, tuple(expansion))
-
-
-def _sum_of_specials(numbers: list[float]) -> float:
-    if math.inf in numbers and -math.inf in numbers:
-        return math.nan
-    return sum(numbers)
 
 
 def _beyond_float64(numbers: list[float]) -> ExactSum:
@@ -125,6 +116,24 @@ class BlockSum:
             self._lanes = np.bincount(lanes, weights=running, minlength=LANES).astype(np.float64, copy=False)
             self._used = True
 
+    def running(self, position: int, size: int) -> Float64Array:
+        """The lanes of each block of these elements, as far as they have come: ``(blocks, 256)``.
+
+        To be added to, each element's term to its block's and its own lane, and given to ``settle``.
+        """
+        first, last = position // BLOCK, (position + size - 1) // BLOCK
+        self._enter(first)
+        lanes = np.zeros((last - first + 1, LANES))
+        lanes[0] = self._lanes
+        return lanes
+
+    def settle(self, position: int, lanes: Float64Array) -> None:
+        """Take over the lanes that ``running`` gave, the terms of their elements added."""
+        for block, row in enumerate(lanes, position // BLOCK):
+            self._enter(block)
+            self._lanes = row
+            self._used = True
+
     def partials(self) -> list[float]:
         """A few doubles whose exact sum is that of all terms so far."""
         self._close_block()
@@ -161,9 +170,12 @@ class BlockSum:
 
     def _flush(self) -> None:
         if self._pending:
-            self._partials += _few_with_same_sum(np.concatenate(self._pending))
+            if len(self._pending) == 1:
+                self._partials += self._pending[0].tolist()
+            else:
+                self._partials += _few_with_same_sum(np.concatenate(self._pending))
             self._pending.clear()
-            if len(self._partials) > LANES:
+            if len(self._partials) > 2 * LANES:
                 self._partials = list(ExactSum.of(self._partials).expansion)
 
 

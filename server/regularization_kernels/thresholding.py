@@ -12,5 +12,8 @@ if TYPE_CHECKING:
 
 def soft_threshold(x: Float64Array, threshold: StepSize, out: Float64Array) -> None:
     """Write S(x, threshold); ``threshold`` is one number >= 0, or one for each element."""
+    if not isinstance(threshold, np.ndarray) and threshold == 0:
+        np.copyto(out, x)  # x - x would lose the sign of a zero, or not, as the processor has it
+        return
     clipped = np.clip(x, -threshold, threshold, out=None if np.may_share_memory(x, out) else out)
     np.subtract(x, clipped, out=out)

@@ -1,19 +1,12 @@
-"""The three methods on whole arrays, in-process: the engine without a stream.
-
-The work is cut into element ranges, each a call of its own, as one vector is cut over several
-replicas; so the bits do not depend on the number of threads.
-"""
+"""The three methods on whole arrays, in-process."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Call, Chunk, FigureChoice, Layout, MemoryBudget, Method, Run, Segment, Summary
-from .summation import BLOCK
+from .engine import Call, Chunk, FigureChoice, Layout, MemoryBudget, Method, Segment, Summary, run_whole
 
 if TYPE_CHECKING:
     from .engine.call import ElementArray
@@ -105,16 +98,5 @@ def _run(
     whole = Chunk(0, parameters.reshape(-1), **{name: array.reshape(-1) for name, array in options.items()})
     flat_out = None if out is None else out.reshape(-1)
 
-    def part(begin: int, end: int) -> Summary:
-        call = Call(method, layout, (begin, end), step_size, choice, propagate)
-        target = None if flat_out is None else flat_out[begin:end]
-        with Run(call, MemoryBudget(_UNBOUNDED), target) as run:
-            for first in range(begin, end, BLOCK):
-                run.feed(whole.part(first, min(first + BLOCK, end)))
-            return run.finish()
-
-    ranges = list(pairwise(layout.cuts(threads)))
-    if len(ranges) == 1:
-        return part(*ranges[0])
-    with ThreadPoolExecutor(threads) as pool:
-        return Summary.combined(list(pool.map(lambda ends: part(*ends), ranges)), choice, method)
+    call = Call(method, layout, None, step_size, choice, propagate)
+    return run_whole(call, whole, flat_out, MemoryBudget(_UNBOUNDED), threads)

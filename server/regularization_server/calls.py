@@ -27,6 +27,7 @@ class CallRecord:
     elements: int = 0
     bytes_received: int = 0
     bytes_sent: int = 0
+    shared: bool = False
     _started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -43,6 +44,27 @@ def count_elements(elements: int) -> None:
     record = _record.get()
     if record is not None:
         record.elements += elements
+
+
+def note_shared_memory() -> None:
+    """Say that the elements of the present call lie in shared memory."""
+    record = _record.get()
+    if record is not None:
+        record.shared = True
+
+
+class ClientGone(Exception):
+    """Nobody waits for the call's answer any more: it was cancelled, or its time is over."""
+
+
+def check_wanted(context: grpc.ServicerContext) -> None:
+    """Go on only where somebody waits for the answer.
+
+    Raises:
+        ClientGone: If nobody does.
+    """
+    if not context.is_active():
+        raise ClientGone
 
 
 class Calls:

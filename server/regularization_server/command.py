@@ -9,6 +9,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +72,9 @@ def setting(name: str, **options: Any) -> Callable[[Callable[..., None]], Callab
     default = getattr(DEFAULTS, name)
     if isinstance(options.get("type"), (Bytes, Octal)):
         default = options["type"].text(default)
-    return click.option(f"--{name.replace('_', '-')}", name, default=default, show_envvar=True, **options)
+    flag = name.replace("_", "-")
+    flags = f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}"
+    return click.option(flags, name, default=default, show_envvar=True, **options)
 
 
 FILE = click.Path(path_type=Path)
@@ -89,9 +92,33 @@ FILE = click.Path(path_type=Path)
     help="host:port (port 0 takes a free one), unix:/path or unix-abstract:name. May be repeated; "
     "in the environment, addresses stand apart by spaces.",
 )
+@setting(
+    "processes",
+    metavar="COUNT",
+    help="Server processes, to use more cores. They share TCP ports and the budgets; their Unix sockets are "
+    "path, path.1, path.2 and so on.",
+)
+@setting("reuse_port", help="Whether other servers of the same user may share the TCP ports.")
 @setting("unix_socket_mode", type=Octal(), help="Permissions of the files of Unix sockets.")
 @setting("grace_period", metavar="SECONDS", help="Time for calls in flight to finish when the server stops.")
 @setting("memory_budget", type=Bytes(), help="What all calls together may buffer, for instance 512MiB.")
+@setting(
+    "threads",
+    type=int,
+    metavar="COUNT",
+    help="Threads that work at once on a call on shared memory. Unset: as many as there are cores.",
+)
+@setting(
+    "shared_memory",
+    help="Whether clients may have memory that they share with the server, beside its Unix sockets.",
+)
+@setting("shared_memory_budget", type=Bytes(), help="Size of all regions of shared memory together.")
+@setting("shared_memory_regions", metavar="COUNT", help="Regions of shared memory that there may be.")
+@setting(
+    "shared_memory_group",
+    metavar="GROUP",
+    help="Group, by name or number, whose members may have shared memory. Unset: the server's own user only.",
+)
 @setting("max_concurrent_calls", metavar="COUNT", help="Calls in flight beyond which new ones are refused.")
 @setting("max_message_bytes", type=Bytes(), help="Size of the largest request message.")
 @setting(
@@ -129,19 +156,28 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--log-format",
     type=click.Choice(["console", "json", "logfmt"]),
-    default="console",
+    default=lambda: "console" if sys.stderr.isatty() else "logfmt",
+    show_default="console on a terminal, logfmt elsewhere",
     show_envvar=True,
     help="How log lines are written to standard error.",
 )
+@click.option(
+    "--process", type=int, hidden=True, allow_from_autoenv=False, help="Which of several processes this is."
+)
 @click.pass_context
-def main(ctx: click.Context, /, log_level: str, log_format: LogFormat, **settings: Any) -> None:
+def main(
+    ctx: click.Context, /, log_level: str, log_format: LogFormat, process: int | None, **settings: Any
+) -> None:
     """Serve penalty, gradient and proximal step of regularizers over gRPC.
 
     Stops on SIGTERM and SIGINT once the calls in flight are done, on a second signal at once.
     """
     if ctx.invoked_subcommand is None:
         try:
-            _serve(Settings(**settings), log_level, log_format)
+            parsed = Settings(**settings)
+            if parsed.processes > 1:
+                sys.exit(_supervise(parsed, log_level, log_format))
+            _serve(parsed, log_level, log_format, process)
         except SettingInvalid as error:
             _exit_with(error)
 
@@ -190,13 +226,25 @@ def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: Binary
     sys.exit(answer.status != health_pb2.HealthCheckResponse.SERVING)
 
 
-def _serve(settings: Settings, log_level: str, log_format: LogFormat) -> None:
+def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int:
+    from .logs import command_logger
+    from .supervisor import Supervisor
+
+    arguments = [f"--log-level={log_level}", f"--log-format={log_format}"]
+    return Supervisor(settings, arguments, command_logger(log_level, log_format)).run()
+
+
+def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
     signals = _signals()
     prepare()
     from .logs import command_logger
     from .server import Server
 
-    server = Server(settings, command_logger(log_level, log_format))
+    log = command_logger(log_level, log_format)
+    if process is not None:
+        log = log.bind(process=process)
+        Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
+    server = Server(settings, log)
     server.start()
     signals.get()
     if not server.stop():
@@ -222,6 +270,13 @@ def _signals() -> SimpleQueue[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receive)
     return signals
+
+
+def _stop_at_end_of_input(signals: SimpleQueue[int]) -> None:
+    """Stop when the process that has started this one is gone: it holds the other end."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    signals.put(signal.SIGTERM)
 
 
 def _reachable(address: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from regularization.v1 import layout_pb2, regularization_service_pb2
+from regularization_kernels import engine
 from regularization_kernels.engine import Call, FigureChoice, Layout, Method, Segment
 from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, FieldOutOfRange
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     Header = PenaltyHeader | GradientHeader | ProximalStepHeader
 
 DATA_TYPES: dict[layout_pb2.DataType.ValueType, np.dtype[np.floating]] = {
-    layout_pb2.DATA_TYPE_FLOAT32: np.dtype(np.float32),
-    layout_pb2.DATA_TYPE_FLOAT64: np.dtype(np.float64),
+    layout_pb2.DataType.Value(f"DATA_TYPE_{data_type.name.upper()}"): data_type
+    for data_type in engine.DATA_TYPES
 }
 """What is computed, by the contract's data type."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from .calls import CallRecord, Calls
+from .calls import CallRecord, Calls, ClientGone
 from .refusals import MessageUnreadable, TokenRefused
 from .statuses import Failure, failure_of
 
@@ -95,6 +95,10 @@ class CallInterceptor(grpc.ServerInterceptor):
         except (GeneratorExit, grpc.RpcError):
             self._write(record, _code_of_departure(context))
             raise
+        except ClientGone:
+            code = _code_of_departure(context)
+            self._write(record, code)
+            context.abort(code, "")
         except Exception as error:
             failure = failure_of(error)
             self._write_failure(record, failure, error, context)
@@ -167,6 +171,7 @@ def _fields(record: CallRecord, code: grpc.StatusCode) -> dict[str, Any]:
         "method": record.method,
         "peer": record.peer,
         "elements": record.elements,
+        **({"shared": True} if record.shared else {}),
         "bytes_received": record.bytes_received,
         "bytes_sent": record.bytes_sent,
         "seconds": round(record.seconds, 6),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
+from .ports import check_free
 from .settings import SettingInvalid
 
 if TYPE_CHECKING:
@@ -22,6 +25,24 @@ UNIX = "unix:"
 ABSTRACT = "unix-abstract:"
 LONGEST_UNIX_PATH = 107
 """Bytes that the path of a Unix socket may have on Linux."""
+
+HAND_OFF_SUFFIX = ".memory"
+"""What a Unix socket's path or name has behind it for the socket that hands out shared memory."""
+
+
+@dataclass(frozen=True)
+class HandOffListener:
+    """A socket that listens beside one of the server's, and the file that it made, unless it is abstract."""
+
+    socket: socket.socket
+    file: Path | None = None
+    inode: int = 0
+
+    def close(self) -> None:
+        """Listen no more, and remove the file, unless it is another server's by now."""
+        if self.file is not None and self.file.exists() and self.file.stat().st_ino == self.inode:
+            self.file.unlink()
+        self.socket.close()
 
 
 def listen(
@@ -40,16 +61,67 @@ def listen(
             server.add_insecure_port(address)
         return address
     if address.startswith(UNIX):
-        path = Path(address.removeprefix(UNIX).removeprefix("//"))
+        path = _path_of(address)
         _listen_on_file(server, path, settings.unix_socket_mode)
         return address
-    host = _free_host(address)
+    host = check_free(address, reuse_port=settings.reuse_port)
     with _bind_errors(address):
         if credentials is None:
             port = server.add_insecure_port(address)
         else:
             port = server.add_secure_port(address, credentials)
     return f"{host}:{port}"
+
+
+def is_unix(address: str) -> bool:
+    """Whether an address is of a Unix socket, with a file or without."""
+    return address.startswith((UNIX, ABSTRACT))
+
+
+def listen_for_hand_off(address: str, group: int | None) -> HandOffListener:
+    """Listen beside the address of a Unix socket for clients that want shared memory.
+
+    Args:
+        address: Of the server.
+        group: Whose members may come, beside the server's own user; None for nobody else.
+
+    Raises:
+        SettingInvalid: If that is not possible.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    listener.setblocking(False)
+    try:
+        if address.startswith(ABSTRACT):
+            with _os_errors(address + HAND_OFF_SUFFIX, "shared_memory"):
+                listener.bind(f"\0{address.removeprefix(ABSTRACT)}{HAND_OFF_SUFFIX}")
+                listener.listen()
+            return HandOffListener(listener)
+        path = Path(str(_path_of(address)) + HAND_OFF_SUFFIX)
+        _clear(path, "shared_memory")
+        with _os_errors(f"{UNIX}{path}", "shared_memory"):
+            listener.bind(os.fspath(path))
+        # Nobody can connect before it listens, so nobody comes before the file's permissions are right.
+        _restrict(path, group)
+        listener.listen()
+        return HandOffListener(listener, path, path.stat().st_ino)
+    except SettingInvalid:
+        listener.close()
+        raise
+
+
+def group_of(settings: Settings) -> int | None:
+    """Number of the group that may have shared memory; None where none is set.
+
+    Raises:
+        SettingInvalid: If there is no such group.
+    """
+    group = settings.shared_memory_group
+    if group is None or group.isdecimal():
+        return None if group is None else int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise SettingInvalid("shared_memory_group", f"there is no group {group!r}") from error
 
 
 def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
@@ -111,6 +183,22 @@ def _check_certificate(certificate: Path, key: Path, authorities: Path | None) -
         raise SettingInvalid("tls_client_ca", f"{authorities} has no certificates: {error}") from error
 
 
+def _path_of(address: str) -> Path:
+    return Path(address.removeprefix(UNIX).removeprefix("//"))
+
+
+def _restrict(path: Path, group: int | None) -> None:
+    """Let the server's user alone come to a socket's file, and a group's members where there is one."""
+    path.chmod(0o600 if group is None else 0o660)
+    if group is not None:
+        try:
+            os.chown(path, -1, group)
+        except (OSError, OverflowError) as error:
+            path.unlink()
+            text = f"cannot give {path} to group {group}: {error}"
+            raise SettingInvalid("shared_memory_group", text) from error
+
+
 def _listen_on_file(server: grpc.Server, path: Path, mode: int) -> None:
     _clear(path)
     with _bind_errors(f"{UNIX}{path}"):
@@ -118,47 +206,30 @@ def _listen_on_file(server: grpc.Server, path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, setting: str = "listen") -> None:
     """Remove what a server that is gone left there; gRPC itself would remove a living server's, too."""
     if not 0 < len(os.fsencode(path)) <= LONGEST_UNIX_PATH:
-        raise SettingInvalid("listen", f"{path} must have 1 to {LONGEST_UNIX_PATH} bytes")
-    with _os_errors(f"{UNIX}{path}"):
+        raise SettingInvalid(setting, f"{path} must have 1 to {LONGEST_UNIX_PATH} bytes")
+    with _os_errors(f"{UNIX}{path}", setting):
         if not path.parent.is_dir():
-            raise SettingInvalid("listen", f"{UNIX}{path}: there is no directory {path.parent}")
+            raise SettingInvalid(setting, f"{UNIX}{path}: there is no directory {path.parent}")
         if not path.exists():
             return
         if not stat.S_ISSOCK(path.stat().st_mode):
-            raise SettingInvalid("listen", f"{UNIX}{path} is there and is not a socket")
+            raise SettingInvalid(setting, f"{UNIX}{path} is there and is not a socket")
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(1)
             if caller.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
-                raise SettingInvalid("listen", f"{UNIX}{path} is in use")
+                raise SettingInvalid(setting, f"{UNIX}{path} is in use")
         path.unlink()
 
 
-def _free_host(address: str) -> str:
-    """The host of a TCP address that can be bound; why it cannot, the system says better than gRPC."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 <= int(port) <= 0xFFFF:
-        raise SettingInvalid("listen", f"{address!r} must be host:port, unix:/path or unix-abstract:name")
-    with _os_errors(address):
-        for family, kind, protocol, _, place in socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            with socket.socket(family, kind, protocol) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                trial.bind(place)
-    return host
-
-
 @contextmanager
-def _os_errors(address: str) -> Iterator[None]:
+def _os_errors(address: str, setting: str = "listen") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingInvalid("listen", f"cannot listen on {address}: {error.strerror}") from error
+        raise SettingInvalid(setting, f"cannot listen on {address}: {error.strerror}") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 
 from .settings import MIB
 
@@ -17,6 +18,16 @@ def prepare() -> None:
     for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     _keep_freed_memory()
+    _open_as_many_files_as_allowed()
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """Take the hard limit of open files: connections, and regions of shared memory, have one each.
+
+    The soft limit is what it is for programs that cannot handle large numbers.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _keep_freed_memory() -> None:

@@ -15,3 +15,19 @@ class TokenRefused(RegularizationError):
 
 class TooManyCalls(RegularizationError):
     """As many calls as the server takes are in flight."""
+
+
+class RegionUnknown(RegularizationError):
+    """No such region of shared memory, or no longer."""
+
+
+class RegionRangeInvalid(RegularizationError):
+    """A stretch leaves its region, or does not begin at a multiple of the element size."""
+
+
+class RegionOverlap(RegularizationError):
+    """The result's stretch shares some bytes with another, but not all."""
+
+
+class SharedMemoryUnavailable(RegularizationError):
+    """The server offers no shared memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -11,9 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls import Calls
+from .handoff import HandOff
 from .interceptor import CallInterceptor
-from .listeners import credentials_of, listen, token_of
+from .listeners import credentials_of, group_of, is_unix, listen, listen_for_hand_off, token_of
 from .logs import library_logger
+from .regions import SYSTEM_SHARES_MEMORY, Regions
 from .service import SERVICE, RegularizationService
 from .settings import SettingInvalid, Settings
 from .threads import CallThreads
@@ -40,17 +43,25 @@ class Server:
         settings: What can be set.
         log: Where each call leaves one line; the standard library's logger ``regularization_server``
             by default.
+
+    Raises:
+        SettingInvalid: If the settings ask for several processes.
     """
 
     def __init__(self, settings: Settings | None = None, log: FilteringBoundLogger | None = None) -> None:
         self.settings = settings or Settings()
+        if self.settings.processes != 1:
+            text = f"must be 1 for a server in one process, got {self.settings.processes}: start the command"
+            raise SettingInvalid("processes", text)
         self.budget = MemoryBudget(self.settings.memory_budget)
+        self.regions = _regions(self.settings)
         self._log = log or library_logger()
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._health = health.HealthServicer()
         self._addresses: list[str] = []
         self._threads = CallThreads(self.settings.max_concurrent_calls + SPARE_THREADS, self._log)
         self._server: grpc.Server | None = None
+        self._hand_off: HandOff | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -72,7 +83,8 @@ class Server:
             interceptors=[CallInterceptor(self._calls, self._log, token)],
             options=_options(self.settings),
         )
-        self._server.add_generic_rpc_handlers((RegularizationService(self.budget).handlers(),))
+        service = RegularizationService(self.budget, self.regions, self.settings.threads or _cores())
+        self._server.add_generic_rpc_handlers((service.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -80,6 +92,7 @@ class Server:
         try:
             for address in self.settings.listen:
                 self._addresses.append(listen(self._server, address, self.settings, credentials))
+            self._offer_shared_memory()
         except SettingInvalid:
             # Only a server that was started gives its addresses back.
             self._calls.close()
@@ -87,8 +100,10 @@ class Server:
             self._close()
             raise
         self._server.start()
+        if self._hand_off is not None:
+            self._hand_off.start()
         self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-        self._log.info("serving", addresses=list(self.addresses))
+        self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
 
     def stop(self, grace: float | None = None) -> bool:
         """Take no new calls, let those in flight finish, and stop.
@@ -107,6 +122,9 @@ class Server:
         self._log.info("stopping", grace=grace)
         self._health.enter_graceful_shutdown()
         self._calls.close()
+        # Before the others are free: whoever takes those over takes these, too.
+        if self._hand_off is not None:
+            self._hand_off.stop_listening()
         stopped = self._server.stop(grace)
         finished = self._calls.wait_until_none(grace)
         # Clients hear of a connection that is closed in order. Who only watches health would keep it open.
@@ -116,10 +134,21 @@ class Server:
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
 
+    def _offer_shared_memory(self) -> None:
+        if self.regions is None:
+            return
+        group = group_of(self.settings)
+        self._hand_off = HandOff(self.regions, group, self.settings.shared_memory_regions, self._log)
+        for address in filter(is_unix, self.addresses):
+            self._hand_off.add(listen_for_hand_off(address, group))
+
     def _close(self) -> None:
         """End everything now: what is still open is the watching of health, or past its grace."""
         if self._server is not None:
             self._server.stop(None)
+        if self._hand_off is not None:
+            self._hand_off.close()
+            self._hand_off = None
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -134,8 +163,8 @@ class Server:
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     options = {
-        # Two servers on one address are a mistake that the second should hear of.
-        "grpc.so_reuseport": 0,
+        # Two servers on one address are mostly a mistake that the second should hear of.
+        "grpc.so_reuseport": int(settings.reuse_port),
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
         "grpc.max_concurrent_streams": settings.max_concurrent_calls + SPARE_THREADS,
@@ -148,6 +177,18 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     if settings.max_connection_age is not None:
         options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
     return list(options.items())
+
+
+def _regions(settings: Settings) -> Regions | None:
+    """Memory to share; None where it is not wanted, no client could get it, or the system has none such."""
+    if settings.shared_memory and SYSTEM_SHARES_MEMORY and any(map(is_unix, settings.listen)):
+        return Regions(settings.shared_memory_budget, settings.shared_memory_regions)
+    return None
+
+
+def _cores() -> int:
+    """The cores that the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
+from regularization import wire
 from regularization.v1 import regularization_service_pb2
 from regularization.v1.regularization_service_pb2 import (
     GradientRequest,
@@ -17,22 +19,22 @@ from regularization.v1.regularization_service_pb2 import (
     ProximalStepRequest,
 )
 from regularization_kernels.engine import Method, Run
-from regularization_kernels.errors import HeaderMissing, HeaderRepeated
+from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
 
-from .calls import count_elements
+from .answers import Answer
+from .calls import check_wanted, count_elements, note_shared_memory
 from .catalogue import catalogue
-from .frames import Answer, reader
 from .headers import call_of
 from .settings import MIB
+from .shared_calls import SHARED, SharedRun
 from .summaries import summary_of
 from .tensors import chunk_of
 
 if TYPE_CHECKING:
-    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Summary
+    from regularization.v1.summary_pb2 import Summary as SummaryMessage
+    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk
 
-    from .frames import ChunkRequest
-
-    Request = PenaltyRequest | GradientRequest | ProximalStepRequest | ChunkRequest
+    from .regions import Regions
 
 SERVICE = regularization_service_pb2.DESCRIPTOR.services_by_name["RegularizationService"].full_name
 """Full name of the service."""
@@ -41,15 +43,31 @@ LARGEST_SHARED_CHUNK = MIB
 """Bytes of the largest last chunk that shares a message with the summary; both must fit 4 MiB."""
 
 
+class _Opened(NamedTuple):
+    """What a stream's first message asks for."""
+
+    call: Call
+    shared: SharedRun | None
+    """Where its elements lie in shared memory, if they do."""
+    may_be_sparse: bool
+    """Whether the client takes sparse results."""
+    requests: Iterator[wire.Request]
+    """All messages, the first included."""
+
+
 class RegularizationService:
     """The service of the contract.
 
     Args:
         budget: Where all calls take their buffers from.
+        regions: The memory that is shared with clients; None where none is.
+        threads: How many work at once on a call in shared memory.
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, regions: Regions | None = None, threads: int = 1) -> None:
         self._budget = budget
+        self._regions = regions
+        self._threads = threads
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Its methods as gRPC serves them; not by generated code, for chunks do not go through protobuf."""
@@ -57,13 +75,13 @@ class RegularizationService:
             SERVICE,
             {
                 "Penalty": grpc.stream_unary_rpc_method_handler(
-                    self.penalty, reader(PenaltyRequest), PenaltyResponse.SerializeToString
+                    self.penalty, wire.request_reader(PenaltyRequest), PenaltyResponse.SerializeToString
                 ),
                 "Gradient": grpc.stream_stream_rpc_method_handler(
-                    self.gradient, reader(GradientRequest), Answer.to_bytes
+                    self.gradient, wire.request_reader(GradientRequest), Answer.to_bytes
                 ),
                 "ProximalStep": grpc.stream_stream_rpc_method_handler(
-                    self.proximal_step, reader(ProximalStepRequest), Answer.to_bytes
+                    self.proximal_step, wire.request_reader(ProximalStepRequest), Answer.to_bytes
                 ),
                 "ListRegularizers": grpc.unary_unary_rpc_method_handler(
                     self.list_regularizers,
@@ -73,21 +91,27 @@ class RegularizationService:
             },
         )
 
-    def penalty(self, requests: Iterator[Any], context: grpc.ServicerContext) -> PenaltyResponse:
+    def penalty(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
-        call, requests = _opened(requests, Method.PENALTY)
+        call, shared, _, requests = self._opened(requests, Method.PENALTY)
+        if shared is not None:
+            _check_no_elements(requests, call)
+            return PenaltyResponse(summary=self._computed(shared, context))
         with Run(call, self._budget) as run:
             for chunk in _chunks(requests, call):
+                count_elements(chunk.parameters.size)
                 run.feed(chunk)
             return PenaltyResponse(summary=summary_of(run.finish()))
 
-    def gradient(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Answer]:
+    def gradient(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> Iterator[Answer]:
         """Answer each chunk with its gradient."""
-        return self._answers(requests, Method.GRADIENT)
+        return self._answers(requests, context, Method.GRADIENT)
 
-    def proximal_step(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Answer]:
+    def proximal_step(
+        self, requests: Iterator[wire.Request], context: grpc.ServicerContext
+    ) -> Iterator[Answer]:
         """Answer each chunk with its new parameters."""
-        return self._answers(requests, Method.PROXIMAL_STEP)
+        return self._answers(requests, context, Method.PROXIMAL_STEP)
 
     def list_regularizers(
         self, request: ListRegularizersRequest, context: grpc.ServicerContext
@@ -95,46 +119,74 @@ class RegularizationService:
         """Tell the catalogue."""
         return catalogue()
 
-    def _answers(self, requests: Iterator[Request], method: Method) -> Iterator[Answer]:
-        call, requests = _opened(requests, method)
+    def _answers(
+        self, requests: Iterator[wire.Request], context: grpc.ServicerContext, method: Method
+    ) -> Iterator[Answer]:
+        call, shared, may_be_sparse, requests = self._opened(requests, method)
+        if shared is not None:
+            _check_no_elements([next(requests)], call)
+            yield Answer(summary=self._computed(shared, context))
+            _check_no_elements(requests, call, first=1)
+            return
         whole = False
         with Run(call, self._budget) as run:
             for chunk in _chunks(requests, call):
+                count_elements(chunk.parameters.size)
                 for result in run.feed(chunk):
                     if result.element_offset + result.values.size < call.end:
-                        yield Answer(result)
+                        yield Answer(result, None, may_be_sparse)
                     else:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
                         whole = True
-                        yield from _last_answers(result, run.finish())
+                        yield from _last_answers(result, summary_of(run.finish()), may_be_sparse)
             if not whole:
                 yield Answer(summary=summary_of(run.finish()))
 
+    def _computed(self, shared: SharedRun, context: grpc.ServicerContext) -> SummaryMessage:
+        return summary_of(shared.compute(self._budget, self._threads, partial(check_wanted, context)))
 
-def _opened(requests: Iterator[Request], method: Method) -> tuple[Call, Iterator[Request]]:
-    """What the first message asks for, and all messages again, the first included."""
-    first: Any = next(requests, None)
-    if first is None or not first.HasField("header"):
-        what = "no message" if first is None else "a message without"
-        raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
-    return call_of(first.header, method), chain([first], requests)
+    def _opened(self, requests: Iterator[wire.Request], method: Method) -> _Opened:
+        """What the first message asks for."""
+        first = next(requests, None)
+        if first is None or first.header is None:
+            what = "no message" if first is None else "a message without"
+            raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
+        call, shared = call_of(first.header, method), None
+        if first.header.HasField("shared"):
+            note_shared_memory()
+            shared = SharedRun(first.header.shared, call, self._regions)
+            count_elements(call.end - call.begin)
+        may_be_sparse = getattr(first.header, "accept_sparse_results", False)
+        return _Opened(call, shared, may_be_sparse, chain([first], requests))
 
 
-def _chunks(requests: Iterable[Request], call: Call) -> Iterator[Chunk]:
-    for index, request in enumerate(requests):
-        if index and request.HasField("header"):
+def _chunks(requests: Iterable[wire.Request], call: Call, first: int = 0) -> Iterator[Chunk]:
+    """The chunks of messages, the first of which has this index in its stream."""
+    for index, request in enumerate(requests, first):
+        if index and request.header is not None:
             text = f"must be set in the stream's first message only, got another in message {index}"
             raise HeaderRepeated(text, field="header", message=index)
-        if request.HasField("chunk"):
-            chunk = chunk_of(request.chunk, call.layout.data_type)
-            count_elements(chunk.parameters.size)
-            yield chunk
+        if request.chunk is not None:
+            yield chunk_of(request.chunk, call.layout.data_type)
 
 
-def _last_answers(result: ResultChunk, summary: Summary) -> Iterator[Answer]:
+def _check_no_elements(requests: Iterable[wire.Request], call: Call, first: int = 0) -> None:
+    """Go through messages of a call on shared memory, the first of which has this index in its stream."""
+    for chunk in _chunks(requests, call, first):
+        if chunk.parameters.size:
+            raise StreamTooLong(
+                f"must be empty where {SHARED} is set, got {chunk.parameters.size} elements",
+                field="chunk.parameters",
+                element=chunk.element_offset,
+                expected=call.begin,
+                received=chunk.end,
+            )
+
+
+def _last_answers(result: ResultChunk, summary: SummaryMessage, may_be_sparse: bool) -> Iterator[Answer]:
     if result.values.nbytes <= LARGEST_SHARED_CHUNK:
-        yield Answer(result, summary_of(summary))
+        yield Answer(result, summary, may_be_sparse)
     else:
-        yield Answer(result)
-        yield Answer(summary=summary_of(summary))
+        yield Answer(result, None, may_be_sparse)
+        yield Answer(summary=summary)

@@ -39,6 +39,14 @@ class Settings:
     listen: tuple[str, ...] = ("127.0.0.1:50051",)
     """Addresses: ``host:port``, where port 0 takes a free one, ``unix:/path``, or ``unix-abstract:name``."""
 
+    processes: int = 1
+    """Server processes that the command runs, to use more cores. They share TCP ports; of Unix sockets the
+    first process has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
+    ``memory_budget`` and ``shared_memory_budget`` are divided among them; all else is each one's."""
+
+    reuse_port: bool = False
+    """Whether other servers of the same user may listen on the same TCP ports, if they allow it, too."""
+
     unix_socket_mode: int = 0o660
     """Permissions of the files of Unix sockets. Whoever may write to the file may call the server."""
 
@@ -47,6 +55,23 @@ class Settings:
 
     memory_budget: int = GIB
     """Bytes that all calls together may buffer; what does not fit is refused before it is allocated."""
+
+    threads: int | None = None
+    """Threads that work at once on a call on shared memory; unset: as many as the process may use cores."""
+
+    shared_memory: bool = True
+    """Whether clients on the same host may have memory that they share with the server. They get it beside
+    the Unix sockets that the server listens on; without one there is none."""
+
+    shared_memory_budget: int = 4 * GIB
+    """Bytes that all regions of shared memory together may have; this is apart from ``memory_budget``."""
+
+    shared_memory_regions: int = 1024
+    """Regions of shared memory that there may be, and connections that they are handed out over. Each takes a
+    file descriptor of the server."""
+
+    shared_memory_group: str | None = None
+    """Group, by name or number, whose members may have shared memory; unset: the server's own user only."""
 
     max_concurrent_calls: int = 2000
     """Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open."""
@@ -85,8 +110,10 @@ class Settings:
         if not 0 <= self.unix_socket_mode <= 0o777:
             raise SettingInvalid("unix_socket_mode", f"must be from 0 to 777, got {self.unix_socket_mode:o}")
         self._require("grace_period", at_least=0)
+        self._require("processes", at_least=1)
         self._require("memory_budget", at_least=1)
-        self._require("max_concurrent_calls", at_least=1)
+        for name in ("threads", "shared_memory_budget", "shared_memory_regions", "max_concurrent_calls"):
+            self._require(name, at_least=1)
         # The least in which a header and a useful chunk fit.
         self._require("max_message_bytes", at_least=64 * KIB)
         for name in ("keepalive_time", "keepalive_timeout", "keepalive_min_interval", "max_connection_age"):

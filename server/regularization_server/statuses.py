@@ -48,6 +48,13 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     refusals.MessageUnreadable: (INVALID, errors_pb2.ERROR_REASON_MESSAGE_UNREADABLE),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
     refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
+    refusals.RegionUnknown: (INVALID, errors_pb2.ERROR_REASON_REGION_UNKNOWN),
+    refusals.RegionRangeInvalid: (INVALID, errors_pb2.ERROR_REASON_REGION_RANGE_INVALID),
+    refusals.RegionOverlap: (INVALID, errors_pb2.ERROR_REASON_REGION_OVERLAP),
+    refusals.SharedMemoryUnavailable: (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        errors_pb2.ERROR_REASON_SHARED_MEMORY_UNAVAILABLE,
+    ),
 }
 """Code and reason of every error; what is not here is a fault of the server."""
 

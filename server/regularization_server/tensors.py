@@ -10,27 +10,25 @@ from regularization_kernels.engine import Chunk
 from regularization_kernels.errors import ChunkSizeInvalid, OperandSizeMismatch
 
 if TYPE_CHECKING:
-    from regularization.v1.tensor_pb2 import TensorChunk
+    from mmap import mmap
 
-    from .frames import ChunkFrame
+    from regularization import wire
 
 FloatArray = npt.NDArray[np.floating[Any]]
-"""float32 or float64."""
+"""Elements in a layout's data type."""
 
 OPERANDS = ("loss_gradients", "reference", "weights", "step_scales")
 """The optional operands of a chunk, by the name of their field here and in the engine."""
 
 
-def chunk_of(message: TensorChunk | ChunkFrame, data_type: np.dtype[np.floating]) -> Chunk:
+def chunk_of(message: wire.Chunk, data_type: np.dtype[np.floating]) -> Chunk:
     """The engine's view of a chunk's bytes.
 
     Raises:
         ChunkSizeInvalid: If the bytes of the parameters are not whole elements.
         OperandSizeMismatch: If an operand has another number of bytes than the parameters.
     """
-    # Each reading of a message's bytes makes a new object, so each is read once.
-    offset = message.element_offset
-    parameters = message.parameters
+    offset, parameters = message.element_offset, message.parameters
     if len(parameters) % data_type.itemsize:
         text = f"must have whole elements of {data_type.itemsize} bytes each, got {len(parameters)} bytes"
         raise ChunkSizeInvalid(text, field="chunk.parameters", element=offset)
@@ -45,13 +43,29 @@ def chunk_of(message: TensorChunk | ChunkFrame, data_type: np.dtype[np.floating]
     return Chunk(offset, _array_of(parameters, data_type), **arrays)
 
 
+def elements_at(memory: mmap, begin: int, end: int, data_type: np.dtype[np.floating]) -> FloatArray:
+    """The elements in a stretch of memory that is shared with a client, as they lie there: nothing is copied.
+
+    Both are on one machine, so they are in its byte order.
+
+    Args:
+        memory: All of it.
+        begin: Byte where the first element begins.
+        end: One past the last element's last byte.
+        data_type: Of the elements.
+    """
+    return np.frombuffer(memoryview(memory)[begin:end], data_type)
+
+
 def bytes_of(values: FloatArray) -> memoryview:
     """The bytes of a stretch of the result."""
-    raw: memoryview = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B")
+    bits = values.view(np.dtype(f"u{values.itemsize}").newbyteorder(values.dtype.byteorder))
+    raw: memoryview = bits.astype(f"<u{values.itemsize}", order="C", copy=False).data.cast("B")
     return raw
 
 
 def _array_of(raw: bytes | memoryview, data_type: np.dtype[np.floating]) -> FloatArray:
-    array = np.frombuffer(raw, data_type.newbyteorder("<"))
+    # As integers, for those of every length have both byte orders.
+    bits = np.frombuffer(raw, f"<u{data_type.itemsize}")
     # Only what stands askew in its message, or comes to a machine of another byte order, is copied.
-    return array.astype(data_type, copy=not array.flags.aligned)
+    return bits.astype(f"u{data_type.itemsize}", copy=not bits.flags.aligned).view(data_type)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "server" / "regularization_kernels"
 SERVER = ROOT / "server" / "regularization_server"
 CLIENT = ROOT / "client" / "regularization_client"
-PACKAGES = (KERNELS, SERVER, CLIENT)
+CONTRACT = ROOT / "protos" / "regularization"
+PACKAGES = (CONTRACT, KERNELS, SERVER, CLIENT)
 
 
 def files(folder: Path) -> list[Path]:

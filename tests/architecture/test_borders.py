@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import CLIENT, KERNELS, PACKAGES, SERVER, files, imports, place, tree
+from tests.architecture.sources import (
+    CLIENT,
+    CONTRACT,
+    KERNELS,
+    PACKAGES,
+    SERVER,
+    files,
+    imports,
+    place,
+    tree,
+)
 
 FIRST_PARTY = {"regularization", "regularization_kernels", "regularization_server", "regularization_client"}
 TRANSPORT = ("grpc", "google", "regularization", "regularization_server", "regularization_client")
@@ -18,6 +28,7 @@ SERVER_ONLY = (
     "regularization_server",
     "grpc_health",
     "grpc_reflection",
+    "ml_dtypes",
     "structlog",
     "threadpoolctl",
     "scipy",
@@ -58,6 +69,7 @@ def test_the_client_imports_without_server_and_kernels() -> None:
 
 
 ALLOWED = {
+    CONTRACT: set[str](),
     KERNELS: set[str](),
     SERVER: {"regularization", "regularization_kernels"},
     CLIENT: {"regularization"},

@@ -21,11 +21,18 @@ _REQUESTS: dict[str, Any] = {
 
 
 class _Handler(grpc.GenericRpcHandler):
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, catalogue: service.ListRegularizersResponse | None) -> None:
         self._answer = answer
+        self._catalogue = catalogue
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = str(handler_call_details.method).rpartition("/")[2]
+        if method == "ListRegularizers":
+            return grpc.unary_unary_rpc_method_handler(
+                lambda request, context: self._catalogue,
+                request_deserializer=service.ListRegularizersRequest.FromString,
+                response_serializer=service.ListRegularizersResponse.SerializeToString,
+            )
         return grpc.stream_stream_rpc_method_handler(
             self._answer,
             request_deserializer=_REQUESTS[method].FromString,
@@ -35,11 +42,14 @@ class _Handler(grpc.GenericRpcHandler):
 
 @contextmanager
 def answering(
-    answer: Answer, address: str = "localhost:0", credentials: grpc.ServerCredentials | None = None
+    answer: Answer,
+    address: str = "localhost:0",
+    credentials: grpc.ServerCredentials | None = None,
+    catalogue: service.ListRegularizersResponse | None = None,
 ) -> Iterator[str]:
-    """Serve an answer to every stream; the value is the address."""
+    """Serve an answer to every stream, and maybe a catalogue; the value is the address."""
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    server.add_generic_rpc_handlers((_Handler(answer),))
+    server.add_generic_rpc_handlers((_Handler(answer, catalogue),))
     if credentials is None:
         port = server.add_insecure_port(address)
     else:

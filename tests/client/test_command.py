@@ -273,7 +273,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
 
 
 def test_memory_is_bounded_by_far_less_than_the_file(tmp_path: Path) -> None:
-    """512 MiB through a server of the command's own, within 200 MiB for both together."""
+    """512 MiB through a server of the command's own, within 300 MiB for both, a compiler included."""
     path = sparse_npy(tmp_path / "theta.npy", 1 << 27)
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
@@ -283,7 +283,7 @@ def test_memory_is_bounded_by_far_less_than_the_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True
     )
-    assert int(done.stdout) < 200 * 1024
+    assert int(done.stdout) < 300 * 1024
     assert (tmp_path / "out.npy").stat().st_size == path.stat().st_size
 
 

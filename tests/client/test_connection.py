@@ -23,7 +23,7 @@ from regularization_client import (
     Tls,
     UnavailableError,
 )
-from regularization_client._connection import _address, _stays_on_host
+from regularization_client._connection import _address, stays_on_host
 from regularization_client.command import main
 
 from tests.client.faults import answering, echo
@@ -151,7 +151,7 @@ def test_a_token_does_not_leave_the_machine_in_the_clear() -> None:
 )
 def test_what_stays_on_the_machine(address: str, stays: bool) -> None:
     """Unix sockets and loopback addresses do, all of them."""
-    assert _stays_on_host(address) is stays
+    assert stays_on_host(address) is stays
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,9 @@ def test_a_call_that_broke_midway_is_replayed_from_its_start(in_place: bool) -> 
 def test_what_was_stored_is_not_stored_again() -> None:
     """A replay has the same bits, so a sink sees every element once and in order."""
     from regularization_client._connection import Connection
-    from regularization_client._exchange import Conditions, exchange
+    from regularization_client._exchange import exchange
     from regularization_client._job import Job, Stretch
+    from regularization_client._replay import Conditions
     from regularization_client._stores import ArrayStore
 
     written: list[tuple[int, int]] = []

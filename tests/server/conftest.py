@@ -6,6 +6,7 @@ import pytest
 from regularization_server import Server, Settings
 
 from tests.server.processes import ServerProcess, channel_to, serving
+from tests.server.shared_memory import HandOffClient, hand_off_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,3 +41,17 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
     """A channel to the server in this process."""
     with channel_to(server.addresses[0]) as channel:
         yield channel
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[HandOffClient]:
+    """A connection to the hand-off of the server in this process."""
+    with hand_off_of(server.addresses[0]) as client:
+        yield client
+
+
+@pytest.fixture
+def process_client(server_process: ServerProcess) -> Iterator[HandOffClient]:
+    """A connection to the hand-off of the module's server process."""
+    with hand_off_of(server_process.address) as client:
+        yield client

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from regularization.v1 import catalogue_pb2
+from regularization.v1 import catalogue_pb2, layout_pb2
 from regularization.v1.regularization_service_pb2 import ListRegularizersRequest
 from regularization.v1.regularization_service_pb2_grpc import RegularizationServiceStub
 from regularization.v1.regularizers_pb2 import Regularizer
@@ -52,7 +52,7 @@ def test_entry_is_complete(catalogue: dict[str, Any], name: str) -> None:
     ]
     assert all([*words, *(parameter.type and parameter.description for parameter in entry.parameters)])
     assert entry.locality != catalogue_pb2.LOCALITY_UNSPECIFIED
-    assert len(entry.data_types) == 2
+    assert set(entry.data_types) == set(layout_pb2.DataType.values()) - {layout_pb2.DATA_TYPE_UNSPECIFIED}
 
 
 @pytest.mark.parametrize("name", KINDS)

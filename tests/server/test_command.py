@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,17 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
             "--tls-certificate: cannot read /nowhere/pem: No such file",
         ),
         (["--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
+        (["--threads", "0"], "--threads: must be finite and >= 1, got 0"),
+        (["--shared-memory-budget", "0"], "--shared-memory-budget: must be finite and >= 1, got 0"),
+        (["--shared-memory-regions", "0"], "--shared-memory-regions: must be finite and >= 1, got 0"),
+        (
+            ["--listen", "unix-abstract:regularization-test", "--shared-memory-group", "not there"],
+            "--shared-memory-group: there is no group 'not there'",
+        ),
+        (
+            ["--listen", f"unix:/tmp/{'s' * 100}"],
+            f"--shared-memory: /tmp/{'s' * 100}.memory must have 1 to 107 bytes",
+        ),
     ],
 )
 def test_bad_settings(arguments: Sequence[str], text: str) -> None:
@@ -107,7 +119,7 @@ def test_bad_settings(arguments: Sequence[str], text: str) -> None:
     assert text in line
 
 
-@pytest.mark.parametrize("flag", ["--memory-budget", "--max-message-bytes"])
+@pytest.mark.parametrize("flag", ["--memory-budget", "--max-message-bytes", "--shared-memory-budget"])
 @pytest.mark.parametrize("value", ["5XB", "-1", "", "1.2.3"])
 def test_bad_numbers_of_bytes(flag: str, value: str) -> None:
     """What is no number of bytes is a usage error."""
@@ -174,6 +186,19 @@ def test_numeric_libraries_come_late() -> None:
     """The command is there before NumPy, so that it can set the number of threads; the probe needs none."""
     script = "import sys, regularization_server.command; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_open_files_up_to_the_hard_limit() -> None:
+    """The command may open as many files as the system lets it, whatever the soft limit is."""
+    script = """
+        import resource
+        from regularization_server.process import prepare
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+        prepare()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == 0
 
 
 def test_number_of_threads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

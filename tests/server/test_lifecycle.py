@@ -42,7 +42,7 @@ def test_calls_in_flight_finish(tmp_path: Path) -> None:
         (last,) = open_call.finish()
         assert last.HasField("summary")
         assert server.wait() == 0
-        assert "finished=True" in server.log
+        assert "finished=true" in server.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -108,6 +108,11 @@ _CONNECTION = (
         help="Bearer token; better given by the environment.",
     ),
     click.option(
+        "--compression",
+        type=click.Choice(["gzip", "deflate"]),
+        help="Compress what is sent, for links that are slower than the processor is at it.",
+    ),
+    click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         default=3600.0,

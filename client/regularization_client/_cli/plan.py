@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from regularization_client._calls import Segment, build_header
 from regularization_client._config import CallOptions
 from regularization_client._errors import ArgumentError
 from regularization_client._files import StoredTensor, TensorFile, TensorWriter
+from regularization_client._headers import Header, Segment, layout_bytes
 from regularization_client._job import Job, Stretch
 from regularization_client._names import EVERYTHING, resolve
 
@@ -52,7 +52,7 @@ class Plan:
             Segment(tensor.name, tensor.shape, regularizers[tensor.name], own.get(tensor.name))
             for tensor in tensors
         ]
-        header = build_header(method, data_type, segments, self.options, step_size=same)
+        header = Header(method, layout_bytes(data_type, segments), self.options, same).to_bytes()
         return Job(method, header, data_type, self._stretches(tensors, output))
 
     def left_out(self) -> list[str]:
@@ -64,23 +64,21 @@ class Plan:
             return True
         if regularizers[tensor.name] is not None:
             raise ArgumentError(
-                f"{self.parameters.path}: tensor {tensor.name!r} is {tensor.type_name}, and only 32-bit "
-                f"and 64-bit floating point is computed in; leave it out with -r '{tensor.name}=none'",
+                f"{self.parameters.path}: tensor {tensor.name!r} is {tensor.type_name}, and only floating "
+                f"point of 16, 32 or 64 bits is computed with; leave it out with -r '{tensor.name}=none'",
                 segment=tensor.name,
             )
         return False
 
     def _common_type(self, tensors: list[StoredTensor]) -> np.dtype[Any]:
-        types = {tensor.name: _wire_type(tensor) for tensor in tensors}
-        first = next(iter(types), "")
-        for name, data_type in types.items():
-            if data_type != types[first]:
+        for tensor in tensors:
+            if _wire_type(tensor) != _wire_type(tensors[0]):
                 raise ArgumentError(
-                    f"{self.parameters.path}: all tensors must have one data type: {first!r} is "
-                    f"{types[first]}, {name!r} is {data_type}",
-                    segment=name,
+                    f"{self.parameters.path}: all tensors must have one data type: {tensors[0].name!r} is "
+                    f"{tensors[0].type_name}, {tensor.name!r} is {tensor.type_name}",
+                    segment=tensor.name,
                 )
-        return types[first] if types else np.dtype("<f4")
+        return _wire_type(tensors[0]) if tensors else np.dtype("<f4")
 
     def _check_operands(self, tensors: list[StoredTensor], data_type: np.dtype[Any]) -> None:
         parameters = {tensor.name: tensor for tensor in tensors}
@@ -93,7 +91,7 @@ class Plan:
                     )
                 if (tensor.shape, tensor.data_type and _wire_type(tensor)) != (own.shape, data_type):
                     raise ArgumentError(
-                        f"{file.path}: {name!r} must be {data_type} {list(own.shape)}, as the parameters "
+                        f"{file.path}: {name!r} must be {own.type_name} {list(own.shape)}, as the parameters "
                         f"are, is {tensor.type_name} {list(tensor.shape)}",
                         segment=name,
                     )

@@ -12,18 +12,19 @@ from typing import Any
 import click
 from google.protobuf.message import Message
 from regularization.v1 import catalogue_pb2, summary_pb2
+from regularization.wire import OPERANDS
 
 from regularization_client import _exchange
 from regularization_client._cli import report
 from regularization_client._cli.plan import Plan
 from regularization_client._cli.signals import interruptibly
 from regularization_client._cli.specifications import as_rules
-from regularization_client._config import CallOptions, Retry, Tls
-from regularization_client._connection import Connection
-from regularization_client._exchange import GRADIENT, Conditions
+from regularization_client._config import CallOptions, Compression, Retry, Tls
+from regularization_client._connection import Connection, stays_on_host
 from regularization_client._files import open_tensors
+from regularization_client._job import GRADIENT
+from regularization_client._replay import Conditions, Progress
 from regularization_client._results import figures_from
-from regularization_client._wire import OPERANDS
 
 _CHUNK_BYTES = 1 << 20
 
@@ -38,7 +39,13 @@ class Server:
     certificate: Path | None
     key: Path | None
     token: str | None
+    compression: Compression | None
     timeout: float
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether what is sent may go over a network."""
+        return not all(map(stays_on_host, self.targets))
 
     def connection(self) -> Connection:
         """Open the connection."""
@@ -46,9 +53,9 @@ class Server:
             raise click.UsageError("--certificate and --key must be given together")
         encrypted = self.tls or self.ca is not None or self.certificate is not None
         tls = Tls(_read(self.ca), _read(self.certificate), _read(self.key)) if encrypted else None
-        return Connection(self.targets or None, tls=tls, token=self.token)
+        return Connection(self.targets or None, tls=tls, token=self.token, compression=self.compression)
 
-    def conditions(self, progress: _exchange.Progress | None = None) -> Conditions:
+    def conditions(self, progress: Progress | None = None) -> Conditions:
         """Return how a call is carried out."""
         return Conditions(self.timeout, Retry(), _CHUNK_BYTES, progress)
 
@@ -85,7 +92,7 @@ class Work:
                 operands=files,
                 regularizers=as_rules(self.regularizers, "--regularizer"),
                 step_sizes=as_rules(self.step_sizes, "--step-size"),
-                options=CallOptions(non_finite=self.non_finite),
+                options=CallOptions(non_finite=self.non_finite, sparse=self.server.is_remote),
             )
             output = None
             if self.output is not None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from regularization_client._errors import ArgumentError
 from regularization_client._files.atomic import AtomicFile
 from regularization_client._files.npy import NpyHeader, read_header
 from regularization_client._files.raw import length, little_endian
 from regularization_client._files.tensors import StoredTensor, supported
+from regularization_client._stores import Elements
 
 _ENDING = ".npy"
 _COPY_BYTES = 1 << 20
@@ -185,6 +185,6 @@ class _NpzSink:
         self._name = name
         self._data_type = data_type
 
-    def write(self, begin: int, values: npt.NDArray[Any]) -> None:
-        stored = values.astype(self._data_type, copy=False)
+    def write(self, begin: int, values: Elements) -> None:
+        stored = np.asarray(values).astype(self._data_type, copy=False)
         self._writer.member(self._name).write(stored.view(np.uint8).data)

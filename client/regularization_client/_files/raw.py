@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from regularization_client._errors import ArgumentError
 from regularization_client._files.atomic import AtomicFile
 from regularization_client._files.tensors import StoredTensor
+from regularization_client._stores import Elements
 
 _COPY_BYTES = 1 << 20
 
@@ -137,8 +137,8 @@ class _RawSink:
         self._begin = begin
         self._data_type = data_type
 
-    def write(self, begin: int, values: npt.NDArray[Any]) -> None:
-        stored = values.astype(self._data_type, copy=False)
+    def write(self, begin: int, values: Elements) -> None:
+        stored = np.asarray(values).astype(self._data_type, copy=False)
         _write(self._descriptor, stored.view(np.uint8).data, self._begin + begin * stored.itemsize)
 
 

@@ -11,9 +11,15 @@ import numpy as np
 
 from regularization_client._errors import ArgumentError
 from regularization_client._files.raw import RawFile
+from regularization_client._messages import BFLOAT16_BITS
 
 _LARGEST_HEADER = 100_000_000
-_DATA_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DATA_TYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "BF16": BFLOAT16_BITS,
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
 
 
 def open_safetensors(path: Path) -> RawFile:

@@ -20,7 +20,7 @@ class StoredTensor:
     name: str
     shape: tuple[int, ...]
     data_type: np.dtype[Any] | None
-    """Its data type where the service computes in it; None otherwise."""
+    """Its data type where the service takes it; None otherwise. bfloat16 is `BFLOAT16_BITS`."""
     type_name: str
     """What the file calls its data type."""
     source: Source
@@ -28,8 +28,8 @@ class StoredTensor:
 
 
 def supported(data_type: np.dtype[Any]) -> np.dtype[Any] | None:
-    """Return a data type, in whatever byte order, if the service computes in it."""
-    return data_type if data_type.newbyteorder("<") in DATA_TYPES else None
+    """Return a data type, in whatever byte order, if the service takes it."""
+    return data_type if data_type.name in DATA_TYPES else None
 
 
 class TensorFile(Protocol):

@@ -89,6 +89,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
     another replica.
     """
+    ERROR_REASON_REGION_UNKNOWN: _ErrorReason.ValueType  # 26
+    """INVALID_ARGUMENT. No such region of shared memory: the handle was never given out, or the region
+    was released, or the hand-off connection that it came from is closed.
+    """
+    ERROR_REASON_REGION_RANGE_INVALID: _ErrorReason.ValueType  # 27
+    """INVALID_ARGUMENT. A stretch of shared memory leaves its region or is not aligned; metadata:
+    "offset", "length", "size", in bytes.
+    """
+    ERROR_REASON_REGION_OVERLAP: _ErrorReason.ValueType  # 28
+    """INVALID_ARGUMENT. The result's stretch of shared memory shares bytes with another, without being
+    the same.
+    """
+    ERROR_REASON_SHARED_MEMORY_UNAVAILABLE: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION. The server offers no shared memory: it is switched off, or the server
+    listens on no Unix socket.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -163,5 +179,21 @@ ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
 """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
 another replica.
+"""
+ERROR_REASON_REGION_UNKNOWN: ErrorReason.ValueType  # 26
+"""INVALID_ARGUMENT. No such region of shared memory: the handle was never given out, or the region
+was released, or the hand-off connection that it came from is closed.
+"""
+ERROR_REASON_REGION_RANGE_INVALID: ErrorReason.ValueType  # 27
+"""INVALID_ARGUMENT. A stretch of shared memory leaves its region or is not aligned; metadata:
+"offset", "length", "size", in bytes.
+"""
+ERROR_REASON_REGION_OVERLAP: ErrorReason.ValueType  # 28
+"""INVALID_ARGUMENT. The result's stretch of shared memory shares bytes with another, without being
+the same.
+"""
+ERROR_REASON_SHARED_MEMORY_UNAVAILABLE: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION. The server offers no shared memory: it is switched off, or the server
+listens on no Unix socket.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

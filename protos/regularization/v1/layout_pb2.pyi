@@ -30,10 +30,14 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """Not allowed: ERROR_REASON_FIELD_MISSING."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 1
     """IEEE 754 binary32, 4 bytes an element. Everything is computed in binary64; each element of a
-    result is rounded to binary32 once, to nearest-even.
+    result is rounded to binary32 once, to nearest-even, and beyond the largest number to infinity.
     """
     DATA_TYPE_FLOAT64: _DataType.ValueType  # 2
     """IEEE 754 binary64, 8 bytes an element."""
+    DATA_TYPE_FLOAT16: _DataType.ValueType  # 3
+    """IEEE 754 binary16, 2 bytes an element; computed and rounded as binary32 is."""
+    DATA_TYPE_BFLOAT16: _DataType.ValueType  # 4
+    """bfloat16, the upper half of a binary32, 2 bytes an element; computed and rounded as binary32 is."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """How the elements of a vector are written in the bytes of a chunk: little-endian always."""
@@ -42,10 +46,14 @@ DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
 """Not allowed: ERROR_REASON_FIELD_MISSING."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 1
 """IEEE 754 binary32, 4 bytes an element. Everything is computed in binary64; each element of a
-result is rounded to binary32 once, to nearest-even.
+result is rounded to binary32 once, to nearest-even, and beyond the largest number to infinity.
 """
 DATA_TYPE_FLOAT64: DataType.ValueType  # 2
 """IEEE 754 binary64, 8 bytes an element."""
+DATA_TYPE_FLOAT16: DataType.ValueType  # 3
+"""IEEE 754 binary16, 2 bytes an element; computed and rounded as binary32 is."""
+DATA_TYPE_BFLOAT16: DataType.ValueType  # 4
+"""bfloat16, the upper half of a binary32, 2 bytes an element; computed and rounded as binary32 is."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 @_typing.final

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from regularization.v1 import catalogue_pb2 as _catalogue_pb2
 from regularization.v1 import layout_pb2 as _layout_pb2
+from regularization.v1 import shared_memory_pb2 as _shared_memory_pb2
 from regularization.v1 import summary_pb2 as _summary_pb2
 from regularization.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
@@ -95,6 +96,7 @@ class PenaltyHeader(_message.Message):
     ELEMENT_RANGE_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
     NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     @_builtins.property
@@ -109,6 +111,10 @@ class PenaltyHeader(_message.Message):
     def figures(self) -> _summary_pb2.SummaryFigures:
         """Which figures the summary has. Unset: all. squared_distance has no meaning here."""
 
+    @_builtins.property
+    def shared(self) -> _shared_memory_pb2.SharedTensor:
+        """Where the elements lie in shared memory, in place of chunks. Unset: they come in chunks."""
+
     def __init__(
         self,
         *,
@@ -116,10 +122,11 @@ class PenaltyHeader(_message.Message):
         element_range: _layout_pb2.ElementRange | None = ...,
         figures: _summary_pb2.SummaryFigures | None = ...,
         non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
+        shared: _shared_memory_pb2.SharedTensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,8 +198,12 @@ class GradientHeader(_message.Message):
     ELEMENT_RANGE_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
     NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
+    accept_sparse_results: _builtins.bool
+    """Whether result chunks may be sparse where that is smaller (see ResultChunk). Unset: false."""
     @_builtins.property
     def layout(self) -> _layout_pb2.ParameterLayout:
         """Required. Data type and segments of the whole vector."""
@@ -205,6 +216,10 @@ class GradientHeader(_message.Message):
     def figures(self) -> _summary_pb2.SummaryFigures:
         """Which figures the summary has. Unset: all. squared_distance has no meaning here."""
 
+    @_builtins.property
+    def shared(self) -> _shared_memory_pb2.SharedTensor:
+        """Where the elements lie in shared memory, in place of chunks. Unset: they come in chunks."""
+
     def __init__(
         self,
         *,
@@ -212,10 +227,12 @@ class GradientHeader(_message.Message):
         element_range: _layout_pb2.ElementRange | None = ...,
         figures: _summary_pb2.SummaryFigures | None = ...,
         non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
+        shared: _shared_memory_pb2.SharedTensor | None = ...,
+        accept_sparse_results: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,6 +313,8 @@ class ProximalStepHeader(_message.Message):
     FIGURES_FIELD_NUMBER: _builtins.int
     NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
     STEP_SIZE_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     step_size: _builtins.float
@@ -303,6 +322,8 @@ class ProximalStepHeader(_message.Message):
     every segment has its own: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     At 0 the step is its limit: the projection onto the domain of Omega.
     """
+    accept_sparse_results: _builtins.bool
+    """Whether result chunks may be sparse where that is smaller (see ResultChunk). Unset: false."""
     @_builtins.property
     def layout(self) -> _layout_pb2.ParameterLayout:
         """Required. Data type and segments of the whole vector."""
@@ -315,6 +336,10 @@ class ProximalStepHeader(_message.Message):
     def figures(self) -> _summary_pb2.SummaryFigures:
         """Which figures the summary has. Unset: all."""
 
+    @_builtins.property
+    def shared(self) -> _shared_memory_pb2.SharedTensor:
+        """Where the elements lie in shared memory, in place of chunks. Unset: they come in chunks."""
+
     def __init__(
         self,
         *,
@@ -323,10 +348,12 @@ class ProximalStepHeader(_message.Message):
         figures: _summary_pb2.SummaryFigures | None = ...,
         non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
         step_size: _builtins.float | None = ...,
+        shared: _shared_memory_pb2.SharedTensor | None = ...,
+        accept_sparse_results: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "step_size", b"step_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015

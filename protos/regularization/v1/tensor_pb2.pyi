@@ -90,19 +90,28 @@ class ResultChunk(_message.Message):
 
     ELEMENT_OFFSET_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    NONZERO_BITMAP_FIELD_NUMBER: _builtins.int
     element_offset: _builtins.int
     """Index, in the whole layout's vector, of the first element."""
     values: _builtins.bytes
-    """The elements of the gradient, or of the new parameters, in the layout's data type."""
+    """The elements of the gradient, or of the new parameters, in the layout's data type. Where
+    nonzero_bitmap is set: only those that it marks, in order.
+    """
+    nonzero_bitmap: _builtins.bytes
+    """Set only where the header accepts it and it makes the chunk smaller: one bit for each element,
+    bit i % 8 (least significant first) of byte i / 8 for element i; 0 says that the element is
+    positive zero, to the bit, and is not among the values. Bits past the last element are 0.
+    """
     def __init__(
         self,
         *,
         element_offset: _builtins.int = ...,
         values: _builtins.bytes = ...,
+        nonzero_bitmap: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_offset", b"element_offset", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_offset", b"element_offset", "nonzero_bitmap", b"nonzero_bitmap", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

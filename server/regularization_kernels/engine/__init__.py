@@ -3,11 +3,13 @@
 It cuts, lets wait, accounts for memory and adds up; what is computed is the regularizers' business.
 """
 
+from ..formats import DATA_TYPES
 from .budget import MemoryBudget
 from .call import Call, Chunk, FigureChoice, Method, Operand, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
-from .layout import DATA_TYPES, Layout, Segment
+from .layout import Layout, Segment
 from .run import Run
+from .whole import run_whole
 
 __all__ = [
     "DATA_TYPES",
@@ -24,4 +26,5 @@ __all__ = [
     "Segment",
     "SegmentFigures",
     "Summary",
+    "run_whole",
 ]

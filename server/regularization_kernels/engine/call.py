@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -31,6 +31,9 @@ class Operand(Enum):
     REFERENCE = "reference"
     WEIGHTS = "weights"
     STEP_SCALES = "step_scales"
+
+
+_OPERANDS = {operand.value: operand for operand in Operand}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,21 @@ class Chunk:
     @property
     def operands(self) -> frozenset[Operand]:
         """Which operands it has."""
-        return frozenset(operand for operand in Operand if getattr(self, operand.value) is not None)
+        return frozenset(operand for name, operand in _OPERANDS.items() if getattr(self, name) is not None)
 
     def arrays(self) -> dict[str, ElementArray]:
         """Parameters and the operands it has, by name."""
-        names = ("parameters", *(operand.value for operand in Operand))
-        return {name: array for name in names if (array := getattr(self, name)) is not None}
+        arrays = {name: array for name in _OPERANDS if (array := getattr(self, name)) is not None}
+        return {"parameters": self.parameters, **arrays}
+
+    def with_operands_apart_from(self, out: ElementArray) -> Chunk:
+        """The same chunk; of operands that lie where ``out`` does it has copies."""
+        inside = {
+            operand.value: getattr(self, operand.value).copy()
+            for operand in self.operands
+            if np.may_share_memory(getattr(self, operand.value), out)
+        }
+        return replace(self, **inside) if inside else self
 
     @property
     def nbytes(self) -> int:

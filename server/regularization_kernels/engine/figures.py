@@ -32,6 +32,8 @@ class Figures:
     def combined(cls, parts: Iterable[Figures], choice: FigureChoice, method: Method) -> Figures:
         """The figures of disjoint sets of elements together, with the bits of one count."""
         parts = tuple(parts)
+        if len(parts) == 1:
+            return parts[0]
         return cls(
             elements=sum(part.elements for part in parts),
             penalty=_added([part.penalty for part in parts]) if choice.penalty else None,
@@ -94,6 +96,19 @@ class Tally:
         """Whether any figure needs the elements themselves."""
         return self._choice.penalty or self._choice.nonzeros or self._choice.squared_distance
 
+    def running(self, position: int, size: int) -> tuple[Float64Array, Float64Array]:
+        """The lanes of penalty and squared distance for these elements of the segment."""
+        return self._penalty.running(position, size), self._squared_distance.running(position, size)
+
+    def settle(
+        self, position: int, size: int, nonzeros: int, lanes: tuple[Float64Array, Float64Array]
+    ) -> None:
+        """Take over what was counted elsewhere, the lanes being those that ``running`` gave."""
+        self._elements += size
+        self._nonzeros += nonzeros
+        self._penalty.settle(position, lanes[0])
+        self._squared_distance.settle(position, lanes[1])
+
     def count(self, parameters: Float64Array, workspace: Workspace) -> None:
         """Count elements, and those that are not 0."""
         self._elements += parameters.size
@@ -130,10 +145,11 @@ class Tally:
 
     def figures(self) -> Figures:
         """What was counted."""
-        part = Figures(
+        choice = self._choice
+        has_distance = choice.squared_distance and self._method is Method.PROXIMAL_STEP
+        return Figures(
             elements=self._elements,
-            penalty=ExactSum.of(self._penalty.partials()),
-            nonzeros=self._nonzeros,
-            squared_distance=ExactSum.of(self._squared_distance.partials()),
+            penalty=ExactSum.of(self._penalty.partials()) if choice.penalty else None,
+            nonzeros=self._nonzeros if choice.nonzeros else None,
+            squared_distance=ExactSum.of(self._squared_distance.partials()) if has_distance else None,
         )
-        return Figures.combined([part], self._choice, self._method)

@@ -7,8 +7,6 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import (
     DataTypeUnsupported,
     ElementRangeInvalid,
@@ -16,14 +14,12 @@ from ..errors import (
     GroupsInvalid,
     LayoutInvalid,
 )
+from ..formats import DATA_TYPES
 from ..regularizer import DataType, Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
     from ..regularizer import Regularizer
-
-DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""In which elements come and go; what is computed is computed in float64."""
 
 MAX_SEGMENTS = 10_000
 """Segments of a layout: with names of at most ``MAX_NAME_BYTES``, a summary of them all stays below 4 MiB."""
@@ -86,7 +82,7 @@ class Layout:
     """Data type and segments of a vector. Regularizers are made ready for their segments here.
 
     Args:
-        data_type: float32 or float64, in the machine's byte order.
+        data_type: One of ``DATA_TYPES``, in the machine's byte order.
         segments: In the order of their elements.
 
     Raises:
@@ -104,7 +100,8 @@ class Layout:
     def __post_init__(self) -> None:
         """Check the segments and make their regularizers ready."""
         if self.data_type not in DATA_TYPES:
-            raise DataTypeUnsupported(f"must be float32 or float64, got {self.data_type}", field="data_type")
+            known = ", ".join(map(str, DATA_TYPES))
+            raise DataTypeUnsupported(f"must be one of {known}, got {self.data_type}", field="data_type")
         if len(self.segments) > MAX_SEGMENTS:
             text = f"must be at most {MAX_SEGMENTS}, got {len(self.segments)}"
             raise LayoutInvalid(text, field="segments")
@@ -134,12 +131,12 @@ class Layout:
         """Index of the segment that has this element of the vector."""
         return bisect_right(self.starts, element) - 1
 
-    def cuts(self, parts: int) -> list[int]:
-        """Ends of at most so many element ranges, about equally long, that cover the vector."""
-        ends = {0, self.size}
-        for part in range(1, parts):
-            ends.add(self._cut_before(self.size * part // parts))
-        return sorted(ends) if self.size else [0, 0]
+    def cuts(self, begin: int, end: int, parts: int) -> list[int]:
+        """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``."""
+        if begin == end:
+            return [begin, end]
+        inner = {self._cut_before(begin + (end - begin) * part // parts) for part in range(1, parts)}
+        return [begin, *sorted(cut for cut in inner if begin < cut < end), end]
 
     def _cut_before(self, element: int) -> int:
         index = self.segment_at(element)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..compiled import Variant, loop_for
 from ..errors import GradientUndefined, OperandUnsupported
-from ..regularizer import Locality
+from ..formats import BFLOAT16, round_into
+from ..regularizer import ElementRegularizer, Locality
 from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import Figures, Tally
 
@@ -35,6 +37,7 @@ class SegmentOperator:
         self._segment = segment
         self._regularizer = segment.regularizer
         self._step_size = call.step_size if segment.step_size is None else segment.step_size
+        self._propagate_non_finite = call.propagate_non_finite
         self._tally = Tally(call.figures, call.method, segment.regularizer)
 
     def check_operands(self, operands: frozenset[Operand]) -> None:
@@ -67,7 +70,7 @@ class SegmentOperator:
             piece: Its elements, whose ends are such as the regularizer may be cut at.
             position: Position of its first element in the segment.
             out: Where the result goes, in the layout's data type; None for Method.PENALTY. It may be the
-                piece's own parameters.
+                piece's own parameters, or an operand.
             workspace: Buffers.
         """
         regularizer = self._regularizer
@@ -77,6 +80,8 @@ class SegmentOperator:
         if out is not None and np.may_share_memory(x, out):
             x = x.copy()
         if self._method is Method.PROXIMAL_STEP and out is not None:
+            # The figures are of the new parameters, so operands are read after the result is written.
+            piece = piece.with_operands_apart_from(out)
             self._proximal_step(piece, x, regularizer, out, workspace)
             new = _wide(out, "new", workspace) if self._tally.reads_results else x
             self._count(piece, new, regularizer, position, workspace)
@@ -85,6 +90,40 @@ class SegmentOperator:
         self._count(piece, x, regularizer, position, workspace)
         if out is not None:
             self._gradient(piece, x, regularizer, out, workspace)
+
+    def compute_compiled(self, piece: Chunk, position: int, out: ElementArray | None) -> int | None:
+        """Compute a stretch of any length by a compiled loop, if there is one for what is asked.
+
+        Returns:
+            None where there is none, and nothing is done; else how many elements were computed before one
+            that is not finite and has to be rejected, or all.
+        """
+        regularizer, x = self._regularizer, piece.parameters
+        if not isinstance(regularizer, ElementRegularizer) or regularizer.scalars is None:
+            return None
+        if self._method is Method.GRADIENT or not piece.operands <= {Operand.LOSS_GRADIENTS}:
+            return None
+        parameters = regularizer.scalar_parameters
+        variant = Variant(
+            scalars=regularizer.scalars,
+            stepping=out is not None,
+            forward=piece.loss_gradients is not None,
+            counting=self._tally.reads_results,
+            checking=not self._propagate_non_finite,
+            data_type=x.dtype,
+            parameters=len(parameters),
+        )
+        loop = loop_for(variant, x.size)
+        if loop is None:
+            return None
+        g = x if piece.loss_gradients is None else piece.loss_gradients
+        target = np.empty(0, x.dtype) if out is None else out
+        lanes = self._tally.running(position, x.size)
+        nonzeros = loop(x, g, target, self._step_size or 0.0, parameters, position, *lanes)
+        if nonzeros < 0:
+            return -1 - nonzeros
+        self._tally.settle(position, x.size, nonzeros, lanes)
+        return x.size
 
     def _count(
         self,
@@ -121,7 +160,7 @@ class SegmentOperator:
                 gradient *= piece.weights
         if piece.loss_gradients is not None:
             gradient += piece.loss_gradients
-        out[...] = gradient
+        _narrow(gradient, out, workspace)
 
     def _proximal_step(
         self,
@@ -140,7 +179,7 @@ class SegmentOperator:
             np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
             np.subtract(x, v, out=v)
         if regularizer is None:
-            out[...] = v
+            _narrow(v, out, workspace)
             return
         v = _less_reference(v, piece)
         if piece.weights is not None:
@@ -150,7 +189,7 @@ class SegmentOperator:
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         if piece.reference is not None:
             new += piece.reference
-        out[...] = new
+        _narrow(new, out, workspace)
         if piece.reference is not None and regularizer.traits.indicator and regularizer.traits.separable:
             _settle_inside(regularizer, out, piece.reference)
 
@@ -165,6 +204,11 @@ def _wide(array: ElementArray, name: str, workspace: Workspace) -> Float64Array:
     wide: Float64Array = workspace.array(name, array.size)
     wide[...] = array
     return wide
+
+
+def _narrow(values: Float64Array, out: ElementArray, workspace: Workspace) -> None:
+    scratch = workspace.array("bits", values.size, np.uint64) if out.dtype == BFLOAT16 else None
+    round_into(values, out, scratch)
 
 
 def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:

@@ -30,7 +30,7 @@ class Run:
         call: What is asked for.
         budget: Where buffered bytes are taken from.
         out: An array for all results of the call's elements, contiguous and of one axis; None to
-            make one for each chunk. It may be the very array that the parameters come from.
+            make one for each chunk. It may be the very array that the parameters, or an operand, come from.
     """
 
     def __init__(self, call: Call, budget: MemoryBudget, out: ElementArray | None = None) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
+from ..formats import are_finite
 from .budget import MemoryBudget, Reservation
-from .call import Call, Chunk, Method, Operand
+from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import SegmentFigures
 from .operator import SegmentOperator
 from .stages import STAGES
+from .workspace import PIECE
 
 if TYPE_CHECKING:
     from .results import ResultAssembly
@@ -39,20 +41,43 @@ class SegmentRun:
         self._operands: frozenset[Operand] | None = None
         self.end = self._start + self._segment.size
         self.reservation = Reservation(budget)
-        self._stage = STAGES[self._segment.locality](self._segment, self._start, self.reservation)
+        stage = STAGES.get(self._segment.locality)
+        self._stage = None if stage is None else stage(self._segment, self._start, self.reservation)
 
     def add(self, part: Chunk, workspace: Workspace) -> None:
         """Take the next part of a chunk, at least one element, and deliver what can be computed now."""
         self._check_operands(part)
+        if self._stage is None:
+            self._compute(part, workspace)
+            return
         self._check_values(part, workspace)
         for piece in self._stage.add(part):
-            position = piece.element_offset - self._start
-            if self._call.method is Method.PENALTY:
-                self._operator.compute(piece, position, None, workspace)
-            else:
-                out = self._results.destination(piece.element_offset, piece.end)
-                self._operator.compute(piece, position, out, workspace)
-                self._results.deliver(piece.element_offset, out)
+            self._compute(piece, workspace)
+
+    def _compute(self, piece: Chunk, workspace: Workspace) -> None:
+        out = None
+        if self._call.method is not Method.PENALTY:
+            out = self._results.destination(piece.element_offset, piece.end)
+        if self._stage is None:
+            self._compute_elements(piece, out, workspace)
+        else:
+            self._operator.compute(piece, piece.element_offset - self._start, out, workspace)
+        if out is not None:
+            self._results.deliver(piece.element_offset, out)
+
+    def _compute_elements(self, part: Chunk, out: ElementArray | None, workspace: Workspace) -> None:
+        """Compute a stretch that may be cut anywhere: all at once, or in pieces that stay in the cache."""
+        begin = part.element_offset
+        done = self._operator.compute_compiled(part, begin - self._start, out)
+        if done == part.parameters.size:
+            return
+        if done is not None:
+            self._check_values(part.part(begin + done, part.end), workspace)
+        for first in range(begin - (begin - self._start) % PIECE, part.end, PIECE):
+            piece = part.part(max(first, begin), min(first + PIECE, part.end))
+            place = None if out is None else out[piece.element_offset - begin : piece.end - begin]
+            self._check_values(piece, workspace)
+            self._operator.compute(piece, piece.element_offset - self._start, place, workspace)
 
     def figures(self) -> SegmentFigures:
         """The segment's figures, as far as the call had its elements."""
@@ -76,7 +101,7 @@ class SegmentRun:
     def _check_values(self, part: Chunk, workspace: Workspace) -> None:
         if not self._call.propagate_non_finite:
             for name, array in part.arrays().items():
-                finite = np.isfinite(array, out=workspace.array("finite", array.size, np.bool_))
+                finite = are_finite(array, workspace.array("finite", array.size, np.bool_))
                 if not finite.all():
                     first = int(np.argmin(finite))
                     raise ValueNotFinite(

@@ -1,4 +1,4 @@
-"""How a segment's elements wait until enough of them are there: one stage for each locality.
+"""How a segment's elements wait until enough of them are there: one stage for each locality that waits.
 
 A stage takes the parts of chunks that belong to its segment, in order, and passes on pieces that
 can be computed by themselves, each a stretch of contiguous arrays.
@@ -50,18 +50,6 @@ class Stage(ABC):
         Raises:
             BudgetExceeded: If what has to wait does not fit the budget.
         """
-
-
-class ElementStage(Stage):
-    """Any stretch will do: nothing waits."""
-
-    def add(self, part: Chunk) -> Iterator[Chunk]:
-        """Give the part, in pieces that stay in the cache."""
-        begin = part.element_offset
-        while begin < part.end:
-            end = min(part.end, begin + PIECE - (begin - self._start) % PIECE)
-            yield part.part(begin, end)
-            begin = end
 
 
 class GroupStage(Stage):
@@ -131,9 +119,8 @@ def _copied(chunk: Chunk) -> Chunk:
     return Chunk(chunk.element_offset, **{name: array.copy() for name, array in chunk.arrays().items()})
 
 
-STAGES: dict[Locality, type[ElementStage | GroupStage | SegmentStage]] = {
-    Locality.ELEMENT: ElementStage,
+STAGES: dict[Locality, type[GroupStage | SegmentStage]] = {
     Locality.GROUP: GroupStage,
     Locality.SEGMENT: SegmentStage,
 }
-"""The stage of each locality."""
+"""The stage of each locality; of ELEMENT nothing waits."""

@@ -8,7 +8,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from ..compiled import Scalars
 from ..errors import FieldMissing, FieldOutOfRange, GradientUndefined
+from ..formats import rounded
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -20,6 +22,16 @@ from ..regularizer import (
     StepSize,
     Traits,
 )
+
+
+def _term(x: float, lower: float, upper: float) -> float:
+    if x != x:
+        return x
+    return 0.0 if lower <= x <= upper else np.inf
+
+
+def _prox(x: float, step_size: float, lower: float, upper: float) -> float:
+    return x if x != x else min(max(x, lower), upper) + 0.0
 
 
 @register("box")
@@ -44,6 +56,7 @@ class Box(ElementRegularizer):
     lower: float | None = None
     upper: float | None = None
 
+    scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=True,
@@ -75,6 +88,14 @@ class Box(ElementRegularizer):
             raise FieldOutOfRange(f"must be <= upper {self.upper!r}, got {self.lower!r}", field="lower")
 
     @property
+    def scalar_parameters(self) -> tuple[float, ...]:
+        """The bounds, infinite where there is none."""
+        return (
+            -math.inf if self.lower is None else self.lower,
+            math.inf if self.upper is None else self.upper,
+        )
+
+    @property
     def scale(self) -> float:
         """1: a set has no strength."""
         return 1.0
@@ -82,10 +103,8 @@ class Box(ElementRegularizer):
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The box whose bounds are the data type's nearest numbers, so that a clipped element is inside."""
         del shape
-        largest = float(np.finfo(data_type).max)
         lower, upper = (
-            None if bound is None else float(data_type.type(min(max(bound, -largest), largest)))
-            for bound in (self.lower, self.upper)
+            None if bound is None else rounded(bound, data_type) for bound in (self.lower, self.upper)
         )
         return replace(self, lower=lower, upper=upper)
 
@@ -108,6 +127,7 @@ class Box(ElementRegularizer):
         np.copyto(out, np.where(np.isnan(x), np.nan, 0.0))
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write x clipped to the bounds."""
+        """Write x clipped to the bounds, and no negative zero: a tie of zeros is the processor's choice."""
         del step_size
         np.clip(x, self.lower, self.upper, out=out)
+        out += 0.0

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..compiled import Scalars
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -18,6 +19,16 @@ from ..regularizer import (
     require_strength,
 )
 from ..thresholding import soft_threshold
+
+
+def _term(x: float, l1_strength: float, l2_strength: float) -> float:
+    return (0.5 * l2_strength * abs(x) + l1_strength) * abs(x)
+
+
+def _prox(x: float, step_size: float, l1_strength: float, l2_strength: float) -> float:
+    threshold = step_size * l1_strength
+    shrunk = x if threshold == 0.0 else x - min(max(x, -threshold), threshold)
+    return shrunk / (1.0 + step_size * l2_strength)
 
 
 @register("elastic_net")
@@ -42,6 +53,7 @@ class ElasticNet(ElementRegularizer):
     l1_strength: float
     l2_strength: float
 
+    scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=True,

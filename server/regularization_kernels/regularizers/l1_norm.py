@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..compiled import Scalars
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -18,6 +19,17 @@ from ..regularizer import (
     require_strength,
 )
 from ..thresholding import soft_threshold
+
+
+def _term(x: float, strength: float) -> float:
+    return abs(x)
+
+
+def _prox(x: float, step_size: float, strength: float) -> float:
+    threshold = step_size * strength
+    if threshold == 0.0:
+        return x
+    return x - min(max(x, -threshold), threshold)
 
 
 @register("l1_norm")
@@ -38,6 +50,7 @@ class L1Norm(ElementRegularizer):
 
     strength: float
 
+    scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=True,

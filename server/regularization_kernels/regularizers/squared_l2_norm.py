@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..compiled import Scalars
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -17,6 +18,14 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+
+
+def _term(x: float, strength: float) -> float:
+    return 0.5 * (x * x)
+
+
+def _prox(x: float, step_size: float, strength: float) -> float:
+    return x / (1.0 + step_size * strength)
 
 
 @register("squared_l2_norm")
@@ -37,6 +46,7 @@ class SquaredL2Norm(ElementRegularizer):
 
     strength: float
 
+    scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.server.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
 from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
 from tests.server.bad_input.rows import Row
+from tests.server.bad_input.shared import SHARED
 from tests.server.bad_input.streams import BYTES, CHUNKS, OPERANDS, VALUES
 
 __all__ = ["ROWS", "Row"]
@@ -20,5 +21,6 @@ ROWS = [
     *VALUES,
     *OPERANDS,
     *BYTES,
+    *SHARED,
 ]
 """Every kind of bad input."""

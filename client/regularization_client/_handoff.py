@@ -1,0 +1,157 @@
+"""The hand-off of shared memory: a Unix socket beside the server's, over which descriptors of memory come.
+
+A request is 32 bytes, and so is its reply; the reply to an allocation carries the descriptor. What a
+connection was given is the server's to free when the connection closes.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import select
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+
+from regularization_client._errors import (
+    DeadlineExceededError,
+    ProtocolError,
+    SharedMemoryError,
+    UnavailableError,
+)
+
+_REQUEST = struct.Struct("<4sIQ16s")
+_REPLY = struct.Struct("<IIQ16s")
+_MAGIC = b"RGM1"
+_ALLOCATE, _RELEASE = 1, 2
+_NO_HANDLE = bytes(16)
+_SUFFIX = ".memory"
+_SECONDS_TO_SHOW = 0.1
+_OK, _TOO_LARGE, _TOO_MANY = 0, 2, 3
+_NO_SERVER = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
+
+
+class Memory(NamedTuple):
+    """Memory that was handed over."""
+
+    handle: bytes
+    """What calls name it by."""
+
+    content: mmap.mmap
+
+
+class HandOff:
+    """A connection to a server's hand-off socket. Several threads may use it.
+
+    Args:
+        path: Of the server's own Unix socket.
+        timeout: Seconds that the server may take to answer; None for no limit.
+
+    Raises:
+        UnavailableError: If there is no server.
+        SharedMemoryError: If the server offers no shared memory.
+    """
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self._lock = threading.Lock()
+        # Not inherited by programs that this one starts: memory must go when this process does.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path + _SUFFIX)
+        except OSError as error:
+            self._socket.close()
+            raise _no_connection(path, error) from error
+
+    def allocate(self, size: int) -> Memory:
+        """Return memory of so many bytes, at least one, all of them 0.
+
+        Raises:
+            SharedMemoryError: If there is no room for it.
+            ConnectionError: If the server has closed the connection.
+        """
+        status, granted, handle, descriptor = self._ask(_ALLOCATE, size, _NO_HANDLE)
+        try:
+            if status != _OK:
+                raise SharedMemoryError(_refusal(status, size))
+            if descriptor is None or granted < size:
+                raise ProtocolError("the hand-off of shared memory came without all of the memory")
+            return Memory(handle, mmap.mmap(descriptor, size))
+        except (OSError, ValueError, OverflowError) as error:
+            raise SharedMemoryError(f"cannot map {size} bytes of shared memory: {error}") from error
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def release(self, handle: bytes) -> None:
+        """Let the server free memory. It does so by itself where the connection is closed."""
+        try:
+            self._ask(_RELEASE, 0, handle)
+        except (ConnectionError, DeadlineExceededError):
+            self.close()
+
+    def closed_by_server(self) -> bool:
+        """Whether the connection is no more, which is how a server's end shows, soon after."""
+        with self._lock:
+            try:
+                readable, _, _ = select.select([self._socket], [], [], _SECONDS_TO_SHOW)
+                # Nothing comes unasked but the end.
+                return bool(readable) and not self._socket.recv(1, socket.MSG_PEEK)
+            except (OSError, ValueError):
+                return True
+
+    def close(self) -> None:
+        """Close the connection. Closing again does nothing."""
+        self._socket.close()
+
+    def _ask(self, operation: int, size: int, handle: bytes) -> tuple[int, int, bytes, int | None]:
+        request = _REQUEST.pack(_MAGIC, operation, size, handle)
+        with self._lock:
+            try:
+                self._socket.sendall(request)
+                reply, descriptor = self._receive()
+            except TimeoutError as error:
+                # What comes late would be taken for the answer to the next request.
+                self._socket.close()
+                raise DeadlineExceededError("the hand-off of shared memory did not answer in time") from error
+            except OSError as error:
+                self._socket.close()
+                raise ConnectionError(str(error)) from error
+        status, _, granted, given = _REPLY.unpack(reply)
+        return status, granted, given, descriptor
+
+    def _receive(self) -> tuple[bytes, int | None]:
+        reply, descriptors, _, _ = socket.recv_fds(self._socket, _REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
+        while reply and len(reply) < _REPLY.size and (more := self._socket.recv(_REPLY.size - len(reply))):
+            reply += more
+        descriptor = descriptors[0] if descriptors else None
+        if len(reply) < _REPLY.size:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise ConnectionResetError("the server closed the hand-off of shared memory")
+        return reply, descriptor
+
+
+def _no_connection(path: str, error: OSError) -> Exception:
+    place = f"{path}{_SUFFIX}".replace("\0", "@")
+    if isinstance(error, TimeoutError):
+        return DeadlineExceededError(f"{place}: the hand-off of shared memory did not answer in time")
+    if error.errno == errno.ENOENT and Path(path).exists():
+        return SharedMemoryError(f"the server at {path} offers no shared memory: there is no {place}")
+    if error.errno in _NO_SERVER:
+        return UnavailableError(f"{place}: no server is there: {error}", code=grpc.StatusCode.UNAVAILABLE)
+    return SharedMemoryError(f"{place} cannot be connected to: {error}")
+
+
+def _refusal(status: int, size: int) -> str:
+    reasons = {
+        _TOO_LARGE: "which is more than its budget for shared memory leaves, or allows at all",
+        _TOO_MANY: "for it has given out as many regions as it may",
+    }
+    reason = reasons.get(status, f"with status {status}")
+    return f"the server refuses {size} bytes of shared memory, {reason}"

@@ -1,0 +1,207 @@
+"""The header of a call, as bytes.
+
+A trainer asks the same of arrays of the same shapes at every step. So what the header says of the layout,
+which is most of it, is kept as bytes for the questions asked last. A question is known by values: messages of
+the schema can change, so they count by their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from google.protobuf.message import Message
+from regularization.v1 import layout_pb2, shared_memory_pb2, summary_pb2
+from regularization.v1 import regularization_service_pb2 as service
+
+from regularization_client._config import CallOptions
+from regularization_client._errors import ArgumentError
+from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
+from regularization_client._messages import schema_type, wrap
+from regularization_client._names import resolve
+
+Regularizers: TypeAlias = Message | Mapping[str, Message | None] | None
+"""A regularizer's message or None, for all; or by name or pattern."""
+
+StepSizes: TypeAlias = float | Mapping[str, float]
+"""A step size for all, or by name or pattern."""
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Shapes by name of segment, in the order of the layout."""
+
+_HEADERS: dict[
+    str, type[service.PenaltyHeader] | type[service.GradientHeader] | type[service.ProximalStepHeader]
+] = {
+    PENALTY: service.PenaltyHeader,
+    GRADIENT: service.GradientHeader,
+    PROXIMAL_STEP: service.ProximalStepHeader,
+}
+_POLICIES = {
+    "reject": service.NON_FINITE_POLICY_REJECT,
+    "propagate": service.NON_FINITE_POLICY_PROPAGATE,
+}
+_FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
+_LAYOUTS_KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named, shaped stretch of the vector, and what it is regularized with."""
+
+    name: str
+    shape: tuple[int, ...]
+    regularizer: Message | None = None
+    step_size: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a call's header says, apart from which elements it is for and where they lie."""
+
+    method: str
+    """Name of the method in the service."""
+
+    layout: bytes
+    """See `layout_bytes`."""
+
+    options: CallOptions
+    """Of these, those that concern the server."""
+
+    step_size: float | None = None
+    """The step size of every segment that has none of its own."""
+
+    def to_bytes(
+        self,
+        element_range: tuple[int, int] | None = None,
+        shared: shared_memory_pb2.SharedTensor | None = None,
+    ) -> bytes:
+        """Return the header's bytes.
+
+        Args:
+            element_range: Begin and end of the elements that the call carries; None for all.
+            shared: Where they lie; None where they come in chunks.
+
+        Raises:
+            ArgumentError: If an option is none.
+        """
+        header = _HEADERS[self.method](shared=shared)
+        if element_range is not None:
+            header.element_range.begin, header.element_range.end = element_range
+            header.element_range.SetInParent()
+        figures = self.options.get("figures")
+        if figures is not None:
+            _choose(header.figures, figures)
+        policy = self.options.get("non_finite", "reject")
+        if policy not in _POLICIES:
+            raise ArgumentError(f"non_finite must be one of {', '.join(_POLICIES)}, got {policy!r}")
+        header.non_finite_policy = _POLICIES[policy]
+        if not isinstance(header, service.PenaltyHeader):
+            header.accept_sparse_results = shared is None and self.options.get("sparse", False)
+        if isinstance(header, service.ProximalStepHeader) and self.step_size is not None:
+            header.step_size = self.step_size
+        # The layout is the first field of every header: these are the bytes of the whole.
+        return self.layout + header.SerializeToString()
+
+
+def layout_bytes(data_type: np.dtype[Any], segments: Collection[Segment]) -> bytes:
+    """Return the bytes of a header that has nothing but a layout: the same for every method."""
+    layout = layout_pb2.ParameterLayout(data_type=schema_type(data_type))
+    for segment in segments:
+        layout.segments.add(
+            name=segment.name,
+            shape=segment.shape,
+            regularizer=wrap(segment.regularizer),
+            step_size=segment.step_size,
+        )
+    return service.PenaltyHeader(layout=layout).SerializeToString()
+
+
+def known_layout_bytes(
+    data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
+) -> bytes:
+    """Return the bytes of a layout, at once where they were asked for lately.
+
+    Args:
+        data_type: The elements'.
+        shapes: By name, in order.
+        regularizer: As callers write it.
+        step_size: Likewise; one for all is none of the layout's.
+
+    Raises:
+        ArgumentError: If they do not fit together.
+    """
+    rules = (
+        tuple((name, _frozen(each)) for name, each in regularizer.items())
+        if isinstance(regularizer, Mapping)
+        else _frozen(regularizer)
+    )
+    # Numbers count by their text: 0.0 is equal to -0.0, and has other bits.
+    steps = (
+        tuple((name, repr(float(size))) for name, size in step_size.items())
+        if isinstance(step_size, Mapping)
+        else None
+    )
+    return _layout_bytes(data_type, tuple(shapes.items()), rules, steps)
+
+
+def regularizers_by_name(regularizer: Regularizers, names: Collection[str]) -> dict[str, Message | None]:
+    """Return the regularizer of each name.
+
+    Raises:
+        ArgumentError: If they do not fit together.
+    """
+    if isinstance(regularizer, Mapping):
+        return resolve(regularizer, names, "regularizer")
+    return dict.fromkeys(names, regularizer)
+
+
+class _Frozen(NamedTuple):
+    """A message as a value."""
+
+    kind: type[Message]
+    content: bytes
+
+
+_Rules: TypeAlias = tuple[tuple[str, _Frozen | None], ...]
+
+
+@lru_cache(_LAYOUTS_KEPT)
+def _layout_bytes(
+    data_type: np.dtype[Any],
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    regularizer: _Rules | _Frozen | None,
+    step_sizes: tuple[tuple[str, str], ...] | None,
+) -> bytes:
+    names = [name for name, _ in shapes]
+    if regularizer is None or isinstance(regularizer, _Frozen):
+        regularizers = regularizers_by_name(_thawed(regularizer), names)
+    else:
+        regularizers = regularizers_by_name({name: _thawed(each) for name, each in regularizer}, names)
+    own_steps: dict[str, float] = {}
+    if step_sizes is not None:
+        own_steps = resolve({name: float(size) for name, size in step_sizes}, names, "step_size")
+    segments = [Segment(name, shape, regularizers[name], own_steps.get(name)) for name, shape in shapes]
+    return layout_bytes(data_type, segments)
+
+
+def _frozen(message: Message | None) -> _Frozen | None:
+    if message is None:
+        return None
+    if not isinstance(message, Message):
+        wrap(message)  # which says what it must be
+    return _Frozen(type(message), message.SerializeToString())
+
+
+def _thawed(frozen: _Frozen | None) -> Message | None:
+    return None if frozen is None else frozen.kind.FromString(frozen.content)
+
+
+def _choose(message: summary_pb2.SummaryFigures, figures: Collection[str]) -> None:
+    unknown = [name for name in figures if name not in _FIGURES]
+    if isinstance(figures, str) or unknown:
+        raise ArgumentError(f"figures must be a collection of {', '.join(_FIGURES)}, got {figures!r}")
+    for name in _FIGURES:
+        setattr(message, name, name in figures)

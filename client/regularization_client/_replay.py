@@ -1,0 +1,116 @@
+"""Replay a call where a server goes away, while there is time; or end it early, from another thread."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from regularization_client._config import Retry
+from regularization_client._errors import UnavailableError
+
+T = TypeVar("T")
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a job is carried out."""
+
+    timeout: float | None
+    """Seconds for everything, replays and pauses included; None for no limit."""
+
+    retry: Retry
+    """How often to replay, and how long to wait before."""
+
+    chunk_bytes: int
+    """The most bytes of parameters and operands in one message."""
+
+    progress: Progress | None = None
+    """Called with elements done and elements in all."""
+
+
+class Cancellable(Protocol):
+    """A call under way."""
+
+    def cancel(self) -> object:
+        """End it."""
+
+
+class Cancellation:
+    """Ends calls from another thread: those under way, and those that are about to start."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._called_off = threading.Event()
+        self._calls: list[Cancellable] = []
+
+    def covers(self, call: Cancellable) -> None:
+        """Let a call that has started be ended; at once, if it is too late for it."""
+        with self._lock:
+            self._calls.append(call)
+            too_late = self._called_off.is_set()
+        if too_late:
+            call.cancel()
+
+    def call_off(self) -> None:
+        """End every call, and every pause."""
+        with self._lock:
+            self._called_off.set()
+            calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; return whether to go on."""
+        return not self._called_off.wait(seconds)
+
+
+def replayed(
+    attempt: Callable[[float | None], T],
+    conditions: Conditions,
+    cancellation: Cancellation | None = None,
+    harmless: Callable[[UnavailableError], bool] = lambda error: True,
+) -> T:
+    """Return what the attempt returns, given the seconds that are left, again where no server is available.
+
+    Args:
+        attempt: Given the seconds that are left.
+        conditions: How often, and how long in all.
+        cancellation: What may end it early.
+        harmless: Whether there may be another attempt after an error.
+
+    Raises:
+        UnavailableError: Of the last attempt that there was time for.
+    """
+    retry = conditions.retry
+    deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
+    timeout = conditions.timeout
+    number = 0
+    while True:
+        number += 1
+        try:
+            return attempt(timeout)
+        except UnavailableError as error:
+            # At random, so that those that one server has left do not meet again at the next, all at once.
+            bound = min(retry.first_pause * 2.0 ** min(number - 1, 60), retry.longest_pause)
+            pause = random.uniform(0, bound)  # noqa: S311 - no secret
+            if number >= retry.attempts or not _in_time(pause, deadline) or not harmless(error):
+                raise
+            if not _paused(pause, cancellation):
+                raise
+            timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
+def _in_time(pause: float, deadline: float | None) -> bool:
+    return deadline is None or time.monotonic() + pause < deadline
+
+
+def _paused(seconds: float, cancellation: Cancellation | None) -> bool:
+    if cancellation is not None:
+        return cancellation.pause(seconds)
+    time.sleep(seconds)
+    return True

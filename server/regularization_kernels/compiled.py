@@ -1,0 +1,166 @@
+"""Compiled loops for penalties that are sums over elements: one pass over memory, figures included.
+
+NumPy takes a pass for each operation; a loop that Numba compiles takes one for all of them, at the
+speed of memory, and holds no lock meanwhile. It computes the same float64 operations in the same
+order, so results and sums are the same to the bit (a test compares them): which one works is a
+matter of speed alone.
+
+Numba is optional (the extra ``compiled``). It is imported, and a loop is compiled, in the background
+once a large piece asks for it; until a loop is there, and for small pieces always, NumPy works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .summation import BLOCK, LANES
+
+SMALLEST = 1 << 15
+"""Elements of a piece below which NumPy does as well."""
+
+DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+"""For which there are loops."""
+
+ANY = npt.NDArray[Any]
+Loop = Callable[[ANY, ANY, ANY, float, tuple[float, ...], int, ANY, ANY], int]
+"""Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
+parameters, position of the first element, and the lanes of each block that is touched, ``(blocks, 256)``,
+of the penalty and of the squared distance. Gives the number of nonzeros, or -1 - i where it stopped
+because one of the elements from i on is not finite; results are then written up to i."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalars:
+    """A penalty's formulas for one element, in the part of Python that Numba compiles.
+
+    Each takes the element first, ``prox`` then the step size, and last the regularizer's
+    parameters in the order of its fields. They do what the array methods do, operation by operation.
+    """
+
+    term: Callable[..., float]
+    """The element's term, before scale."""
+    prox: Callable[..., float]
+    """The proximal step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Which loop: the formulas, and what it reads and counts."""
+
+    scalars: Scalars
+    stepping: bool
+    """A proximal step; else a penalty."""
+    forward: bool
+    """Whether there are loss gradients to step along first."""
+    counting: bool
+    """Whether any figure is wanted."""
+    checking: bool
+    """Whether to stop before an element that is not finite."""
+    data_type: np.dtype[Any]
+    parameters: int
+    """How many parameters the regularizer has."""
+
+
+_loops: dict[Variant, Future[Loop]] = {}
+_lock = Lock()
+_compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+_installed = find_spec("numba") is not None
+
+
+def loop_for(variant: Variant, elements: int) -> Loop | None:
+    """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
+    if not _installed or elements < SMALLEST or variant.data_type not in DATA_TYPES:
+        return None
+    future = _loops.get(variant)
+    if future is None:
+        with _lock:
+            future = _loops.setdefault(variant, _loops.get(variant) or _compiler.submit(_compiled, variant))
+    return future.result() if future.done() and future.exception() is None else None
+
+
+def wait_until_compiled() -> None:
+    """Wait for all loops that were asked for so far."""
+    for future in list(_loops.values()):
+        future.result()
+
+
+def _compiled(variant: Variant) -> Loop:
+    import numba
+
+    jit: Any = numba.njit
+    term, prox, finite = jit(variant.scalars.term), jit(variant.scalars.prox), jit(_finite)
+    # Numba takes these for constants, so what a variant does not do is not in its loop.
+    stepping, forward = variant.stepping, variant.forward
+    counting, checking = variant.counting, variant.checking
+    rounded_to = variant.data_type.type
+
+    def loop(
+        x: ANY,
+        loss_gradients: ANY,
+        out: ANY,
+        step_size: float,
+        parameters: tuple[float, ...],
+        position: int,
+        penalty: ANY,
+        squared_distance: ANY,
+    ) -> int:
+        nonzeros = 0
+        begin = 0
+        while begin < x.size:
+            block, lane = (position + begin) // BLOCK - position // BLOCK, (position + begin) % LANES
+            row = min(LANES - lane, x.size - begin)
+            # Slices, so that the compiler sees plain indices and takes several lanes at once.
+            olds, steps = x[begin : begin + row], loss_gradients[begin : begin + row]
+            news, penalties = out[begin : begin + row], penalty[block, lane : lane + row]
+            squares = squared_distance[block, lane : lane + row]
+            if checking and (not finite(olds) or (forward and not finite(steps))):
+                return -1 - begin
+            for j in range(row):
+                old = np.float64(olds[j])
+                new = old
+                if stepping:
+                    if forward:
+                        new = old - step_size * np.float64(steps[j])
+                    rounded = rounded_to(prox(new, step_size, *parameters))
+                    news[j] = rounded
+                    new = np.float64(rounded)
+                if counting:
+                    penalties[j] += term(new, *parameters)
+                    nonzeros += new != 0.0
+                    if stepping:
+                        moved = new - old
+                        squares[j] += moved * moved
+            begin += row
+        return nonzeros
+
+    element = numba.from_dtype(variant.data_type)
+    elements = numba.types.Array(element, 1, "C", readonly=True)
+    lanes = numba.types.Array(numba.float64, 2, "C")
+    floats: Any = numba.types.Tuple
+    signature = numba.int64(
+        elements,
+        elements,
+        numba.types.Array(element, 1, "C"),
+        numba.float64,
+        floats((numba.float64,) * variant.parameters),
+        numba.int64,
+        lanes,
+        lanes,
+    )
+    compiled: Loop = jit(signature, nogil=True, error_model="numpy")(loop)
+    return compiled
+
+
+def _finite(elements: ANY) -> bool:
+    odd = 0
+    for j in range(elements.size):
+        odd += not np.isfinite(elements[j])
+    return odd == 0

@@ -1,0 +1,175 @@
+"""Regions of memory that server and clients share: who may use one, how much there may be, how long it lasts.
+
+A region has no name in any file system: the server makes it anonymous, and the only way to it is the
+descriptor that the hand-off passes on, once. In calls it goes by a handle that cannot be guessed. Nothing
+that a client has made is ever mapped here.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import weakref
+from mmap import MAP_SHARED, PAGESIZE, mmap
+from threading import RLock
+
+from .refusals import RegionUnknown
+
+SYSTEM_SHARES_MEMORY = hasattr(os, "memfd_create")
+"""Whether the system has anonymous memory that can be sealed and passed on: Linux has."""
+
+HANDLE_BYTES = 16
+"""Bytes of a handle; they are random, all of them."""
+
+MAPPING_NAME = "regularization"
+"""What regions are called where the system lists a process's mappings. It gives no access."""
+
+# Of linux/memfd.h, since Linux 6.3; Python does not have it. It says, for good, that this is no program.
+_MFD_NOEXEC_SEAL = 0x8
+
+
+class NoRoom(Exception):
+    """So many bytes are not to be had, or nobody may have so many."""
+
+
+class TooManyRegions(Exception):
+    """As many regions as the server may have are there."""
+
+
+class Region:
+    """A stretch of shared memory.
+
+    It is unmapped when nobody refers to it any more: neither the connection that it came over, nor a call
+    that uses it, by itself or by an array. So no call ever touches memory that is not there.
+
+    Args:
+        handle: What it goes by in calls.
+        memory: Its bytes.
+    """
+
+    __slots__ = ("handle", "memory")
+
+    def __init__(self, handle: bytes, memory: mmap) -> None:
+        self.handle = handle
+        self.memory = memory
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return len(self.memory)
+
+
+class Regions:
+    """All regions of the process. Safe to use from many threads.
+
+    Args:
+        budget: Bytes that all regions together may have, in whole pages.
+        limit: Regions that there may be.
+    """
+
+    def __init__(self, budget: int, limit: int) -> None:
+        self._budget = budget
+        self._limit = limit
+        self._regions: dict[bytes, Region] = {}
+        self._used = 0
+        self._mapped = 0
+        # A region may go while its own thread, interrupted by the collector of garbage, holds the lock.
+        self._lock = RLock()
+
+    @property
+    def used(self) -> int:
+        """Bytes of all regions that are mapped."""
+        return self._used
+
+    @property
+    def mapped(self) -> int:
+        """Regions that are mapped: those that can be named, and those that a call still uses."""
+        return self._mapped
+
+    def allocate(self, size: int) -> tuple[Region, int]:
+        """Make a region of zeros.
+
+        Args:
+            size: Number of bytes.
+
+        Returns:
+            The region, and a descriptor of its memory, which the caller closes.
+
+        Raises:
+            NoRoom: If the size is 0, or exceeds what is left of the budget or of the system's memory.
+            TooManyRegions: If the limit is reached, or the process may open no more files.
+        """
+        taken = self._take(size)
+        try:
+            descriptor, memory = _sealed_memory(size)
+        except OSError as error:
+            self._give_back(taken)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise TooManyRegions from error
+            raise NoRoom from error
+        weakref.finalize(memory, self._give_back, taken).atexit = False
+        region = Region(secrets.token_bytes(HANDLE_BYTES), memory)
+        self._regions[region.handle] = region
+        return region, descriptor
+
+    def find(self, handle: bytes) -> Region:
+        """The region of a handle. It lasts for as long as the caller keeps what it gets.
+
+        Raises:
+            RegionUnknown: If there is none, or none any more.
+        """
+        region = self._regions.get(handle)
+        if region is None:
+            # Nothing of what is known is told, nor is the handle repeated: it may be a region's, mistyped.
+            raise RegionUnknown(
+                "must be a handle that the hand-off gave, of a region that is not released and whose"
+                " connection is open",
+                field="region",
+            )
+        return region
+
+    def release(self, handle: bytes) -> None:
+        """Forget a handle; its memory goes when no call uses it any more."""
+        self._regions.pop(handle, None)
+
+    def _take(self, size: int) -> int:
+        # A page is the least that a mapping takes; without this, single bytes would cost nothing.
+        taken = -(-size // PAGESIZE) * PAGESIZE
+        with self._lock:
+            if not 0 < taken <= self._budget - self._used:
+                raise NoRoom
+            if self._mapped >= self._limit:
+                raise TooManyRegions
+            self._used += taken
+            self._mapped += 1
+        return taken
+
+    def _give_back(self, taken: int) -> None:
+        with self._lock:
+            self._used -= taken
+            self._mapped -= 1
+
+
+def _sealed_memory(size: int) -> tuple[int, mmap]:
+    """Anonymous memory that nobody can make shorter or longer: touching what was cut off would kill us."""
+    descriptor = _memory_file()
+    try:
+        os.ftruncate(descriptor, size)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        return descriptor, mmap(descriptor, size, flags=MAP_SHARED)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _memory_file() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create(MAPPING_NAME, flags | _MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.memfd_create(MAPPING_NAME, flags)

@@ -1,0 +1,219 @@
+"""Several server processes, and the one that starts, watches and stops them.
+
+Each is a program of its own, ``regularization-server`` with its share of the settings, so nothing is forked
+that has gRPC or threads in it: the supervisor has neither. TCP ports are shared by ``SO_REUSEPORT``, and the
+system spreads connections over the processes. A Unix socket is one process's: the first has the path itself,
+the next ones that path with ``.1``, ``.2`` and so on behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from .ports import is_tcp, reserved
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from structlog.typing import FilteringBoundLogger
+
+FIRST_PAUSE = 0.5
+"""Seconds before a process that has ended is started again; doubled each time that it ends soon."""
+
+LONGEST_PAUSE = 30.0
+"""Upper bound of that."""
+
+SETTLED = 60.0
+"""Seconds after which a process that ends has not ended soon."""
+
+SPARE_SECONDS = 5.0
+"""Beyond the grace period, until a process that does not stop is killed."""
+
+INVALID_SETTINGS = 2
+"""Exit status of a server that cannot start with its settings: the next try would end the same way."""
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def shares(settings: Settings) -> list[Settings]:
+    """The settings of each process: its addresses, and its share of what all may take together.
+
+    Raises:
+        SettingInvalid: If a share is too small.
+    """
+    count = settings.processes
+    return [
+        replace(
+            settings,
+            processes=1,
+            reuse_port=True,
+            listen=tuple(_address_of(address, index) for address in settings.listen),
+            memory_budget=settings.memory_budget // count,
+            shared_memory_budget=settings.shared_memory_budget // count,
+            shared_memory_regions=max(settings.shared_memory_regions // count, 1),
+            threads=max((settings.threads or len(os.sched_getaffinity(0))) // count, 1),
+        )
+        for index in range(count)
+    ]
+
+
+def arguments_of(settings: Settings) -> list[str]:
+    """The settings as the command's flags."""
+    arguments = []
+    for setting in fields(Settings):
+        value, flag = getattr(settings, setting.name), setting.name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            arguments += [f"--{flag}={each}" for each in value]
+        elif value is not None:
+            arguments.append(
+                f"--{flag}={value:o}" if setting.name == "unix_socket_mode" else f"--{flag}={value}"
+            )
+    return arguments
+
+
+@dataclass
+class Child:
+    """One process, over all its starts."""
+
+    index: int
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    due: float | None = 0.0
+    """When it is to be started; None where it runs."""
+    _started: float = 0.0
+    _pause: float = FIRST_PAUSE
+    statuses: list[int] = field(default_factory=list)
+    """Exit status of each start that is over."""
+
+    def start(self) -> int:
+        """Start it; its process id."""
+        # Not from the working directory, and not in the terminal's group: Ctrl-C is for the supervisor. The
+        # child stops when its input ends, which it does when the supervisor is gone, in whatever way.
+        command = [sys.executable, "-P", "-m", "regularization_server.command", *self.arguments]
+        self.process = subprocess.Popen(  # noqa: S603 - the project's own command
+            command, stdin=subprocess.PIPE, process_group=0
+        )
+        self.starts += 1
+        self.due = None
+        self._started = time.monotonic()
+        return self.process.pid
+
+    def ended(self) -> bool:
+        """Whether it has ended since it was last asked; it is then due after a pause."""
+        if self.process is None or (status := self.process.poll()) is None:
+            return False
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process = None
+        self.statuses.append(status)
+        now = time.monotonic()
+        if now - self._started >= SETTLED:
+            self._pause = FIRST_PAUSE
+        self.due = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        return True
+
+
+class Supervisor:
+    """Keeps as many processes running as the settings say.
+
+    Args:
+        settings: Of all together.
+        arguments: The command's other flags, the same for each process.
+        log: Where starts and ends are told.
+
+    Raises:
+        SettingInvalid: If an address cannot be listened on, or a share is too small.
+    """
+
+    def __init__(self, settings: Settings, arguments: Sequence[str], log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._grace = settings.grace_period
+        self._events: SimpleQueue[int] = SimpleQueue()
+        self._ports = ExitStack()
+        listen = tuple(
+            self._ports.enter_context(reserved(address)) if is_tcp(address) else address
+            for address in settings.listen
+        )
+        self._children = [
+            Child(index, [*arguments_of(share), f"--process={index}", *arguments])
+            for index, share in enumerate(shares(replace(settings, listen=listen)))
+        ]
+
+    def run(self) -> int:
+        """Start the processes, and keep them running until a signal to stop; the exit status."""
+        for number in (*_STOPPING, signal.SIGCHLD):
+            signal.signal(number, self._receive)
+        with self._ports:
+            invalid = self._keep_running()
+            status = self._stop()
+            return INVALID_SETTINGS if invalid else status
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._events.put(number)
+
+    def _keep_running(self) -> bool:
+        """Until a signal to stop; whether a process could not start with its settings."""
+        while True:
+            for child in self._children:
+                if child.ended():
+                    status = child.statuses[-1]
+                    self._log.warning("process ended", process=child.index, status=status)
+                    if status == INVALID_SETTINGS and child.starts == 1:
+                        return True
+                if child.due is not None and child.due <= time.monotonic():
+                    pid = child.start()
+                    self._log.info("process started", process=child.index, pid=pid, starts=child.starts)
+            due = [child.due for child in self._children if child.due is not None]
+            if self._event(min(due, default=None)) in _STOPPING:
+                return False
+
+    def _stop(self) -> int:
+        """Stop all processes and wait for them; the exit status: 0 if each has stopped in order."""
+        running = [child for child in self._children if child.process is not None]
+        self._log.info("stopping processes", processes=len(running))
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + self._grace + SPARE_SECONDS
+        forced = None
+        while any(not child.ended() for child in running if child.process is not None):
+            number = self._event(deadline)
+            if number in _STOPPING and forced is None:
+                # The second signal ends a server at once.
+                forced = number
+                self._signal(signal.SIGTERM)
+            elif time.monotonic() >= deadline:
+                self._signal(signal.SIGKILL)
+                deadline += SPARE_SECONDS
+        if forced is not None:
+            return 128 + forced
+        # Who is told to stop before it knows how ends by the signal.
+        return int(any(child.statuses[-1] not in (0, -signal.SIGTERM) for child in running))
+
+    def _signal(self, number: int) -> None:
+        for child in self._children:
+            if child.process is not None:
+                child.process.send_signal(number)
+
+    def _event(self, until: float | None) -> int | None:
+        """The next signal; None where there is none in time."""
+        try:
+            return self._events.get(timeout=None if until is None else max(until - time.monotonic(), 0.0))
+        except Empty:
+            return None
+
+
+def _address_of(address: str, index: int) -> str:
+    return address if is_tcp(address) or not index else f"{address}.{index}"

@@ -1,0 +1,163 @@
+"""Compiled loops and NumPy give the same bits: results, sums and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from regularization_kernels import L1Norm, compiled, penalty, proximal_step
+from regularization_kernels.engine import (
+    Call,
+    Chunk,
+    FigureChoice,
+    Layout,
+    MemoryBudget,
+    Method,
+    Run,
+    Segment,
+)
+from regularization_kernels.errors import ValueNotFinite
+from regularization_kernels.regularizer import ElementRegularizer
+from regularization_kernels.summation import BLOCK
+
+from tests.kernels.cases import CASES, Case
+
+LOOPED = [
+    case
+    for case in CASES
+    if isinstance(case.regularizer, ElementRegularizer) and case.regularizer.scalars is not None
+]
+every_looped_case = pytest.mark.parametrize("case", LOOPED, ids=lambda case: case.label)
+every_data_type = pytest.mark.parametrize("dtype", compiled.DATA_TYPES, ids=str)
+SIZE = BLOCK + 70_001
+
+
+@contextmanager
+def pieces_of_at_least(elements: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Loops work on pieces of so many elements or more."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "SMALLEST", elements)
+        yield
+
+
+def both_ways(compute: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """What is computed by loops, which are compiled by then, and by NumPy."""
+    with pieces_of_at_least(1, monkeypatch):
+        compute()
+        compiled.wait_until_compiled()
+        by_loops = compute()
+    with pieces_of_at_least(1 << 62, monkeypatch):
+        return by_loops, compute()
+
+
+def awkward(dtype: Any, seed: int = 0, *, finite: bool = True) -> NDArray[Any]:
+    """Numbers of all sizes, zeros of both signs, ties with thresholds, and maybe NaN and infinities."""
+    random = np.random.default_rng(seed)
+    x = (random.normal(size=SIZE) * 10.0 ** random.integers(-12, 12, SIZE)).astype(dtype)
+    x[::97], x[5::97], x[11::31] = 0.0, -0.0, dtype.type(0.07)
+    if not finite:
+        x[[3, 1000, SIZE - 1]] = np.nan, np.inf, -np.inf
+    return x
+
+
+def assert_same_bits(one: NDArray[Any], other: NDArray[Any]) -> None:
+    """Assert that two arrays are alike to the bit, signs of zeros and NaN included."""
+    np.testing.assert_array_equal(one.view(np.uint8), other.view(np.uint8))
+
+
+@every_looped_case
+@every_data_type
+@pytest.mark.parametrize("forward", [False, True], ids=["plain", "loss_gradients"])
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "not_finite"])
+def test_steps_have_the_same_bits(
+    case: Case, dtype: Any, forward: bool, finite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New parameters and all figures, with and without a forward step, NaN and infinities propagated."""
+    x = awkward(dtype, finite=finite)
+    operands = {"loss_gradients": awkward(dtype, 1)} if forward else {}
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, case.regularizer, 0.7, propagate_non_finite=not finite, **operands),
+        monkeypatch,
+    )
+    assert_same_bits(by_loops, by_numpy)
+    assert repr(figures) == repr(same)
+
+
+@every_looped_case
+@every_data_type
+def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum and its expansion, and the count of nonzeros."""
+    x = awkward(dtype)
+    by_loops, by_numpy = both_ways(lambda: penalty(x, case.regularizer), monkeypatch)
+    assert by_loops == by_numpy
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_have_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many work at once."""
+    x = np.tile(awkward(np.dtype(np.float32)), 4)
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, L1Norm(strength=0.1), 0.7, threads=threads), monkeypatch
+    )
+    assert_same_bits(by_loops, by_numpy)
+    assert figures == same
+
+
+def test_loops_and_numpy_take_turns_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks long and short, across blocks: the lanes go on from where the other left them."""
+    x = awkward(np.dtype(np.float32))
+    layout = Layout(x.dtype, (Segment("w", x.shape, L1Norm(strength=0.1)),))
+    call = Call(Method.PROXIMAL_STEP, layout, step_size=0.7)
+    cuts = [0, 3, 70_000, 70_100, 200_007, BLOCK - 1, BLOCK + 40_000, SIZE]
+
+    def in_chunks() -> Any:
+        with Run(call, MemoryBudget(0)) as run:
+            results = [
+                result for begin, end in pairwise(cuts) for result in run.feed(Chunk(begin, x[begin:end]))
+            ]
+            return np.concatenate([result.values for result in results]), run.finish()
+
+    with pieces_of_at_least(10_000, monkeypatch):
+        in_chunks()
+        compiled.wait_until_compiled()
+        mixed, figures = in_chunks()
+    with pieces_of_at_least(1 << 62, monkeypatch):
+        whole, same = proximal_step(x, L1Norm(strength=0.1), 0.7)
+    assert_same_bits(mixed, whole)
+    assert figures.total == same.total
+
+
+@pytest.mark.parametrize("place", [0, 255, 256, BLOCK, SIZE - 1])
+@pytest.mark.parametrize("name", ["parameters", "loss_gradients"])
+def test_what_is_not_finite_is_named(place: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own index, also where the result is written over the parameters."""
+    arrays = {"parameters": np.ones(SIZE, np.float32), "loss_gradients": np.ones(SIZE, np.float32)}
+
+    def step() -> Any:
+        parameters = arrays["parameters"].copy()
+        return proximal_step(
+            parameters, L1Norm(strength=0.1), 0.7, out=parameters, loss_gradients=arrays["loss_gradients"]
+        )
+
+    both_ways(step, monkeypatch)
+    arrays[name][place] = np.inf
+    with pieces_of_at_least(1, monkeypatch), pytest.raises(ValueNotFinite) as caught:
+        step()
+    assert (caught.value.element, caught.value.field) == (place, f"chunk.{name}")
+
+
+def test_no_figures_no_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without figures the loop counts nothing, and the result is the same."""
+    x = awkward(np.dtype(np.float64))
+    choice = FigureChoice(penalty=False, nonzeros=False, squared_distance=False)
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, L1Norm(strength=0.1), 0.7, figures=choice), monkeypatch
+    )
+    assert_same_bits(by_loops, by_numpy)
+    assert figures == same
+    assert figures.total.penalty is None

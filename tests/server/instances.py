@@ -1,0 +1,29 @@
+"""From the kernels' table of cases to the contract's messages."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from regularization.v1.regularizers_pb2 import Regularizer
+
+
+def message_of(regularizer: Any) -> Regularizer:
+    """The message of a kernel's regularizer."""
+    message = Regularizer()
+    _fill(getattr(message, regularizer.name), regularizer)
+    return message
+
+
+def _fill(message: Any, instance: Any) -> None:
+    message.SetInParent()
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(instance, field.name)
+        if value is None:
+            continue
+        if isinstance(value, tuple):
+            getattr(message, field.name).values.extend(value)
+        elif dataclasses.is_dataclass(value):
+            _fill(getattr(message, field.name), value)
+        else:
+            setattr(message, field.name, value)

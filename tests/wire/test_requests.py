@@ -1,0 +1,106 @@
+"""Requests written and read by hand are those of protobuf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from regularization import wire
+from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1 import tensor_pb2
+
+from tests.wire.messages import (
+    PAYLOADS,
+    REQUESTS,
+    chunks,
+    damaged,
+    fields_of_request,
+    header_of,
+    odd_messages,
+    offsets,
+    outcome,
+)
+
+REQUEST = service.ProximalStepRequest
+HEADER = header_of(REQUEST)
+read = wire.request_reader(REQUEST)
+every_request = pytest.mark.parametrize("message", REQUESTS)
+plain_messages = chunks.map(lambda chunk: REQUEST(chunk=chunk).SerializeToString())
+odd = odd_messages(2, 1, st.just(HEADER.SerializeToString()), 6)
+
+
+def same_for_protobuf(raw: bytes) -> bool:
+    """Whether bytes are read as protobuf reads them, or are as invalid."""
+    return bool(outcome(read, fields_of_request, raw) == outcome(REQUEST.FromString, fields_of_request, raw))
+
+
+@every_request
+@given(
+    offset=offsets,
+    pieces=st.lists(st.binary(max_size=200), max_size=3),
+    names=st.sets(st.sampled_from(PAYLOADS)),
+)
+def test_a_request_has_the_bytes_that_protobuf_writes(
+    message: Any, offset: int, pieces: list[bytes], names: set[str]
+) -> None:
+    """For any offset, any pieces, any operands, with a header and without."""
+    payloads = dict.fromkeys(names | {"parameters"}, pieces)
+    whole = {name: b"".join(parts) for name, parts in payloads.items()}
+    chunk = tensor_pb2.TensorChunk(element_offset=offset, **whole)
+    header = header_of(message)
+    first = message(header=header, chunk=chunk).SerializeToString()
+    assert wire.encode_request(header.SerializeToString(), offset, payloads) == first
+    assert wire.encode_request(b"", offset, payloads) == message(chunk=chunk).SerializeToString()
+
+
+@every_request
+def test_a_request_without_elements_is_the_header(message: Any) -> None:
+    """An empty vector is a message with a header and no chunk."""
+    raw = header_of(message).SerializeToString()
+    assert wire.encode_request(raw) == wire.encode_request(raw, 7, {})
+    assert wire.encode_request(raw) == message(header=header_of(message)).SerializeToString()
+
+
+@every_request
+@given(chunk=chunks, with_header=st.booleans())
+def test_a_request_is_read_as_protobuf_reads_it(message: Any, chunk: Any, with_header: bool) -> None:
+    """Header and chunk, together or alone."""
+    whole = message(header=header_of(message) if with_header else None, chunk=chunk)
+    request = wire.request_reader(message)(whole.SerializeToString())
+    assert fields_of_request(request) == fields_of_request(whole)
+    alone = message(header=header_of(message)) if with_header else message()
+    request = wire.request_reader(message)(alone.SerializeToString())
+    assert fields_of_request(request) == fields_of_request(alone)
+
+
+@given(chunks)
+def test_payloads_are_views_of_the_message(chunk: Any) -> None:
+    """As protobuf libraries write it, a chunk is read without copies."""
+    raw = REQUEST(header=HEADER, chunk=chunk).SerializeToString()
+    request = read(raw)
+    assert request.chunk is not None
+    for name in PAYLOADS:
+        payload = getattr(request.chunk, name)
+        assert isinstance(payload, memoryview)
+        assert not payload or payload.obj is raw
+
+
+@given(odd)
+def test_any_valid_encoding_is_read_as_protobuf_reads_it(raw: bytes) -> None:
+    """Fields in any order, repeated, unknown, with numbers longer than need be."""
+    assert same_for_protobuf(raw)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_read_as_protobuf_reads_them(raw: bytes) -> None:
+    """Whatever they are, alone or as a chunk: the fields that protobuf finds, or as invalid."""
+    assert same_for_protobuf(raw)
+    assert same_for_protobuf(b"\x12" + bytes((len(raw),)) + raw)
+
+
+@given(damaged(plain_messages | odd))
+def test_damaged_requests_are_read_as_protobuf_reads_them(raw: bytes) -> None:
+    """With bytes changed, gone or cut off."""
+    assert same_for_protobuf(raw)
