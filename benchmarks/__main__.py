@@ -1,0 +1,43 @@
+"""Runs the benchmarks one after another: ``python -m benchmarks [--quick] [--picture PATH] [NAME ...]``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import comparison, concurrency, growth, kernel, latency, memory, wire
+from benchmarks.report import Findings, print_aims
+
+BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
+    "comparison": comparison.run,
+    "growth": growth.run,
+    "latency": latency.run,
+    "memory": memory.run,
+    "wire": wire.run,
+    "kernel": kernel.run,
+    "concurrency": concurrency.run,
+}
+
+
+def main() -> None:
+    """Runs those that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(BENCHMARKS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller payloads")
+    parser.add_argument(
+        "--picture", type=Path, metavar="PATH", help="draw those that were run, as a PNG file"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    findings = [BENCHMARKS[name](quick=arguments.quick) for name in arguments.names or BENCHMARKS]
+    print_aims(findings)
+    if arguments.picture:
+        from benchmarks.picture import draw
+
+        draw(findings, arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
