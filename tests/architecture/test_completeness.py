@@ -31,6 +31,7 @@ from regularization_kernels.engine import (
     Segment,
 )
 from regularization_kernels.summation import ExactSum
+from regularization_server import refusals
 
 from tests.architecture.sources import KERNELS
 from tests.kernels.cases import ROWS
@@ -124,14 +125,14 @@ def test_groups_have_the_message_s_fields() -> None:
 
 
 def test_every_reason_has_an_error_class() -> None:
-    """And every class a reason, but for faults of the server itself."""
+    """Kernels and transport have a class for each, and no other, but for faults of the server itself."""
     reasons = {camel_of(name, "ERROR_REASON_") for name in list(errors_pb2.ErrorReason.keys())} - {
         "Unspecified",
         "Internal",
     }
     classes = {
         name
-        for name, cls in vars(errors).items()
+        for name, cls in {**vars(errors), **vars(refusals)}.items()
         if isinstance(cls, type) and issubclass(cls, errors.RegularizationError)
     } - {"RegularizationError"}
     assert classes == reasons
