@@ -1,0 +1,1 @@
+"""Benchmarks: what the service costs, as ratios to a baseline timed in the same run."""
