@@ -87,7 +87,7 @@ def run(*, quick: bool = False) -> Comparison:
         threshold, without figures, in the cache. Ours, in bold: a regularization-server process with
         default settings, called by Client on arrays, over the wire in chunks and in shared memory; float16
         is as many elements in half the bytes, its rate in bytes of float32. Every case leaves the result in
-        an array that is used again, but the first echo, which only counts bytes, and the one-liner and PyTorch,
+        an array that is used again, but the first echo, which only counts bytes, the one-liner and PyTorch,
         which make new arrays. Columns 2 to 4 are ratios of rates: medians of the rounds' own ratios, and
         "best" that of the best rounds of either, which fresh pages and neighbours disturb least. CPU is
         processor seconds for each GiB, of the caller and of the server.

@@ -125,7 +125,7 @@ def test_groups_have_the_message_s_fields() -> None:
 
 
 def test_every_reason_has_an_error_class() -> None:
-    """And every class a reason, but for faults of the server itself."""
+    """Kernels and transport have a class for each, and no other, but for faults of the server itself."""
     reasons = {camel_of(name, "ERROR_REASON_") for name in list(errors_pb2.ErrorReason.keys())} - {
         "Unspecified",
         "Internal",

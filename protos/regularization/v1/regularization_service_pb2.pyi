@@ -254,7 +254,9 @@ class GradientResponse(_message.Message):
 
     @_builtins.property
     def summary(self) -> _summary_pb2.Summary:
-        """Set in the last message and in no other. A stream without it is not whole."""
+        """Set in the last message and in no other; that message is sent as soon as the last element has
+        come. A stream without it is not whole.
+        """
 
     def __init__(
         self,
@@ -377,7 +379,9 @@ class ProximalStepResponse(_message.Message):
 
     @_builtins.property
     def summary(self) -> _summary_pb2.Summary:
-        """Set in the last message and in no other. A stream without it is not whole."""
+        """Set in the last message and in no other; that message is sent as soon as the last element has
+        come. A stream without it is not whole.
+        """
 
     def __init__(
         self,

@@ -42,7 +42,8 @@ class RegularizationServiceStub(object):
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -96,7 +97,8 @@ class RegularizationServiceServicer(object):
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -215,7 +217,8 @@ class RegularizationService(object):
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is

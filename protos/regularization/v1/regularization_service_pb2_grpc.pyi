@@ -43,7 +43,8 @@ class RegularizationServiceStub:
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -121,7 +122,8 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -195,7 +197,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     every further message has a chunk and no header. Chunks follow each other without gap or
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. A small vector is one message up and one down.
+    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
+    comes with it; so a small vector is one message up and one down.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is

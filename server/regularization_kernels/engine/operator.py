@@ -155,6 +155,8 @@ class SegmentOperator:
             except GradientUndefined as error:
                 error.segment = self._segment.name
                 error.element = piece.element_offset + (error.element or 0)
+                error.text += f" at element {error.element}"
+                error.field = "chunk.parameters"
                 raise
             if piece.weights is not None:
                 gradient *= piece.weights

@@ -122,7 +122,9 @@ class Box(ElementRegularizer):
         outside = (np.clip(x, self.lower, self.upper) != x) & ~np.isnan(x)
         if outside.any():
             first = int(np.argmax(outside))
-            text = f"must be within [{self.lower}, {self.upper}] to have a gradient, got {x[first]!s}"
+            lower = -math.inf if self.lower is None else self.lower
+            upper = math.inf if self.upper is None else self.upper
+            text = f"must be within [{lower}, {upper}] to have a gradient, got {x[first]!s}"
             raise GradientUndefined(text, element=first)
         np.copyto(out, np.where(np.isnan(x), np.nan, 0.0))
 

@@ -139,7 +139,7 @@ VALUES = [
                 ),
             ),
             "GRADIENT_UNDEFINED",
-            None,
+            "chunk.parameters",
             {"element": element, "segment": "w"},
             grpc.StatusCode.FAILED_PRECONDITION,
             ("gradient",),
