@@ -62,10 +62,14 @@ def run_whole(
 
     others = [_helpers().submit(run_range, ends) for ends in ranges[1:]]
     try:
-        first = run_range(ranges[0])
+        parts = [run_range(ranges[0])]
+        while others:
+            # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
+            parts.append(others.pop(0).result())
     finally:
         wait(others)  # whatever happens, nobody touches the arrays once this returns
-    return Summary.combined([first, *(other.result() for other in others)], call.figures, call.method)
+        others.clear()
+    return Summary.combined(parts, call.figures, call.method)
 
 
 @cache
