@@ -119,9 +119,9 @@ class Server:
             return True
         grace = self.settings.grace_period if grace is None else grace
         started = time.perf_counter()
-        self._log.info("stopping", grace=grace)
         self._health.enter_graceful_shutdown()
         self._calls.close()
+        self._log.info("stopping", grace=grace)
         # Before the others are free: whoever takes those over takes these, too.
         if self._hand_off is not None:
             self._hand_off.stop_listening()
