@@ -64,6 +64,8 @@ class Variant:
     """Whether any figure is wanted."""
     checking: bool
     """Whether to stop before an element that is not finite."""
+    in_place: bool
+    """Whether the result may lie where the parameters or the loss gradients do."""
     data_type: np.dtype[Any]
     parameters: int
     """How many parameters the regularizer has."""
@@ -99,7 +101,7 @@ def _compiled(variant: Variant) -> Loop:
     term, prox, finite = jit(variant.scalars.term), jit(variant.scalars.prox), jit(_finite)
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
-    counting, checking = variant.counting, variant.checking
+    counting, checking, in_place = variant.counting, variant.checking, variant.in_place
     rounded_to = variant.data_type.type
 
     def loop(
@@ -114,6 +116,7 @@ def _compiled(variant: Variant) -> Loop:
     ) -> int:
         nonzeros = 0
         begin = 0
+        held, held_steps = np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
         while begin < x.size:
             block, lane = (position + begin) // BLOCK - position // BLOCK, (position + begin) % LANES
             row = min(LANES - lane, x.size - begin)
@@ -123,6 +126,16 @@ def _compiled(variant: Variant) -> Loop:
             squares = squared_distance[block, lane : lane + row]
             if checking and (not finite(olds) or (forward and not finite(steps))):
                 return -1 - begin
+            if in_place:
+                # Where reads and writes may meet, elements are taken one at a time; a copy of the row, which
+                # the first cache holds, lets several be taken at once again.
+                for j in range(row):
+                    held[j] = olds[j]
+                olds = held[:row]
+                if forward:
+                    for j in range(row):
+                        held_steps[j] = steps[j]
+                    steps = held_steps[:row]
             for j in range(row):
                 old = np.float64(olds[j])
                 new = old

@@ -90,6 +90,39 @@ def test_steps_have_the_same_bits(
 
 @every_looped_case
 @every_data_type
+@pytest.mark.parametrize("forward", [False, True], ids=["plain", "loss_gradients"])
+def test_steps_in_place_have_the_same_bits(
+    case: Case, dtype: Any, forward: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written over the parameters."""
+    operands = {"loss_gradients": awkward(dtype, 1)} if forward else {}
+
+    def step() -> Any:
+        x = awkward(dtype)
+        return proximal_step(x, case.regularizer, 0.7, out=x, **operands)
+
+    (by_loops, figures), (by_numpy, same) = both_ways(step, monkeypatch)
+    apart, also = proximal_step(awkward(dtype), case.regularizer, 0.7, **operands)
+    assert_same_bits(by_loops, by_numpy)
+    assert_same_bits(by_loops, apart)
+    assert figures == same == also
+
+
+def test_a_step_over_the_loss_gradients_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result may take their place too."""
+    x = awkward(np.dtype(np.float32))
+
+    def step() -> Any:
+        g = awkward(np.dtype(np.float32), 1)
+        return proximal_step(x, L1Norm(strength=0.1), 0.7, out=g, loss_gradients=g)
+
+    (by_loops, figures), (by_numpy, same) = both_ways(step, monkeypatch)
+    assert_same_bits(by_loops, by_numpy)
+    assert figures == same
+
+
+@every_looped_case
+@every_data_type
 def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum and its expansion, and the count of nonzeros."""
     x = awkward(dtype)

@@ -110,6 +110,7 @@ class SegmentOperator:
             forward=piece.loss_gradients is not None,
             counting=self._tally.reads_results,
             checking=not self._propagate_non_finite,
+            in_place=out is not None and any(np.may_share_memory(out, a) for a in piece.arrays().values()),
             data_type=x.dtype,
             parameters=len(parameters),
         )
