@@ -32,7 +32,7 @@ def main() -> None:
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     findings = [BENCHMARKS[name](quick=arguments.quick) for name in arguments.names or BENCHMARKS]
-    print_aims(findings)
+    print_aims(findings, quick=arguments.quick)
     if arguments.picture:
         from benchmarks.picture import draw
 

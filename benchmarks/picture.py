@@ -80,7 +80,7 @@ def draw(findings: Iterable[Findings | None], path: Path) -> None:
             panel(figure.add_subplot(grid[:, 0]))
         for row, panel in enumerate(small):
             panel(figure.add_subplot(grid[row, -1]))
-        words = f"Medians, and ranges, of interleaved rounds in one run. {machine()}"
+        words = f"Medians, and ranges, of interleaved rounds in one run. {machine().partition('; load')[0]}"
         figure.supxlabel(words, size=7.5, x=0.01, ha="left")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
@@ -123,7 +123,7 @@ def _comparison(axes: Axes, found: Comparison) -> None:
         label.set_fontweight("bold" if _color(name) == OURS else "normal")
     _plain_numbers(axes)
     axes.margins(x=0.09, y=0.025)
-    axes.set_xlim(right=5 * max(timing.rate.best for timing in found.step.values()))
+    axes.set_xlim(right=5 * max(max(timing.rate.values) for timing in found.step.values()))
     axes.grid(axis="x")
     axes.set_axisbelow(True)
     axes.set_xlabel("GiB of parameters in a second, one way (more is better)")

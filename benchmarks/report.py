@@ -52,11 +52,18 @@ class Findings(Protocol):
         """The figures that have a bound."""
 
 
-def print_aims(findings: Iterable[Findings | None]) -> None:
-    """Prints what was meant to be reached, and whether it was."""
+def print_aims(findings: Iterable[Findings | None], *, quick: bool) -> None:
+    """Prints what was meant to be reached, and whether it was.
+
+    Args:
+        findings: Of the benchmarks that were run.
+        quick: Whether they were run with smaller payloads than the bounds are for.
+    """
     rows = [aim.row() for finding in findings if finding is not None for aim in finding.aims]
     if rows:
         console.print()
+        if quick:
+            console.print("The bounds are for the full sizes, not for those of --quick.")
         print_table(["Aim", "bound", "median", "best / best", "reached"], rows)
 
 
@@ -69,4 +76,5 @@ def run_alone(run: Callable[..., Findings | None], explanation: str | None) -> N
     """
     parser = argparse.ArgumentParser(description=explanation)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller payloads")
-    print_aims([run(quick=parser.parse_args().quick)])
+    quick = parser.parse_args().quick
+    print_aims([run(quick=quick)], quick=quick)
