@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits  # type: ignore[import-untyped] # has none
+from sklearn.model_selection import train_test_split  # type: ignore[import-untyped] # has none
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -28,7 +28,7 @@ _LOW_BITS = np.uint64((1 << 41) - 1)
 
 def limits(data_type: DataType) -> ml_dtypes.finfo:
     """Largest number, precision and so on of a data type, as ``numpy.finfo`` has them."""
-    return ml_dtypes.finfo(data_type)  # type: ignore[no-untyped-call]
+    return ml_dtypes.finfo(data_type)  # type: ignore[no-untyped-call] # ml_dtypes leaves it untyped
 
 
 def round_into(

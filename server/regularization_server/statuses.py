@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 from regularization.v1 import errors_pb2
 from regularization.v1.errors_pb2 import ErrorReason
