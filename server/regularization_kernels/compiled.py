@@ -29,6 +29,10 @@ SMALLEST = 1 << 15
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """For which there are loops."""
 
+CHECKED = 16 * LANES
+"""Elements that are checked at once: a check in front of every row would keep the compiler from taking
+several elements of the row at once."""
+
 ANY = npt.NDArray[Any]
 Loop = Callable[[ANY, ANY, ANY, float, tuple[float, ...], int, ANY, ANY], int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
@@ -115,17 +119,19 @@ def _compiled(variant: Variant) -> Loop:
         squared_distance: ANY,
     ) -> int:
         nonzeros = 0
-        begin = 0
+        begin = checked = 0
         held, held_steps = np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
         while begin < x.size:
+            if checking and begin >= checked:
+                checked = min(begin + CHECKED, x.size)
+                if not finite(x[begin:checked]) or (forward and not finite(loss_gradients[begin:checked])):
+                    return -1 - begin
             block, lane = (position + begin) // BLOCK - position // BLOCK, (position + begin) % LANES
             row = min(LANES - lane, x.size - begin)
             # Slices, so that the compiler sees plain indices and takes several lanes at once.
             olds, steps = x[begin : begin + row], loss_gradients[begin : begin + row]
             news, penalties = out[begin : begin + row], penalty[block, lane : lane + row]
             squares = squared_distance[block, lane : lane + row]
-            if checking and (not finite(olds) or (forward and not finite(steps))):
-                return -1 - begin
             if in_place:
                 # Where reads and writes may meet, elements are taken one at a time; a copy of the row, which
                 # the first cache holds, lets several be taken at once again.
@@ -155,7 +161,8 @@ def _compiled(variant: Variant) -> Loop:
         return nonzeros
 
     element = numba.from_dtype(variant.data_type)
-    elements = numba.types.Array(element, 1, "C", readonly=True)
+    # Elements may stand askew: in a message they begin where the fields before them end.
+    elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
     lanes = numba.types.Array(numba.float64, 2, "C")
     floats: Any = numba.types.Tuple
     signature = numba.int64(

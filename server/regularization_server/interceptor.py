@@ -7,7 +7,7 @@ and bytes are counted where they pass.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from .ahead import ahead
 from .calls import CallRecord, Calls, ClientGone
 from .refusals import MessageUnreadable, TokenRefused
 from .statuses import Failure, failure_of
@@ -71,9 +72,10 @@ class CallInterceptor(grpc.ServerInterceptor):
         with self._served(method, context) as record:
             responses = handler.stream_stream(_decoded(raws, handler, record), context)
             # Where the client is gone, nobody asks for the rest: closing frees what the handler holds.
-            with closing(responses):
-                for response in responses:
-                    yield _encoded(response, handler, record)
+            with closing(ahead(_each_encoded(responses, handler))) as answers:
+                for raw in answers:
+                    record.bytes_sent += len(raw)
+                    yield raw
 
     def _stream_unary(self, handler: Handler, method: str, raws: Iterator[bytes], context: Context) -> bytes:
         with self._served(method, context) as record:
@@ -194,6 +196,11 @@ def _encoded(response: Any, handler: Handler, record: CallRecord) -> bytes:
     raw: bytes = handler.response_serializer(response)
     record.bytes_sent += len(raw)
     return raw
+
+
+def _each_encoded(responses: Generator[Any], handler: Handler) -> Generator[bytes]:
+    with closing(responses):
+        yield from map(handler.response_serializer, responses)
 
 
 def _code_of_departure(context: Context) -> grpc.StatusCode:

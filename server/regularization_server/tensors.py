@@ -65,7 +65,7 @@ def bytes_of(values: FloatArray) -> memoryview:
 
 
 def _array_of(raw: bytes | memoryview, data_type: np.dtype[np.floating]) -> FloatArray:
-    # As integers, for those of every length have both byte orders.
+    # As integers, for those of every length have both byte orders. What stands askew in its message stays
+    # there: the engine reads it as it is.
     bits = np.frombuffer(raw, f"<u{data_type.itemsize}")
-    # Only what stands askew in its message, or comes to a machine of another byte order, is copied.
-    return bits.astype(f"u{data_type.itemsize}", copy=not bits.flags.aligned).view(data_type)
+    return bits.astype(f"u{data_type.itemsize}", copy=False).view(data_type)

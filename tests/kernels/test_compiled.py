@@ -123,6 +123,21 @@ def test_a_step_over_the_loss_gradients_has_the_same_bits(monkeypatch: pytest.Mo
 
 @every_looped_case
 @every_data_type
+def test_steps_on_elements_that_stand_askew_have_the_same_bits(
+    case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do in a message, behind fields of any length."""
+    x = awkward(dtype)
+    askew = np.frombuffer(b"\0\0\0" + x.tobytes(), np.uint8)[3:].view(dtype)
+    assert not askew.flags.aligned
+    for new, figures in both_ways(lambda: proximal_step(askew, case.regularizer, 0.7), monkeypatch):
+        straight, same = proximal_step(x, case.regularizer, 0.7)
+        assert_same_bits(new, straight)
+        assert figures == same
+
+
+@every_looped_case
+@every_data_type
 def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum and its expansion, and the count of nonzeros."""
     x = awkward(dtype)

@@ -203,7 +203,8 @@ class SegmentOperator:
 
 def _wide(array: ElementArray, name: str, workspace: Workspace) -> Float64Array:
     if array.dtype == np.float64:
-        return array.astype(np.float64, copy=False)
+        # Kernels get aligned arrays, whatever stood in front of these in a message.
+        return array.astype(np.float64, copy=not array.flags.aligned)
     wide: Float64Array = workspace.array(name, array.size)
     wide[...] = array
     return wide
