@@ -10,7 +10,7 @@ PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy_grpc=$(VENV)-generate/bin/protoc-gen-mypy_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench image generate check-generated format clean
+.PHONY: help run test check bench docs image generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code,
 
 bench: $(VENV)/.bench ## Measure speed and memory, as ratios from one run.
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.demo ## Regenerate the page of regularizers and its pictures.
+	$(BIN)/python -m docs.generate
 
 image: ## Build the server's image with docker or podman (BASE=... for another base image).
 	docker/build

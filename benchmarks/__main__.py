@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import comparison, concurrency, growth, kernel, latency, memory, wire
+from benchmarks import catalogue, comparison, concurrency, growth, kernel, latency, memory, wire
 from benchmarks.report import Findings, print_aims
 
 BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "wire": wire.run,
     "kernel": kernel.run,
     "concurrency": concurrency.run,
+    "catalogue": catalogue.run,
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from regularization.v1 import regularizers_pb2
 
 from regularization_client._client import Client
-from regularization_client._config import CallOptions, Figure, Part, Retry, Tls
+from regularization_client._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
 from regularization_client._conversions import elastic_net_from_mix, elastic_net_from_sklearn
 from regularization_client._errors import (
     ArgumentError,
@@ -29,12 +29,15 @@ from regularization_client._errors import (
     UnimplementedError,
 )
 from regularization_client._exact import ExactSum
+from regularization_client._fixed_point import from_fixed_point, to_fixed_point
+from regularization_client._modified import Modified
 from regularization_client._results import (
     CombinedFigures,
     Figures,
     GradientResult,
     PenaltyResult,
     ProximalStepResult,
+    SegmentFigures,
     combine,
 )
 from regularization_client._shared import Shared
@@ -64,6 +67,7 @@ __all__ = [
     "GradientUndefinedError",
     "InternalError",
     "InvalidRequestError",
+    "Modified",
     "Part",
     "PenaltyResult",
     "ProtocolError",
@@ -71,6 +75,8 @@ __all__ = [
     "RegularizationError",
     "ResourceExhaustedError",
     "Retry",
+    "RoundingMode",
+    "SegmentFigures",
     "Shared",
     "SharedMemoryError",
     "Tls",
@@ -80,5 +86,7 @@ __all__ = [
     "combine",
     "elastic_net_from_mix",
     "elastic_net_from_sklearn",
+    "from_fixed_point",
+    "to_fixed_point",
 ]
 __all__ += list(_MESSAGES)

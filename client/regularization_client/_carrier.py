@@ -10,6 +10,7 @@ from regularization_client._connection import Connection
 from regularization_client._errors import SharedMemoryError
 from regularization_client._exchange import exchange, exchange_shared
 from regularization_client._headers import regularizers_by_name
+from regularization_client._modified import without_modifiers
 from regularization_client._placement import shared_job
 from regularization_client._replay import Conditions
 from regularization_client._results import ResultFields, combined_fields, result_fields
@@ -59,7 +60,9 @@ class Carrier:
         else:
             shapes = call.structure.shapes
             regularizers = regularizers_by_name(call.regularizer, shapes)
-            segments = {name: (shape, regularizers[name]) for name, shape in shapes.items()}
+            segments = {
+                name: (shape, without_modifiers(regularizers[name])) for name, shape in shapes.items()
+            }
             fields = combined_fields(self._streams.exchange(job, call.header, segments, streams, conditions))
         for name, array in call.out.items():
             if array is not results[name]:

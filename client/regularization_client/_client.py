@@ -174,17 +174,18 @@ class Client:
 
         Args:
             parameters: θ: an array of any shape, or a mapping of name to array; float16, bfloat16,
-                float32 or float64.
-            regularizer: One of the schema's messages, for instance `L1Norm(strength=1e-4)`, or None: exempt.
-                Where the parameters are a mapping, it may be one of name or `fnmatch` pattern to message or
-                None. A name's own entry comes first, then the first pattern that it matches, in order. An
-                entry that is left nothing to match is an error, and so is a name that no entry matches:
-                exempt what is left with a last `"*": None`.
+                float32 or float64. **Integers are fixed point**: int8 is Q7, int16 is Q15 and int32 is
+                Q31, each the number times 2^7, 2^15 or 2^31, from -1 to just below 1; see `to_fixed_point`.
+            regularizer: One of the schema's messages, for instance `L1Norm(strength=1e-4)`, or None: exempt;
+                with bounds or smoothed, a `Modified` of it. Where the parameters are a mapping, it may be one
+                of name or `fnmatch` pattern to such. A name's own entry comes first, then the first pattern
+                that it matches, in order. An entry that is left nothing to match is an error, and so is a
+                name that no entry matches: exempt what is left with a last `"*": None`.
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
             weights: Multipliers of the strength, element by element, >= 0. As the reference is.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
-                streams, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, streams, part. The others
+                are about results, of which there are none.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
@@ -243,8 +244,8 @@ class Client:
                 view, such as a tensor of PyTorch. It may be the parameters or an operand themselves, which
                 then change only once the call has succeeded (but see `shared_array`); any other is left
                 partly written by a call that fails.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
-                streams, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, rounding, seed,
+                sparse, streams, part.
 
         Raises:
             GradientUndefinedError: If θ is outside the set of an indicator.
@@ -313,8 +314,8 @@ class Client:
             weights: See `penalty`.
             step_scales: Multipliers of the step size, element by element, >= 0. As the loss gradients are.
             out: See `gradient`.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, sparse,
-                streams, part.
+            **options: See `CallOptions`: timeout, progress, figures, non_finite, rounding, seed,
+                sparse, streams, part.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.

@@ -10,6 +10,9 @@ Figure = Literal["penalty", "nonzeros", "squared_distance"]
 """A figure that a call may compute beside its result."""
 
 
+RoundingMode = Literal["nearest_even", "stochastic"]
+"""How numbers become elements of the result's data type."""
+
 Compression = Literal["gzip", "deflate"]
 """How gRPC compresses messages."""
 
@@ -96,6 +99,20 @@ class CallOptions(TypedDict, total=False):
 
     non_finite: Literal["reject", "propagate"]
     """What to do about NaN and infinity in the data: refuse the call (the default), or compute with them."""
+
+    rounding: RoundingMode
+    """How each element of the result is rounded: to nearest, ties to even, which is the default; or to one of
+    its two neighbours at random, so that the mean is exact.
+
+    With 16 bits or fewer, steps that are too small for the data type are lost to nearest; at random they act
+    in expectation. Of float64 there is nothing to round.
+    """
+
+    seed: int
+    """Where stochastic rounding takes its bits from, 0 to 2^64 - 1. It is required for that, and should be
+    another for every step. The same seed gives the same result, over any number of streams and in chunks of
+    any size.
+    """
 
     sparse: bool
     """Whether a stretch of the result that is mostly zeros may come as a bitmap and the nonzeros alone.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import index
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,10 +22,14 @@ from regularization_client._config import CallOptions
 from regularization_client._errors import ArgumentError
 from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
 from regularization_client._messages import schema_type, wrap
+from regularization_client._modified import Modified, without_modifiers
 from regularization_client._names import resolve
 
-Regularizers: TypeAlias = Message | Mapping[str, Message | None] | None
-"""A regularizer's message or None, for all; or by name or pattern."""
+Regularizer: TypeAlias = Message | Modified | None
+"""A regularizer's message, with modifiers or without; None where there is none."""
+
+Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer]
+"""A regularizer for all; or by name or pattern."""
 
 StepSizes: TypeAlias = float | Mapping[str, float]
 """A step size for all, or by name or pattern."""
@@ -43,6 +48,10 @@ _POLICIES = {
     "reject": service.NON_FINITE_POLICY_REJECT,
     "propagate": service.NON_FINITE_POLICY_PROPAGATE,
 }
+_ROUNDING_MODES = {
+    "nearest_even": layout_pb2.ROUNDING_MODE_NEAREST_EVEN,
+    "stochastic": layout_pb2.ROUNDING_MODE_STOCHASTIC,
+}
 _FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
 _LAYOUTS_KEPT = 32
 
@@ -53,7 +62,7 @@ class Segment:
 
     name: str
     shape: tuple[int, ...]
-    regularizer: Message | None = None
+    regularizer: Regularizer = None
     step_size: float | None = None
 
 
@@ -99,23 +108,34 @@ class Header:
             raise ArgumentError(f"non_finite must be one of {', '.join(_POLICIES)}, got {policy!r}")
         header.non_finite_policy = _POLICIES[policy]
         if not isinstance(header, service.PenaltyHeader):
+            self._choose_rounding(header.rounding)
             header.accept_sparse_results = shared is None and self.options.get("sparse", False)
         if isinstance(header, service.ProximalStepHeader) and self.step_size is not None:
             header.step_size = self.step_size
         # The layout is the first field of every header: these are the bytes of the whole.
         return self.layout + header.SerializeToString()
 
+    def _choose_rounding(self, message: layout_pb2.Rounding) -> None:
+        mode, seed = self.options.get("rounding", "nearest_even"), self.options.get("seed")
+        if mode not in _ROUNDING_MODES:
+            raise ArgumentError(f"rounding must be one of {', '.join(_ROUNDING_MODES)}, got {mode!r}")
+        if mode == "nearest_even":
+            if seed is not None:
+                raise ArgumentError(f'seed is for rounding="stochastic" alone, got {seed}')
+            return
+        if seed is None:
+            raise ArgumentError('rounding="stochastic" needs a seed, and another for every step')
+        if not 0 <= index(seed) < 1 << 64:
+            raise ArgumentError(f"seed must be from 0 to 2^64 - 1, got {seed}")
+        message.mode, message.seed = _ROUNDING_MODES[mode], index(seed)
+
 
 def layout_bytes(data_type: np.dtype[Any], segments: Collection[Segment]) -> bytes:
     """Return the bytes of a header that has nothing but a layout: the same for every method."""
     layout = layout_pb2.ParameterLayout(data_type=schema_type(data_type))
     for segment in segments:
-        layout.segments.add(
-            name=segment.name,
-            shape=segment.shape,
-            regularizer=wrap(segment.regularizer),
-            step_size=segment.step_size,
-        )
+        entry = layout.segments.add(name=segment.name, shape=segment.shape, step_size=segment.step_size)
+        _regularize(entry, segment.regularizer)
     return service.PenaltyHeader(layout=layout).SerializeToString()
 
 
@@ -147,7 +167,7 @@ def known_layout_bytes(
     return _layout_bytes(data_type, tuple(shapes.items()), rules, steps)
 
 
-def regularizers_by_name(regularizer: Regularizers, names: Collection[str]) -> dict[str, Message | None]:
+def regularizers_by_name(regularizer: Regularizers, names: Collection[str]) -> dict[str, Regularizer]:
     """Return the regularizer of each name.
 
     Raises:
@@ -165,18 +185,28 @@ class _Frozen(NamedTuple):
     content: bytes
 
 
-_Rules: TypeAlias = tuple[tuple[str, _Frozen | None], ...]
+class _FrozenModified(NamedTuple):
+    """A regularizer with its modifiers as a value."""
+
+    regularizer: _Frozen | None
+    box: _Frozen | None
+    smoothing: str | None
+    """The number's text, as of step sizes."""
+
+
+_Rule: TypeAlias = _Frozen | _FrozenModified | None
+_Rules: TypeAlias = tuple[tuple[str, _Rule], ...]
 
 
 @lru_cache(_LAYOUTS_KEPT)
 def _layout_bytes(
     data_type: np.dtype[Any],
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
-    regularizer: _Rules | _Frozen | None,
+    regularizer: _Rules | _Rule,
     step_sizes: tuple[tuple[str, str], ...] | None,
 ) -> bytes:
     names = [name for name, _ in shapes]
-    if regularizer is None or isinstance(regularizer, _Frozen):
+    if regularizer is None or isinstance(regularizer, _Frozen | _FrozenModified):
         regularizers = regularizers_by_name(_thawed(regularizer), names)
     else:
         regularizers = regularizers_by_name({name: _thawed(each) for name, each in regularizer}, names)
@@ -187,7 +217,28 @@ def _layout_bytes(
     return layout_bytes(data_type, segments)
 
 
-def _frozen(message: Message | None) -> _Frozen | None:
+def _regularize(entry: layout_pb2.Segment, regularizer: Regularizer) -> None:
+    choice = wrap(without_modifiers(regularizer))
+    if choice is not None:
+        entry.regularizer.CopyFrom(choice)
+    if not isinstance(regularizer, Modified):
+        return
+    if regularizer.box is not None:
+        entry.box.CopyFrom(regularizer.box)
+    if regularizer.smoothing is not None:
+        entry.smoothing = regularizer.smoothing
+
+
+def _frozen(regularizer: Regularizer) -> _Rule:
+    if isinstance(regularizer, Modified):
+        smoothing = None if regularizer.smoothing is None else repr(regularizer.smoothing)
+        return _FrozenModified(
+            _frozen_message(regularizer.regularizer), _frozen_message(regularizer.box), smoothing
+        )
+    return _frozen_message(regularizer)
+
+
+def _frozen_message(message: Message | None) -> _Frozen | None:
     if message is None:
         return None
     if not isinstance(message, Message):
@@ -195,7 +246,15 @@ def _frozen(message: Message | None) -> _Frozen | None:
     return _Frozen(type(message), message.SerializeToString())
 
 
-def _thawed(frozen: _Frozen | None) -> Message | None:
+def _thawed(frozen: _Rule) -> Regularizer:
+    if isinstance(frozen, _FrozenModified):
+        smoothing = None if frozen.smoothing is None else float(frozen.smoothing)
+        box: Any = _thawed_message(frozen.box)
+        return Modified(_thawed_message(frozen.regularizer), box, smoothing)
+    return _thawed_message(frozen)
+
+
+def _thawed_message(frozen: _Frozen | None) -> Message | None:
     return None if frozen is None else frozen.kind.FromString(frozen.content)
 
 

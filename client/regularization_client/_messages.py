@@ -18,8 +18,17 @@ REGULARIZERS = {
 }
 """The name of a regularizer (its field in `Regularizer`) by the full name of its message."""
 
+FIXED_POINT = {"int8": "q7", "int16": "q15", "int32": "q31"}
+"""What NumPy's integers stand for: the number times 2^7, 2^15 or 2^31."""
+
+_OF_FIXED_POINT = {name: integer for integer, name in FIXED_POINT.items()}
+
 DATA_TYPES = {
-    name.removeprefix("DATA_TYPE_").lower(): number for name, number in layout_pb2.DataType.items() if number
+    _OF_FIXED_POINT.get(name, name): number
+    for name, number in (
+        (name.removeprefix("DATA_TYPE_").lower(), number) for name, number in layout_pb2.DataType.items()
+    )
+    if number
 }
 """The schema's data types by the names that NumPy has for them, bfloat16 by the package `ml_dtypes`."""
 
@@ -56,7 +65,10 @@ def wire_type(data_type: np.dtype[np.generic], what: str) -> np.dtype[np.generic
     """
     little = _little_endian(data_type)
     if little is None:
-        raise DataTypeError(f"{what} must be of data type {' or '.join(DATA_TYPES)}, got {data_type}")
+        known = " or ".join(
+            f"{name} ({FIXED_POINT[name].upper()})" if name in FIXED_POINT else name for name in DATA_TYPES
+        )
+        raise DataTypeError(f"{what} must be of data type {known}, got {data_type}")
     return little
 
 

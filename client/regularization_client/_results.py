@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypedDict, TypeVar
@@ -67,62 +67,73 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class PenaltyResult(Figures):
-    """The answer to `Client.penalty`."""
+class SegmentFigures(Figures):
+    """The figures of one parameter array."""
 
-    segments: Mapping[str, Figures]
+    convex: bool | None = None
+    """Whether its penalty is a convex function, so that its proximal step is the only minimizer; True without
+    a regularizer. Where it is not, proximal gradient descent may end in a point that is not the best. None of
+    a map, which has no penalty, and where the server does not say."""
+
+    def _also_shown(self) -> list[str]:
+        return [] if self.convex is None else [f"convex={self.convex}"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class _Whole(Figures):
+    """The figures of all parameter arrays together, and of each."""
+
+    segments: Mapping[str, SegmentFigures]
     """The same figures for each parameter array, by name; a single array's name is "parameters"."""
 
-    shared: bool = field(default=False, compare=False)
-    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
+    @property
+    def convex(self) -> bool | None:
+        """Whether every array's penalty is convex; None where that is None of some, and False of none."""
+        return _all_convex(self.segments.values())
 
     def _also_shown(self) -> list[str]:
         return [f"segments={len(self.segments)}"]
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PenaltyResult(_Whole):
+    """The answer to `Client.penalty`."""
+
+    shared: bool = field(default=False, compare=False)
+    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class GradientResult(Figures, Generic[ArraysT_co]):
+class GradientResult(_Whole, Generic[ArraysT_co]):
     """The answer to `Client.gradient`."""
 
     gradient: ArraysT_co
     """The minimum-norm subgradient of the penalty, plus the loss gradient where one was given."""
 
-    segments: Mapping[str, Figures]
-    """The same figures for each parameter array, by name; a single array's name is "parameters"."""
-
     shared: bool = field(default=False, compare=False)
     """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
     def _also_shown(self) -> list[str]:
-        return [f"gradient={_outline(self.gradient)}", f"segments={len(self.segments)}"]
+        return [f"gradient={_outline(self.gradient)}", *super()._also_shown()]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class ProximalStepResult(Figures, Generic[ArraysT_co]):
+class ProximalStepResult(_Whole, Generic[ArraysT_co]):
     """The answer to `Client.proximal_step`."""
 
     parameters: ArraysT_co
     """The new parameters."""
 
-    segments: Mapping[str, Figures]
-    """The same figures for each parameter array, by name; a single array's name is "parameters"."""
-
     shared: bool = field(default=False, compare=False)
     """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
     def _also_shown(self) -> list[str]:
-        return [f"parameters={_outline(self.parameters)}", f"segments={len(self.segments)}"]
+        return [f"parameters={_outline(self.parameters)}", *super()._also_shown()]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class CombinedFigures(Figures):
+class CombinedFigures(_Whole):
     """Figures of several calls as one: what `combine` returns."""
-
-    segments: Mapping[str, Figures]
-    """The same figures for each parameter array, by name."""
-
-    def _also_shown(self) -> list[str]:
-        return [f"segments={len(self.segments)}"]
 
 
 def combine(
@@ -144,13 +155,15 @@ def combine(
         0.75
     """
     parts = list(results)
-    by_name: dict[str, list[Figures]] = {}
+    by_name: dict[str, list[SegmentFigures]] = {}
     for part in parts:
         for name, figures in part.segments.items():
             by_name.setdefault(name, []).append(figures)
-    total = _added(parts)
-    segments = {name: _added(figures) for name, figures in by_name.items()}
-    return CombinedFigures(elements=total.elements, sums=total.sums, counts=total.counts, segments=segments)
+    segments = {
+        name: SegmentFigures(**_added(figures), convex=_all_convex(figures))
+        for name, figures in by_name.items()
+    }
+    return CombinedFigures(**_added(parts), segments=segments)
 
 
 def figures_from(message: summary_pb2.Figures) -> Figures:
@@ -164,23 +177,34 @@ def figures_from(message: summary_pb2.Figures) -> Figures:
     return Figures(elements=message.elements, sums=sums, counts=counts)
 
 
-class ResultFields(TypedDict):
-    """What every result has, apart from arrays."""
+def _segment_figures_from(message: summary_pb2.SegmentSummary) -> SegmentFigures:
+    figures = figures_from(message.figures)
+    convex = message.convex if message.HasField("convex") else None
+    return SegmentFigures(elements=figures.elements, sums=figures.sums, counts=figures.counts, convex=convex)
+
+
+class _FigureFields(TypedDict):
+    """What all figures have."""
 
     elements: int
     sums: Mapping[str, ExactSum]
     counts: Mapping[str, int]
-    segments: Mapping[str, Figures]
+
+
+class ResultFields(_FigureFields):
+    """What every result has, apart from arrays."""
+
+    segments: Mapping[str, SegmentFigures]
     shared: bool
 
 
-class _Segments(Mapping[str, Figures]):
+class _Segments(Mapping[str, SegmentFigures]):
     """The figures of a summary's segments, taken out of it when first asked for: a model has many."""
 
     def __init__(self, summary: summary_pb2.Summary) -> None:
         self._summary = summary
 
-    def __getitem__(self, name: str) -> Figures:
+    def __getitem__(self, name: str) -> SegmentFigures:
         return self._figures[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -193,8 +217,8 @@ class _Segments(Mapping[str, Figures]):
         return repr(self._figures)
 
     @cached_property
-    def _figures(self) -> dict[str, Figures]:
-        return {entry.name: figures_from(entry.figures) for entry in self._summary.segments}
+    def _figures(self) -> dict[str, SegmentFigures]:
+        return {entry.name: _segment_figures_from(entry) for entry in self._summary.segments}
 
 
 def result_fields(summary: summary_pb2.Summary, *, shared: bool = False) -> ResultFields:
@@ -219,8 +243,15 @@ def combined_fields(summaries: Sequence[summary_pb2.Summary]) -> ResultFields:
     )
 
 
-def _added(parts: list[Any]) -> Figures:
-    return Figures(
+def _all_convex(parts: Collection[SegmentFigures]) -> bool | None:
+    known = {part.convex for part in parts}
+    if False in known:
+        return False
+    return None if None in known else True
+
+
+def _added(parts: list[Any]) -> _FigureFields:
+    return _FigureFields(
         elements=sum(part.elements for part in parts),
         sums={
             name: ExactSum.combined(part.sums[name] for part in parts)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from regularization_client._cli import options, report
+from regularization_client._cli.plan_file import SYNTAX as PLAN_SYNTAX
 from regularization_client._cli.signals import exiting_on_sigterm
 from regularization_client._cli.specifications import SYNTAX
 from regularization_client._cli.work import Server, Work, catalogue
@@ -21,6 +22,8 @@ Examples of what -r takes:
   'fc*.weight=group_lasso:strength=0.1,groups.axis=0'
   'embedding=group_lasso:strength=0.1,groups.sizes=[2,3,5]'
   '*.bias=none'
+
+{PLAN_SYNTAX}
 
 Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
 Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind."""
@@ -50,6 +53,7 @@ def main() -> None:
 @main.command(epilog=_EPILOG)
 @options.file
 @options.regularizers
+@options.plan
 @options.reference
 @options.weights
 @options.call_options
@@ -64,7 +68,10 @@ def penalty(**arguments: Any) -> None:
 @main.command(epilog=_EPILOG)
 @options.file
 @options.regularizers
+@options.plan
 @options.output
+@options.rounding
+@options.seed
 @options.loss_gradients
 @options.reference
 @options.weights
@@ -80,8 +87,11 @@ def gradient(**arguments: Any) -> None:
 @main.command(epilog=_EPILOG)
 @options.file
 @options.regularizers
+@options.plan
 @options.step_sizes
 @options.output
+@options.rounding
+@options.seed
 @options.loss_gradients_of_step
 @options.reference
 @options.weights
@@ -96,14 +106,19 @@ def prox(**arguments: Any) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @options.target_options
-def regularizers(as_json: bool, **arguments: Any) -> None:
-    """List the regularizers with their formulas.
+def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> None:
+    """List the regularizers, or show formulas and fields.
 
-    They are those that the server knows.
+    They are those that the server knows. Without a NAME there is a line for each; of those that are named,
+    everything is shown.
     """
-    known = catalogue(Server(**arguments))
-    click.echo(report.catalogue_json(known) if as_json else report.catalogue_table(known))
+    known = catalogue(Server(**arguments), names)
+    if as_json:
+        click.echo(report.catalogue_json(known))
+    else:
+        click.echo(report.descriptions(known) if names else report.catalogue_table(known))
 
 
 def _work(method: str, arguments: dict[str, Any]) -> Work:

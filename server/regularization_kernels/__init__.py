@@ -8,6 +8,7 @@ from . import regularizers as _catalogue  # noqa: F401 - registers them
 from .groups import Groups
 from .registry import REGULARIZERS
 from .regularizer import Locality, Regularizer, Traits
+from .regularizers.slope import Oscar
 from .whole_arrays import gradient, penalty, proximal_step
 
 _CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
@@ -16,6 +17,7 @@ __all__ = [
     "REGULARIZERS",
     "Groups",
     "Locality",
+    "Oscar",
     "Regularizer",
     "Traits",
     "gradient",

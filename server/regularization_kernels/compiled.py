@@ -11,12 +11,13 @@ once a large piece asks for it; until a loop is there, and for small pieces alwa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ from .summation import BLOCK, LANES
 
 SMALLEST = 1 << 15
 """Elements of a piece below which NumPy does as well."""
+
+SHORTEST_SEQUENCE = 1 << 10
+"""Elements of an input that is worth the second that Numba takes to compile a loop."""
 
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """For which there are loops."""
@@ -75,7 +79,9 @@ class Variant:
     """How many parameters the regularizer has."""
 
 
-_loops: dict[Variant, Future[Loop]] = {}
+V = TypeVar("V", bound=Hashable)
+
+_loops: dict[Hashable, Future[Callable[..., int]]] = {}
 _lock = Lock()
 _compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
 _installed = find_spec("numba") is not None
@@ -83,13 +89,47 @@ _installed = find_spec("numba") is not None
 
 def loop_for(variant: Variant, elements: int) -> Loop | None:
     """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
-    if not _installed or elements < SMALLEST or variant.data_type not in DATA_TYPES:
+    return requested(variant, variant.data_type, elements, _compiled)
+
+
+def requested(
+    variant: V, data_type: np.dtype[Any], elements: int, compile_loop: Callable[[V], Callable[..., int]]
+) -> Callable[..., int] | None:
+    """Likewise, for loops of any kind; the first to ask has it compiled in the background."""
+    if not _installed or elements < SMALLEST or data_type not in DATA_TYPES:
         return None
     future = _loops.get(variant)
     if future is None:
         with _lock:
-            future = _loops.setdefault(variant, _loops.get(variant) or _compiler.submit(_compiled, variant))
+            future = _loops.setdefault(
+                variant, _loops.get(variant) or _compiler.submit(compile_loop, variant)
+            )
     return future.result() if future.done() and future.exception() is None else None
+
+
+class Sequential:
+    """A loop over elements one after the other, written once: Numba compiles it at the first long input.
+
+    Where Numba is not installed, and for short inputs, Python runs it: the same operations, the same bits.
+
+    Args:
+        function: Takes arrays and numbers, and uses of Python what Numba knows.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._compiled: Callable[..., Any] | None = None
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run it on the arguments, the first of which is an array and says how long the input is."""
+        if not _installed or arguments[0].size < SHORTEST_SEQUENCE:
+            return self._function(*arguments)
+        if self._compiled is None:
+            import numba
+
+            self._compiled = numba.njit(nogil=True, error_model="numpy")(self._function)
+        return self._compiled(*arguments)
 
 
 def wait_until_compiled() -> None:
@@ -102,7 +142,10 @@ def _compiled(variant: Variant) -> Loop:
     import numba
 
     jit: Any = numba.njit
-    term, prox, finite = jit(variant.scalars.term), jit(variant.scalars.prox), jit(_finite)
+    term, prox = (
+        _inlined(jit, cast("FunctionType", f)) for f in (variant.scalars.term, variant.scalars.prox)
+    )
+    finite = jit(_finite)
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
     counting, checking, in_place = variant.counting, variant.checking, variant.in_place
@@ -177,6 +220,26 @@ def _compiled(variant: Variant) -> Loop:
     )
     compiled: Loop = jit(signature, nogil=True, error_model="numpy")(loop)
     return compiled
+
+
+def _inlined(jit: Any, function: FunctionType) -> Any:
+    """The function, compiled with those of ours that it calls: without calls, several elements go at once."""
+    calls = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    ours = {name: _inlined(jit, call) for name, call in calls.items() if isinstance(call, FunctionType)}
+    for name, call in calls.items():
+        if call is np.minimum or call is np.maximum:
+            # Numba's own keep several elements from going at once.
+            ours[name] = jit(_minimum if call is np.minimum else _maximum, forceinline=True)
+    bound = FunctionType(function.__code__, function.__globals__ | ours, function.__name__)
+    return jit(bound, forceinline=True, error_model="numpy")
+
+
+def _minimum(x: float, bound: float) -> float:
+    return bound if bound < x else x
+
+
+def _maximum(x: float, bound: float) -> float:
+    return bound if bound > x else x
 
 
 def _finite(elements: ANY) -> bool:

@@ -122,6 +122,14 @@ class GradientUndefined(RegularizationError):
     """No subgradient exists at these parameters."""
 
 
+class MethodUnsupported(RegularizationError):
+    """The regularizer has no such method."""
+
+
+class ModifierUnsupported(RegularizationError):
+    """The regularizer or the method does not take the modifier."""
+
+
 class BudgetExceeded(RegularizationError):
     """What must be buffered does not fit the memory budget."""
 

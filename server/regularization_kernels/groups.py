@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from copy import copy
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self
 
 import numpy as np
 
+from .compiled_groups import GroupScalars
 from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 from .regularizer import FLOAT64, DataType, Float64Array, Locality, Regularizer
@@ -100,26 +102,32 @@ def _slices(shape: tuple[int, ...], axis: int) -> Partition:
     return Slices(outer, count, inner)
 
 
-class GroupRegularizer(Regularizer):
-    """A penalty that is a sum over groups; its ``groups`` field says which."""
+class PartitionedRegularizer(Regularizer):
+    """A penalty of a partition of the segment into groups, which its parameters and the shape settle."""
 
-    __slots__ = ("_partition",)
+    __slots__ = ("_data_type", "_partition")
 
-    groups: Groups
+    scalars: ClassVar[GroupScalars | None] = None
+    """The same formulas for one group, where there is a compiled loop for them."""
+    _data_type: DataType
     _partition: Partition
 
     @property
-    def locality(self) -> Locality:
-        """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
-        return Locality.SEGMENT if self.groups.axis else Locality.GROUP
+    def scalar_parameters(self) -> tuple[float, ...]:
+        """The parameters that ``scalars`` take: all but the groups."""
+        return tuple(getattr(self, field.name) for field in fields(self) if field.name != "groups")
+
+    @abstractmethod
+    def partition_in(self, shape: tuple[int, ...]) -> Partition:
+        """The groups in a segment of that shape.
+
+        Raises:
+            GroupsInvalid: If they do not fit it.
+        """
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The regularizer made ready for a segment of this shape."""
-        del data_type
-        try:
-            return self._with(self.groups.partition(shape))
-        except GroupsInvalid as error:
-            raise error.within("groups") from error
+        """The regularizer made ready for a segment of this shape and data type."""
+        return self._with(self.partition_in(shape), data_type)
 
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""
@@ -127,17 +135,62 @@ class GroupRegularizer(Regularizer):
 
     def restricted(self, begin: int, end: int) -> Self:
         """The regularizer of the groups between two ends."""
-        return self._with(self._partition.restricted(begin, end))
+        return self._with(self._partition.restricted(begin, end), self.data_type)
 
     def workspace(self, elements: int) -> int:
         """The squares, and the same in the order of the groups."""
         return 2 * elements
 
+    @property
+    def data_type(self) -> DataType:
+        """What elements are rounded to, as ``on`` was told."""
+        return getattr(self, "_data_type", FLOAT64)
+
+    @property
+    def partition(self) -> Partition:
+        """The partition that ``on`` or ``restricted`` settled."""
+        return self._partition
+
     def partition_of(self, x: Float64Array) -> Partition:
         """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""
-        return getattr(self, "_partition", None) or self.groups.partition(x.shape)
+        return getattr(self, "_partition", None) or self.partition_in(x.shape)
 
-    def _with(self, partition: Partition) -> Self:
+    def _with(self, partition: Partition, data_type: DataType) -> Self:
         ready = copy(self)
         object.__setattr__(ready, "_partition", partition)
+        object.__setattr__(ready, "_data_type", data_type)
         return ready
+
+
+class GroupRegularizer(PartitionedRegularizer):
+    """A penalty that is a sum over groups; its ``groups`` field says which."""
+
+    __slots__ = ()
+
+    groups: Groups
+
+    @property
+    def locality(self) -> Locality:
+        """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
+        return Locality.SEGMENT if self.groups.axis else Locality.GROUP
+
+    def partition_in(self, shape: tuple[int, ...]) -> Partition:
+        """The groups in a segment of that shape.
+
+        Raises:
+            GroupsInvalid: If they do not fit it.
+        """
+        try:
+            return self.groups.partition(shape)
+        except GroupsInvalid as error:
+            raise error.within("groups") from error
+
+
+class WholeRegularizer(PartitionedRegularizer):
+    """A penalty of the whole segment: one group."""
+
+    __slots__ = ()
+
+    def partition_in(self, shape: tuple[int, ...]) -> Partition:
+        """One group of all elements."""
+        return Slices(1, 1, math.prod(shape))

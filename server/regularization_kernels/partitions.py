@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Float64Array = npt.NDArray[np.float64]
 
-_NORM_SQUARED_SAFE = (1e-280, 1e300)  # outside, squares may have lost bits, or everything
+NORM_SQUARED_SAFE = (1e-280, 1e300)
+"""Sums of squares outside of which squares may have lost bits, or everything."""
 
 
 class Partition(ABC):
@@ -55,8 +56,9 @@ class Partition(ABC):
         It is the root of the sum of squares where that is safe; elsewhere the elements are divided by the
         largest magnitude first, and the root is multiplied by it.
         """
-        sums = self.sums(np.square(x))
-        low, high = _NORM_SQUARED_SAFE
+        with np.errstate(over="ignore", under="ignore"):
+            sums = self.sums(np.square(x))
+        low, high = NORM_SQUARED_SAFE
         safe = (sums > low) & (sums < high)
         if not safe.all():
             magnitudes = np.abs(x)
@@ -76,6 +78,10 @@ class Partition(ABC):
         """Position of each group's first element."""
 
     @abstractmethod
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Each group's number of elements."""
+
+    @abstractmethod
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of each group's number of elements, or of all groups' where it is the same."""
 
@@ -92,6 +98,10 @@ class Partition(ABC):
         self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
+
+    @abstractmethod
+    def gathered(self, values: Float64Array) -> Float64Array:
+        """The values of one group after those of another, in a flat array; it may be the input's memory."""
 
     @abstractmethod
     def cut(self, position: int) -> int:
@@ -119,6 +129,10 @@ class Slices(Partition):
         """Position of each group's first element."""
         return np.arange(self.count, dtype=np.int64) * self.inner
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Each group's number of elements."""
+        return np.full(self.count, self.outer * self.inner, dtype=np.int64)
+
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of the groups' number of elements."""
         return math.sqrt(self.outer * self.inner)
@@ -139,6 +153,10 @@ class Slices(Partition):
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
         shape = (self.outer, self.count, self.inner)
         operation(x.reshape(shape), values[:, np.newaxis], out=out.reshape(shape))
+
+    def gathered(self, values: Float64Array) -> Float64Array:
+        """The values of one group after those of another."""
+        return self._rows(values).reshape(-1)
 
     def cut(self, position: int) -> int:
         """Slices along an axis interleave: nowhere but before the first element or after the last."""
@@ -188,14 +206,21 @@ class RaggedRuns(Partition):
         """Position of each group's first element."""
         return self.edges[:-1]
 
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Each group's number of elements."""
+        return np.diff(self.edges)
+
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of each group's number of elements."""
-        return np.sqrt(np.diff(self.edges).astype(np.float64))
+        return np.sqrt(self.sizes().astype(np.float64))
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms: groups of one size at a time, gathered into rows."""
-        flat, sizes, sums = terms.reshape(-1), np.diff(self.edges), np.empty(self.count)
-        for size in np.unique(sizes):
+        flat, sizes, sums = terms.reshape(-1), self.sizes(), np.empty(self.count)
+        different = np.unique(sizes)
+        if different.size == 1:
+            return np.add.reduce(flat.reshape(self.count, -1), axis=1, out=sums)
+        for size in different:
             of_this_size = np.flatnonzero(sizes == size)
             rows = flat[self.edges[of_this_size, np.newaxis] + np.arange(size)]
             sums[of_this_size] = np.add.reduce(rows, axis=1)
@@ -209,7 +234,11 @@ class RaggedRuns(Partition):
         self, operation: Callable[..., Any], x: Float64Array, values: Float64Array, out: Float64Array
     ) -> None:
         """Write ``operation(element, its group's value)`` for every element; ``out`` may be x."""
-        operation(x.reshape(-1), np.repeat(values, np.diff(self.edges)), out=out.reshape(-1))
+        operation(x.reshape(-1), np.repeat(values, self.sizes()), out=out.reshape(-1))
+
+    def gathered(self, values: Float64Array) -> Float64Array:
+        """The values of one group after those of another."""
+        return values.reshape(-1)
 
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""

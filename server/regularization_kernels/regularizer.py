@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Float64Array = npt.NDArray[np.float64]
 """What is computed with."""
 
-DataType = np.dtype[np.floating[Any]]
+DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
 """In which elements come and go: results are rounded to it once."""
 
 FLOAT64: DataType = np.dtype(np.float64)
@@ -63,6 +63,13 @@ class Traits:
     """0 on a set and +∞ off it, so it has no strength."""
     locality: Locality
     """How far it may be cut."""
+    map: bool = False
+    """No penalty at all: its step is a map, and it has no other method."""
+
+    @property
+    def takes_reference(self) -> bool:
+        """Whether it may be of the parameters less a reference."""
+        return not self.map
 
     @property
     def takes_weights(self) -> bool:
@@ -83,6 +90,8 @@ class Description:
     """One line that says what it is for."""
     penalty: str
     """The penalty's formula."""
+    terms: str
+    """The terms that the contract's sum adds, and its scale where that is not 1."""
     gradient: str
     """The minimum-norm subgradient's formula."""
     prox: str
@@ -110,6 +119,21 @@ class Regularizer(ABC):
     def locality(self) -> Locality:
         """How far it may be cut with these parameters."""
         return self.traits.locality
+
+    @property
+    def takes_reference(self) -> bool:
+        """Whether it may be of the parameters less a reference."""
+        return self.traits.takes_reference
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the strength may differ from element to element."""
+        return self.traits.takes_weights
+
+    @property
+    def takes_step_scales(self) -> bool:
+        """Whether the step size may differ from element to element."""
+        return self.traits.takes_step_scales
 
     @property
     @abstractmethod
@@ -176,14 +200,32 @@ class ElementRegularizer(Regularizer):
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write the term of each element, before ``scale``."""
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
+    def add_terms(
+        self,
+        x: Float64Array,
+        sums: BlockSum,
+        position: int = 0,
+        weights: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Add the terms of the penalty to ``sums``, each times its weight; x starts at ``position``."""
         terms = np.empty_like(x)
         self.terms(x, terms)
+        if weights is not None:
+            self.weigh(terms, weights)
         sums.add(terms, position)
+
+    def weigh(self, terms: Float64Array, weights: npt.NDArray[Any]) -> None:
+        """Multiply each term by its element's weight."""
+        terms *= weights
 
 
 def require_strength(value: float, field: str = "strength") -> None:
     """Reject what is not finite or below 0."""
     if not (math.isfinite(value) and value >= 0):
         raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=field)
+
+
+def require_positive(value: float, field: str) -> None:
+    """Reject what is not finite or not above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise FieldOutOfRange(f"must be finite and > 0, got {value!r}", field=field)

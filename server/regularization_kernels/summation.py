@@ -84,10 +84,11 @@ def _beyond_float64(numbers: list[float]) -> ExactSum:
 class BlockSum:
     """The running sum of one segment's terms, added in the order of their positions."""
 
-    __slots__ = ("_block", "_lanes", "_partials", "_pending", "_scale", "_used")
+    __slots__ = ("_beside", "_block", "_lanes", "_partials", "_pending", "_scale", "_used")
 
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
+        self._beside: BlockSum | None = None
         self._lanes: Float64Array = np.zeros(LANES)
         self._block = 0
         self._used = False
@@ -116,6 +117,12 @@ class BlockSum:
             self._lanes = np.bincount(lanes, weights=running, minlength=LANES).astype(np.float64, copy=False)
             self._used = True
 
+    def beside(self, scale: float) -> BlockSum:
+        """The sum of terms that belong to the same figure and have another scale: the same at every call."""
+        if self._beside is None:
+            self._beside = BlockSum(scale)
+        return self._beside
+
     def running(self, position: int, size: int) -> Float64Array:
         """The lanes of each block of these elements, as far as they have come: ``(blocks, 256)``.
 
@@ -138,7 +145,7 @@ class BlockSum:
         """A few doubles whose exact sum is that of all terms so far."""
         self._close_block()
         self._flush()
-        return self._partials
+        return self._partials if self._beside is None else self._partials + self._beside.partials()
 
     def _add_in_block(self, terms: Float64Array, lane: int) -> None:
         head = min(terms.size, -lane % LANES)

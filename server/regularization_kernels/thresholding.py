@@ -1,4 +1,4 @@
-"""Soft thresholding S(x, t) = sign(x)·max(|x| − t, 0), the step that many regularizers share."""
+"""Soft thresholding S(x, t) = sign(x)·max(|x| − t, 0), a step that many regularizers share, and hard."""
 
 from __future__ import annotations
 
@@ -17,3 +17,12 @@ def soft_threshold(x: Float64Array, threshold: StepSize, out: Float64Array) -> N
         return
     clipped = np.clip(x, -threshold, threshold, out=None if np.may_share_memory(x, out) else out)
     np.subtract(x, clipped, out=out)
+
+
+def hard_threshold(x: Float64Array, threshold: float, out: Float64Array) -> None:
+    """Write x where its magnitude is above the threshold, else 0; NaN stays."""
+    if threshold == 0:
+        np.copyto(out, x)
+        return
+    np.multiply(x, np.abs(x) > threshold, out=out)  # several times as fast as to choose
+    out += 0.0  # no negative zeros

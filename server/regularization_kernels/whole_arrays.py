@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Call, Chunk, FigureChoice, Layout, MemoryBudget, Method, Segment, Summary, run_whole
+from .engine import (
+    Call,
+    Chunk,
+    FigureChoice,
+    Layout,
+    MemoryBudget,
+    Method,
+    Rounding,
+    Segment,
+    Summary,
+    run_whole,
+)
 
 if TYPE_CHECKING:
     from .engine.call import ElementArray
@@ -21,7 +32,7 @@ def penalty(
     """The figures of ``parameters``, among them the penalty.
 
     Args:
-        parameters: Of any shape, float32 or float64, C-contiguous.
+        parameters: Of any shape and any of the data types, C-contiguous; integers are fixed point.
         regularizer: None for none.
         threads: How many work at once, where the regularizer may be cut.
         **options: ``figures``, ``propagate_non_finite`` as in ``Call``; ``reference`` and
@@ -44,11 +55,11 @@ def gradient(
     """The minimum-norm subgradient at ``parameters``, in ``out``, and the figures.
 
     Args:
-        parameters: Of any shape, float32 or float64, C-contiguous.
+        parameters: Of any shape and any of the data types, C-contiguous; integers are fixed point.
         regularizer: None for none.
         out: Where the gradient goes; it may be ``parameters``.
         threads: How many work at once, where the regularizer may be cut.
-        **options: As of ``penalty``, and ``loss_gradients``.
+        **options: As of ``penalty``, ``rounding`` as in ``Call``, and ``loss_gradients``.
 
     Raises:
         RegularizationError: If an argument breaks a rule.
@@ -69,12 +80,12 @@ def proximal_step(
     """The proximal step from ``parameters``, in ``out``, and the figures at the new parameters.
 
     Args:
-        parameters: Of any shape, float32 or float64, C-contiguous.
+        parameters: Of any shape and any of the data types, C-contiguous; integers are fixed point.
         regularizer: None for none.
         step_size: Finite, >= 0.
         out: Where the new parameters go; it may be ``parameters``.
         threads: How many work at once, where the regularizer may be cut.
-        **options: As of ``penalty``, and ``loss_gradients`` and ``step_scales``.
+        **options: As of ``penalty``, ``rounding`` as in ``Call``, and ``loss_gradients`` and ``step_scales``.
 
     Raises:
         RegularizationError: If an argument breaks a rule.
@@ -95,8 +106,9 @@ def _run(
     layout = Layout(parameters.dtype, (Segment("", parameters.shape, regularizer),))
     choice = options.pop("figures", FigureChoice())
     propagate = options.pop("propagate_non_finite", False)
+    rounding = options.pop("rounding", Rounding())
     whole = Chunk(0, parameters.reshape(-1), **{name: array.reshape(-1) for name, array in options.items()})
     flat_out = None if out is None else out.reshape(-1)
 
-    call = Call(method, layout, None, step_size, choice, propagate)
+    call = Call(method, layout, None, step_size, choice, propagate, rounding)
     return run_whole(call, whole, flat_out, MemoryBudget(_UNBOUNDED), threads)

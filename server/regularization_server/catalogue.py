@@ -58,11 +58,13 @@ def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.R
             smooth=traits.smooth,
             positively_homogeneous=traits.positively_homogeneous,
             indicator=traits.indicator,
+            map=traits.map,
         ),
         locality=LOCALITIES[traits.locality],
         operands=_operands(traits),
         data_types=DATA_TYPES,
         source=words.source,
+        penalty_terms=words.terms,
     )
 
 
@@ -73,7 +75,9 @@ def _type_name(field: Any) -> str:
 
 
 def _operands(traits: Traits) -> list[catalogue_pb2.Operand.ValueType]:
-    operands = [catalogue_pb2.OPERAND_REFERENCE]
+    operands = []
+    if traits.takes_reference:
+        operands.append(catalogue_pb2.OPERAND_REFERENCE)
     if traits.takes_weights:
         operands.append(catalogue_pb2.OPERAND_WEIGHTS)
     if traits.takes_step_scales:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+import regularization_kernels
 from regularization.v1 import layout_pb2, regularization_service_pb2
 from regularization_kernels import engine
-from regularization_kernels.engine import Call, FigureChoice, Layout, Method, Segment
+from regularization_kernels.engine import Call, FigureChoice, Layout, Method, Rounding, RoundingMode, Segment
 from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, FieldOutOfRange
 
 from .binding import construct, regularizer_of, within
 
 if TYPE_CHECKING:
     from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
+    from regularization_kernels.regularizer import DataType
 
     Header = PenaltyHeader | GradientHeader | ProximalStepHeader
 
-DATA_TYPES: dict[layout_pb2.DataType.ValueType, np.dtype[np.floating]] = {
-    layout_pb2.DataType.Value(f"DATA_TYPE_{data_type.name.upper()}"): data_type
+DATA_TYPES: dict[layout_pb2.DataType.ValueType, DataType] = {
+    layout_pb2.DataType.Value(f"DATA_TYPE_{engine.contract_name(data_type)}"): data_type
     for data_type in engine.DATA_TYPES
 }
 """What is computed, by the contract's data type."""
+
+ROUNDING_MODES = {
+    layout_pb2.ROUNDING_MODE_UNSPECIFIED: RoundingMode.NEAREST_EVEN,
+    layout_pb2.ROUNDING_MODE_NEAREST_EVEN: RoundingMode.NEAREST_EVEN,
+    layout_pb2.ROUNDING_MODE_STOCHASTIC: RoundingMode.STOCHASTIC,
+}
+"""How results are rounded, by the contract's mode."""
 
 PROPAGATES = {
     regularization_service_pb2.NON_FINITE_POLICY_UNSPECIFIED: False,
@@ -45,6 +53,7 @@ def call_of(header: Header, method: Method) -> Call:
             step_size=_step_size(header),
             figures=construct(FigureChoice, header.figures),
             propagate_non_finite=_propagates(header),
+            rounding=_rounding(header),
         )
 
 
@@ -57,7 +66,7 @@ def _layout(header: Header) -> Layout:
         return Layout(data_type, tuple(segments))
 
 
-def _data_type(layout: layout_pb2.ParameterLayout) -> np.dtype[np.floating]:
+def _data_type(layout: layout_pb2.ParameterLayout) -> DataType:
     if layout.data_type == layout_pb2.DATA_TYPE_UNSPECIFIED:
         raise FieldMissing("is required and unset", field="data_type")
     if layout.data_type not in DATA_TYPES:
@@ -72,8 +81,13 @@ def _segment(index: int, message: layout_pb2.Segment) -> Segment:
         if message.HasField("regularizer"):
             with within("regularizer"):
                 regularizer = regularizer_of(message.regularizer)
+        box = None
+        if message.HasField("box"):
+            with within("box"):
+                box = construct(regularization_kernels.Box, message.box)
         step_size = message.step_size if message.HasField("step_size") else None
-        return Segment(message.name, tuple(message.shape), regularizer, step_size)
+        smoothing = message.smoothing if message.HasField("smoothing") else None
+        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing)
 
 
 def _element_range(header: Header) -> tuple[int, int] | None:
@@ -86,6 +100,18 @@ def _step_size(header: Header) -> float | None:
     if not isinstance(header, regularization_service_pb2.ProximalStepHeader):
         return None
     return header.step_size if header.HasField("step_size") else None
+
+
+def _rounding(header: Header) -> Rounding:
+    if isinstance(header, regularization_service_pb2.PenaltyHeader) or not header.HasField("rounding"):
+        return Rounding()
+    with within("rounding"):
+        message = header.rounding
+        if message.mode not in ROUNDING_MODES:
+            known = ", ".join(map(layout_pb2.RoundingMode.Name, ROUNDING_MODES))
+            raise FieldOutOfRange(f"must be one of {known}, got {message.mode}", field="mode")
+        seed = message.seed if message.HasField("seed") else None
+        return Rounding(ROUNDING_MODES[message.mode], seed)
 
 
 def _propagates(header: Header) -> bool:

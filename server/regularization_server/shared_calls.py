@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regularization.v1.shared_memory_pb2 import SharedStretch, SharedTensor
-    from regularization_kernels.engine import Call, MemoryBudget, Summary
+    from regularization_kernels.engine import Call, ElementArray, MemoryBudget, Summary
 
     from .regions import Region, Regions
-    from .tensors import FloatArray
 
 SHARED = "header.shared"
 """Path of the field that says where a call's elements lie."""
@@ -76,7 +75,7 @@ class SharedRun:
         """
         stretches, self._stretches = self._stretches, {}
         data_type = self._call.layout.data_type
-        arrays: dict[str, FloatArray] = {
+        arrays: dict[str, ElementArray] = {
             name: elements_at(stretch.region.memory, stretch.begin, stretch.end, data_type)
             for name, stretch in stretches.items()
         }

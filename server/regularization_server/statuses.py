@@ -43,6 +43,8 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
         grpc.StatusCode.FAILED_PRECONDITION,
         errors_pb2.ERROR_REASON_GRADIENT_UNDEFINED,
     ),
+    errors.MethodUnsupported: (INVALID, errors_pb2.ERROR_REASON_METHOD_UNSUPPORTED),
+    errors.ModifierUnsupported: (INVALID, errors_pb2.ERROR_REASON_MODIFIER_UNSUPPORTED),
     errors.BudgetExceeded: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED),
     errors.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
     refusals.MessageUnreadable: (INVALID, errors_pb2.ERROR_REASON_MESSAGE_UNREADABLE),

@@ -16,7 +16,9 @@ def summary_of(summary: Summary) -> summary_pb2.Summary:
     return summary_pb2.Summary(
         total=_figures(summary.total),
         segments=[
-            summary_pb2.SegmentSummary(name=segment.name, figures=_figures(segment.figures))
+            summary_pb2.SegmentSummary(
+                name=segment.name, figures=_figures(segment.figures), convex=segment.convex
+            )
             for segment in summary.segments
         ],
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from regularization_kernels.engine import Chunk
 from regularization_kernels.errors import ChunkSizeInvalid, OperandSizeMismatch
 
@@ -13,15 +12,14 @@ if TYPE_CHECKING:
     from mmap import mmap
 
     from regularization import wire
-
-FloatArray = npt.NDArray[np.floating[Any]]
-"""Elements in a layout's data type."""
+    from regularization_kernels.engine import ElementArray
+    from regularization_kernels.regularizer import DataType
 
 OPERANDS = ("loss_gradients", "reference", "weights", "step_scales")
 """The optional operands of a chunk, by the name of their field here and in the engine."""
 
 
-def chunk_of(message: wire.Chunk, data_type: np.dtype[np.floating]) -> Chunk:
+def chunk_of(message: wire.Chunk, data_type: DataType) -> Chunk:
     """The engine's view of a chunk's bytes.
 
     Raises:
@@ -43,7 +41,7 @@ def chunk_of(message: wire.Chunk, data_type: np.dtype[np.floating]) -> Chunk:
     return Chunk(offset, _array_of(parameters, data_type), **arrays)
 
 
-def elements_at(memory: mmap, begin: int, end: int, data_type: np.dtype[np.floating]) -> FloatArray:
+def elements_at(memory: mmap, begin: int, end: int, data_type: DataType) -> ElementArray:
     """The elements in a stretch of memory that is shared with a client, as they lie there: nothing is copied.
 
     Both are on one machine, so they are in its byte order.
@@ -57,14 +55,14 @@ def elements_at(memory: mmap, begin: int, end: int, data_type: np.dtype[np.float
     return np.frombuffer(memoryview(memory)[begin:end], data_type)
 
 
-def bytes_of(values: FloatArray) -> memoryview:
+def bytes_of(values: ElementArray) -> memoryview:
     """The bytes of a stretch of the result."""
     bits = values.view(np.dtype(f"u{values.itemsize}").newbyteorder(values.dtype.byteorder))
     raw: memoryview = bits.astype(f"<u{values.itemsize}", order="C", copy=False).data.cast("B")
     return raw
 
 
-def _array_of(raw: bytes | memoryview, data_type: np.dtype[np.floating]) -> FloatArray:
+def _array_of(raw: bytes | memoryview, data_type: DataType) -> ElementArray:
     # As integers, for those of every length have both byte orders. What stands askew in its message stays
     # there: the engine reads it as it is.
     bits = np.frombuffer(raw, f"<u{data_type.itemsize}")

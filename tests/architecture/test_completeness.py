@@ -28,13 +28,16 @@ from regularization_kernels.engine import (
     Method,
     Operand,
     ResultChunk,
+    Rounding,
+    RoundingMode,
     Segment,
+    contract_name,
 )
 from regularization_kernels.summation import ExactSum
 from regularization_server import refusals
 
 from tests.architecture.sources import KERNELS
-from tests.kernels.cases import ROWS
+from tests.kernels.cases import MAPS, ROWS
 
 KIND = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"]
 MESSAGES = {field.name: field.message_type for field in KIND.fields if field.message_type is not None}
@@ -64,7 +67,7 @@ def test_contract_kernels_files_and_cases_have_the_same_regularizers() -> None:
     """The oneof's fields, the registry, the files and the rows, with nothing missing in any direction."""
     in_contract = {field.name for field in KIND.fields}
     in_files = {path.stem for path in (KERNELS / "regularizers").glob("*.py")} - {"__init__"}
-    in_rows = [row.name for row in ROWS]
+    in_rows = [row.name for row in (*ROWS, *MAPS)]
     assert set(REGULARIZERS) == in_contract
     assert in_files == in_contract
     assert set(in_rows) == in_contract
@@ -72,7 +75,7 @@ def test_contract_kernels_files_and_cases_have_the_same_regularizers() -> None:
     assert list(REGULARIZERS) == sorted(REGULARIZERS)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*ROWS, *MAPS], ids=lambda row: row.name)
 def test_every_row_has_instances_of_its_own_class(row: Any) -> None:
     """A row without cases, or with another's, would prove nothing."""
     assert row.instances
@@ -108,6 +111,7 @@ def test_everything_is_described(name: str) -> None:
         text
         for field in dataclasses.fields(cls.description)
         for text in [getattr(cls.description, field.name)]
+        if field.name != "parameters"
     ]
     assert all(said)
     assert all(cls.description.parameters.values())
@@ -148,8 +152,10 @@ def test_the_engine_s_enums_are_the_contract_s() -> None:
     """Operands, localities and data types, by name; methods by the service's."""
     assert {operand.name for operand in Operand} == enum_names(catalogue_pb2.Operand, "OPERAND_")
     assert {locality.name for locality in Locality} == enum_names(catalogue_pb2.Locality, "LOCALITY_")
-    types = {dtype.name.upper() for dtype in DATA_TYPES}
+    types = {contract_name(dtype) for dtype in DATA_TYPES}
     assert types == enum_names(layout_pb2.DataType, "DATA_TYPE_")
+    modes = {mode.name for mode in RoundingMode}
+    assert modes == enum_names(layout_pb2.RoundingMode, "ROUNDING_MODE_")
     service = regularization_service_pb2.DESCRIPTOR.services_by_name["RegularizationService"]
     methods = {method.name for method in service.methods} - {"ListRegularizers"}
     assert {pascal(method.value) for method in Method} == methods
@@ -164,6 +170,7 @@ def test_the_engine_s_enums_are_the_contract_s() -> None:
         (FigureChoice, summary_pb2.SummaryFigures),
         (ExactSum, summary_pb2.ExactSum),
         (Segment, layout_pb2.Segment),
+        (Rounding, layout_pb2.Rounding),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -185,9 +192,9 @@ def test_traits_are_the_contract_s() -> None:
 
 
 def test_data_types_have_the_contract_s_widths() -> None:
-    """binary32, binary64, binary16 and bfloat16."""
-    widths = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
-    assert {dtype.name: dtype.itemsize for dtype in DATA_TYPES} == widths
+    """binary32, binary64, binary16, bfloat16, and the three of fixed point."""
+    widths = {"FLOAT32": 4, "FLOAT64": 8, "FLOAT16": 2, "BFLOAT16": 2, "Q7": 1, "Q15": 2, "Q31": 4}
+    assert {contract_name(dtype): dtype.itemsize for dtype in DATA_TYPES} == widths
     assert all(np.dtype(dtype).isnative for dtype in DATA_TYPES)
 
 

@@ -134,6 +134,32 @@ def test_a_file_may_be_changed_in_place(target: str, vector: Path) -> None:
     np.testing.assert_allclose(np.load(vector), [0.7, -0.2, 0.4])
 
 
+def test_rounding_at_random(target: str, tmp_path: Path) -> None:
+    """Steps below half a unit of float16 are lost to nearest; at random they act, by the seed alone."""
+    ones = np.ones(1000, np.float16)
+    np.save(tmp_path / "theta.npy", ones)
+    step = (
+        "prox",
+        tmp_path / "theta.npy",
+        "-r",
+        "l1_norm:strength=1e-4",
+        "-s",
+        1,
+        "-o",
+        tmp_path / "out.npy",
+    )
+    succeed(target, *step)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), ones)
+    results = []
+    for seed in (1, 1, 2):
+        succeed(target, *step, "--rounding", "stochastic", "--seed", seed)
+        results.append(np.load(tmp_path / "out.npy"))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert 0 < np.count_nonzero(results[0] != ones) < ones.size
+    assert (results[0] != results[2]).any()
+    assert run(target, *step, "--seed", 1).exit_code == 2
+
+
 def test_json_is_one_object(target: str, model: Path, tmp_path: Path) -> None:
     """With the figures in total and of each tensor."""
     output = tmp_path / "out.safetensors"
@@ -163,13 +189,32 @@ def test_quiet_prints_nothing(target: str, vector: Path) -> None:
 
 
 def test_the_catalogue(target: str) -> None:
-    """With formulas and fields, as text and as JSON."""
-    shown = succeed(target, "regularizers")
-    assert "l1_norm: " in shown
-    assert re.search(r"proximal step +sign\(x\)", shown)
-    assert re.search(r"groups +Groups, required", shown)
+    """A line for each, in columns, as text and as JSON."""
+    lines = [re.split(r"\s{2,}", line) for line in succeed(target, "regularizers").splitlines()]
+    assert lines[0] == ["regularizer", "locality", "convex", "for"]
+    assert ["l1_norm", "element", "yes", "sparsity: many elements exactly zero"] in lines
     names = [each["name"] for each in json.loads(succeed(target, "regularizers", "--json"))["regularizers"]]
-    assert names == sorted(names)
+    assert [line[0] for line in lines[1:-2]] == names == sorted(names)
+
+
+def test_some_of_the_catalogue(target: str) -> None:
+    """All that is said of those that are named, in their order, as text and as JSON."""
+    shown = succeed(target, "regularizers", "l1_norm", "group_lasso")
+    assert re.findall(r"^\w+: ", shown, re.MULTILINE) == ["l1_norm: ", "group_lasso: "]
+    assert re.search(r"proximal step +sign\(x\)", shown)
+    assert re.search(r"traits +convex, separable, positively homogeneous$", shown, re.MULTILINE)
+    assert re.search(r"locality +element: ", shown)
+    assert re.search(r"operands +loss_gradients, reference, weights, step_scales$", shown, re.MULTILINE)
+    assert re.search(r"groups +Groups, required .*: groups\.size, groups\.sizes, groups\.axis", shown)
+    (described,) = json.loads(succeed(target, "regularizers", "group_lasso", "--json"))["regularizers"]
+    assert described["parameters"][1]["type"] == "Groups"
+
+
+def test_what_is_not_in_the_catalogue(target: str) -> None:
+    """The names that are there are told."""
+    result = run(target, "regularizers", "lasso")
+    assert result.exit_code == 2
+    assert re.search(r"no regularizer 'lasso': there are box, .*l1_norm, ", result.stderr)
 
 
 FAILURES: dict[str, tuple[list[str], int, str]] = {

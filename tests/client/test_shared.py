@@ -408,7 +408,7 @@ def test_the_server_s_limits(socket_folder: Path) -> None:
             assert other.penalty(theta, L1).shared
 
 
-@pytest.mark.parametrize(("shape", "data_type"), [(3, "i4"), ((2, 2), "c16")])
+@pytest.mark.parametrize(("shape", "data_type"), [(3, "i8"), ((2, 2), "c16")])
 def test_data_types_that_no_call_takes_are_refused(client: Client, shape: Any, data_type: str) -> None:
     """Before memory is asked for."""
     with pytest.raises(DataTypeError, match="a shared array must be of data type"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,3 +27,9 @@ def group_weights(groups: Groups, parts: list[NDArray[np.int64]]) -> list[float]
     if groups.weights is not None:
         return [float(weight) for weight in groups.weights]
     return [math.sqrt(part.size) if groups.sqrt_size else 1.0 for part in parts]
+
+
+def weighted_groups(regularizer: Any, shape: tuple[int, ...]) -> list[tuple[float, NDArray[np.int64]]]:
+    """Each group's weight, and the positions of its elements."""
+    parts = partition(regularizer.groups, shape)
+    return list(zip(group_weights(regularizer.groups, parts), parts, strict=True))

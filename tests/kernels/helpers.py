@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from regularization_kernels import gradient as whole_gradient
 from regularization_kernels import penalty, proximal_step
+from regularization_kernels.errors import RegularizationError
 
 from tests.kernels.cases import CASES, Case
 
@@ -38,6 +39,14 @@ def locality(case: Case) -> str:
 def rng(case: Case, salt: int = 0) -> np.random.Generator:
     """Random numbers that are the case's own, the same in every run."""
     return np.random.default_rng([zlib.crc32(case.label.encode()), salt])
+
+
+def fits(case: Case) -> bool:
+    """Whether the regularizer takes the case's shape."""
+    try:
+        return case.ready is not None
+    except RegularizationError:
+        return False
 
 
 def shaped(case: Case, x: AnyArray) -> AnyArray:
@@ -86,5 +95,9 @@ def inputs(case: Case) -> list[NDArray[np.float64]]:
 
 
 def feasible(case: Case, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A point near x where the penalty is finite."""
-    return prox(case, x, 1.0).astype(np.float64) if case.regularizer.traits.indicator else x
+    """A point near x where the penalty is finite and has a gradient."""
+    if case.regularizer.traits.indicator:
+        return prox(case, x, 1.0).astype(np.float64)
+    if case.row.with_gradient is not None:
+        return case.row.with_gradient(case.regularizer, x)
+    return case.row.onto_domain(case.regularizer, x)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize  # type: ignore[import-untyped] # SciPy ships no types
+from scipy.optimize import minimize
 
 Array = NDArray[np.floating[Any]]
 Formula = Callable[[Any, Array], Sequence[float] | Array]

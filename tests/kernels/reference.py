@@ -102,13 +102,14 @@ class Rule:
 
 
 def summands(term: Callable[[Any, float], float]) -> Summands:
-    """Terms of a sum over elements, each times its weight."""
+    """Terms of a sum over elements, each times its weight, but infinite outside the domain at any weight."""
 
     def terms(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
         plain = [term(r, e) for e in x.ravel().tolist()]
         if weights is None:
             return list(enumerate(plain))
-        return [(at, t * w) for at, (t, w) in enumerate(zip(plain, weights.ravel().tolist(), strict=True))]
+        weighted = zip(plain, weights.ravel().tolist(), strict=True)
+        return [(at, t if t == math.inf else t * w) for at, (t, w) in enumerate(weighted)]
 
     return terms
 
@@ -121,12 +122,6 @@ def group_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] 
     norms = [math.sqrt(pairwise([squares[at] for at in part])) for part in parts]
     multiplied = zip(parts, norms, group_weights(r.groups, parts), strict=True)
     return [(int(part[0]), norm * weight) for part, norm, weight in multiplied]
-
-
-def singular_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
-    """The sum of the singular values, at the place of the matrix's first element."""
-    assert weights is None
-    return [(0, math.fsum(np.linalg.svd(x, full_matrices=False)[1]))] if x.size else []
 
 
 def distance_products(new: NDArray[Any], old: NDArray[Any]) -> list[float]:

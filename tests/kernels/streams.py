@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from regularization_kernels import Locality
 from regularization_kernels.engine import (
     Call,
     Chunk,
@@ -21,12 +22,13 @@ from regularization_kernels.engine import (
     Summary,
 )
 
-from tests.kernels.cases import CASES, Case
+from tests.kernels.cases import CASES, ROWS, Case
 
 AnyArray = NDArray[np.floating[Any]]
 Operands = Mapping[str, AnyArray]
 
 PLENTY = 1 << 30
+LIMITED = {row.name: row.with_gradient for row in ROWS if row.with_gradient is not None}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,15 @@ def vector(layout: Layout, seed: int = 0, *, positive: bool = False) -> AnyArray
     x = np.round(random.normal(size=layout.size), 1 if seed % 2 else 9)
     x = np.where(random.random(layout.size) < 0.2, 0.0, x)
     x = np.where(np.repeat(random.random(layout.size // 7 + 1) < 0.2, 7)[: layout.size], 0.0, x)
-    return (np.abs(x) if positive else x).astype(layout.data_type)
+    return elements_of(np.abs(x) if positive else x, layout.data_type)
+
+
+def elements_of(numbers: AnyArray, data_type: np.dtype[Any]) -> AnyArray:
+    """Numbers in a data type; in fixed point a fifth of them, so that most are in range."""
+    if data_type.kind != "i":
+        return numbers.astype(data_type)
+    integers = np.iinfo(data_type)
+    return np.clip(np.rint(numbers * 0.2 * -integers.min), integers.min, integers.max).astype(data_type)
 
 
 def operands_of(layout: Layout, names: Iterable[str]) -> dict[str, AnyArray]:
@@ -122,20 +132,26 @@ def a_call(method: Method, layout: Layout, **more: Any) -> Call:
 
 
 def of_indicators(layout: Layout) -> list[tuple[slice, Segment]]:
-    """The segments whose regularizer is an indicator, and where they are."""
+    """The segments whose regularizer has a gradient in places alone, as indicators do, and where they are."""
     return [
         (slice(start, start + segment.size), segment)
         for start, segment in zip(layout.starts, layout.segments, strict=False)
-        if segment.regularizer is not None and segment.regularizer.traits.indicator
+        if segment.regularizer is not None
+        and (segment.regularizer.traits.indicator or segment.regularizer.name in LIMITED)
     ]
 
 
 def without_outside(layout: Layout, x: AnyArray) -> AnyArray:
-    """The vector with every element put inside the set of its segment's indicator, where it has one."""
+    """The vector with every element put where its segment's regularizer has a gradient."""
     x = x.copy()
     for place, segment in of_indicators(layout):
-        inside = np.empty(segment.size)
         assert segment.regularizer is not None
-        segment.regularizer.prox(x[place].astype(np.float64), 1.0, inside)
-        x[place] = inside
+        if segment.regularizer.name in LIMITED:
+            x[place] = LIMITED[segment.regularizer.name](segment.regularizer, x[place])
+            continue
+        whole = segment.locality is Locality.SEGMENT
+        given = x[place].astype(np.float64).reshape(segment.shape if whole else -1)
+        inside = np.empty_like(given)
+        segment.regularizer.prox(given, 1.0, inside)
+        x[place] = inside.reshape(-1)
     return x

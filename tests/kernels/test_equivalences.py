@@ -9,7 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import Box, ElasticNet, GroupLasso, Groups, L1Norm, NuclearNorm, SquaredL2Norm
+from regularization_kernels import (
+    Box,
+    ElasticNet,
+    ExclusiveLasso,
+    GroupLasso,
+    GroupLinf,
+    Groups,
+    L1Norm,
+    L2Norm,
+    LinfNorm,
+    NuclearNorm,
+    SparseGroupLasso,
+    SquaredL2Norm,
+)
 
 from tests.kernels.cases import ROWS, Case
 from tests.kernels.helpers import gradient, prox, value
@@ -40,8 +53,24 @@ def lasso(**groups: Any) -> GroupLasso:
     return GroupLasso(strength=0.3, groups=Groups(**groups))
 
 
+def peaks(**groups: Any) -> GroupLinf:
+    """An L1,infinity norm of strength 0.3."""
+    return GroupLinf(strength=0.3, groups=Groups(**groups))
+
+
+def sparse(l1_strength: float, group_strength: float, **groups: Any) -> SparseGroupLasso:
+    """A sparse group lasso."""
+    return SparseGroupLasso(l1_strength=l1_strength, group_strength=group_strength, groups=Groups(**groups))
+
+
+def exclusive(**groups: Any) -> ExclusiveLasso:
+    """An exclusive lasso of strength 0.7."""
+    return ExclusiveLasso(strength=0.7, groups=Groups(**groups))
+
+
 L1 = L1Norm(strength=0.3)
 WEIGHTS = tuple(0.5 * k for k in range(4))
+ONES = (1.0, 1.0, 1.0)
 
 EQUIVALENCES = (
     Equivalence("groups of one are L1", L1, lasso(size=1)),
@@ -76,6 +105,40 @@ EQUIVALENCES = (
         "weights multiply the strength",
         lasso(size=4, weights=(2.0,) * 3),
         GroupLasso(strength=0.6, groups=Groups(size=4)),
+    ),
+    Equivalence("peaks of groups of one are L1", L1, peaks(size=1)),
+    Equivalence("sparse groups of one are L1", L1, sparse(0.1, 0.2, size=1)),
+    Equivalence("sparse groups without groups are L1", L1, sparse(0.3, 0.0, size=4)),
+    Equivalence("sparse groups without l1 are groups", lasso(size=4), sparse(0.0, 0.3, size=4)),
+    Equivalence("exclusive groups of one are squared L2", SquaredL2Norm(strength=0.7), exclusive(size=1)),
+    Equivalence("one group is the L2 norm", L2Norm(strength=0.3), lasso(size=12)),
+    Equivalence("the L2 norm takes any shape", L2Norm(strength=0.3), L2Norm(strength=0.3), (12,), (2, 3, 2)),
+    Equivalence("one group of peaks is the L-infinity norm", LinfNorm(strength=0.3), peaks(size=12)),
+    Equivalence("peaks of rows are those of runs", peaks(size=4), peaks(axis=0), (12,), (3, 4)),
+    Equivalence("peaks of size and sizes", peaks(size=4), peaks(sizes=(4, 4, 4))),
+    Equivalence(
+        "peaks of rows are those of columns of the transpose",
+        peaks(axis=0, weights=WEIGHTS),
+        peaks(axis=1, weights=WEIGHTS),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+    Equivalence(
+        "exclusive rows are columns of the transpose",
+        exclusive(axis=0, weights=WEIGHTS),
+        exclusive(axis=1, weights=WEIGHTS),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+    *(
+        Equivalence(
+            f"weights of one are none for {build.__name__}", build(size=4), build(size=4, weights=ONES)
+        )
+        for build in (peaks, exclusive)
     ),
     Equivalence(
         "a matrix of one row is one group", lasso(size=12), NuclearNorm(strength=0.3), (12,), (1, 12)
@@ -142,3 +205,32 @@ def test_moreau_decomposition_of_the_l1_norm() -> None:
     L1Norm(strength=0.5).prox(x, 0.8, shrunk)
     Box(lower=-0.4, upper=0.4).prox(x, 1.0, clipped)
     np.testing.assert_allclose(shrunk + clipped, x, rtol=1e-15)
+
+
+def nearest_of_l1_ball(x: Array, radius: float) -> Array:
+    """The projection onto the L1 ball, by sorting (Held, Wolfe and Crowder 1974)."""
+    magnitudes = np.sort(np.abs(x))[::-1]
+    if magnitudes.sum() <= radius:
+        return x.copy()
+    thresholds = (np.cumsum(magnitudes) - radius) / np.arange(1, x.size + 1)
+    return np.sign(x) * np.maximum(np.abs(x) - thresholds[magnitudes > thresholds][-1], 0.0)
+
+
+@pytest.mark.parametrize("radius", [0.1, 3.0, 40.0, 1e6])
+@pytest.mark.parametrize("digits", [16, 1], ids=["distinct", "ties"])
+def test_moreau_decomposition_of_the_linf_norm(radius: float, digits: int) -> None:
+    """A vector is prox of γ‖·‖∞ plus the projection onto the L1 ball of radius γ, its conjugate's domain."""
+    x = np.round(np.random.default_rng(5).normal(size=200), digits)
+    clipped = np.empty_like(x)
+    LinfNorm(strength=radius).prox(x, 1.0, clipped)
+    np.testing.assert_allclose(clipped + nearest_of_l1_ball(x, radius), x, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 16, 100], ids=str)
+def test_moreau_decomposition_group_by_group(size: int) -> None:
+    """Of L1,infinity, with a ball for each group."""
+    x = np.random.default_rng(6).normal(size=400) * np.repeat([0.1, 1.0, 10.0, 100.0], 100)
+    clipped = np.empty_like(x)
+    GroupLinf(strength=0.5, groups=Groups(size=size)).prox(x, 0.8, clipped)
+    projected = np.concatenate([nearest_of_l1_ball(group, 0.4) for group in x.reshape(-1, size)])
+    np.testing.assert_allclose(clipped + projected, x, rtol=0, atol=1e-13)

@@ -7,14 +7,14 @@ import dataclasses
 
 import pytest
 
-from tests.kernels.cases import CASES, ROWS, Case, Rejected, Row
+from tests.kernels.cases import CASES, MAPS, ROWS, Case, Map, Rejected, Row
 
-REJECTED = [(row, bad) for row in ROWS for bad in row.rejected]
+REJECTED = [(row, bad) for row in (*ROWS, *MAPS) for bad in row.rejected]
 LABELS = [f"{row.name}-{bad.label}" for row, bad in REJECTED]
 
 
 @pytest.mark.parametrize(("row", "bad"), REJECTED, ids=LABELS)
-def test_bad_parameters_are_rejected(row: Row, bad: Rejected) -> None:
+def test_bad_parameters_are_rejected(row: Row | Map, bad: Rejected) -> None:
     """Each construction of the table raises its error and names its field."""
     with pytest.raises(bad.error) as caught:  # noqa: PT012 - either of the two may be the one that fails
         regularizer = bad.build()
@@ -26,12 +26,13 @@ def test_bad_parameters_are_rejected(row: Row, bad: Rejected) -> None:
     assert caught.value.text
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_rejections_are_tabled_for_every_field(row: Row) -> None:
-    """Every field of every regularizer has at least one rejection in the table."""
+@pytest.mark.parametrize("row", [*ROWS, *MAPS], ids=lambda row: row.name)
+def test_rejections_are_tabled_for_every_field(row: Row | Map) -> None:
+    """Every field that may be wrong has at least one rejection in the table."""
     regularizer = next(iter(row.instances.values()))[0]
     for field in dataclasses.fields(regularizer):
-        assert field.name == "groups" or any(bad.field == field.name for bad in row.rejected), field.name
+        if field.name != "groups" and not isinstance(getattr(regularizer, field.name), bool):
+            assert any(bad.field == field.name for bad in row.rejected), field.name
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
@@ -40,8 +41,9 @@ def test_regularizers_are_immutable_values(case: Case) -> None:
     again = copy.copy(case.regularizer)
     assert again == case.regularizer
     assert hash(again) == hash(case.regularizer)
-    name = dataclasses.fields(case.regularizer)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    name = next((field.name for field in dataclasses.fields(case.regularizer)), "strength")
+    # Python 3.11 means to raise the first where there are no fields, too, and stumbles over its own slots.
+    with pytest.raises((dataclasses.FrozenInstanceError, TypeError)):
         setattr(case.regularizer, name, 1.0)
 
 

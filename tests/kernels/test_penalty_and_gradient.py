@@ -84,13 +84,20 @@ def test_indicators_have_no_gradient_outside_their_set(case: Case) -> None:
         return
     inside = feasible(case, rng(case, 5).normal(size=case.shape))
     np.testing.assert_array_equal(gradient(case, inside), np.zeros(case.shape))
-    outside = inside.copy()
-    outside.ravel()[1] = next(far for far in (1e3, -1e3) if not _inside(case, inside, far))
+    outside = _outside(case, inside)
     assert value(case, outside) == math.inf
     with pytest.raises(GradientUndefined) as caught:
         gradient(case, outside)
     if case.regularizer.traits.separable:
         assert caught.value.element == 1
+
+
+def _outside(case: Case, inside: np.ndarray) -> np.ndarray:
+    if case.row.outside is not None:
+        return case.row.outside(case.regularizer, inside)
+    outside = inside.copy()
+    outside.ravel()[1] = next(far for far in (1e3, -1e3) if not _inside(case, inside, far))
+    return outside
 
 
 def _inside(case: Case, x: np.ndarray, number: float) -> bool:

@@ -143,7 +143,7 @@ def test_operands_are_computed_with_in_float64(case: Case, form: Format) -> None
     }
     wide = {name: array.reshape(-1).astype(np.float64) for name, array in operands.items()}
     x = given_vector(case, form, 44)
-    step = 0.3 * wide["step_scales"] if "step_scales" in wide else np.full(x.size, 0.3)
+    step = 0.3 * wide["step_scales"] if "step_scales" in wide else 0.3
     v = x.reshape(-1).astype(np.float64) - step * wide["loss_gradients"]
     if "weights" in wide:
         step = step * wide["weights"]

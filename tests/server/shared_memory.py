@@ -168,6 +168,8 @@ def random_bytes(count: int, data_type: str, seed: int, *, positive: bool = Fals
     """So many elements of a data type, with zeros among them."""
     random = np.random.default_rng(seed)
     values = np.where(random.random(count) < 0.2, 0.0, random.normal(size=count))
+    if np.dtype(data_type).kind == "i":  # fixed point
+        values *= np.iinfo(data_type).max / 8
     return (np.abs(values) if positive else values).astype(np.dtype(data_type)).tobytes()
 
 

@@ -15,9 +15,12 @@ from regularization.v1.regularizers_pb2 import (
     GroupSizes,
     GroupWeights,
     L1Norm,
+    Oscar,
     Regularizer,
+    Slope,
+    SlopeStrengths,
 )
-from regularization_kernels.errors import FieldMissing, RegularizationError
+from regularization_kernels.errors import FieldMissing, FieldOutOfRange, RegularizationError
 from regularization_kernels.registry import REGULARIZERS
 from regularization_server.binding import construct, is_list, regularizer_of, required_fields
 
@@ -76,7 +79,7 @@ def test_every_field_binds(message: Any, field: Any, monkeypatch: pytest.MonkeyP
     assert {name: value for name, value in bound.items() if value is not None} == {field.name: expected}
 
 
-@pytest.mark.parametrize("message", ["Groups"])
+@pytest.mark.parametrize("message", ["Groups", "Oscar"])
 def test_nested_fields_are_the_same(message: str) -> None:
     """The kernel of a nested message has its message's fields."""
     fields = regularizers_pb2.DESCRIPTOR.message_types_by_name[message].fields
@@ -93,7 +96,7 @@ def test_fields_are_the_same(name: str) -> None:
     assert [field.name for field in dataclasses.fields(cls)] == [field.name for field in message.fields]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name, field in KINDS.items() if field.message_type.fields])
 def test_unset_required_fields_are_missing(name: str) -> None:
     """A message without any field is rejected with the path of a missing field, or of the message."""
     message = Regularizer()
@@ -101,6 +104,14 @@ def test_unset_required_fields_are_missing(name: str) -> None:
     with pytest.raises(FieldMissing) as caught:
         regularizer_of(message)
     assert caught.value.field in {name, *(f"{name}.{field}" for field in required_fields(REGULARIZERS[name]))}
+
+
+@pytest.mark.parametrize("name", [name for name, field in KINDS.items() if not field.message_type.fields])
+def test_a_message_without_fields_binds_as_it_is(name: str) -> None:
+    """A regularizer that has no parameters needs none."""
+    message = Regularizer()
+    getattr(message, name).SetInParent()
+    assert regularizer_of(message) == REGULARIZERS[name]()
 
 
 def test_zero_is_not_unset() -> None:
@@ -123,6 +134,30 @@ def test_nested_messages_and_lists() -> None:
     assert bound == regularization_kernels.GroupLasso(strength=1, groups=expected)
     empty = construct(regularization_kernels.Groups, Groups(sizes=GroupSizes()))
     assert empty.sizes == ()
+
+
+def test_a_choice_of_nested_messages() -> None:
+    """SLOPE's strengths become a tuple, OSCAR's two a value of their own."""
+    explicit = regularizer_of(Regularizer(slope=Slope(strengths=SlopeStrengths(values=[2, 1]))))
+    assert explicit == regularization_kernels.Slope(strengths=(2.0, 1.0))
+    falling = regularizer_of(Regularizer(slope=Slope(oscar=Oscar(l1_strength=1, pairwise_strength=0))))
+    assert falling == regularization_kernels.Slope(oscar=regularization_kernels.Oscar(1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "path"),
+    [
+        (Slope(), FieldMissing, "slope"),
+        (Slope(oscar=Oscar(l1_strength=1)), FieldMissing, "slope.oscar.pairwise_strength"),
+        (Slope(oscar=Oscar(l1_strength=-1, pairwise_strength=1)), FieldOutOfRange, "slope.oscar.l1_strength"),
+        (Slope(strengths=SlopeStrengths(values=[1, 2])), FieldOutOfRange, "slope.strengths.values[1]"),
+    ],
+)
+def test_paths_into_a_choice(message: Slope, error: type[RegularizationError], path: str) -> None:
+    """An error in one of them has the path that it has in the message."""
+    with pytest.raises(error) as caught:
+        regularizer_of(Regularizer(slope=message))
+    assert caught.value.field == path
 
 
 def test_path_of_an_element_of_a_list() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from regularization.v1 import regularization_service_pb2 as service_pb2
 from regularization.v1.layout_pb2 import DataType, ElementRange, ParameterLayout, Segment
 from regularization.v1.regularizers_pb2 import Regularizer, SquaredL2Norm
 from regularization.v1.summary_pb2 import SummaryFigures
-from regularization_kernels.engine import DATA_TYPES
+from regularization_kernels.engine import DATA_TYPES, contract_name
 from regularization_server import Server, Settings
 
 from tests.kernels.cases import CASES, Case
@@ -60,9 +61,15 @@ def outcome(ask: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
         return got.code, got.reason, {key: got.metadata.get(key) for key in ("segment", "element")}
 
 
+# Every regularizer, and every data type; all of both together would say no more.
+CASES_AND_TYPES = [
+    pytest.param(case, data_type, id=f"{case.label}-{data_type}")
+    for case, data_type in zip(CASES, cycle(DATA_TYPES), strict=False)
+]
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("data_type", DATA_TYPES, ids=str)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+@pytest.mark.parametrize(("case", "data_type"), CASES_AND_TYPES)
 def test_same_bits_as_over_the_wire(
     process_channel: grpc.Channel, process_client: HandOffClient, case: Case, data_type: Any, method: str
 ) -> None:
@@ -71,7 +78,7 @@ def test_same_bits_as_over_the_wire(
         Segment(name="first", shape=[3]),
         Segment(name="case", shape=case.shape, regularizer=message_of(case.regularizer)),
     ]
-    of = ParameterLayout(data_type=DataType.Value(f"DATA_TYPE_{data_type.name.upper()}"), segments=segments)
+    of = ParameterLayout(data_type=DataType.Value(f"DATA_TYPE_{contract_name(data_type)}"), segments=segments)
     operands = operands_for(elements_of(of), data_type=data_type)
     expected = outcome(over_the_wire, process_channel, method, of, operands)
     for result_in in (None,) if method == "penalty" else (None, "parameters"):

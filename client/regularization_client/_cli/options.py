@@ -22,9 +22,15 @@ regularizers = click.option(
     "regularizers",
     type=RegularizerType(),
     multiple=True,
-    required=True,
     metavar="[PATTERN=]NAME:FIELD=VALUE,…",
-    help="What to regularize with, and which tensors: see below. Repeatable.",
+    help="What to regularize with, and which tensors: see below. Repeatable. This or --plan is required.",
+)
+plan = click.option(
+    "-p",
+    "--plan",
+    type=_EXISTING,
+    metavar="FILE",
+    help="What to regularize with, and which tensors, in a TOML file: see below.",
 )
 step_sizes = click.option(
     "-s",
@@ -32,9 +38,9 @@ step_sizes = click.option(
     "step_sizes",
     type=StepSizeType(),
     multiple=True,
-    required=True,
     metavar="[PATTERN=]NUMBER",
-    help="Step size, >= 0; with PATTERN= for the tensors that it fits. Repeatable.",
+    help="Step size, >= 0; with PATTERN= for the tensors that it fits. Repeatable. Required, but for "
+    "tensors whose table in the plan has one.",
 )
 output = click.option(
     "-o",
@@ -71,6 +77,20 @@ def target_options(command: CommandT) -> CommandT:
     return command
 
 
+rounding = click.option(
+    "--rounding",
+    type=click.Choice(["nearest-even", "stochastic"]),
+    default="nearest-even",
+    show_default=True,
+    help="How the result is rounded to the files' data type: to nearest, or at random with the mean exact, "
+    "so that small steps are not lost in 16 bits.",
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, (1 << 64) - 1),
+    metavar="NUMBER",
+    help="Where stochastic rounding takes its bits from; another for every step.",
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
 _PRINTING = (
     click.option(

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
+from regularization_client._cli.settings import Setting, Settings
 from regularization_client._config import CallOptions
 from regularization_client._errors import ArgumentError
 from regularization_client._files import StoredTensor, TensorFile, TensorWriter
 from regularization_client._headers import Header, Segment, layout_bytes
-from regularization_client._job import Job, Stretch
-from regularization_client._names import EVERYTHING, resolve
+from regularization_client._job import PROXIMAL_STEP, Job, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,7 @@ class Plan:
     parameters: TensorFile
     operands: Mapping[str, TensorFile]
     """Files by field of TensorChunk in the schema's order."""
-    regularizers: Mapping[str, Message | None]
-    step_sizes: Mapping[str, float]
-    """Both by name or pattern of tensors."""
+    settings: Settings
     options: CallOptions
 
     def job(self, method: str, output: TensorWriter | None) -> Job:
@@ -36,39 +33,45 @@ class Plan:
         Raises:
             ArgumentError: If the files and the settings do not fit together.
         """
-        regularizers = resolve(self.regularizers, self.parameters.tensors, "--regularizer")
-        same = self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
-        own = (
-            resolve(self.step_sizes, self.parameters.tensors, "--step-size")
-            if same is None and self.step_sizes
-            else {}
-        )
+        settings = self.settings.of(self.parameters.tensors)
         tensors = [
-            tensor for tensor in self.parameters.tensors.values() if self._takes_part(tensor, regularizers)
+            tensor
+            for tensor in self.parameters.tensors.values()
+            if self._takes_part(tensor, settings[tensor.name])
         ]
+        if method == PROXIMAL_STEP:
+            self._check_step_sizes(tensors, settings)
         data_type = self._common_type(tensors)
         self._check_operands(tensors, data_type)
-        segments = [
-            Segment(tensor.name, tensor.shape, regularizers[tensor.name], own.get(tensor.name))
-            for tensor in tensors
-        ]
-        header = Header(method, layout_bytes(data_type, segments), self.options, same).to_bytes()
+        segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
+        layout = layout_bytes(data_type, segments)
+        header = Header(method, layout, self.options, self.settings.step_size).to_bytes()
         return Job(method, header, data_type, self._stretches(tensors, output))
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""
         return [tensor.name for tensor in self.parameters.tensors.values() if tensor.data_type is None]
 
-    def _takes_part(self, tensor: StoredTensor, regularizers: Mapping[str, Message | None]) -> bool:
+    def _takes_part(self, tensor: StoredTensor, setting: Setting) -> bool:
         if tensor.data_type is not None:
             return True
-        if regularizers[tensor.name] is not None:
+        if setting.regularizer is not None:
             raise ArgumentError(
                 f"{self.parameters.path}: tensor {tensor.name!r} is {tensor.type_name}, and only floating "
-                f"point of 16, 32 or 64 bits is computed with; leave it out with -r '{tensor.name}=none'",
+                f"point of 16, 32 or 64 bits is computed with; leave it out with -r '{tensor.name}=none', or "
+                "with exempt = true in a plan",
                 segment=tensor.name,
             )
         return False
+
+    def _check_step_sizes(self, tensors: list[StoredTensor], settings: Mapping[str, Setting]) -> None:
+        for tensor in tensors:
+            if self.settings.step_size is None and settings[tensor.name].step_size is None:
+                raise ArgumentError(
+                    f"nothing says the step size of {tensor.name!r}: neither its table in the plan nor "
+                    "--step-size",
+                    segment=tensor.name,
+                )
 
     def _common_type(self, tensors: list[StoredTensor]) -> np.dtype[Any]:
         for tensor in tensors:
@@ -111,6 +114,10 @@ class Plan:
                 stretches.append(Stretch(begin, end, sources, sink))
             begin = end
         return stretches
+
+
+def _segment(tensor: StoredTensor, setting: Setting) -> Segment:
+    return Segment(tensor.name, tensor.shape, setting.regularizer, setting.step_size)
 
 
 def _wire_type(tensor: StoredTensor) -> np.dtype[Any]:

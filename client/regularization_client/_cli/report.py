@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from regularization.v1 import catalogue_pb2
+from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
 from regularization_client._results import Figures
 
@@ -16,6 +16,11 @@ _TITLES = {
     "nonzeros": "nonzero",
     "penalty": "penalty",
     "squared_distance": "squared distance",
+}
+_LOCALITIES = {
+    "element": "computed on any stretch; the server holds a chunk",
+    "group": "computed on whole groups; the server holds a chunk and a group",
+    "segment": "computed on the whole tensor, which the server holds",
 }
 
 
@@ -37,7 +42,14 @@ def figures_json(total: Figures, segments: Mapping[str, Figures], **about: Any) 
 
 
 def catalogue_table(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:
-    """Return the catalogue: each regularizer with its formulas and its fields."""
+    """Return the catalogue as an aligned table: a line for each regularizer."""
+    lines = [["regularizer", "locality", "convex", "for"]]
+    lines += [[each.name, _locality(each), _convexity(each.traits), each.title] for each in regularizers]
+    return f'{aligned(lines)}\n\n"regularize regularizers NAME" shows formulas and fields.'
+
+
+def descriptions(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:
+    """Return all that is said of each regularizer."""
     return "\n\n".join(_description(regularizer) for regularizer in regularizers)
 
 
@@ -64,19 +76,64 @@ def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
 
 
 def _description(regularizer: catalogue_pb2.RegularizerDescription) -> str:
+    locality = _locality(regularizer)
     formulas = [
         ["penalty", regularizer.penalty_formula],
         ["gradient", regularizer.gradient_formula],
         ["proximal step", regularizer.proximal_step_formula],
+        ["terms", regularizer.penalty_terms],
+        ["traits", ", ".join(_traits(regularizer))],
+        ["locality", f"{locality}: {_LOCALITIES[locality]}" if locality in _LOCALITIES else locality],
+        ["operands", ", ".join(_operands(regularizer))],
+        ["data types", ", ".join(_data_types(regularizer))],
         ["source", regularizer.source],
     ]
     fields = [
-        [parameter.name, f"{parameter.type}{', required' * parameter.required}", parameter.description]
+        [parameter.name, f"{parameter.type}{', required' * parameter.required}", _meaning(parameter)]
         for parameter in regularizer.parameters
     ]
     body = aligned([["  " + name, text] for name, text in formulas if text])
     table = aligned([["  " + name, kind, text] for name, kind, text in fields]) if fields else ""
     return "\n".join(filter(None, (f"{regularizer.name}: {regularizer.title}", body, table)))
+
+
+def _meaning(parameter: catalogue_pb2.ParameterDescription) -> str:
+    message = regularizers_pb2.DESCRIPTOR.message_types_by_name.get(parameter.type)
+    if message is None or (len(message.fields) == 1 and message.fields[0].is_repeated):
+        return parameter.description
+    inner = ", ".join(f"{parameter.name}.{field.name}" for field in message.fields)
+    return f"{parameter.description}: {inner}"
+
+
+def _locality(regularizer: catalogue_pb2.RegularizerDescription) -> str:
+    return _value_name(catalogue_pb2.Locality, regularizer.locality, "LOCALITY_")
+
+
+def _convexity(traits: catalogue_pb2.Traits) -> str:
+    if traits.map:
+        return "-"
+    return "yes" if traits.convex else "no"
+
+
+def _traits(regularizer: catalogue_pb2.RegularizerDescription) -> list[str]:
+    # Newer servers may tell of more of them: what protobuf knows is shown.
+    held = [field.name.replace("_", " ") for field, holds in regularizer.traits.ListFields() if holds]
+    return held if regularizer.traits.convex or regularizer.traits.map else ["not convex", *held]
+
+
+def _operands(regularizer: catalogue_pb2.RegularizerDescription) -> list[str]:
+    names = [_value_name(catalogue_pb2.Operand, each, "OPERAND_") for each in regularizer.operands]
+    return ["loss_gradients", *names]
+
+
+def _data_types(regularizer: catalogue_pb2.RegularizerDescription) -> list[str]:
+    return [_value_name(layout_pb2.DataType, each, "DATA_TYPE_") for each in regularizer.data_types]
+
+
+def _value_name(enum: Any, number: int, prefix: str) -> str:
+    # A newer server may have values that this client has no name for.
+    known = enum.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix(prefix).lower() if known is not None else str(number)
 
 
 def _values(figures: Figures) -> dict[str, float | int]:

@@ -17,12 +17,15 @@ from regularization.wire import OPERANDS
 from regularization_client import _exchange
 from regularization_client._cli import report
 from regularization_client._cli.plan import Plan
+from regularization_client._cli.plan_file import read_plan
+from regularization_client._cli.settings import OptionSettings, Settings
 from regularization_client._cli.signals import interruptibly
 from regularization_client._cli.specifications import as_rules
 from regularization_client._config import CallOptions, Compression, Retry, Tls
 from regularization_client._connection import Connection, stays_on_host
 from regularization_client._files import open_tensors
-from regularization_client._job import GRADIENT
+from regularization_client._job import GRADIENT, PROXIMAL_STEP
+from regularization_client._names import EVERYTHING
 from regularization_client._replay import Conditions, Progress
 from regularization_client._results import figures_from
 
@@ -67,12 +70,15 @@ class Work:
     method: str
     file: Path
     regularizers: tuple[tuple[str, Message | None], ...]
+    plan: Path | None
     server: Server
     non_finite: Any
     as_json: bool
     quiet: bool
     step_sizes: tuple[tuple[str, float], ...] = ()
     output: Path | None = None
+    rounding: str = "nearest-even"
+    seed: int | None = None
     operands: Mapping[str, Path | None] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -81,6 +87,7 @@ class Work:
             raise click.UsageError(
                 f"--output must end in {self.file.suffix}, as FILE does, got {self.output}"
             )
+        settings = self._settings()
         with ExitStack() as stack:
             files = {
                 name: stack.enter_context(open_tensors(path))
@@ -90,9 +97,8 @@ class Work:
             plan = Plan(
                 parameters=stack.enter_context(open_tensors(self.file)),
                 operands=files,
-                regularizers=as_rules(self.regularizers, "--regularizer"),
-                step_sizes=as_rules(self.step_sizes, "--step-size"),
-                options=CallOptions(non_finite=self.non_finite, sparse=self.server.is_remote),
+                settings=settings,
+                options=self._options(),
             )
             output = None
             if self.output is not None:
@@ -109,6 +115,28 @@ class Work:
             if output is not None:
                 output.commit()
         self._print(plan.left_out(), summary)
+
+    def _settings(self) -> Settings:
+        step_sizes = as_rules(self.step_sizes, "--step-size")
+        if self.plan is None:
+            if not self.regularizers:
+                raise click.UsageError("Missing option '-r' / '--regularizer', or '-p' / '--plan'.")
+            if not step_sizes and self.method == PROXIMAL_STEP:
+                raise click.UsageError("Missing option '-s' / '--step-size'.")
+            return OptionSettings(as_rules(self.regularizers, "--regularizer"), step_sizes)
+        if self.regularizers:
+            raise click.UsageError("--plan and --regularizer exclude each other")
+        if set(step_sizes) - {EVERYTHING}:
+            raise click.UsageError("with --plan, step sizes by pattern stand in the plan: step_size = …")
+        return read_plan(self.plan, step_sizes.get(EVERYTHING))
+
+    def _options(self) -> CallOptions:
+        options = CallOptions(non_finite=self.non_finite, sparse=self.server.is_remote)
+        if (self.rounding == "stochastic") != (self.seed is not None):
+            raise click.UsageError("--rounding stochastic and --seed must be given together")
+        if self.seed is not None:
+            options["rounding"], options["seed"] = "stochastic", self.seed
+        return options
 
     def _print(self, left_out: list[str], summary: summary_pb2.Summary) -> None:
         total = figures_from(summary.total)
@@ -129,10 +157,15 @@ def _read(path: Path | None) -> bytes | None:
     return path.read_bytes() if path is not None else None
 
 
-def catalogue(server: Server) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
-    """Return what the server says of its regularizers."""
+def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
+    """Return what the server says of the regularizers of these names, or of all where there are none."""
     with closing(server.connection()) as connection:
-        return _exchange.list_regularizers(connection, server.conditions())
+        known = _exchange.list_regularizers(connection, server.conditions())
+    by_name = {each.name: each for each in known}
+    for name in names:
+        if name not in by_name:
+            raise click.UsageError(f"the server has no regularizer {name!r}: there are {', '.join(by_name)}")
+    return tuple(by_name[name] for name in names) if names else known
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from regularization_client._messages import DATA_TYPES
+from regularization_client._messages import DATA_TYPES, FIXED_POINT
 from regularization_client._stores import Sink, Source
 
 
@@ -28,8 +28,11 @@ class StoredTensor:
 
 
 def supported(data_type: np.dtype[Any]) -> np.dtype[Any] | None:
-    """Return a data type, in whatever byte order, if the service takes it."""
-    return data_type if data_type.name in DATA_TYPES else None
+    """Return a data type, in whatever byte order, if the service takes it.
+
+    Integers in a file are integers, and not taken: that they are meant as fixed point, no file says.
+    """
+    return data_type if data_type.name in DATA_TYPES and data_type.name not in FIXED_POINT else None
 
 
 class TensorFile(Protocol):

@@ -100,6 +100,7 @@ class RegularizerDescription(_message.Message):
     OPERANDS_FIELD_NUMBER: _builtins.int
     DATA_TYPES_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    PENALTY_TERMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of its field in Regularizer."""
     message: _builtins.str
@@ -116,6 +117,8 @@ class RegularizerDescription(_message.Message):
     """How far it may be cut."""
     source: _builtins.str
     """Where the formulas come from."""
+    penalty_terms: _builtins.str
+    """The terms whose sum, times the scale, is the penalty, as ExactSum adds them, and where they stand."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParameterDescription]:
         """The fields of its message."""
@@ -149,10 +152,11 @@ class RegularizerDescription(_message.Message):
         operands: _abc.Iterable[Global___Operand.ValueType] | None = ...,
         data_types: _abc.Iterable[_layout_pb2.DataType.ValueType] | None = ...,
         source: _builtins.str = ...,
+        penalty_terms: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["traits", b"traits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_types", b"data_types", "gradient_formula", b"gradient_formula", "locality", b"locality", "message", b"message", "name", b"name", "operands", b"operands", "parameters", b"parameters", "penalty_formula", b"penalty_formula", "proximal_step_formula", b"proximal_step_formula", "source", b"source", "title", b"title", "traits", b"traits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_types", b"data_types", "gradient_formula", b"gradient_formula", "locality", b"locality", "message", b"message", "name", b"name", "operands", b"operands", "parameters", b"parameters", "penalty_formula", b"penalty_formula", "penalty_terms", b"penalty_terms", "proximal_step_formula", b"proximal_step_formula", "source", b"source", "title", b"title", "traits", b"traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,6 +207,7 @@ class Traits(_message.Message):
     SMOOTH_FIELD_NUMBER: _builtins.int
     POSITIVELY_HOMOGENEOUS_FIELD_NUMBER: _builtins.int
     INDICATOR_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
     convex: _builtins.bool
     """It is a convex function, and its proximal step is unique."""
     separable: _builtins.bool
@@ -213,6 +218,8 @@ class Traits(_message.Message):
     """Omega(c x) = c Omega(x) for c >= 0."""
     indicator: _builtins.bool
     """It is 0 on a set and plus infinity off it, so it has no strength."""
+    map: _builtins.bool
+    """It is no penalty at all: ProximalStep applies a map, Penalty and Gradient reject it."""
     def __init__(
         self,
         *,
@@ -221,10 +228,11 @@ class Traits(_message.Message):
         smooth: _builtins.bool = ...,
         positively_homogeneous: _builtins.bool = ...,
         indicator: _builtins.bool = ...,
+        map: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convex", b"convex", "indicator", b"indicator", "positively_homogeneous", b"positively_homogeneous", "separable", b"separable", "smooth", b"smooth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convex", b"convex", "indicator", b"indicator", "map", b"map", "positively_homogeneous", b"positively_homogeneous", "separable", b"separable", "smooth", b"smooth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The server offers no shared memory: it is switched off, or the server
     listens on no Unix socket.
     """
+    ERROR_REASON_METHOD_UNSUPPORTED: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT. The segment's regularizer has no such method. Example: Penalty of
+    spectral_normalization, which is a map and no penalty.
+    """
+    ERROR_REASON_MODIFIER_UNSUPPORTED: _ErrorReason.ValueType  # 31
+    """INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
+    group_lasso, where clipping after the step would not be the step of the sum.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -195,5 +203,13 @@ the same.
 ERROR_REASON_SHARED_MEMORY_UNAVAILABLE: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION. The server offers no shared memory: it is switched off, or the server
 listens on no Unix socket.
+"""
+ERROR_REASON_METHOD_UNSUPPORTED: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT. The segment's regularizer has no such method. Example: Penalty of
+spectral_normalization, which is a map and no penalty.
+"""
+ERROR_REASON_MODIFIER_UNSUPPORTED: ErrorReason.ValueType  # 31
+"""INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
+group_lasso, where clipping after the step would not be the step of the sum.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

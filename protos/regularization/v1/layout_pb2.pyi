@@ -38,6 +38,15 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """IEEE 754 binary16, 2 bytes an element; computed and rounded as binary32 is."""
     DATA_TYPE_BFLOAT16: _DataType.ValueType  # 4
     """bfloat16, the upper half of a binary32, 2 bytes an element; computed and rounded as binary32 is."""
+    DATA_TYPE_Q7: _DataType.ValueType  # 5
+    """Fixed point, 1 byte an element: the number is the signed integer / 2^7, from -1 to 1 - 2^-7. Computed in
+    binary64; each element of a result is rounded once (see Rounding), and beyond the range to its end: it
+    saturates and never wraps.
+    """
+    DATA_TYPE_Q15: _DataType.ValueType  # 6
+    """Fixed point, 2 bytes an element: the signed integer / 2^15; otherwise as Q7."""
+    DATA_TYPE_Q31: _DataType.ValueType  # 7
+    """Fixed point, 4 bytes an element: the signed integer / 2^31; otherwise as Q7."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """How the elements of a vector are written in the bytes of a chunk: little-endian always."""
@@ -54,7 +63,76 @@ DATA_TYPE_FLOAT16: DataType.ValueType  # 3
 """IEEE 754 binary16, 2 bytes an element; computed and rounded as binary32 is."""
 DATA_TYPE_BFLOAT16: DataType.ValueType  # 4
 """bfloat16, the upper half of a binary32, 2 bytes an element; computed and rounded as binary32 is."""
+DATA_TYPE_Q7: DataType.ValueType  # 5
+"""Fixed point, 1 byte an element: the number is the signed integer / 2^7, from -1 to 1 - 2^-7. Computed in
+binary64; each element of a result is rounded once (see Rounding), and beyond the range to its end: it
+saturates and never wraps.
+"""
+DATA_TYPE_Q15: DataType.ValueType  # 6
+"""Fixed point, 2 bytes an element: the signed integer / 2^15; otherwise as Q7."""
+DATA_TYPE_Q31: DataType.ValueType  # 7
+"""Fixed point, 4 bytes an element: the signed integer / 2^31; otherwise as Q7."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
+
+class _RoundingMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoundingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RoundingMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUNDING_MODE_UNSPECIFIED: _RoundingMode.ValueType  # 0
+    """To nearest, ties to even."""
+    ROUNDING_MODE_NEAREST_EVEN: _RoundingMode.ValueType  # 1
+    """To nearest, ties to even."""
+    ROUNDING_MODE_STOCHASTIC: _RoundingMode.ValueType  # 2
+    """To one of the two neighbours at random, each with the probability that makes the mean exact. The random bits are a
+    function of the seed and of the element's index in the whole vector alone (see docs/numerics.md), so chunks,
+    streams and replicas cannot change them.
+    """
+
+class RoundingMode(_RoundingMode, metaclass=_RoundingModeEnumTypeWrapper):
+    """How numbers become elements of the layout's data type."""
+
+ROUNDING_MODE_UNSPECIFIED: RoundingMode.ValueType  # 0
+"""To nearest, ties to even."""
+ROUNDING_MODE_NEAREST_EVEN: RoundingMode.ValueType  # 1
+"""To nearest, ties to even."""
+ROUNDING_MODE_STOCHASTIC: RoundingMode.ValueType  # 2
+"""To one of the two neighbours at random, each with the probability that makes the mean exact. The random bits are a
+function of the seed and of the element's index in the whole vector alone (see docs/numerics.md), so chunks,
+streams and replicas cannot change them.
+"""
+Global___RoundingMode: _TypeAlias = RoundingMode  # noqa: Y015
+
+@_typing.final
+class Rounding(_message.Message):
+    """The rounding of a call's results."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    mode: Global___RoundingMode.ValueType
+    """Unset: to nearest, ties to even. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    seed: _builtins.int
+    """Where stochastic rounding takes its bits from; use another for every step. Required for
+    ROUNDING_MODE_STOCHASTIC: ERROR_REASON_FIELD_MISSING. Ignored otherwise.
+    """
+    def __init__(
+        self,
+        *,
+        mode: Global___RoundingMode.ValueType = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "mode", b"mode", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___Rounding: _TypeAlias = Rounding  # noqa: Y015
 
 @_typing.final
 class ParameterLayout(_message.Message):
@@ -101,6 +179,8 @@ class Segment(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     REGULARIZER_FIELD_NUMBER: _builtins.int
     STEP_SIZE_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
+    SMOOTHING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Any text of at most 256 bytes, unique in the layout; the summary and error messages use it.
     Error: ERROR_REASON_LAYOUT_INVALID.
@@ -109,6 +189,17 @@ class Segment(_message.Message):
     """The segment's own step size, where it differs from the header's: finite, >= 0. Only
     ProximalStep uses it; the other methods take it too, so that one layout serves all three.
     Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    smoothing: _builtins.float
+    """Smoothing gamma: in place of the penalty f (with its box) its Moreau envelope
+    e(x) = min over y of f(y) + |x - y|^2 / (2 gamma), which has a gradient, (x - y) / gamma at the minimizing y, for
+    indicators and kinks too. Finite, > 0, 0.5 / gamma finite, units of parameter^2 / loss. The proximal step of e with
+    step size g is x + g / (g + gamma) * (prox(x) - x), where prox has step size g + gamma: of convex regularizers only.
+    Every penalty can be smoothed, a map cannot. Operands are f's, and taken where f takes them: e is the
+    envelope of f of the parameters less the reference, each term times its weight. The exact sum of e adds f's own
+    terms at y, with f's scale, and for each element d * d with d = x - y, scale 0.5 / gamma; y is not rounded to the
+    layout's data type.
+    Errors: ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_MODIFIER_UNSUPPORTED.
     """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -122,6 +213,16 @@ class Segment(_message.Message):
         step the identity (or the forward step).
         """
 
+    @_builtins.property
+    def box(self) -> _regularizers_pb2.Box:
+        """Bounds on every element, on top of the regularizer: its penalty is plus infinity outside, and its
+        proximal step is clipped to them, which is exact. They are on the parameters, not on what a reference leaves of
+        them, and no weight touches them; at a bound the gradient is 0 where it would lead out. Only for convex sums over
+        elements, and where there is no regularizer: ERROR_REASON_MODIFIER_UNSUPPORTED. The regularizer must be finite
+        somewhere in the box: ERROR_REASON_FIELD_OUT_OF_RANGE. With a regularizer that is an indicator there can be no
+        reference: ERROR_REASON_OPERAND_UNSUPPORTED. The exact sum adds 0 inside and plus infinity outside, scale 1.
+        """
+
     def __init__(
         self,
         *,
@@ -129,13 +230,20 @@ class Segment(_message.Message):
         shape: _abc.Iterable[_builtins.int] | None = ...,
         regularizer: _regularizers_pb2.Regularizer | None = ...,
         step_size: _builtins.float | None = ...,
+        box: _regularizers_pb2.Box | None = ...,
+        smoothing: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "regularizer", b"regularizer", "step_size", b"step_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__smoothing: _TypeAlias = _typing.Literal["smoothing"]  # noqa: Y015
+    _WhichOneofArgType__smoothing: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing"]  # noqa: Y015
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothing) -> _WhichOneofReturnType__smoothing | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__step_size) -> _WhichOneofReturnType__step_size | None: ...
 
 Global___Segment: _TypeAlias = Segment  # noqa: Y015

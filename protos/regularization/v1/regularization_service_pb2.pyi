@@ -200,6 +200,7 @@ class GradientHeader(_message.Message):
     NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     accept_sparse_results: _builtins.bool
@@ -220,6 +221,10 @@ class GradientHeader(_message.Message):
     def shared(self) -> _shared_memory_pb2.SharedTensor:
         """Where the elements lie in shared memory, in place of chunks. Unset: they come in chunks."""
 
+    @_builtins.property
+    def rounding(self) -> _layout_pb2.Rounding:
+        """How results are rounded to the layout's data type. Unset: to nearest."""
+
     def __init__(
         self,
         *,
@@ -229,10 +234,11 @@ class GradientHeader(_message.Message):
         non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
         shared: _shared_memory_pb2.SharedTensor | None = ...,
         accept_sparse_results: _builtins.bool = ...,
+        rounding: _layout_pb2.Rounding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,6 +323,7 @@ class ProximalStepHeader(_message.Message):
     STEP_SIZE_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     step_size: _builtins.float
@@ -342,6 +349,10 @@ class ProximalStepHeader(_message.Message):
     def shared(self) -> _shared_memory_pb2.SharedTensor:
         """Where the elements lie in shared memory, in place of chunks. Unset: they come in chunks."""
 
+    @_builtins.property
+    def rounding(self) -> _layout_pb2.Rounding:
+        """How results are rounded to the layout's data type. Unset: to nearest."""
+
     def __init__(
         self,
         *,
@@ -352,10 +363,11 @@ class ProximalStepHeader(_message.Message):
         step_size: _builtins.float | None = ...,
         shared: _shared_memory_pb2.SharedTensor | None = ...,
         accept_sparse_results: _builtins.bool = ...,
+        rounding: _layout_pb2.Rounding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015

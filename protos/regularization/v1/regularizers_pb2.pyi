@@ -35,6 +35,36 @@ class Regularizer(_message.Message):
     BOX_FIELD_NUMBER: _builtins.int
     GROUP_LASSO_FIELD_NUMBER: _builtins.int
     NUCLEAR_NORM_FIELD_NUMBER: _builtins.int
+    HUBER_FIELD_NUMBER: _builtins.int
+    L0_NORM_FIELD_NUMBER: _builtins.int
+    L_HALF_FIELD_NUMBER: _builtins.int
+    MCP_FIELD_NUMBER: _builtins.int
+    SCAD_FIELD_NUMBER: _builtins.int
+    LOG_SUM_FIELD_NUMBER: _builtins.int
+    HINGE_FIELD_NUMBER: _builtins.int
+    NEGATIVE_ENTROPY_FIELD_NUMBER: _builtins.int
+    SPARSE_GROUP_LASSO_FIELD_NUMBER: _builtins.int
+    EXCLUSIVE_LASSO_FIELD_NUMBER: _builtins.int
+    GROUP_LINF_FIELD_NUMBER: _builtins.int
+    N_OF_M_FIELD_NUMBER: _builtins.int
+    MAX_NORM_FIELD_NUMBER: _builtins.int
+    L2_NORM_FIELD_NUMBER: _builtins.int
+    LINF_NORM_FIELD_NUMBER: _builtins.int
+    L1_BALL_FIELD_NUMBER: _builtins.int
+    L2_BALL_FIELD_NUMBER: _builtins.int
+    SIMPLEX_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    SLOPE_FIELD_NUMBER: _builtins.int
+    TOTAL_VARIATION_FIELD_NUMBER: _builtins.int
+    FUSED_LASSO_FIELD_NUMBER: _builtins.int
+    TREND_FILTER_FIELD_NUMBER: _builtins.int
+    ISOTONIC_FIELD_NUMBER: _builtins.int
+    SPECTRAL_NORM_FIELD_NUMBER: _builtins.int
+    SPECTRAL_BALL_FIELD_NUMBER: _builtins.int
+    SPECTRAL_NORMALIZATION_FIELD_NUMBER: _builtins.int
+    RANK_BALL_FIELD_NUMBER: _builtins.int
+    ORTHOGONALITY_FIELD_NUMBER: _builtins.int
+    STIEFEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
         """strength * sum |x|: sparsity."""
@@ -59,6 +89,126 @@ class Regularizer(_message.Message):
     def nuclear_norm(self) -> Global___NuclearNorm:
         """strength * sum of singular values: low rank."""
 
+    @_builtins.property
+    def huber(self) -> Global___Huber:
+        """sum of x^2 / (2 delta) near 0 and |x| - delta/2 beyond delta, times strength: robust shrinkage."""
+
+    @_builtins.property
+    def l0_norm(self) -> Global___L0Norm:
+        """strength * number of nonzero elements: hard thresholding."""
+
+    @_builtins.property
+    def l_half(self) -> Global___LHalf:
+        """strength * sum sqrt |x|: sparser than l1_norm, not convex."""
+
+    @_builtins.property
+    def mcp(self) -> Global___Mcp:
+        """Minimax concave penalty: sparsity that leaves large elements alone."""
+
+    @_builtins.property
+    def scad(self) -> Global___Scad:
+        """Smoothly clipped absolute deviation: sparsity that leaves large elements alone."""
+
+    @_builtins.property
+    def log_sum(self) -> Global___LogSum:
+        """strength * sum log(1 + |x| / epsilon): reweighted sparsity, not convex."""
+
+    @_builtins.property
+    def hinge(self) -> Global___Hinge:
+        """strength * sum max(0, 1 - x): margins."""
+
+    @_builtins.property
+    def negative_entropy(self) -> Global___NegativeEntropy:
+        """strength * sum x ln x: entropy of nonnegative elements."""
+
+    @_builtins.property
+    def sparse_group_lasso(self) -> Global___SparseGroupLasso:
+        """l1_strength * sum |x| + group_strength * sum of weighted group norms: sparse groups, and few of them."""
+
+    @_builtins.property
+    def exclusive_lasso(self) -> Global___ExclusiveLasso:
+        """strength * 1/2 * sum over groups of (sum |x|)^2: few elements within each group."""
+
+    @_builtins.property
+    def group_linf(self) -> Global___GroupLinf:
+        """strength * sum over groups of weight * max |x|: whole groups to zero, and equal peaks within groups."""
+
+    @_builtins.property
+    def n_of_m(self) -> Global___NOfM:
+        """At most n nonzero elements in each m consecutive ones: 2:4 sparsity."""
+
+    @_builtins.property
+    def max_norm(self) -> Global___MaxNorm:
+        """The norm of each group is at most radius."""
+
+    @_builtins.property
+    def l2_norm(self) -> Global___L2Norm:
+        """strength * Euclidean norm of the whole segment."""
+
+    @_builtins.property
+    def linf_norm(self) -> Global___LinfNorm:
+        """strength * max |x|."""
+
+    @_builtins.property
+    def l1_ball(self) -> Global___L1Ball:
+        """sum |x| is at most radius."""
+
+    @_builtins.property
+    def l2_ball(self) -> Global___L2Ball:
+        """The Euclidean norm is at most radius."""
+
+    @_builtins.property
+    def simplex(self) -> Global___Simplex:
+        """Nonnegative elements that add up to radius."""
+
+    @_builtins.property
+    def top_k(self) -> Global___TopK:
+        """At most count nonzero elements."""
+
+    @_builtins.property
+    def slope(self) -> Global___Slope:
+        """Sum of strengths times the sorted |x|: SLOPE, OSCAR."""
+
+    @_builtins.property
+    def total_variation(self) -> Global___TotalVariation:
+        """strength * sum of |differences of neighbours| along the last axis: piecewise constant."""
+
+    @_builtins.property
+    def fused_lasso(self) -> Global___FusedLasso:
+        """l1_strength * sum |x| + tv_strength * sum of |differences|: sparse and piecewise constant."""
+
+    @_builtins.property
+    def trend_filter(self) -> Global___TrendFilter:
+        """strength * sum of |differences of order k + 1| along the last axis: piecewise polynomial."""
+
+    @_builtins.property
+    def isotonic(self) -> Global___Isotonic:
+        """Elements that do not decrease along the last axis."""
+
+    @_builtins.property
+    def spectral_norm(self) -> Global___SpectralNorm:
+        """strength * largest singular value."""
+
+    @_builtins.property
+    def spectral_ball(self) -> Global___SpectralBall:
+        """The largest singular value is at most radius."""
+
+    @_builtins.property
+    def spectral_normalization(self) -> Global___SpectralNormalization:
+        """Not a penalty: divides the matrix by its largest singular value. ProximalStep only."""
+
+    @_builtins.property
+    def rank_ball(self) -> Global___RankBall:
+        """The rank is at most rank."""
+
+    @_builtins.property
+    def orthogonality(self) -> Global___Orthogonality:
+        """strength * 1/4 * |W'W - I|^2: nearly orthonormal columns."""
+
+    @_builtins.property
+    def stiefel(self) -> Global___Stiefel:
+        """Orthonormal columns, exactly."""
+
     def __init__(
         self,
         *,
@@ -68,12 +218,42 @@ class Regularizer(_message.Message):
         box: Global___Box | None = ...,
         group_lasso: Global___GroupLasso | None = ...,
         nuclear_norm: Global___NuclearNorm | None = ...,
+        huber: Global___Huber | None = ...,
+        l0_norm: Global___L0Norm | None = ...,
+        l_half: Global___LHalf | None = ...,
+        mcp: Global___Mcp | None = ...,
+        scad: Global___Scad | None = ...,
+        log_sum: Global___LogSum | None = ...,
+        hinge: Global___Hinge | None = ...,
+        negative_entropy: Global___NegativeEntropy | None = ...,
+        sparse_group_lasso: Global___SparseGroupLasso | None = ...,
+        exclusive_lasso: Global___ExclusiveLasso | None = ...,
+        group_linf: Global___GroupLinf | None = ...,
+        n_of_m: Global___NOfM | None = ...,
+        max_norm: Global___MaxNorm | None = ...,
+        l2_norm: Global___L2Norm | None = ...,
+        linf_norm: Global___LinfNorm | None = ...,
+        l1_ball: Global___L1Ball | None = ...,
+        l2_ball: Global___L2Ball | None = ...,
+        simplex: Global___Simplex | None = ...,
+        top_k: Global___TopK | None = ...,
+        slope: Global___Slope | None = ...,
+        total_variation: Global___TotalVariation | None = ...,
+        fused_lasso: Global___FusedLasso | None = ...,
+        trend_filter: Global___TrendFilter | None = ...,
+        isotonic: Global___Isotonic | None = ...,
+        spectral_norm: Global___SpectralNorm | None = ...,
+        spectral_ball: Global___SpectralBall | None = ...,
+        spectral_normalization: Global___SpectralNormalization | None = ...,
+        rank_ball: Global___RankBall | None = ...,
+        orthogonality: Global___Orthogonality | None = ...,
+        stiefel: Global___Stiefel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "group_lasso", b"group_lasso", "kind", b"kind", "l1_norm", b"l1_norm", "nuclear_norm", b"nuclear_norm", "squared_l2_norm", b"squared_l2_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "group_lasso", b"group_lasso", "kind", b"kind", "l1_norm", b"l1_norm", "nuclear_norm", b"nuclear_norm", "squared_l2_norm", b"squared_l2_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -264,6 +444,1018 @@ class NuclearNorm(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___NuclearNorm: _TypeAlias = NuclearNorm  # noqa: Y015
+
+@_typing.final
+class Huber(_message.Message):
+    """Penalty strength * sum of h(x), h(x) = x^2 / (2 delta) where |x| <= delta, |x| - delta / 2 beyond.
+    Gradient strength * clip(x / delta, -1, 1). Proximal step x * delta / (delta + t) where
+    |x| <= delta + t, x - t * sign(x) beyond. Source: Huber 1964.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    delta: _builtins.float
+    """Where the parabola ends, in units of the parameters. Required: finite, > 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        delta: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_strength", b"_strength", "delta", b"delta", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "_strength", b"_strength", "delta", b"delta", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Huber: _TypeAlias = Huber  # noqa: Y015
+
+@_typing.final
+class L0Norm(_message.Message):
+    """Penalty strength * number of elements that are not 0. Gradient 0. Proximal step x where
+    |x| > sqrt(2 t), else 0: hard thresholding. Not convex; at |x| = sqrt(2 t), where both are minimizers,
+    the answer is 0. Source: Blumensath and Davies 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___L0Norm: _TypeAlias = L0Norm  # noqa: Y015
+
+@_typing.final
+class LHalf(_message.Message):
+    """Penalty strength * sum sqrt |x|. Gradient strength * sign(x) / (2 sqrt |x|), 0 at 0. Proximal step 0
+    where |x| <= 3/2 * t^(2/3), else 2/3 * x * (1 + cos(2/3 * arccos(-(3^(3/2) / 4) * t * |x|^(-3/2)))). Not
+    convex. Source: Xu, Chang, Xu and Zhang 2012.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___LHalf: _TypeAlias = LHalf  # noqa: Y015
+
+@_typing.final
+class Mcp(_message.Message):
+    """Penalty sum of strength * |x| - x^2 / (2 a) where |x| <= a * strength, a * strength^2 / 2 beyond, with
+    a = concavity. Gradient sign(x) * max(strength - |x| / a, 0), 0 at 0. Proximal step, step size g < a: 0
+    where |x| <= g * strength, S(x, g * strength) / (1 - g / a) where |x| <= a * strength, x beyond; g >= a: x
+    where |x| > strength * sqrt(a * g), else 0. Not convex. Source: Zhang 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a. Required: finite, > 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Mcp: _TypeAlias = Mcp  # noqa: Y015
+
+@_typing.final
+class Scad(_message.Message):
+    """Penalty, with l = strength and a = concavity: sum of l * |x| where |x| <= l;
+    (2 a l |x| - x^2 - l^2) / (2 (a - 1)) where |x| <= a l; l^2 (a + 1) / 2 beyond. Gradient sign(x) times l,
+    (a l - |x|) / (a - 1), 0 there; 0 at 0. Proximal step, step size g < a - 1: S(x, g l) where |x| <= l (1 + g);
+    ((a - 1) x - sign(x) a g l) / (a - 1 - g) where |x| <= a l; x beyond; g >= a - 1: x where
+    |x| > b, else S(x, g l), with b = l (a + 1 + g) / 2 for g <= a + 1 and b = l sqrt(g (a + 1)) beyond. Not convex.
+    Source: Fan and Li 2001.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a; 3.7 is usual. Required: finite, > 2.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Scad: _TypeAlias = Scad  # noqa: Y015
+
+@_typing.final
+class LogSum(_message.Message):
+    """Penalty strength * sum log(1 + |x| / epsilon). Gradient strength * sign(x) / (|x| + epsilon), 0 at 0.
+    Proximal step sign(x) * r with r = max(0, (|x| - epsilon + sqrt((|x| + epsilon)^2 - 4 t)) / 2), or 0 where
+    the root is not real or 0 has no larger objective. Not convex. Source: Candes, Wakin and Boyd 2008;
+    Prater-Bennette, Shen and Tripp 2021.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    epsilon: _builtins.float
+    """Width of the peak at 0, in units of the parameters. Required: finite, > 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        epsilon: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_strength", b"_strength", "epsilon", b"epsilon", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_strength", b"_strength", "epsilon", b"epsilon", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
+    _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___LogSum: _TypeAlias = LogSum  # noqa: Y015
+
+@_typing.final
+class Hinge(_message.Message):
+    """Penalty strength * sum max(0, 1 - x). Gradient -strength where x < 1, else 0. Proximal step x + t where
+    x < 1 - t, 1 where x <= 1, else x. Source: Cortes and Vapnik 1995.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Hinge: _TypeAlias = Hinge  # noqa: Y015
+
+@_typing.final
+class NegativeEntropy(_message.Message):
+    """Penalty strength * sum x ln x, 0 at x = 0, plus infinity below. Gradient strength * (1 + ln x), undefined
+    at 0 and below. Proximal step t * omega(x / t - 1 - ln t), omega the Wright function; where that is below 1e-304
+    it is 0, and at t = 0 it is max(x, 0). At strength 0 the bound stays: penalty and gradient are 0 for every x >= 0, and
+    below the penalty is plus infinity and the gradient undefined; with a weight of 0 the penalty and the step keep it, too.
+    Source: Corless and Jeffrey 2002 (omega).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___NegativeEntropy: _TypeAlias = NegativeEntropy  # noqa: Y015
+
+@_typing.final
+class SparseGroupLasso(_message.Message):
+    """Penalty l1_strength * sum |x| + group_strength * sum over groups g of weight_g * |x_g|. Gradient the sum of both
+    rows' (minimum norm). Proximal step: group_lasso's of l1_norm's. Source: Simon, Friedman, Hastie and
+    Tibshirani 2013.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    L1_STRENGTH_FIELD_NUMBER: _builtins.int
+    GROUP_STRENGTH_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    l1_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    group_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        l1_strength: _builtins.float | None = ...,
+        group_strength: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group_strength", b"_group_strength", "_l1_strength", b"_l1_strength", "group_strength", b"group_strength", "groups", b"groups", "l1_strength", b"l1_strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group_strength", b"_group_strength", "_l1_strength", b"_l1_strength", "group_strength", b"group_strength", "groups", b"groups", "l1_strength", b"l1_strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group_strength: _TypeAlias = _typing.Literal["group_strength"]  # noqa: Y015
+    _WhichOneofArgType__group_strength: _TypeAlias = _typing.Literal["_group_strength", b"_group_strength"]  # noqa: Y015
+    _WhichOneofReturnType__l1_strength: _TypeAlias = _typing.Literal["l1_strength"]  # noqa: Y015
+    _WhichOneofArgType__l1_strength: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group_strength) -> _WhichOneofReturnType__group_strength | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__l1_strength) -> _WhichOneofReturnType__l1_strength | None: ...
+
+Global___SparseGroupLasso: _TypeAlias = SparseGroupLasso  # noqa: Y015
+
+@_typing.final
+class ExclusiveLasso(_message.Message):
+    """Penalty strength * 1/2 * sum over groups g of weight_g * (sum |x_g|)^2; mind the 1/2. Gradient strength * weight_g *
+    (sum |x_g|) * sign(x), 0 at 0. Proximal step S(x, tau) in each group, with u = t * weight_g and
+    tau = u * (sum of the k largest |x|) / (1 + k u) for the largest k whose k-th largest |x| is above tau. Source: Zhou, Jin
+    and Hoi 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___ExclusiveLasso: _TypeAlias = ExclusiveLasso  # noqa: Y015
+
+@_typing.final
+class GroupLinf(_message.Message):
+    """Penalty strength * sum over groups g of weight_g * max |x_g| (the L1,infinity norm). Gradient strength * weight_g *
+    sign(x) / m on the m elements of a group that have the largest magnitude, 0 elsewhere. Proximal step x_g less
+    its projection onto the L1 ball of radius t * weight_g. Source: Quattoni, Carreras, Collins and Darrell 2009.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___GroupLinf: _TypeAlias = GroupLinf  # noqa: Y015
+
+@_typing.final
+class NOfM(_message.Message):
+    """Penalty 0 where each run of m consecutive elements has at most n that are not 0, plus infinity otherwise.
+    Gradient 0 inside, undefined outside. Proximal step: the n largest of each run in magnitude stay, of equal
+    ones the first. Not convex. Source: Mishra et al. 2021.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_FIELD_NUMBER: _builtins.int
+    M_FIELD_NUMBER: _builtins.int
+    n: _builtins.int
+    """How many may stay. Required: 0 <= n <= m.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    m: _builtins.int
+    """Length of a run. Required: >= 1, and it must divide the segment's length.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_GROUPS_INVALID.
+    """
+    def __init__(
+        self,
+        *,
+        n: _builtins.int | None = ...,
+        m: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_m", b"_m", "_n", b"_n", "m", b"m", "n", b"n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_m", b"_m", "_n", b"_n", "m", b"m", "n", b"n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__m: _TypeAlias = _typing.Literal["m"]  # noqa: Y015
+    _WhichOneofArgType__m: _TypeAlias = _typing.Literal["_m", b"_m"]  # noqa: Y015
+    _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
+    _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__m) -> _WhichOneofReturnType__m | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+
+Global___NOfM: _TypeAlias = NOfM  # noqa: Y015
+
+@_typing.final
+class MaxNorm(_message.Message):
+    """Penalty 0 where the Euclidean norm of each group g is at most weight_g * radius, plus infinity otherwise; a norm that exceeds
+    it by no more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside.
+    Proximal step: groups outside are scaled to the bound. Source: Srebro and Shraibman 2005.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___MaxNorm: _TypeAlias = MaxNorm  # noqa: Y015
+
+@_typing.final
+class L2Norm(_message.Message):
+    """Penalty strength * |x|, the Euclidean norm of the segment, not squared. Gradient strength * x / |x|, 0 at 0.
+    Proximal step max(0, 1 - t / |x|) * x, 0 at 0. Source: Yuan and Lin 2006, with one group.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___L2Norm: _TypeAlias = L2Norm  # noqa: Y015
+
+@_typing.final
+class LinfNorm(_message.Message):
+    """Penalty strength * max |x|. Gradient strength * sign(x) / m on the m elements that have the largest magnitude, 0
+    elsewhere. Proximal step x less its projection onto the L1 ball of radius t. Source: Moreau 1965.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___LinfNorm: _TypeAlias = LinfNorm  # noqa: Y015
+
+@_typing.final
+class L1Ball(_message.Message):
+    """Penalty 0 where sum |x| <= radius, plus infinity otherwise; a sum that exceeds it by no more than rounding to the
+    layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step: the nearest point of
+    the ball, S(x, tau). Source: Duchi, Shalev-Shwartz, Singer and Chandra 2008; Condat 2016.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___L1Ball: _TypeAlias = L1Ball  # noqa: Y015
+
+@_typing.final
+class L2Ball(_message.Message):
+    """Penalty 0 where the Euclidean norm is at most radius, plus infinity otherwise; a norm that exceeds it by no more than
+    rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
+    x * radius / |x| outside. Source: Tikhonov and Arsenin 1977 (Ivanov's form).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___L2Ball: _TypeAlias = L2Ball  # noqa: Y015
+
+@_typing.final
+class Simplex(_message.Message):
+    """Penalty 0 where every x >= 0 and their sum is radius, to within rounding to the layout's data type; plus infinity
+    otherwise. Gradient 0 inside, undefined outside. Proximal step: the nearest point, max(x - tau, 0). An empty segment
+    is rejected unless radius is 0: ERROR_REASON_LAYOUT_INVALID. Source: Duchi et al. 2008; Condat 2016.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___Simplex: _TypeAlias = Simplex  # noqa: Y015
+
+@_typing.final
+class TopK(_message.Message):
+    """Penalty 0 where at most count elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
+    Proximal step: the count largest in magnitude stay, of equal ones the first. Not convex. Source: Blumensath and
+    Davies 2009.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many may stay. Required: >= 0 and at most the segment's length.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+
+Global___TopK: _TypeAlias = TopK  # noqa: Y015
+
+@_typing.final
+class Slope(_message.Message):
+    """Penalty sum of lambda_i * |x|_(i), |x|_(1) the largest magnitude. Gradient: the minimum-norm subgradient, which averages the
+    lambdas of equal magnitudes (and is a projection at 0). Proximal step: sort, subtract, pool adjacent violators, clip
+    at 0, unsort. Source: Bogdan, van den Berg, Sabatti, Su and Candes 2015.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTHS_FIELD_NUMBER: _builtins.int
+    OSCAR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def strengths(self) -> Global___SlopeStrengths:
+        """lambda_1 >= lambda_2 >= ... >= 0, finite, one for each element of the segment.
+        Errors: ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_LAYOUT_INVALID.
+        """
+
+    @_builtins.property
+    def oscar(self) -> Global___Oscar:
+        """lambda_i = l1_strength + pairwise_strength * (n - i), i = 1 to n."""
+
+    def __init__(
+        self,
+        *,
+        strengths: Global___SlopeStrengths | None = ...,
+        oscar: Global___Oscar | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oscar", b"oscar", "strengths", b"strengths", "weighting", b"weighting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oscar", b"oscar", "strengths", b"strengths", "weighting", b"weighting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_weighting: _TypeAlias = _typing.Literal["strengths", "oscar"]  # noqa: Y015
+    _WhichOneofArgType_weighting: _TypeAlias = _typing.Literal["weighting", b"weighting"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_weighting) -> _WhichOneofReturnType_weighting | None: ...
+
+Global___Slope: _TypeAlias = Slope  # noqa: Y015
+
+@_typing.final
+class SlopeStrengths(_message.Message):
+    """Explicit strengths of SLOPE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One for each element, from the largest magnitude's on."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlopeStrengths: _TypeAlias = SlopeStrengths  # noqa: Y015
+
+@_typing.final
+class Oscar(_message.Message):
+    """Strengths that fall by equal steps. Source: Bondell and Reich 2008."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    L1_STRENGTH_FIELD_NUMBER: _builtins.int
+    PAIRWISE_STRENGTH_FIELD_NUMBER: _builtins.int
+    l1_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    pairwise_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        l1_strength: _builtins.float | None = ...,
+        pairwise_strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_pairwise_strength", b"_pairwise_strength", "l1_strength", b"l1_strength", "pairwise_strength", b"pairwise_strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_pairwise_strength", b"_pairwise_strength", "l1_strength", b"l1_strength", "pairwise_strength", b"pairwise_strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__l1_strength: _TypeAlias = _typing.Literal["l1_strength"]  # noqa: Y015
+    _WhichOneofArgType__l1_strength: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength"]  # noqa: Y015
+    _WhichOneofReturnType__pairwise_strength: _TypeAlias = _typing.Literal["pairwise_strength"]  # noqa: Y015
+    _WhichOneofArgType__pairwise_strength: _TypeAlias = _typing.Literal["_pairwise_strength", b"_pairwise_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__l1_strength) -> _WhichOneofReturnType__l1_strength | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pairwise_strength) -> _WhichOneofReturnType__pairwise_strength | None: ...
+
+Global___Oscar: _TypeAlias = Oscar  # noqa: Y015
+
+@_typing.final
+class TotalVariation(_message.Message):
+    """Penalty strength * sum |x_(i+1) - x_i| along the last axis; rows of the shape are independent of each other. Gradient: the
+    minimum-norm subgradient. Proximal step: exact, O(n). Source: Condat 2013; Johnson 2013.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___TotalVariation: _TypeAlias = TotalVariation  # noqa: Y015
+
+@_typing.final
+class FusedLasso(_message.Message):
+    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along the last axis. Gradient: the
+    minimum-norm subgradient. Proximal step: S(total_variation's, step_size * l1_strength). Source: Friedman, Hastie, Hoefling
+    and Tibshirani 2007.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    L1_STRENGTH_FIELD_NUMBER: _builtins.int
+    TV_STRENGTH_FIELD_NUMBER: _builtins.int
+    l1_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    tv_strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        l1_strength: _builtins.float | None = ...,
+        tv_strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__l1_strength: _TypeAlias = _typing.Literal["l1_strength"]  # noqa: Y015
+    _WhichOneofArgType__l1_strength: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength"]  # noqa: Y015
+    _WhichOneofReturnType__tv_strength: _TypeAlias = _typing.Literal["tv_strength"]  # noqa: Y015
+    _WhichOneofArgType__tv_strength: _TypeAlias = _typing.Literal["_tv_strength", b"_tv_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__l1_strength) -> _WhichOneofReturnType__l1_strength | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tv_strength) -> _WhichOneofReturnType__tv_strength | None: ...
+
+Global___FusedLasso: _TypeAlias = FusedLasso  # noqa: Y015
+
+@_typing.final
+class TrendFilter(_message.Message):
+    """Penalty strength * sum |differences of order order + 1| along the last axis; order 0 is total_variation. Gradient: the
+    minimum-norm subgradient, iterated likewise; from order 1 on a difference counts as 0 up to 2^(order + 1) times the
+    distance of neighbours in the layout's data type (of floating point at the row's largest magnitude). Proximal
+    step: iterated until the duality gap is at most 1e-12 of the objective, or no longer falls; order 0 is exact. A row
+    no longer than the order has no differences. Source: Kim, Koh, Boyd and Gorinevsky 2009; Tibshirani 2014.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    order: _builtins.int
+    """Degree of the polynomials. Required: 0 to 5.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        order: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_order", b"_order", "_strength", b"_strength", "order", b"order", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_order", b"_order", "_strength", b"_strength", "order", b"order", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__order: _TypeAlias = _typing.Literal["order"]  # noqa: Y015
+    _WhichOneofArgType__order: _TypeAlias = _typing.Literal["_order", b"_order"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__order) -> _WhichOneofReturnType__order | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___TrendFilter: _TypeAlias = TrendFilter  # noqa: Y015
+
+@_typing.final
+class Isotonic(_message.Message):
+    """Penalty 0 where no element along the last axis is less than one before it, plus infinity otherwise; one that is less by no
+    more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
+    the nearest such rows, by pooling adjacent violators. The segment's shape must have an axis:
+    ERROR_REASON_LAYOUT_INVALID. Source: Barlow et al. 1972; Best and Chakravarti 1990.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Isotonic: _TypeAlias = Isotonic  # noqa: Y015
+
+@_typing.final
+class SpectralNorm(_message.Message):
+    """Penalty strength * largest singular value of the segment as a matrix. Gradient strength * U1 V1' / m, the m
+    singular vectors of the largest singular value. Proximal step: singular values less their projection onto the L1
+    ball of radius t. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Parikh and Boyd 2014.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___SpectralNorm: _TypeAlias = SpectralNorm  # noqa: Y015
+
+@_typing.final
+class SpectralBall(_message.Message):
+    """Penalty 0 where the largest singular value is at most radius, plus infinity otherwise; one that exceeds it by no
+    more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
+    singular values cut off at radius, the nearest such matrix; one inside stays to the bit. The segment's shape must
+    have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Lefkimmiatis, Ward and Unser 2013.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___SpectralBall: _TypeAlias = SpectralBall  # noqa: Y015
+
+@_typing.final
+class SpectralNormalization(_message.Message):
+    """Spectral normalization: W * target / max(sigma, target), or W * target / sigma with scale_up, sigma the largest
+    singular value. It is a map, not a proximal step, and has no penalty: Penalty and Gradient reject it
+    (ERROR_REASON_METHOD_UNSUPPORTED), a summary has penalty 0 for it, and the step size does not matter. A zero matrix
+    stays. sigma^2 by power iteration on W'W or WW', the smaller one, until a step adds at most 1e-14 of it and a
+    Cholesky factorization proves that no eigenvalue is larger by more than 1e-12 of it; else, or after 256 steps, sigma
+    is LAPACK's: right to about 1e-12 always. The shape must have two axes or more, ERROR_REASON_LAYOUT_INVALID: the
+    axes after the first are merged into the columns, so that (out, in, height, width) is a matrix of out rows. Source:
+    Miyato, Kataoka, Koyama and Yoshida 2018.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCALE_UP_FIELD_NUMBER: _builtins.int
+    target: _builtins.float
+    """The largest singular value afterwards. Required: finite, > 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    scale_up: _builtins.bool
+    """Whether a matrix below the target is scaled up to it (Miyato et al.). Unset: false, it stays as it is."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.float | None = ...,
+        scale_up: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__scale_up: _TypeAlias = _typing.Literal["scale_up"]  # noqa: Y015
+    _WhichOneofArgType__scale_up: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up"]  # noqa: Y015
+    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
+    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scale_up) -> _WhichOneofReturnType__scale_up | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+
+Global___SpectralNormalization: _TypeAlias = SpectralNormalization  # noqa: Y015
+
+@_typing.final
+class RankBall(_message.Message):
+    """Penalty 0 where the rank is at most rank, plus infinity otherwise. Singular values up to
+    max(m, n) * ((eps + 3 * 2^-52) * the largest + u) count as 0, with the data type's eps and smallest number u.
+    Gradient 0 inside, undefined outside. Proximal step: the rank largest singular values stay; a matrix inside stays to
+    the bit. Not convex. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Eckart and Young 1936.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """How many singular values may stay. Required: >= 0 and at most the shorter side.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___RankBall: _TypeAlias = RankBall  # noqa: Y015
+
+@_typing.final
+class Orthogonality(_message.Message):
+    """Penalty strength * 1/4 * |W'W - I|^2, the sum of squared entries. Gradient strength * W (W'W - I). Proximal step:
+    each singular value s becomes the largest root r of t * r * (r^2 - 1) + r - s = 0. Not convex; where s = 0 and t > 1,
+    r is not 0, and LAPACK's vectors decide on the direction. The segment's shape must have two axes:
+    ERROR_REASON_LAYOUT_INVALID. Source: Xie, Xiong and Pu 2017 (the penalty).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Orthogonality: _TypeAlias = Orthogonality  # noqa: Y015
+
+@_typing.final
+class Stiefel(_message.Message):
+    """Penalty 0 where W'W = I to within rounding to the layout's data type, plus infinity otherwise. Gradient 0 inside,
+    undefined outside. Proximal step U V', the nearest such matrix; one inside stays to the bit; of a matrix without full
+    rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes, the first at
+    least as long as the second: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stiefel: _TypeAlias = Stiefel  # noqa: Y015
 
 @_typing.final
 class Groups(_message.Message):

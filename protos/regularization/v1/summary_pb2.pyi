@@ -101,8 +101,15 @@ class SegmentSummary(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
+    CONVEX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The segment's name in the layout."""
+    convex: _builtins.bool
+    """Whether the segment's regularizer is convex, so that its proximal step is the one minimizer. False: the step is a
+    global minimizer, at a point with several the one that its message documents, and proximal
+    gradient descent may end in a point that is not the best. True without a regularizer. Unset for a map, which
+    minimizes nothing.
+    """
     @_builtins.property
     def figures(self) -> Global___Figures:
         """Its figures, over those of its elements that the stream carried."""
@@ -112,12 +119,15 @@ class SegmentSummary(_message.Message):
         *,
         name: _builtins.str = ...,
         figures: Global___Figures | None = ...,
+        convex: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_convex", b"_convex", "convex", b"convex", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_convex", b"_convex", "convex", b"convex", "figures", b"figures", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__convex: _TypeAlias = _typing.Literal["convex"]  # noqa: Y015
+    _WhichOneofArgType__convex: _TypeAlias = _typing.Literal["_convex", b"_convex"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__convex) -> _WhichOneofReturnType__convex | None: ...
 
 Global___SegmentSummary: _TypeAlias = SegmentSummary  # noqa: Y015
 
@@ -175,12 +185,11 @@ class ExactSum(_message.Message):
     The rule. A segment is cut into blocks of 2^18 elements from its start. Inside a block, lane j of
     256 starts at 0 and adds the terms of elements j, j + 256, j + 512, ... one after the other, in
     binary64; the lane's sum is then multiplied by the regularizer's scale in binary64 (its strength;
-    1 for elastic_net and for squared distances). All products, of all lanes, blocks and segments, are
-    added exactly. The terms: |x| for l1_norm; 1/2 * (x * x) for squared_l2_norm;
-    ((1/2 * l2_strength) * |x| + l1_strength) * |x| for elastic_net; each times the element's weight
-    where weights are sent; d * d with d = y - theta for squared distances. A term that belongs to a
-    group or to a whole segment takes the place of its first element. Sums inside a group are of the
-    group alone.
+    or 1, see RegularizerDescription.penalty_terms). All products, of all lanes, blocks and segments, are
+    added exactly. Where weights are sent, each term is multiplied by the element's; the terms of squared distances are
+    d * d with d = y - theta, their scale 1. A term that belongs to a group or to a whole segment takes the place of its
+    first element. Sums inside a group are of the group alone. Modifiers of a segment add terms with scales of their own
+    (see Segment), in lanes of their own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

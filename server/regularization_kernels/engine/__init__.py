@@ -3,9 +3,19 @@
 It cuts, lets wait, accounts for memory and adds up; what is computed is the regularizers' business.
 """
 
-from ..formats import DATA_TYPES
+from ..formats import DATA_TYPES, contract_name
 from .budget import MemoryBudget
-from .call import Call, Chunk, FigureChoice, Method, Operand, ResultChunk
+from .call import (
+    Call,
+    Chunk,
+    ElementArray,
+    FigureChoice,
+    Method,
+    Operand,
+    ResultChunk,
+    Rounding,
+    RoundingMode,
+)
 from .figures import Figures, SegmentFigures, Summary
 from .layout import Layout, Segment
 from .run import Run
@@ -15,6 +25,7 @@ __all__ = [
     "DATA_TYPES",
     "Call",
     "Chunk",
+    "ElementArray",
     "FigureChoice",
     "Figures",
     "Layout",
@@ -22,9 +33,12 @@ __all__ = [
     "Method",
     "Operand",
     "ResultChunk",
+    "Rounding",
+    "RoundingMode",
     "Run",
     "Segment",
     "SegmentFigures",
     "Summary",
+    "contract_name",
     "run_whole",
 ]

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ElementRangeInvalid, FieldMissing
+from ..errors import ElementRangeInvalid, FieldMissing, FieldOutOfRange, RegularizationError
+from ..formats import fraction_bits, numbers_of
 from .layout import Layout, check_step_size
 
-ElementArray = npt.NDArray[np.floating[Any]]
+ElementArray = npt.NDArray[np.floating[Any] | np.signedinteger[Any]]
 """Elements in a layout's data type."""
 
 
@@ -36,6 +37,44 @@ class Operand(Enum):
 _OPERANDS = {operand.value: operand for operand in Operand}
 
 
+class RoundingMode(Enum):
+    """How numbers become elements of the layout's data type."""
+
+    NEAREST_EVEN = "nearest_even"
+    """To nearest, ties to even."""
+    STOCHASTIC = "stochastic"
+    """To one of the two neighbours at random, so that the mean is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """The rounding of a call's results.
+
+    Args:
+        mode: How.
+        seed: Where stochastic rounding takes its bits from, 0 <= seed < 2^64; not used otherwise.
+
+    Raises:
+        FieldMissing: If stochastic rounding has no seed.
+        FieldOutOfRange: If the seed does not fit 64 bits.
+    """
+
+    mode: RoundingMode = RoundingMode.NEAREST_EVEN
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check it."""
+        if self.seed is not None and not 0 <= self.seed < 1 << 64:
+            raise FieldOutOfRange(f"must be >= 0 and < 2^64, got {self.seed}", field="seed")
+        if self.mode is RoundingMode.STOCHASTIC and self.seed is None:
+            raise FieldMissing("is required for stochastic rounding and unset", field="seed")
+
+    @property
+    def stochastic_seed(self) -> int | None:
+        """The seed where rounding is stochastic; else None."""
+        return self.seed if self.mode is RoundingMode.STOCHASTIC else None
+
+
 @dataclass(frozen=True, slots=True)
 class FigureChoice:
     """Which figures a summary has."""
@@ -57,10 +96,13 @@ class Call:
         step_size: Of proximal steps: finite, >= 0; None where every segment has its own.
         figures: What the summary has.
         propagate_non_finite: Whether to compute with NaN and infinity instead of rejecting them.
+        rounding: How results become elements of the layout's data type.
 
     Raises:
         FieldMissing: If a segment of a proximal step has no step size, nor has the call.
         FieldOutOfRange: If the step size is negative or not finite.
+        MethodUnsupported: If a segment's regularizer does not have the method.
+        ModifierUnsupported: If the method does not take a segment's modifier.
         ElementRangeInvalid: If the range leaves the layout, or cuts where it must not.
     """
 
@@ -70,6 +112,7 @@ class Call:
     step_size: float | None = None
     figures: FigureChoice = FigureChoice()
     propagate_non_finite: bool = False
+    rounding: Rounding = Rounding()
 
     def __post_init__(self) -> None:
         """Check it."""
@@ -80,11 +123,22 @@ class Call:
             if lacking:
                 text = f"must be set: segment {lacking[0]!r} has none of its own"
                 raise FieldMissing(text, field="step_size", segment=lacking[0])
+        self._check_methods()
         if self.element_range is not None:
             try:
                 self.layout.check_range(*self.element_range)
             except ElementRangeInvalid as error:
                 raise error.within("element_range") from error
+
+    def _check_methods(self) -> None:
+        for index, segment in enumerate(self.layout.segments):
+            try:
+                if self.method is Method.PROXIMAL_STEP:
+                    segment.require_proximal_step()
+                else:
+                    segment.require_penalty(self.method.value)
+            except RegularizationError as error:
+                raise error.within(f"layout.segments[{index}]") from error
 
     @property
     def begin(self) -> int:
@@ -122,6 +176,15 @@ class Chunk:
         """Parameters and the operands it has, by name."""
         arrays = {name: array for name in _OPERANDS if (array := getattr(self, name)) is not None}
         return {"parameters": self.parameters, **arrays}
+
+    def with_operands_as_numbers(self) -> Chunk:
+        """The same chunk; of operands in fixed point it has the numbers that they stand for."""
+        if fraction_bits(self.parameters.dtype) is None:
+            return self
+        numbers: dict[str, Any] = {
+            operand.value: numbers_of(getattr(self, operand.value)) for operand in self.operands
+        }
+        return replace(self, **numbers)
 
     def with_operands_apart_from(self, out: ElementArray) -> Chunk:
         """The same chunk; of operands that lie where ``out`` does it has copies."""

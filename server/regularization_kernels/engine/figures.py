@@ -56,6 +56,8 @@ class SegmentFigures:
 
     name: str
     figures: Figures
+    convex: bool | None = None
+    """Whether its regularizer is a convex function; None where that is a map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class Summary:
     @classmethod
     def combined(cls, parts: Iterable[Summary], choice: FigureChoice, method: Method) -> Summary:
         """The summary of several element ranges together, with the bits of one."""
-        by_name: dict[str, list[Figures]] = {}
+        by_name: dict[str, list[SegmentFigures]] = {}
         for part in parts:
             for segment in part.segments:
-                by_name.setdefault(segment.name, []).append(segment.figures)
+                by_name.setdefault(segment.name, []).append(segment)
         segments = tuple(
-            SegmentFigures(name, Figures.combined(figures, choice, method))
-            for name, figures in by_name.items()
+            SegmentFigures(
+                name, Figures.combined([part.figures for part in parts], choice, method), parts[0].convex
+            )
+            for name, parts in by_name.items()
         )
         return cls(Figures.combined([segment.figures for segment in segments], choice, method), segments)
 
@@ -125,7 +129,7 @@ class Tally:
         workspace: Workspace,
     ) -> None:
         """Add the penalty of the elements from ``position`` of the segment on."""
-        if not self._choice.penalty:
+        if not self._choice.penalty or regularizer.traits.map:
             return
         if not isinstance(regularizer, ElementRegularizer):
             regularizer.add_terms(x, self._penalty, position)
@@ -133,7 +137,7 @@ class Tally:
         terms = workspace.array("terms", x.size)
         regularizer.terms(x, terms)
         if weights is not None:
-            terms *= weights
+            regularizer.weigh(terms, weights)
         self._penalty.add(terms, position)
 
     def add_distance(self, new: Float64Array, old: Float64Array, position: int, workspace: Workspace) -> None:

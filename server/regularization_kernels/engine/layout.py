@@ -11,15 +11,19 @@ from ..errors import (
     DataTypeUnsupported,
     ElementRangeInvalid,
     FieldOutOfRange,
-    GroupsInvalid,
     LayoutInvalid,
+    MethodUnsupported,
+    ModifierUnsupported,
+    RegularizationError,
 )
 from ..formats import DATA_TYPES
+from ..modifiers import Smoothed, modified
 from ..regularizer import DataType, Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
     from ..regularizer import Regularizer
+    from ..regularizers.box import Box
 
 MAX_SEGMENTS = 10_000
 """Segments of a layout: with names of at most ``MAX_NAME_BYTES``, a summary of them all stays below 4 MiB."""
@@ -43,17 +47,48 @@ class Segment:
         shape: Lengths along the axes, each >= 0; ``()`` is a scalar.
         regularizer: None where the segment is exempt.
         step_size: Its own, where it differs from the call's: finite, >= 0.
+        box: Bounds on every element, on top of the regularizer.
+        smoothing: Of the Moreau envelope that takes the place of the regularizer with its box: finite, > 0.
     """
 
     name: str
     shape: tuple[int, ...]
     regularizer: Regularizer | None = None
     step_size: float | None = None
+    box: Box | None = None
+    smoothing: float | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def convex(self) -> bool | None:
+        """Whether its regularizer is a convex function; None where that is a map."""
+        if self.regularizer is None:
+            return True
+        return None if self.regularizer.traits.map else self.regularizer.traits.convex
+
+    def require_penalty(self, method: str) -> None:
+        """Check that it has a penalty, which this method needs.
+
+        Raises:
+            MethodUnsupported: If its regularizer is a map.
+        """
+        if self.regularizer is not None and self.regularizer.traits.map:
+            text = f"must have a penalty for {method}, and {self.regularizer.name} is a map"
+            raise MethodUnsupported(text, field="regularizer", segment=self.name)
+
+    def require_proximal_step(self) -> None:
+        """Check that it has a proximal step.
+
+        Raises:
+            ModifierUnsupported: If it is smoothed, and not convex.
+        """
+        if isinstance(self.regularizer, Smoothed) and not self.convex:
+            text = f"has a proximal step of convex regularizers only, which {self.regularizer.name} is not"
+            raise ModifierUnsupported(text, field="smoothing", segment=self.name)
 
     @property
     def locality(self) -> Locality:
@@ -79,7 +114,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Data type and segments of a vector. Regularizers are made ready for their segments here.
+    """Data type and segments of a vector.
+
+    Regularizers are made ready for their segments here; with modifiers, they become one regularizer.
 
     Args:
         data_type: One of ``DATA_TYPES``, in the machine's byte order.
@@ -89,7 +126,8 @@ class Layout:
         DataTypeUnsupported: If the data type is another.
         LayoutInvalid: If a name is taken, or a shape is negative, overflows or does not fit its regularizer.
         GroupsInvalid: If groups do not fit their segment.
-        FieldOutOfRange: If a step size is negative or not finite.
+        FieldOutOfRange: If a step size or a modifier is not in its range.
+        ModifierUnsupported: If a regularizer does not take a modifier.
     """
 
     data_type: DataType
@@ -189,16 +227,25 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
     step_size = segment.step_size
     if step_size is not None:
         check_step_size(step_size, f"{path}.step_size", segment.name)
-    if segment.regularizer is None:
-        return segment
+    regularizer = _regularizer_on(segment, data_type, path)
     try:
-        regularizer = segment.regularizer.on(segment.shape, data_type)
-    except (LayoutInvalid, GroupsInvalid) as error:
+        regularizer = modified(regularizer, segment.box, segment.smoothing, data_type)
+    except (FieldOutOfRange, ModifierUnsupported) as error:
+        error.segment = segment.name
+        raise error.within(path) from error
+    return Segment(segment.name, segment.shape, regularizer, step_size)
+
+
+def _regularizer_on(segment: Segment, data_type: DataType, path: str) -> Regularizer | None:
+    if segment.regularizer is None:
+        return None
+    try:
+        return segment.regularizer.on(segment.shape, data_type)
+    except RegularizationError as error:
         error.segment = segment.name
         if error.field == "shape":
             raise error.within(path) from error
         raise error.within(f"{path}.regularizer.{segment.regularizer.name}") from error
-    return Segment(segment.name, segment.shape, regularizer, step_size)
 
 
 def check_step_size(value: float, path: str, segment: str | None = None) -> None:

@@ -6,21 +6,28 @@ computed in float64, and each element of a result is rounded to the data type on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ..compiled import Variant, loop_for
+from ..compiled_groups import GroupVariant, edges_of, group_loop_for
 from ..errors import GradientUndefined, OperandUnsupported
-from ..formats import BFLOAT16, round_into
+from ..formats import next_inwards, numbers_of, round_into, round_stochastically, widen_into
+from ..groups import PartitionedRegularizer
+from ..modifiers import Modifier
 from ..regularizer import ElementRegularizer, Locality
 from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import Figures, Tally
 
 if TYPE_CHECKING:
-    from ..regularizer import Float64Array, Regularizer, StepSize, Traits
+    from ..regularizer import Float64Array, Regularizer, StepSize
     from .layout import Segment
     from .workspace import Workspace
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _METHOD_OPERANDS = {
     Method.PENALTY: {Operand.REFERENCE, Operand.WEIGHTS},
@@ -38,6 +45,7 @@ class SegmentOperator:
         self._regularizer = segment.regularizer
         self._step_size = call.step_size if segment.step_size is None else segment.step_size
         self._propagate_non_finite = call.propagate_non_finite
+        self._seed = call.rounding.stochastic_seed
         self._tally = Tally(call.figures, call.method, segment.regularizer)
 
     def check_operands(self, operands: frozenset[Operand]) -> None:
@@ -52,7 +60,7 @@ class SegmentOperator:
             refuser = None
             if operand not in _METHOD_OPERANDS[self._method]:
                 refuser = self._method.value
-            elif self._regularizer is not None and not _takes(self._regularizer.traits, operand):
+            elif self._regularizer is not None and not _takes(self._regularizer, operand):
                 refuser = self._regularizer.name
             if refuser is not None:
                 raise OperandUnsupported(
@@ -76,17 +84,23 @@ class SegmentOperator:
         regularizer = self._regularizer
         if regularizer is not None:
             regularizer = regularizer.restricted(position, position + piece.parameters.size)
+        if isinstance(regularizer, PartitionedRegularizer) and self._compute_groups_compiled(
+            piece, position, regularizer, out
+        ):
+            return
+        piece = piece.with_operands_as_numbers()
         x = _wide(piece.parameters, "x", workspace)
         if out is not None and np.may_share_memory(x, out):
             x = x.copy()
         if self._method is Method.PROXIMAL_STEP and out is not None:
             # The figures are of the new parameters, so operands are read after the result is written.
-            piece = piece.with_operands_apart_from(out)
+            regularizer, piece = self._placed(regularizer, piece.with_operands_apart_from(out))
             self._proximal_step(piece, x, regularizer, out, workspace)
             new = _wide(out, "new", workspace) if self._tally.reads_results else x
             self._count(piece, new, regularizer, position, workspace)
             self._tally.add_distance(new, x, position, workspace)
             return
+        regularizer, piece = self._placed(regularizer, piece)
         self._count(piece, x, regularizer, position, workspace)
         if out is not None:
             self._gradient(piece, x, regularizer, out, workspace)
@@ -102,6 +116,8 @@ class SegmentOperator:
         if not isinstance(regularizer, ElementRegularizer) or regularizer.scalars is None:
             return None
         if self._method is Method.GRADIENT or not piece.operands <= {Operand.LOSS_GRADIENTS}:
+            return None
+        if self._seed is not None:
             return None
         parameters = regularizer.scalar_parameters
         variant = Variant(
@@ -125,6 +141,46 @@ class SegmentOperator:
             return -1 - nonzeros
         self._tally.settle(position, x.size, nonzeros, lanes)
         return x.size
+
+    def _compute_groups_compiled(
+        self, piece: Chunk, position: int, regularizer: PartitionedRegularizer, out: ElementArray | None
+    ) -> bool:
+        """Compute a stretch of whole groups by a compiled loop, if there is one for what is asked."""
+        scalars, x, partition = regularizer.scalars, piece.parameters, regularizer.partition
+        if scalars is None or self._method is Method.GRADIENT or self._seed is not None:
+            return False
+        if not piece.operands <= {Operand.LOSS_GRADIENTS} or _crosswise(out, piece):
+            return False
+        parameters = regularizer.scalar_parameters
+        variant = GroupVariant(
+            scalars=scalars,
+            stepping=out is not None,
+            forward=piece.loss_gradients is not None,
+            counting=self._tally.reads_results,
+            data_type=x.dtype,
+            parameters=len(parameters),
+        )
+        loop = group_loop_for(variant, x.size)
+        edges = None if loop is None else edges_of(partition, scalars.longest)
+        if loop is None or edges is None:
+            return False
+        g = x if piece.loss_gradients is None else piece.loss_gradients
+        target = np.empty(0, x.dtype) if out is None else out
+        weights = partition.times_weights(np.ones(partition.count))
+        lanes = self._tally.running(position, x.size)
+        step_size = self._step_size or 0.0
+        nonzeros = loop(x, g, target, step_size, parameters, edges, weights, position, *lanes)
+        self._tally.settle(position, x.size, nonzeros, lanes)
+        return True
+
+    def _placed(self, regularizer: Regularizer | None, piece: Chunk) -> tuple[Regularizer | None, Chunk]:
+        """A modifier with the operands that are its business, and the piece without them."""
+        if not isinstance(regularizer, Modifier):
+            return regularizer, piece
+        reference, weights = (
+            None if operand is None else self._shaped(operand) for operand in (piece.reference, piece.weights)
+        )
+        return regularizer.given(reference, weights), replace(piece, reference=None, weights=None)
 
     def _count(
         self,
@@ -163,7 +219,7 @@ class SegmentOperator:
                 gradient *= piece.weights
         if piece.loss_gradients is not None:
             gradient += piece.loss_gradients
-        _narrow(gradient, out, workspace)
+        self._narrow(gradient, out, piece.element_offset)
 
     def _proximal_step(
         self,
@@ -182,7 +238,7 @@ class SegmentOperator:
             np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
             np.subtract(x, v, out=v)
         if regularizer is None:
-            _narrow(v, out, workspace)
+            self._narrow(v, out, piece.element_offset)
             return
         v = _less_reference(v, piece)
         if piece.weights is not None:
@@ -192,11 +248,18 @@ class SegmentOperator:
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         if piece.reference is not None:
             new += piece.reference
-        _narrow(new, out, workspace)
+        self._narrow(new, out, piece.element_offset)
         if piece.reference is not None and regularizer.traits.indicator and regularizer.traits.separable:
             _settle_inside(regularizer, out, piece.reference)
 
-    def _shaped(self, array: Float64Array) -> Float64Array:
+    def _narrow(self, values: Float64Array, out: ElementArray, element: int) -> None:
+        """Round results, the first of which is that of this element of the vector."""
+        if self._seed is not None:
+            round_stochastically(values, out, self._seed, element)
+        else:
+            round_into(values, out)
+
+    def _shaped(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         whole = self._segment.locality is Locality.SEGMENT
         return array.reshape(self._segment.shape) if whole else array
 
@@ -206,13 +269,16 @@ def _wide(array: ElementArray, name: str, workspace: Workspace) -> Float64Array:
         # Kernels get aligned arrays, whatever stood in front of these in a message.
         return array.astype(np.float64, copy=not array.flags.aligned)
     wide: Float64Array = workspace.array(name, array.size)
-    wide[...] = array
+    widen_into(array, wide)
     return wide
 
 
-def _narrow(values: Float64Array, out: ElementArray, workspace: Workspace) -> None:
-    scratch = workspace.array("bits", values.size, np.uint64) if out.dtype == BFLOAT16 else None
-    round_into(values, out, scratch)
+def _crosswise(out: ElementArray | None, piece: Chunk) -> bool:
+    """Whether the result lies over the parameters or an operand, but not element upon element."""
+    return out is not None and any(
+        np.may_share_memory(out, array) and out.ctypes.data != array.ctypes.data
+        for array in piece.arrays().values()
+    )
 
 
 def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:
@@ -221,16 +287,17 @@ def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:
 
 def _settle_inside(regularizer: Regularizer, out: ElementArray, reference: ElementArray) -> None:
     """Move elements by one unit in the last place where adding the reference rounded them out of the set."""
-    moved = np.subtract(out, reference, dtype=np.float64)
+    moved = np.subtract(numbers_of(out), reference, dtype=np.float64)
     inside = np.empty_like(moved)
     regularizer.prox(moved, 0.0, inside)
-    towards = np.where(inside > moved, np.inf, -np.inf).astype(out.dtype)
-    np.copyto(out, np.nextafter(out, towards), where=moved != inside)
+    np.copyto(out, next_inwards(out, upwards=inside > moved), where=moved != inside)
 
 
-def _takes(traits: Traits, operand: Operand) -> bool:
+def _takes(regularizer: Regularizer, operand: Operand) -> bool:
+    if operand is Operand.REFERENCE:
+        return regularizer.takes_reference
     if operand is Operand.WEIGHTS:
-        return traits.takes_weights
+        return regularizer.takes_weights
     if operand is Operand.STEP_SCALES:
-        return traits.takes_step_scales
+        return regularizer.takes_step_scales
     return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
-from ..formats import are_finite
+from ..formats import are_finite, numbers_of
 from .budget import MemoryBudget, Reservation
 from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import SegmentFigures
@@ -81,7 +81,7 @@ class SegmentRun:
 
     def figures(self) -> SegmentFigures:
         """The segment's figures, as far as the call had its elements."""
-        return SegmentFigures(self._segment.name, self._operator.figures())
+        return SegmentFigures(self._segment.name, self._operator.figures(), self._segment.convex)
 
     def _check_operands(self, part: Chunk) -> None:
         operands = part.operands
@@ -114,8 +114,9 @@ class SegmentRun:
             array = getattr(part, operand.value)
             if array is not None and (negative := array < 0).any():
                 first = int(np.argmax(negative))
+                number = numbers_of(array)[first]
                 raise OperandOutOfRange(
-                    f"must be >= 0, got {array[first]!s} at element {part.element_offset + first}",
+                    f"must be >= 0, got {number!s} at element {part.element_offset + first}",
                     field=f"chunk.{operand.value}",
                     segment=self._segment.name,
                     element=part.element_offset + first,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..formats import fraction_bits
 from ..regularizer import Locality
 from .call import Chunk
 from .workspace import PIECE
@@ -39,9 +40,10 @@ class Stage(ABC):
     def _bytes(self, size: int, like: Chunk) -> int:
         """What it takes to compute so many elements at once, with operands as those of a chunk."""
         # The arrays that come in and the one that goes out; in float64, the parameters before and after the
-        # forward step and the result; and the kernel's own.
+        # forward step and the result, and operands in fixed point; and the kernel's own.
         elements = (len(like.arrays()) + 1) * size * like.parameters.itemsize
-        return elements + (3 * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize
+        wide = 3 if fraction_bits(like.parameters.dtype) is None else 3 + len(like.operands)
+        return elements + (wide * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize
 
     @abstractmethod
     def add(self, part: Chunk) -> Iterator[Chunk]:

@@ -68,6 +68,7 @@ class Box(ElementRegularizer):
     description: ClassVar[Description] = Description(
         title="bounds: weight clipping, non-negativity",
         penalty="0 if lower <= x <= upper everywhere, infinity otherwise",
+        terms="0 inside, infinity outside",
         gradient="0 inside, undefined outside",
         prox="min(max(x, lower), upper)",
         parameters={

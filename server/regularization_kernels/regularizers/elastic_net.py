@@ -65,6 +65,7 @@ class ElasticNet(ElementRegularizer):
     description: ClassVar[Description] = Description(
         title="sparsity that keeps correlated elements together",
         penalty="l1_strength * sum |x| + l2_strength * 1/2 * sum x^2",
+        terms="((1/2 * l2_strength) * |x| + l1_strength) * |x|",
         gradient="l1_strength * sign(x) + l2_strength * x, 0 at 0",
         prox="S(x, step_size * l1_strength) / (1 + step_size * l2_strength)",
         parameters={

@@ -7,10 +7,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..compiled_groups import GroupScalars
+from ..group_norms import shrink_norms, write_directions
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
+
+
+def _factors(norm: float, size: int, weight: float, step_size: float, strength: float) -> tuple[float, float]:
+    threshold = step_size * strength * weight
+    return 1.0, 0.0 if norm <= threshold else (norm - threshold) / norm
+
+
+def _term(norm: float, size: int, weight: float, strength: float) -> float:
+    return norm * weight
 
 
 @register("group_lasso")
@@ -34,6 +45,7 @@ class GroupLasso(GroupRegularizer):
     strength: float
     groups: Groups
 
+    scalars: ClassVar[GroupScalars | None] = GroupScalars(factors=_factors, term=_term)
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=False,
@@ -45,6 +57,7 @@ class GroupLasso(GroupRegularizer):
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",
         penalty="strength * sum over g of weight_g * norm(x_g)",
+        terms="weight_g * norm(x_g), squares added pairwise, at the group's first element; scale: strength",
         gradient="strength * weight_g * x_g / norm(x_g), 0 for a zero group",
         prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group",
         parameters={
@@ -71,17 +84,11 @@ class GroupLasso(GroupRegularizer):
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·weight_g·x_g / ‖x_g‖, 0 for a zero group."""
         partition = self.partition_of(x)
-        norms = partition.norms(x)
-        partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), out)
         strengths = partition.times_weights(np.full(partition.count, self.strength))
-        partition.apply(np.multiply, out, strengths, out)
+        write_directions(partition, x, strengths, out)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write max(0, 1 − step_size·strength·weight_g / ‖x_g‖)·x_g."""
         partition = self.partition_of(x)
-        norms = partition.norms(x)
         thresholds = partition.times_weights(np.full(partition.count, step_size * self.strength))
-        kept = np.zeros(partition.count)
-        # A zero group with threshold 0 is the limit 0/0: any factor will do, as x is 0 there.
-        np.divide(norms - thresholds, norms, out=kept, where=~(norms <= thresholds))
-        partition.apply(np.multiply, x, kept, out)
+        shrink_norms(partition, x, thresholds, out)

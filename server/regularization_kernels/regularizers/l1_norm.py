@@ -62,6 +62,7 @@ class L1Norm(ElementRegularizer):
     description: ClassVar[Description] = Description(
         title="sparsity: many elements exactly zero",
         penalty="strength * sum |x|",
+        terms="|x|; scale: strength",
         gradient="strength * sign(x), 0 at 0",
         prox="sign(x) * max(|x| - step_size * strength, 0)",
         parameters={"strength": "finite, >= 0; units of loss per unit of x"},

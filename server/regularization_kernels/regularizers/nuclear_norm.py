@@ -8,7 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..linear_algebra import MatrixRegularizer, singular_value_decomposition
+from ..linear_algebra import (
+    MatrixRegularizer,
+    put_together,
+    singular_value_decomposition,
+    singular_values,
+)
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
@@ -48,6 +53,7 @@ class NuclearNorm(MatrixRegularizer):
     description: ClassVar[Description] = Description(
         title="low rank of a matrix",
         penalty="strength * sum of singular values",
+        terms="the sum of the singular values, rounded once, at the first element; scale: strength",
         gradient="strength * U V', over the singular values above the rank tolerance",
         prox="U max(singular values - step_size * strength, 0) V'",
         parameters={"strength": "finite, >= 0; units of loss per unit of x"},
@@ -65,14 +71,13 @@ class NuclearNorm(MatrixRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the sum of the singular values, at the place of the matrix's first element."""
-        singular_values = singular_value_decomposition(x)[1]
-        sums.add_at(np.array([position]), np.array([math.fsum(singular_values)]))
+        sums.add_at(np.array([position]), np.array([math.fsum(singular_values(x))]))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·U·Vᵀ over the singular values that are not 0."""
-        u, singular_values, vt = singular_value_decomposition(x)
-        rank = self.rank(x, singular_values)
-        out[...] = self.strength * (u[:, :rank] @ vt[:rank])
+        u, values, vt = singular_value_decomposition(x)
+        kept = np.where(np.arange(values.size) < self.rank_of(x, values), self.strength, 0.0)
+        put_together(u, np.where(np.isnan(values), np.nan, kept), vt, out)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the matrix with its singular values soft-thresholded."""
@@ -80,7 +85,5 @@ class NuclearNorm(MatrixRegularizer):
         if np.all(threshold == 0) and np.isfinite(x).all():
             np.copyto(out, x)  # a decomposition put together again is not the matrix to the bit
             return
-        u, singular_values, vt = singular_value_decomposition(x)
-        kept = np.maximum(singular_values - threshold, 0.0)
-        rank = int(np.count_nonzero(kept))
-        out[...] = (u[:, :rank] * kept[:rank]) @ vt[:rank]
+        u, values, vt = singular_value_decomposition(x)
+        put_together(u, np.maximum(values - threshold, 0.0), vt, out)

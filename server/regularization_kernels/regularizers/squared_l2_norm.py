@@ -58,6 +58,7 @@ class SquaredL2Norm(ElementRegularizer):
     description: ClassVar[Description] = Description(
         title="small weights: weight decay, ridge",
         penalty="strength * 1/2 * sum x^2",
+        terms="1/2 * (x * x); scale: strength",
         gradient="strength * x",
         prox="x / (1 + step_size * strength)",
         parameters={"strength": "finite, >= 0; units of loss per unit of x squared"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.server.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
+from tests.server.bad_input.modifiers import MODIFIERS
 from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
 from tests.server.bad_input.rows import Row
 from tests.server.bad_input.shared import SHARED
@@ -17,6 +18,7 @@ ROWS = [
     *RANGES,
     *REGULARIZERS,
     *GROUPS,
+    *MODIFIERS,
     *CHUNKS,
     *VALUES,
     *OPERANDS,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from regularization.v1.layout_pb2 import (
     DATA_TYPE_UNSPECIFIED,
+    ROUNDING_MODE_STOCHASTIC,
     ElementRange,
     ParameterLayout,
+    Rounding,
     Segment,
 )
 
 from tests.server.bad_input.rows import (
     INFINITY,
     NAN,
+    STREAMING,
     Row,
     Stream,
     with_header,
@@ -66,6 +69,20 @@ HEADERS = [
     ),
     Row(
         "unknown_policy", with_header(non_finite_policy=77), "FIELD_OUT_OF_RANGE", "header.non_finite_policy"
+    ),
+    Row(
+        "unknown_rounding_mode",
+        with_header(rounding=Rounding(mode=77, seed=1)),  # type: ignore[arg-type] # as of a newer client
+        "FIELD_OUT_OF_RANGE",
+        "header.rounding.mode",
+        methods=STREAMING,
+    ),
+    Row(
+        "stochastic_rounding_without_a_seed",
+        with_header(rounding=Rounding(mode=ROUNDING_MODE_STOCHASTIC)),
+        "FIELD_MISSING",
+        "header.rounding.seed",
+        methods=STREAMING,
     ),
 ]
 

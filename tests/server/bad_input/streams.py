@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import grpc
 from regularization.v1.layout_pb2 import (
+    DATA_TYPE_Q7,
+    DATA_TYPE_Q15,
+    DATA_TYPE_Q31,
+    ParameterLayout,
     Segment,
 )
 from regularization.v1.regularizers_pb2 import (
@@ -12,6 +16,7 @@ from regularization.v1.regularizers_pb2 import (
     Groups,
     Regularizer,
 )
+from regularization.v1.tensor_pb2 import TensorChunk
 
 from tests.server.bad_input.rows import (
     ALL,
@@ -25,7 +30,13 @@ from tests.server.bad_input.rows import (
     raw_chunk,
     with_chunks,
 )
-from tests.server.messages import chunk, header, layout_of, nuclear_norm, request
+from tests.server.messages import chunk, header, l1_norm, layout_of, nuclear_norm, request
+
+Q7, Q15, Q31 = (
+    ParameterLayout(data_type=data_type, segments=[Segment(name="weight", shape=[4], regularizer=l1_norm())])
+    for data_type in (DATA_TYPE_Q7, DATA_TYPE_Q15, DATA_TYPE_Q31)
+)
+"""Four elements of fixed point under the L1 norm."""
 
 CHUNKS = [
     *(
@@ -54,6 +65,16 @@ CHUNKS = [
             {"element": "0"},
         )
         for size in (1, 7, 33)
+    ),
+    *(
+        Row(
+            f"chunk_of_{size}_bytes_of_{name}",
+            with_chunks(raw_chunk(size), of=of),
+            "CHUNK_SIZE_INVALID",
+            "chunk.parameters",
+            {"element": "0"},
+        )
+        for name, of, size in (("q15", Q15, 5), ("q31", Q31, 6))
     ),
     *(
         Row(
@@ -128,6 +149,17 @@ VALUES = [
             methods=methods,
         )
         for operand, methods in (("weights", ALL), ("step_scales", ("proximal_step",)))
+    ),
+    *(
+        Row(
+            f"weights_negative_in_{name}",
+            with_chunks(TensorChunk(parameters=bytes(4 * width), weights=bytes(3 * width) + lowest), of=of),
+            "OPERAND_OUT_OF_RANGE",
+            "chunk.weights",
+            {"element": "3", "segment": "weight"},
+        )
+        for name, of, width in (("q7", Q7, 1), ("q15", Q15, 2), ("q31", Q31, 4))
+        for lowest in [bytes(width - 1) + b"\x80"]
     ),
     *(
         Row(

@@ -1,0 +1,201 @@
+"""Plan files: what is done with the tensors of a model, in TOML, a table for each name or pattern."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor
+from google.protobuf.message import Message
+from regularization.v1 import regularizers_pb2
+
+from regularization_client._cli.settings import Setting
+from regularization_client._errors import ArgumentError
+from regularization_client._headers import Regularizer
+from regularization_client._modified import Modified
+from regularization_client._names import resolve
+
+_KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
+_NAMES = [field.name for field in _KINDS]
+_TYPE = descriptor.FieldDescriptor
+_FLOATS = {_TYPE.CPPTYPE_DOUBLE, _TYPE.CPPTYPE_FLOAT}
+_WHOLE_NUMBERS = {_TYPE.CPPTYPE_INT32, _TYPE.CPPTYPE_INT64, _TYPE.CPPTYPE_UINT32, _TYPE.CPPTYPE_UINT64}
+
+KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing")
+"""The keys of a table, beside the fields of its regularizer."""
+
+SYNTAX = """\
+A plan file says the same in TOML: a table for each name or pattern, with the regularizer's name, its fields
+as keys, and maybe a step_size, bounds (box) and a smoothing. A tensor's own name comes before patterns, and
+the first pattern that fits counts; every tensor needs a table.
+
+\b
+  ["layers.*.weight"]
+  regularizer = "group_lasso"
+  strength = 0.01
+  groups = {axis = 0, sqrt_size = true}
+  step_size = 0.1
+\b
+  [head]
+  regularizer = "l1_norm"
+  strength = 1e-4
+  box = {lower = 0, upper = 1}
+\b
+  ["*.bias"]
+  exempt = true"""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """Settings by a plan file."""
+
+    path: Path
+    rules: Mapping[str, Setting]
+    """By name or pattern of tensors, in the file's order."""
+    step_size: float | None
+    """The step size of tensors whose table has none."""
+
+    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
+        """Return each name's setting.
+
+        Raises:
+            ArgumentError: If a name has none, or one is for no name.
+        """
+        return resolve(self.rules, names, str(self.path))
+
+
+def read_plan(path: Path, step_size: float | None) -> PlanFile:
+    """Read a plan file.
+
+    Args:
+        path: The file.
+        step_size: The step size of tensors whose table has none.
+
+    Raises:
+        ArgumentError: If it is no TOML, or says what cannot be; with pattern and key.
+        OSError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"{path}: {error}") from error
+    rules = {}
+    for pattern, table in tables.items():
+        try:
+            rules[pattern] = _setting(table)
+        except ValueError as error:
+            raise ArgumentError(f"{path}: [{pattern!r}]: {error}") from error
+    return PlanFile(path, rules, step_size)
+
+
+def _setting(table: Any) -> Setting:
+    if not isinstance(table, dict):
+        raise ValueError(f"must be a table with regularizer = or exempt = true, got {table!r}")  # noqa: TRY004
+    message = _regularizer(table)
+    box = _box(table["box"]) if "box" in table else None
+    smoothing = _number(table, "smoothing", "> 0", lambda value: 0 < value < math.inf)
+    plain = box is None and smoothing is None
+    regularizer: Regularizer = message if plain else Modified(message, box, smoothing)
+    step_size = _number(table, "step_size", ">= 0", lambda value: 0 <= value < math.inf)
+    return Setting(regularizer, step_size)
+
+
+def _number(table: Mapping[str, Any], key: str, rule: str, is_right: Callable[[float], bool]) -> float | None:
+    value = table.get(key)
+    if value is not None and not (_is_number(value) and is_right(value)):
+        raise ValueError(f"{key} must be a number, finite and {rule}, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _box(table: Any) -> regularizers_pb2.Box:
+    box = regularizers_pb2.Box()
+    if not isinstance(table, dict):
+        raise ValueError(f"box must be a table of {_listed(box.DESCRIPTOR)}, got {table!r}")  # noqa: TRY004
+    _fill(box, table, "box.")
+    return box
+
+
+def _regularizer(table: Mapping[str, Any]) -> Message | None:
+    name, exempt = table.get("regularizer"), table.get("exempt", False)
+    if not isinstance(exempt, bool):
+        raise ValueError(f"exempt must be true or false, got {exempt!r}")  # noqa: TRY004
+    if name is not None and name not in _NAMES:
+        raise ValueError(f"regularizer {name!r} is none of {', '.join(_NAMES)}")
+    message: Message | None = None if name is None else getattr(regularizers_pb2.Regularizer(), name)
+    fields = {key: value for key, value in table.items() if key not in KEYS}
+    known = [*KEYS, *(message.DESCRIPTOR.fields_by_name if message is not None else ())]
+    for key, value in fields.items():
+        if key not in known:
+            nested = "; a name that has dots needs quotes around it" if isinstance(value, dict) else ""
+            raise ValueError(f"{key!r} is no key: there are {', '.join(known)}{nested}")
+    if exempt is (message is not None):
+        raise ValueError("must have either regularizer = or exempt = true")
+    if message is not None:
+        _fill(message, fields, "")
+    return message
+
+
+def _fill(message: Any, table: Mapping[str, Any], path: str) -> None:
+    known = message.DESCRIPTOR.fields_by_name
+    for key, value in table.items():
+        field = known.get(key)
+        if field is None:
+            raise ValueError(f"{path + key!r} is no key: there are {', '.join(known)}")
+        choice = field.containing_oneof
+        chosen = message.WhichOneof(choice.name) if choice is not None else None
+        if chosen is not None:
+            raise ValueError(f"{path + key!r} and {path + chosen!r} exclude each other")
+        _set(message, field, value, path + key)
+
+
+def _set(message: Any, field: descriptor.FieldDescriptor, value: Any, path: str) -> None:
+    if field.message_type is not None:
+        inner_fields = field.message_type.fields
+        if isinstance(value, list) and len(inner_fields) == 1 and inner_fields[0].is_repeated:
+            # A message that only wraps a list is written as the list.
+            value = {inner_fields[0].name: value}
+        if not isinstance(value, dict):
+            raise ValueError(f"{path} must be a table of {_listed(field.message_type)}, got {value!r}")
+        inner = getattr(message, field.name)
+        inner.SetInParent()
+        _fill(inner, value, path + ".")
+    elif field.is_repeated:
+        if not isinstance(value, list):
+            raise ValueError(f"{path} must be a list, got {value!r}")
+        getattr(message, field.name).extend(_scalar(field, item, path) for item in value)
+    else:
+        _assign(message, field, _scalar(field, value, path), path)
+
+
+def _assign(message: Any, field: descriptor.FieldDescriptor, value: Any, path: str) -> None:
+    try:
+        setattr(message, field.name, value)
+    except ValueError as error:
+        raise ValueError(f"{path} is out of its type's range, got {value!r}") from error
+
+
+def _scalar(field: descriptor.FieldDescriptor, value: Any, path: str) -> Any:
+    kind = field.cpp_type
+    if kind in _FLOATS:
+        if not _is_number(value):
+            raise ValueError(f"{path} must be a number, got {value!r}")
+        return float(value)
+    if kind in _WHOLE_NUMBERS:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{path} must be a whole number, got {value!r}")
+    elif kind == _TYPE.CPPTYPE_BOOL and not isinstance(value, bool):
+        raise ValueError(f"{path} must be true or false, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _listed(message: descriptor.Descriptor) -> str:
+    return ", ".join(message.fields_by_name)

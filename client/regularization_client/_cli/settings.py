@@ -1,0 +1,62 @@
+"""What is done with each tensor of a file, however it was said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from regularization_client._headers import Regularizer
+from regularization_client._names import EVERYTHING, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is done with one tensor."""
+
+    regularizer: Regularizer
+    """None: it is exempt."""
+
+    step_size: float | None = None
+    """None: the one that all have."""
+
+
+class Settings(Protocol):
+    """What is done with any tensor."""
+
+    @property
+    def step_size(self) -> float | None:
+        """The step size of those that have none of their own."""
+
+    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
+        """Return each name's setting.
+
+        Raises:
+            ArgumentError: If a name has none, or one is for no name.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSettings:
+    """Settings by the options --regularizer and --step-size."""
+
+    regularizers: Mapping[str, Regularizer]
+    step_sizes: Mapping[str, float]
+    """Both by name or pattern of tensors."""
+
+    @property
+    def step_size(self) -> float | None:
+        """The step size, where there is one for everything and no other."""
+        return self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
+
+    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
+        """Return each name's setting.
+
+        Raises:
+            ArgumentError: If a name has none, or one is for no name.
+        """
+        regularizers = resolve(self.regularizers, names, "--regularizer")
+        own: Mapping[str, float] = {}
+        if self.step_sizes and self.step_size is None:
+            own = resolve(self.step_sizes, names, "--step-size")
+        return {name: Setting(regularizers[name], own.get(name)) for name in names}

@@ -1,0 +1,12 @@
+"""Modifiers of a segment's regularizer: bounds on top of it, and its smoothing by the Moreau envelope.
+
+A modified regularizer is a regularizer again, so the engine cuts, buffers and adds up as it does for any
+other. Modifiers are the layout's and not the catalogue's: they are in no registry.
+"""
+
+from .apply import modified
+from .boxed import Boxed
+from .modifier import Modifier
+from .smoothed import Smoothed
+
+__all__ = ["Boxed", "Modifier", "Smoothed", "modified"]

@@ -1,0 +1,70 @@
+"""The L1 ball: a budget for the sum of magnitudes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..projections import project_onto_simplex, total_compared
+from ..registry import register
+from ..regularizer import Description, Float64Array, Locality, Traits
+from ..segment_sets import Breach, SegmentSet, require_radius
+
+
+@register("l1_ball")
+@dataclass(frozen=True, slots=True)
+class L1Ball(SegmentSet):
+    """0 where ``sum(|x|) <= radius``, infinite otherwise.
+
+    Prox: ``sign(x) * max(|x| - tau, 0)`` outside, with the tau for which its magnitudes add up to the radius;
+    x inside. Gradient: 0 inside, undefined outside. A sum that exceeds the radius by no more than rounding to
+    the layout's data type does is inside.
+
+    Args:
+        radius: Finite, >= 0; units of x.
+
+    Raises:
+        FieldOutOfRange: If the radius is negative or not finite.
+
+    Cost: O(n) expected. Source: Duchi, Shalev-Shwartz, Singer and Chandra (2008), Efficient projections onto
+    the l1-ball for learning in high dimensions; Condat (2016), Fast projection onto the simplex and the l1
+    ball.
+    """
+
+    radius: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=False,
+        indicator=True,
+        locality=Locality.SEGMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="a budget for the sum of magnitudes: sparsity of a given size",
+        penalty="0 if sum |x| <= radius, infinity otherwise",
+        terms="0 inside, infinity outside, at the first element; sum |x| rounded once",
+        gradient="0 inside, undefined outside",
+        prox="S(x, tau) with tau such that sum |S(x, tau)| = radius; x inside",
+        parameters={"radius": "finite, >= 0; units of x"},
+        source="Duchi et al. 2008; Condat 2016",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_radius(self.radius)
+
+    def breach(self, x: Float64Array) -> Breach | None:
+        """The sum of magnitudes, where it is above the radius."""
+        bound = self.radius + self.allowed(x.size, self.radius)
+        magnitude = total_compared(x.reshape(-1), bound, np.abs)
+        if magnitude <= bound:
+            return None
+        return Breach(f"must have magnitudes that add up to at most {self.radius!r}", magnitude)
+
+    def project(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the soft threshold of x that is on the ball's surface."""
+        project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1), np.abs)

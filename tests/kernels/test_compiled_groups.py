@@ -1,0 +1,170 @@
+"""Compiled loops over groups and NumPy give the same bits: results and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from regularization_kernels import (
+    ExclusiveLasso,
+    GroupLasso,
+    GroupLinf,
+    Groups,
+    MaxNorm,
+    NOfM,
+    SparseGroupLasso,
+    compiled,
+    penalty,
+    proximal_step,
+)
+from regularization_kernels.compiled_groups import LONGEST, edges_of
+from regularization_kernels.engine import FigureChoice
+from regularization_kernels.groups import PartitionedRegularizer
+from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.summation import BLOCK
+
+SIZE = BLOCK + 69_920
+SHORT = tuple(int(size) for size in np.random.default_rng(8).integers(1, 300, 500))
+RAGGED = (*SHORT, 40_000, *SHORT, SIZE - 40_000 - 2 * sum(SHORT))
+GROUPS = {
+    "threes": Groups(size=3),
+    "eights": Groups(size=8, sqrt_size=True),
+    "hundreds": Groups(size=288),
+    "ragged": Groups(sizes=RAGGED, weights=tuple(0.5 + 0.25 * (k % 5) for k in range(len(RAGGED)))),
+}
+ROWS: dict[str, Callable[[Groups], Any]] = {
+    "group_lasso": lambda groups: GroupLasso(strength=0.3, groups=groups),
+    "sparse_group_lasso": lambda groups: SparseGroupLasso(l1_strength=0.2, group_strength=0.3, groups=groups),
+    "max_norm": lambda groups: MaxNorm(radius=1.5, groups=groups),
+    "group_linf": lambda groups: GroupLinf(strength=0.3, groups=groups),
+    "exclusive_lasso": lambda groups: ExclusiveLasso(strength=0.3, groups=groups),
+    "n_of_m": lambda groups: NOfM(n=(groups.size or 4) // 2, m=groups.size or 4),
+}
+every_row = pytest.mark.parametrize("row", ROWS)
+every_grouping = pytest.mark.parametrize("grouping", GROUPS)
+every_data_type = pytest.mark.parametrize("dtype", compiled.DATA_TYPES, ids=str)
+
+
+def vector(dtype: Any, seed: int = 0) -> NDArray[Any]:
+    """Elements whose groups are zero, small and large; in float64 so small and large that squares are not."""
+    random = np.random.default_rng(seed)
+    powers = np.repeat(random.integers(-3, 3, SIZE // 96 + 1), 96)[:SIZE].astype(np.float64)
+    if dtype == np.float64:
+        powers += np.where(np.arange(SIZE) // 9000 % 7 == 3, 170.0, 0.0)
+        powers -= np.where(np.arange(SIZE) // 9000 % 7 == 5, 175.0, 0.0)
+    x = random.normal(size=SIZE) * 10.0**powers
+    x[np.repeat(random.random(SIZE // 96 + 1) < 0.3, 96)[:SIZE]] = 0.0
+    return x.astype(dtype)
+
+
+def both_ways(compute: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """What is computed by loops, which are compiled by then, and by NumPy."""
+    compute()
+    compiled.wait_until_compiled()
+    by_loops = compute()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "SMALLEST", 1 << 62)
+        return by_loops, compute()
+
+
+def assert_same_bits(one: NDArray[Any], other: NDArray[Any]) -> None:
+    """Assert that two arrays are alike to the bit, signs of zeros included."""
+    np.testing.assert_array_equal(one.view(np.uint8), other.view(np.uint8))
+
+
+def test_every_row_with_a_loop_is_tried() -> None:
+    """Whatever regularizer of groups says that it has one."""
+    looped = {
+        name
+        for name, kind in REGULARIZERS.items()
+        if issubclass(kind, PartitionedRegularizer) and kind.scalars is not None
+    }
+    assert looped == set(ROWS)
+
+
+@every_row
+@every_grouping
+@every_data_type
+def test_steps_have_the_same_bits(
+    row: str, grouping: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New parameters and all figures, also written over the parameters."""
+    regularizer, x = ROWS[row](GROUPS[grouping]), vector(dtype)
+    (by_loops, figures), (by_numpy, same) = both_ways(lambda: proximal_step(x, regularizer, 0.7), monkeypatch)
+    assert_same_bits(by_loops, by_numpy)
+    assert repr(figures) == repr(same)
+    over = x.copy()
+    assert repr(proximal_step(over, regularizer, 0.7, out=over)[1]) == repr(same)
+    assert_same_bits(over, by_numpy)
+
+
+@pytest.mark.parametrize("row", ["group_lasso", "sparse_group_lasso"])
+@every_grouping
+def test_forward_steps_have_the_same_bits(row: str, grouping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Along loss gradients first, also written over these."""
+    regularizer, x = ROWS[row](GROUPS[grouping]), vector(np.dtype(np.float32))
+    g = vector(np.dtype(np.float32), 1)
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, regularizer, 0.7, loss_gradients=g), monkeypatch
+    )
+    assert_same_bits(by_loops, by_numpy)
+    assert repr(figures) == repr(same)
+    assert repr(proximal_step(x, regularizer, 0.7, out=g, loss_gradients=g)[1]) == repr(same)
+    assert_same_bits(g, by_numpy)
+
+
+@every_row
+@every_grouping
+def test_penalties_have_the_same_bits(row: str, grouping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum and its expansion, and the count of nonzeros."""
+    regularizer, x = ROWS[row](GROUPS[grouping]), vector(np.dtype(np.float32))
+    by_loops, by_numpy = both_ways(lambda: penalty(x, regularizer), monkeypatch)
+    assert repr(by_loops) == repr(by_numpy)
+
+
+@every_row
+@every_data_type
+def test_what_is_not_finite_spreads_alike(row: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over its group, and no further."""
+    regularizer, x = ROWS[row](GROUPS["ragged"]), vector(dtype)
+    x[[5, 2000, SIZE - 1]] = np.nan, np.inf, -np.inf
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, regularizer, 0.7, propagate_non_finite=True), monkeypatch
+    )
+    np.testing.assert_array_equal(by_loops, by_numpy)
+    assert repr(figures) == repr(same)
+
+
+def test_threads_and_steps_without_figures_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many work at once, and whatever is counted."""
+    regularizer, x = ROWS["group_lasso"](GROUPS["eights"]), vector(np.dtype(np.float32))
+    choice = FigureChoice(penalty=False, nonzeros=False, squared_distance=False)
+    (alone, none), (by_numpy, also) = both_ways(
+        lambda: proximal_step(x, regularizer, 0.7, figures=choice, threads=2), monkeypatch
+    )
+    counted, _ = proximal_step(x, regularizer, 0.7)
+    assert_same_bits(alone, by_numpy)
+    assert_same_bits(alone, counted)
+    assert none == also
+
+
+def test_elements_that_stand_askew_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they do in a message, behind fields of any length."""
+    regularizer, x = ROWS["group_lasso"](GROUPS["eights"]), vector(np.dtype(np.float32))
+    askew = np.frombuffer(b"\0\0\0" + x.tobytes(), np.uint8)[3:].view(np.float32)
+    straight = proximal_step(x, regularizer, 0.7)
+    for new, figures in both_ways(lambda: proximal_step(askew, regularizer, 0.7), monkeypatch):
+        assert_same_bits(new, straight[0])
+        assert figures == straight[1]
+
+
+def test_which_groups_have_a_loop() -> None:
+    """Runs do, unless one is too long for the cache; slices along a later axis do not."""
+    assert edges_of(Groups(size=2).partition((6,))).tolist() == [0, 2, 4, 6]  # type: ignore[union-attr]
+    assert edges_of(Groups(sizes=(1, 5)).partition((6,))).tolist() == [0, 1, 6]  # type: ignore[union-attr]
+    assert edges_of(Groups(axis=1).partition((2, 3))) is None
+    assert edges_of(Groups(size=LONGEST + 1).partition((LONGEST + 1,))) is None
+    assert edges_of(Groups(sizes=(1, LONGEST + 1)).partition((LONGEST + 2,))) is None
