@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from regularization.v1 import regularizers_pb2
 from regularization_kernels import REGULARIZERS, Locality, Regularizer
-from regularization_kernels.linear_algebra import MatrixRegularizer
+from regularization_kernels.routines.linear_algebra import MatrixRegularizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .compiled_groups import GroupScalars
 from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
-from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 from .regularizer import FLOAT64, DataType, Float64Array, Locality, Regularizer
+from .routines.compiled_groups import GroupScalars
+from .routines.partitions import EvenRuns, Partition, RaggedRuns, Slices
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from regularization_kernels import (
     penalty,
     proximal_step,
 )
-from regularization_kernels.compiled_groups import LONGEST, edges_of
 from regularization_kernels.engine import FigureChoice
 from regularization_kernels.groups import PartitionedRegularizer
 from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.routines.compiled_groups import LONGEST, edges_of
 from regularization_kernels.summation import BLOCK
 
 SIZE = BLOCK + 69_920

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from regularization_kernels import LHalf, NegativeEntropy
-from regularization_kernels.elementary import SLICE, by_slices, exp_roughly, log, log1p, log_of_normal
+from regularization_kernels.routines.elementary import (
+    SLICE,
+    by_slices,
+    exp_roughly,
+    log,
+    log1p,
+    log_of_normal,
+)
 from scipy.special import wrightomega
 
 from tests.kernels.oracles_elements import rule_log, rule_log1p

@@ -27,8 +27,8 @@ from regularization_kernels import (
     proximal_step,
 )
 from regularization_kernels.engine import Rounding, RoundingMode
-from regularization_kernels.linear_algebra import single_threaded_blas
 from regularization_kernels.regularizers.orthogonality import roots
+from regularization_kernels.routines.linear_algebra import single_threaded_blas
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.kernels.streams import elements_of

@@ -22,7 +22,7 @@ from regularization_kernels import (
     taut_string,
 )
 from regularization_kernels import gradient as whole_gradient
-from regularization_kernels.trend import TOLERANCE
+from regularization_kernels.routines.trend import TOLERANCE
 
 from tests.kernels.oracles_sequences import differences as difference_matrix
 

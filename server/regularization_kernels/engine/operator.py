@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiled import Variant, loop_for
-from ..compiled_groups import GroupVariant, edges_of, group_loop_for
 from ..errors import GradientUndefined, OperandUnsupported
 from ..formats import next_inwards, numbers_of, round_into, round_stochastically, widen_into
 from ..groups import PartitionedRegularizer
 from ..modifiers import Modifier
 from ..regularizer import ElementRegularizer, Locality
+from ..routines.compiled_groups import GroupVariant, edges_of, group_loop_for
 from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import Figures, Tally
 

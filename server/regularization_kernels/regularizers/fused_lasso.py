@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..differences import magnitudes, shortest_slope
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -18,9 +17,10 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.differences import magnitudes, shortest_slope
+from ..routines.taut_string import step_workspace, total_variation_step
+from ..routines.thresholding import soft_threshold
 from ..summation import BlockSum
-from ..taut_string import step_workspace, total_variation_step
-from ..thresholding import soft_threshold
 
 
 @register("fused_lasso")

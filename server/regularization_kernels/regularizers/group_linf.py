@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..compiled_groups import GroupScalars
-from ..group_norms import clip_peaks, write_peaks
-from ..group_selections import Measure, Selection
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.compiled_groups import GroupScalars
+from ..routines.group_norms import clip_peaks, write_peaks
+from ..routines.group_selections import Measure, Selection
 from ..summation import BlockSum
 
 

@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import LayoutInvalid
-from ..pooling import pool_rows
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
-from ..segment_sets import Breach, SegmentSet
+from ..routines.pooling import pool_rows
+from ..routines.segment_sets import Breach, SegmentSet
 
 
 @register("isotonic")

@@ -19,7 +19,7 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
-from ..thresholding import hard_threshold
+from ..routines.thresholding import hard_threshold
 
 
 def _term(x: float, strength: float) -> float:

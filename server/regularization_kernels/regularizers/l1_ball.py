@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..projections import project_onto_simplex, total_compared
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, Traits
-from ..segment_sets import Breach, SegmentSet, require_radius
+from ..routines.projections import project_onto_simplex, total_compared
+from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 
 @register("l1_ball")

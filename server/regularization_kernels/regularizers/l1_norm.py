@@ -18,7 +18,7 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
-from ..thresholding import soft_threshold
+from ..routines.thresholding import soft_threshold
 
 
 def _term(x: float, strength: float) -> float:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..projections import total
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, Traits
-from ..segment_sets import Breach, SegmentSet, require_radius
+from ..routines.projections import total
+from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 _PLAIN = 400
 """Powers of two whose squares are far from the ends of the range."""

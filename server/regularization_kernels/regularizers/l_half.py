@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..elementary import by_slices
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -20,6 +19,7 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.elementary import by_slices
 
 _LARGEST_THAT_VANISHES = 3.375  # (3/2)^3: |x| <= 3/2 * t^(2/3), without a root
 

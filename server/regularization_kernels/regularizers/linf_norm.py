@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..group_norms import clip_peaks, write_peaks
 from ..groups import WholeRegularizer
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.group_norms import clip_peaks, write_peaks
 from ..summation import BlockSum
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..elementary import by_slices, log1p, maximum
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -21,6 +20,7 @@ from ..regularizer import (
     require_positive,
     require_strength,
 )
+from ..routines.elementary import by_slices, log1p, maximum
 
 
 def _roots(magnitude: Any, t: Any, epsilon: float) -> tuple[Any, Any]:

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..compiled_groups import LESS, GroupScalars
 from ..errors import GradientUndefined
 from ..formats import slack
 from ..groups import GroupRegularizer, Groups
-from ..partitions import Partition
 from ..registry import register
 from ..regularizer import FLOAT64, Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.compiled_groups import LESS, GroupScalars
+from ..routines.partitions import Partition
 from ..summation import BlockSum
 
 _SMALLEST_FACTOR = 1e-290

@@ -20,7 +20,7 @@ from ..regularizer import (
     require_positive,
     require_strength,
 )
-from ..thresholding import hard_threshold
+from ..routines.thresholding import hard_threshold
 
 
 def _term(x: float, strength: float, concavity: float) -> float:

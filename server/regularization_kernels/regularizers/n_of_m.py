@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..compiled_groups import GroupScalars
 from ..errors import FieldOutOfRange, GradientUndefined, GroupsInvalid
-from ..group_selections import Measure, Selection
 from ..groups import PartitionedRegularizer
-from ..partitions import EvenRuns, Partition
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits
+from ..routines.compiled_groups import GroupScalars
+from ..routines.group_selections import Measure, Selection
+from ..routines.partitions import EvenRuns, Partition
 from ..summation import BlockSum
 
 _LONGEST = 64

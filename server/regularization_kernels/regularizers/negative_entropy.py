@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiled import Scalars
-from ..elementary import by_slices, exp_roughly, log, log_of_normal, maximum, minimum
 from ..errors import GradientUndefined
 from ..registry import register
 from ..regularizer import (
@@ -21,6 +20,7 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.elementary import by_slices, exp_roughly, log, log_of_normal, maximum, minimum
 
 _LEAST_EXPONENT = -700.0  # steps below exp of it are 0
 _LARGEST_RATIO = 2.0**60  # of x to step_size * strength; above it the step takes off less than rounding does

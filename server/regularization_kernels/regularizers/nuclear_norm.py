@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..linear_algebra import (
+from ..registry import register
+from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.linear_algebra import (
     MatrixRegularizer,
     put_together,
     singular_value_decomposition,
     singular_values,
 )
-from ..registry import register
-from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
 
 

@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..linear_algebra import (
+from ..registry import register
+from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.linear_algebra import (
     MatrixRegularizer,
     gram,
     put_together,
     single_threaded_blas,
     singular_value_decomposition,
 )
-from ..registry import register
-from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..summation import BlockSum
 
 _STEPS = 64  # Newton's method takes about ten at most

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import FieldOutOfRange
 from ..formats import limits
-from ..linear_algebra import EPSILON, SpectralSet, put_together
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
+from ..routines.linear_algebra import EPSILON, SpectralSet, put_together
 
 
 @register("rank_ball")

@@ -9,10 +9,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import LayoutInvalid
-from ..projections import project_onto_simplex, total_compared
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
-from ..segment_sets import Breach, SegmentSet, require_radius
+from ..routines.projections import project_onto_simplex, total_compared
+from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 
 @register("simplex")

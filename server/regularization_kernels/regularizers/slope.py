@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FieldMissing, FieldOutOfRange, LayoutInvalid
-from ..pooling import pool_rows
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -23,6 +22,7 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.pooling import pool_rows
 from ..summation import BlockSum
 
 _PLACE_BITS = 32

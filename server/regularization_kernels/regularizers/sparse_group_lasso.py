@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..compiled_groups import GroupScalars
-from ..group_norms import shrink_norms, write_directions
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.compiled_groups import GroupScalars
+from ..routines.group_norms import shrink_norms, write_directions
+from ..routines.thresholding import soft_threshold
 from ..summation import BlockSum
-from ..thresholding import soft_threshold
 
 
 def _point(x: float, step_size: float, l1_strength: float, group_strength: float) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import FieldOutOfRange
 from ..formats import slack
-from ..linear_algebra import EPSILON, SpectralSet, lapack_error, put_together, single_threaded_blas
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, Traits
+from ..routines.linear_algebra import EPSILON, SpectralSet, lapack_error, put_together, single_threaded_blas
 
 
 @register("spectral_ball")

@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import FieldOutOfRange, LayoutInvalid, MethodUnsupported
-from ..linear_algebra import gram, single_threaded_blas, singular_values
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -21,6 +20,7 @@ from ..regularizer import (
     StepSize,
     Traits,
 )
+from ..routines.linear_algebra import gram, single_threaded_blas, singular_values
 from ..summation import BlockSum
 
 STEPS = 256

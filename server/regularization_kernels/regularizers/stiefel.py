@@ -10,9 +10,15 @@ import numpy as np
 
 from ..errors import LayoutInvalid
 from ..formats import slack
-from ..linear_algebra import MatrixSet, gram, lapack_error, put_together, singular_value_decomposition
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, StepSize, Traits
+from ..routines.linear_algebra import (
+    MatrixSet,
+    gram,
+    lapack_error,
+    put_together,
+    singular_value_decomposition,
+)
 
 
 @register("stiefel")

@@ -9,10 +9,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import FieldOutOfRange
-from ..projections import SAMPLE, above, blocks
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
-from ..segment_sets import Breach, SegmentSet
+from ..routines.projections import SAMPLE, above, blocks
+from ..routines.segment_sets import Breach, SegmentSet
 
 
 @register("top_k")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..differences import magnitudes, shortest_slope
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -16,8 +15,9 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.differences import magnitudes, shortest_slope
+from ..routines.taut_string import step_workspace, total_variation_step
 from ..summation import BlockSum
-from ..taut_string import step_workspace, total_variation_step
 
 
 @register("total_variation")

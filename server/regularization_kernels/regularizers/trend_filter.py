@@ -10,8 +10,6 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..banded import difference, spread
-from ..differences import as_rows, magnitudes, shortest_slope
 from ..errors import FieldOutOfRange
 from ..formats import Limits, limits
 from ..registry import register
@@ -26,9 +24,11 @@ from ..regularizer import (
     Traits,
     require_strength,
 )
+from ..routines.banded import difference, spread
+from ..routines.differences import as_rows, magnitudes, shortest_slope
+from ..routines.taut_string import step_workspace, total_variation_step
+from ..routines.trend import least_rows, workspace
 from ..summation import BlockSum
-from ..taut_string import step_workspace, total_variation_step
-from ..trend import least_rows, workspace
 
 _HIGHEST_ORDER = 5
 _LARGEST_THRESHOLD = 1e300

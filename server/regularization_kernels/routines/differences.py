@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import Sequential
-from .regularizer import Float64Array
+from ..compiled import Sequential
+from ..regularizer import Float64Array
 
 
 def as_rows(x: Float64Array) -> Float64Array:

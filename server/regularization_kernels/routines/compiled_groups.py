@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import ANY, requested
+from ..compiled import ANY, requested
+from ..summation import BLOCK, LANES
 from .group_selections import Measure, Selection, measure_function, selection_function
 from .group_sums import norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
-from .summation import BLOCK, LANES
 
 TILE = 1 << 10
 """Elements that are computed at once, where groups are no longer."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .errors import GradientUndefined, LayoutInvalid
-from .formats import limits
-from .regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
+from ..errors import GradientUndefined, LayoutInvalid
+from ..formats import limits
+from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from threadpoolctl import ThreadpoolController
 
-    from .summation import BlockSum
+    from ..summation import BlockSum
 
 EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""

@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from .regularizer import Float64Array
+from ..regularizer import Float64Array
 
 
 def difference(x: Float64Array, order: int) -> Float64Array:

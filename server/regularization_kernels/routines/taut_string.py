@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import Sequential
-from .regularizer import Float64Array
+from ..compiled import Sequential
+from ..regularizer import Float64Array
 
 _COLUMNS = 4
 _SPARE = 4096

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .compiled import Sequential
-from .regularizer import Float64Array
+from ..compiled import Sequential
+from ..regularizer import Float64Array
 
 _HUGE = 1e290
 _SHRINKING = 2.0**-64

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .regularizer import Float64Array
+    from ..regularizer import Float64Array
 
 SLICE = 1 << 14
 """Elements that are computed at once: few enough for all that comes in between to stay in the cache."""

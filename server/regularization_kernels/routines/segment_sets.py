@@ -10,10 +10,10 @@ from typing import Self
 
 import numpy as np
 
-from .errors import FieldOutOfRange, GradientUndefined
-from .formats import limits, slack
-from .regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
-from .summation import BlockSum
+from ..errors import FieldOutOfRange, GradientUndefined
+from ..formats import limits, slack
+from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
+from ..summation import BlockSum
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiled import ANY
+from ..compiled import ANY
 from .partitions import NORM_SQUARED_SAFE
 
 _ACCUMULATORS = 8

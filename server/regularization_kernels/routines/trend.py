@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..regularizer import Float64Array
 from .banded import Equations, difference, spread
-from .regularizer import Float64Array
 
 TOLERANCE = 1e-12
 """The duality gap over the objective at which a solution is good enough."""

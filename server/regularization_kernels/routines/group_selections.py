@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiled import ANY
+from ..compiled import ANY
 from .group_sums import Term, norms_function, sum_function
 
 

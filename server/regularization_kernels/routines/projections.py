@@ -17,8 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from .formats import slack
-from .regularizer import FLOAT64, Float64Array
+from ..formats import slack
+from ..regularizer import FLOAT64, Float64Array
 
 Term = Callable[..., Float64Array]
 """A NumPy function that makes one number of each element."""

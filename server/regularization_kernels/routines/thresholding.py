@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .regularizer import Float64Array, StepSize
+    from ..regularizer import Float64Array, StepSize
 
 
 def soft_threshold(x: Float64Array, threshold: StepSize, out: Float64Array) -> None:

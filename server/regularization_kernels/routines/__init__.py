@@ -1,0 +1,1 @@
+"""What regularizers compute with: thresholds, projections, groups, sequences, matrices."""
