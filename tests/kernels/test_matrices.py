@@ -22,12 +22,12 @@ from regularization_kernels import (
     SpectralNorm,
     SpectralNormalization,
     Stiefel,
-    linear_algebra,
     penalty,
     proximal_step,
 )
 from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizers.orthogonality import roots
+from regularization_kernels.routines import linear_algebra
 from regularization_kernels.routines.linear_algebra import single_threaded_blas
 from threadpoolctl import threadpool_info, threadpool_limits
 

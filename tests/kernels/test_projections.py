@@ -23,11 +23,11 @@ from regularization_kernels import (
     compiled,
     gradient,
     penalty,
-    projections,
     proximal_step,
 )
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined
+from regularization_kernels.routines import projections
 from scipy.optimize import isotonic_regression
 
 from tests.kernels.streams import PLENTY

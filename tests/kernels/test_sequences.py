@@ -12,16 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import (
-    FusedLasso,
-    L1Norm,
-    TotalVariation,
-    TrendFilter,
-    differences,
-    proximal_step,
-    taut_string,
-)
+from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, proximal_step
 from regularization_kernels import gradient as whole_gradient
+from regularization_kernels.routines import differences, taut_string
 from regularization_kernels.routines.trend import TOLERANCE
 
 from tests.kernels.oracles_sequences import differences as difference_matrix
