@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Step = Callable[[], object]
+Step = Callable[[Array], Array]
 
 EXACT_METHODS = ("classictautstring", "hybridtautstring", "linearizedtautstring", "condat", "dp")
 """Of proxTV."""
@@ -35,31 +35,29 @@ def _threshold(numbers: Array, radius: float) -> float:
     return float(excess[np.flatnonzero(descending > excess)[-1]])
 
 
-def largest_by_sorting(x: Array, count: int) -> Array:
-    """The largest magnitudes, found by sorting all."""
-    kept = np.zeros_like(x)
-    order = np.argsort(-np.abs(x))[:count]
-    kept[order] = x[order]
-    return kept
+def largest_by_sorting(x: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """The largest magnitudes, found by sorting all; of equal ones it may keep more."""
+    magnitudes = np.abs(x)
+    return np.where(magnitudes >= np.sort(magnitudes)[-count], x, np.float32(0))
 
 
-def slope_of_skglm(x: Array, strengths: Array) -> Step | None:
+def slope_of_skglm(strengths: Array) -> Step | None:
     """SLOPE's proximal step by skglm; None where it is not installed."""
     if find_spec("skglm") is None:
         return None
     from skglm.penalties import SLOPE
 
     penalty: Any = SLOPE(strengths)
-    return lambda: penalty.prox_vec(x, 1.0)
+    return lambda x: penalty.prox_vec(x, 1.0)
 
 
-def total_variation_of_prox_tv(x: Array, threshold: float) -> dict[str, Step]:
+def total_variation_of_prox_tv(threshold: float) -> dict[str, Step]:
     """Total variation's proximal step by exact methods of proxTV, by name; none where it is missing."""
     if find_spec("prox_tv") is None:
         return {}
     import prox_tv
 
     def step(method: str) -> Step:
-        return lambda: prox_tv.tv1_1d(x, threshold, method=method)
+        return lambda x: prox_tv.tv1_1d(x, threshold, method=method)
 
     return {f"proxTV, {method}": step(method) for method in EXACT_METHODS}

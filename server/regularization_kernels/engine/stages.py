@@ -101,6 +101,9 @@ class SegmentStage(Stage):
         size = self._segment.size
         if self._whole is None:
             self._reservation.add(self._bytes(size, part))
+            if part.parameters.size == size:
+                yield part
+                return
             self._whole = Chunk(
                 self._start, **{name: np.empty(size, array.dtype) for name, array in part.arrays().items()}
             )

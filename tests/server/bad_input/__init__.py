@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.server.bad_input.catalogue import CATALOGUE
 from tests.server.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
 from tests.server.bad_input.modifiers import MODIFIERS
 from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
@@ -18,6 +19,7 @@ ROWS = [
     *RANGES,
     *REGULARIZERS,
     *GROUPS,
+    *CATALOGUE,
     *MODIFIERS,
     *CHUNKS,
     *VALUES,
