@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from threading import Lock
 from types import FunctionType
@@ -142,10 +143,8 @@ def _compiled(variant: Variant) -> Loop:
     import numba
 
     jit: Any = numba.njit
-    term, prox = (
-        _inlined(jit, cast("FunctionType", f)) for f in (variant.scalars.term, variant.scalars.prox)
-    )
-    finite = jit(_finite)
+    term, prox = (_inlined(cast("FunctionType", f)) for f in (variant.scalars.term, variant.scalars.prox))
+    finite = _finite_function()
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
     counting, checking, in_place = variant.counting, variant.checking, variant.in_place
@@ -222,10 +221,14 @@ def _compiled(variant: Variant) -> Loop:
     return compiled
 
 
-def _inlined(jit: Any, function: FunctionType) -> Any:
+@cache
+def _inlined(function: FunctionType) -> Any:
     """The function, compiled with those of ours that it calls: without calls, several elements go at once."""
+    import numba
+
+    jit: Any = numba.njit
     calls = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    ours = {name: _inlined(jit, call) for name, call in calls.items() if isinstance(call, FunctionType)}
+    ours = {name: _inlined(call) for name, call in calls.items() if isinstance(call, FunctionType)}
     for name, call in calls.items():
         if call is np.minimum or call is np.maximum:
             # Numba's own keep several elements from going at once.
@@ -240,6 +243,14 @@ def _minimum(x: float, bound: float) -> float:
 
 def _maximum(x: float, bound: float) -> float:
     return bound if bound > x else x
+
+
+@cache
+def _finite_function() -> Any:
+    """Whether all elements are, compiled."""
+    import numba
+
+    return numba.njit(_finite)
 
 
 def _finite(elements: ANY) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,37 @@ LOOPED = [
 ]
 every_looped_case = pytest.mark.parametrize("case", LOOPED, ids=lambda case: case.label)
 every_data_type = pytest.mark.parametrize("dtype", compiled.DATA_TYPES, ids=str)
+FLOAT32, FLOAT64 = compiled.DATA_TYPES
 SIZE = BLOCK + 70_001
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a step reads, and where it writes: for each way a loop of its own is compiled."""
+
+    dtype: np.dtype[Any]
+    forward: bool
+    in_place: bool
+    finite: bool
+
+    def __str__(self) -> str:
+        operands = "loss_gradients" if self.forward else "plain"
+        place = "over" if self.in_place else "apart"
+        return f"{self.dtype}-{operands}-{place}-{'finite' if self.finite else 'not_finite'}"
+
+
+# Compiling takes all the time: one row is tried in every way, the others in two that have everything in them.
+WAYS = [
+    Way(dtype, forward, in_place, finite)
+    for dtype, forward in product(compiled.DATA_TYPES, [False, True])
+    for in_place, finite in [(False, True), (False, False), (True, True)]
+]
+TWO_WAYS = [Way(FLOAT32, False, False, False), Way(FLOAT64, True, True, True)]
+STEPS = [
+    pytest.param(case, way, id=f"{case.label}-{way}")
+    for case in LOOPED
+    for way in (WAYS if case.label == "l1_norm" else TWO_WAYS)
+]
 
 
 @contextmanager
@@ -70,50 +101,27 @@ def assert_same_bits(one: NDArray[Any], other: NDArray[Any]) -> None:
     np.testing.assert_array_equal(one.view(np.uint8), other.view(np.uint8))
 
 
-@every_looped_case
-@every_data_type
-@pytest.mark.parametrize("forward", [False, True], ids=["plain", "loss_gradients"])
-@pytest.mark.parametrize("finite", [True, False], ids=["finite", "not_finite"])
-def test_steps_have_the_same_bits(
-    case: Case, dtype: Any, forward: bool, finite: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """New parameters and all figures, with and without a forward step, NaN and infinities propagated."""
-    x = awkward(dtype, finite=finite)
-    operands = {"loss_gradients": awkward(dtype, 1)} if forward else {}
-    (by_loops, figures), (by_numpy, same) = both_ways(
-        lambda: proximal_step(x, case.regularizer, 0.7, propagate_non_finite=not finite, **operands),
-        monkeypatch,
-    )
+@pytest.mark.parametrize(("case", "way"), STEPS)
+def test_steps_have_the_same_bits(case: Case, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New parameters and all figures: forward or not, written over the parameters or not, NaN propagated."""
+    operands = {"loss_gradients": awkward(way.dtype, 1)} if way.forward else {}
+
+    def step() -> Any:
+        x = awkward(way.dtype, finite=way.finite)
+        operands["out"] = x if way.in_place else np.empty_like(x)
+        return proximal_step(x, case.regularizer, 0.7, propagate_non_finite=not way.finite, **operands)
+
+    (by_loops, figures), (by_numpy, same) = both_ways(step, monkeypatch)
     assert_same_bits(by_loops, by_numpy)
     assert repr(figures) == repr(same)
 
 
-@every_looped_case
-@every_data_type
-@pytest.mark.parametrize("forward", [False, True], ids=["plain", "loss_gradients"])
-def test_steps_in_place_have_the_same_bits(
-    case: Case, dtype: Any, forward: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Written over the parameters."""
-    operands = {"loss_gradients": awkward(dtype, 1)} if forward else {}
-
-    def step() -> Any:
-        x = awkward(dtype)
-        return proximal_step(x, case.regularizer, 0.7, out=x, **operands)
-
-    (by_loops, figures), (by_numpy, same) = both_ways(step, monkeypatch)
-    apart, also = proximal_step(awkward(dtype), case.regularizer, 0.7, **operands)
-    assert_same_bits(by_loops, by_numpy)
-    assert_same_bits(by_loops, apart)
-    assert figures == same == also
-
-
 def test_a_step_over_the_loss_gradients_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result may take their place too."""
-    x = awkward(np.dtype(np.float32))
+    x = awkward(FLOAT32)
 
     def step() -> Any:
-        g = awkward(np.dtype(np.float32), 1)
+        g = awkward(FLOAT32, 1)
         return proximal_step(x, L1Norm(strength=0.1), 0.7, out=g, loss_gradients=g)
 
     (by_loops, figures), (by_numpy, same) = both_ways(step, monkeypatch)
@@ -121,26 +129,24 @@ def test_a_step_over_the_loss_gradients_has_the_same_bits(monkeypatch: pytest.Mo
     assert figures == same
 
 
-@every_looped_case
 @every_data_type
 def test_steps_on_elements_that_stand_askew_have_the_same_bits(
-    case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they do in a message, behind fields of any length."""
-    x = awkward(dtype)
+    x, regularizer = awkward(dtype), L1Norm(strength=0.1)
     askew = np.frombuffer(b"\0\0\0" + x.tobytes(), np.uint8)[3:].view(dtype)
     assert not askew.flags.aligned
-    for new, figures in both_ways(lambda: proximal_step(askew, case.regularizer, 0.7), monkeypatch):
-        straight, same = proximal_step(x, case.regularizer, 0.7)
+    for new, figures in both_ways(lambda: proximal_step(askew, regularizer, 0.7), monkeypatch):
+        straight, same = proximal_step(x, regularizer, 0.7)
         assert_same_bits(new, straight)
         assert figures == same
 
 
 @every_looped_case
-@every_data_type
-def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_penalties_have_the_same_bits(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum and its expansion, and the count of nonzeros."""
-    x = awkward(dtype)
+    x = awkward(FLOAT32)
     by_loops, by_numpy = both_ways(lambda: penalty(x, case.regularizer), monkeypatch)
     assert by_loops == by_numpy
 
@@ -148,7 +154,7 @@ def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytes
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_have_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many work at once."""
-    x = np.tile(awkward(np.dtype(np.float32)), 4)
+    x = np.tile(awkward(FLOAT32), 4)
     (by_loops, figures), (by_numpy, same) = both_ways(
         lambda: proximal_step(x, L1Norm(strength=0.1), 0.7, threads=threads), monkeypatch
     )
@@ -158,7 +164,7 @@ def test_threads_have_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatc
 
 def test_loops_and_numpy_take_turns_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks long and short, across blocks: the lanes go on from where the other left them."""
-    x = awkward(np.dtype(np.float32))
+    x = awkward(FLOAT32)
     layout = Layout(x.dtype, (Segment("w", x.shape, L1Norm(strength=0.1)),))
     call = Call(Method.PROXIMAL_STEP, layout, step_size=0.7)
     cuts = [0, 3, 70_000, 70_100, 200_007, BLOCK - 1, BLOCK + 40_000, SIZE]
@@ -201,7 +207,7 @@ def test_what_is_not_finite_is_named(place: int, name: str, monkeypatch: pytest.
 
 def test_no_figures_no_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without figures the loop counts nothing, and the result is the same."""
-    x = awkward(np.dtype(np.float64))
+    x = awkward(FLOAT64)
     choice = FigureChoice(penalty=False, nonzeros=False, squared_distance=False)
     (by_loops, figures), (by_numpy, same) = both_ways(
         lambda: proximal_step(x, L1Norm(strength=0.1), 0.7, figures=choice), monkeypatch

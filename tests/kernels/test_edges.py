@@ -85,6 +85,30 @@ def test_zero_vector(case: Case, dtype: type[np.floating[Any]]) -> None:
 
 
 @every_case
+def test_zeros_are_positive(case: Case) -> None:
+    """A zero in a step or a gradient is positive, whatever the sign of what it was made from.
+
+    So a result that is mostly zero travels in few bytes (``ResultChunk``). Only an input that is a negative
+    zero itself may stay one, and what is too small for its data type keeps its sign when it is rounded.
+    """
+    bounds = {f.name for f in dataclasses.fields(case.regularizer)} & {"radius", "n", "count", "rank"}
+    emptied = dataclasses.replace(
+        case, regularizer=dataclasses.replace(case.regularizer, **dict.fromkeys(bounds, 0))
+    )
+    for x in inputs(case):
+        for given in (x, -x, -np.abs(x), np.where(np.abs(x) < 0.5, -0.0, x)):
+            steps = [prox(case, given, step_size) for step_size in (0.0, 0.6, 100.0)]
+            for result in (*steps, prox(emptied, given, 0.6)):
+                assert not np.any(negative_zeros(result) & ~negative_zeros(given))
+        assert not np.any(negative_zeros(gradient(case, feasible(case, -x))))
+
+
+def negative_zeros(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which elements are one."""
+    return (x == 0) & np.signbit(x)
+
+
+@every_case
 @every_float
 def test_zero_strength_changes_nothing(case: Case, dtype: type[np.floating[Any]]) -> None:
     """With every strength 0 penalty and gradient are 0 and the step is the identity, huge to subnormal."""

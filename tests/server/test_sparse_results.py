@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.layout_pb2 import Segment
+from regularization.v1.regularizers_pb2 import GroupLasso, Groups, MaxNorm, Regularizer
 
 from tests.server.messages import answers, chunk, header, l1_norm, layout_of, request
 
@@ -62,6 +63,34 @@ def test_a_sparse_result_is_the_dense_one(process_channel: grpc.Channel) -> None
     assert all(each.chunk.nonzero_bitmap for each in sparse)
     assert not any(each.chunk.nonzero_bitmap for each in dense)
     assert sum(each.ByteSize() for each in sparse) <= 0.09 * sum(each.ByteSize() for each in dense)
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        Regularizer(group_lasso=GroupLasso(strength=1.0, groups=Groups(size=64))),
+        Regularizer(max_norm=MaxNorm(radius=0.0, groups=Groups(size=64))),
+    ],
+    ids=["group_lasso", "max_norm"],
+)
+def test_groups_of_zeros_take_a_bit_for_each_element(
+    process_channel: grpc.Channel, regularizer: Regularizer
+) -> None:
+    """Whatever the signs of their elements were: only those that are not zero are values."""
+    values = np.random.default_rng(0).normal(size=(SIZE // 64, 64)).astype(np.float32)
+    values[np.arange(len(values)) % 20 != 0] *= 0.01
+    of = layout_of(Segment(name="theta", shape=[SIZE], regularizer=regularizer))
+    messages = [
+        request(
+            "proximal_step", header=header("proximal_step", of, step_size=1.0, accept_sparse_results=True)
+        ),
+        request("proximal_step", chunk=chunk(values.reshape(-1), 0)),
+    ]
+    sparse = answers(process_channel, "proximal_step", messages)
+    nonzeros = sparse[-1].summary.total.nonzeros
+    assert sum(len(each.chunk.values) for each in sparse) == 4 * nonzeros
+    assert sum(each.ByteSize() for each in sparse) <= 4 * nonzeros + SIZE // 8 + 1000
+    assert nonzeros == (SIZE // 64 // 20 + 1) * 64 * regularizer.HasField("group_lasso")
 
 
 def test_a_dense_result_stays_dense(process_channel: grpc.Channel) -> None:

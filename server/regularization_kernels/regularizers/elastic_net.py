@@ -95,6 +95,7 @@ class ElasticNet(ElementRegularizer):
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write l1_strength·sign(x) + l2_strength·x."""
         np.add(self.l1_strength * np.sign(x), self.l2_strength * x, out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write S(x, step_size·l1_strength) / (1 + step_size·l2_strength)."""

@@ -95,6 +95,7 @@ class ExclusiveLasso(GroupRegularizer):
         slopes = strengths * partition.sums(np.abs(x))
         np.sign(x, out=out)
         partition.apply(np.multiply, out, slopes, out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write S(x_g, τ_g)."""

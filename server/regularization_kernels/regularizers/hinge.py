@@ -82,7 +82,7 @@ class Hinge(ElementRegularizer):
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write −strength below 1, 0 from 1 on, and NaN where x is NaN."""
-        slopes = np.where(x < 1.0, -self.strength, 0.0)
+        slopes = np.where(x < 1.0, 0.0 - self.strength, 0.0)
         slopes[np.isnan(x)] = np.nan
         np.copyto(out, slopes)
 

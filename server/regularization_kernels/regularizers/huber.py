@@ -103,6 +103,7 @@ class Huber(ElementRegularizer):
             np.divide(x, self.delta, out=out)
         np.clip(out, -1.0, 1.0, out=out)
         out *= self.strength
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the larger of |x|/(1 + t/delta) and |x| − t, with the sign of x."""

@@ -86,6 +86,7 @@ class L1Norm(ElementRegularizer):
         """Write strength·sign(x)."""
         np.sign(x, out=out)
         out *= self.strength
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write S(x, step_size·strength)."""

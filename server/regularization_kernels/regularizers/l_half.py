@@ -127,6 +127,7 @@ class LHalf(ElementRegularizer):
         np.sign(x, out=out)
         out *= 0.5 * self.strength
         np.divide(out, roots, out=out, where=roots != 0.0)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write 0 up to 3/2·t^⅔, and beyond |x|·w² with the sign of x."""

@@ -142,6 +142,7 @@ class LogSum(ElementRegularizer):
         np.sign(x, out=out)
         out *= self.strength
         out /= widths
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the better of 0 and the larger root, with the sign of x."""

@@ -158,7 +158,7 @@ class MaxNorm(GroupRegularizer):
             if self.data_type != FLOAT64 or not outside.any():
                 break
             factors[outside] *= LESS
-        np.copyto(out, scaled)
+        np.add(scaled, 0.0, out=out)  # no negative zeros
 
     def _bounds(self, partition: Partition) -> Float64Array:
         return partition.times_weights(np.full(partition.count, self.radius))

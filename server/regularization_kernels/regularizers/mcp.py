@@ -113,6 +113,7 @@ class Mcp(ElementRegularizer):
         np.subtract(self.strength, slopes, out=slopes)
         np.maximum(slopes, 0.0, out=slopes)
         np.multiply(slopes, np.sign(x), out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the shrunk and stretched x where the objective is convex, else x or 0."""

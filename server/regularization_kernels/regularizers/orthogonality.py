@@ -95,6 +95,7 @@ class Orthogonality(MatrixRegularizer):
         with single_threaded_blas():
             slope = misses @ x if rows < columns else x @ misses
         np.multiply(slope, self.strength, out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the matrix with each singular value moved towards 1."""

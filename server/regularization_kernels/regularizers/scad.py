@@ -129,6 +129,7 @@ class Scad(ElementRegularizer):
         slopes /= self.concavity - 1.0
         np.clip(slopes, 0.0, self.strength, out=slopes)
         np.multiply(slopes, np.sign(x), out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Take off what the slope at the answer asks for, or write the better of two where there are two."""

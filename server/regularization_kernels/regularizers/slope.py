@@ -172,6 +172,7 @@ class Slope(_ByRank):
         slopes = np.empty_like(magnitudes)
         slopes[order] = np.repeat(np.add.reduceat(self._strengths(x.size)[::-1], starts) / counts, counts)
         np.multiply(slopes.reshape(x.shape), np.sign(x), out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write x with each magnitude less its share of the strengths."""

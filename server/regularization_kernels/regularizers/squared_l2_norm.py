@@ -82,6 +82,7 @@ class SquaredL2Norm(ElementRegularizer):
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·x."""
         np.multiply(x, self.strength, out=out)
+        out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write x / (1 + step_size·strength)."""

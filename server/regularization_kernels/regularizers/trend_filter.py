@@ -139,6 +139,7 @@ class TrendFilter(_OfPrecision):
         else:
             self._by_batches(x, self._slopes, out)
             out *= self.strength
+            out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the least point, row by row."""
@@ -149,6 +150,7 @@ class TrendFilter(_OfPrecision):
             np.copyto(out, x)
         else:
             self._by_batches(x, lambda rows: self._steps(rows, threshold), out)
+            out += 0.0  # no negative zeros
 
     def _by_batches(
         self, x: Float64Array, compute: Callable[[Float64Array], Float64Array], out: Float64Array

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,11 +100,11 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
 
     jit: Any = numba.njit
     inlined: Any = jit(error_model="numpy", forceinline=True)
-    measure_of, step, count = (
-        measure_function(variant.scalars.measure),
-        _step_function(variant),
-        _count_function(variant),
+    measure_of = measure_function(variant.scalars.measure)
+    step = _step_function(
+        variant.scalars, limited=variant.scalars.limit is not None and variant.data_type == np.float64
     )
+    count = _count_function(stepping=variant.stepping, adding_elements=variant.scalars.element is not None)
     term = inlined(variant.scalars.term)
     point, element = inlined(variant.scalars.point or _nothing), inlined(variant.scalars.element or _nothing)
     # Numba takes these for constants, so what a variant does not do is not in its loop.
@@ -189,17 +190,17 @@ def _ones(*_: float) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def _step_function(variant: GroupVariant) -> Any:
+@cache
+def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
     """Writes a tile's new elements, unrounded, from its elements and its groups' ends and weights."""
     import numba
 
     jit: Any = numba.njit(error_model="numpy")
     inlined: Any = numba.njit(error_model="numpy", forceinline=True)
-    norms_of, factors_of = norms_function(), inlined(variant.scalars.factors or _ones)
-    selecting = variant.scalars.selection is not None
-    select = selection_function(variant.scalars.selection or Selection.KEEP_LARGEST)
-    limit = jit(variant.scalars.limit or _nothing)
-    limited = variant.scalars.limit is not None and variant.data_type == np.float64
+    norms_of, factors_of = norms_function(), inlined(scalars.factors or _ones)
+    selecting = scalars.selection is not None
+    select = selection_function(scalars.selection or Selection.KEEP_LARGEST)
+    limit = jit(scalars.limit or _nothing)
 
     def divide_first(
         values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
@@ -209,7 +210,7 @@ def _step_function(variant: GroupVariant) -> Any:
             divisor, factor = factors_of(norms[k], size, weights[k], step_size, *parameters)
             if divisor != 1.0:
                 for j in range(ends[k] - ends[0], ends[k + 1] - ends[0]):
-                    new[j] = values[j] / divisor * factor
+                    new[j] = values[j] / divisor * factor + 0.0
 
     def settle(
         values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
@@ -222,7 +223,7 @@ def _step_function(variant: GroupVariant) -> Any:
             while reached[k] > limit(end - begin, weights[k], *parameters):
                 factor *= LESS
                 for j in range(begin, end):
-                    new[j] = values[j] / divisor * factor
+                    new[j] = values[j] / divisor * factor + 0.0
                 norms_of(new[begin:end], ends[k : k + 2], reached[k : k + 1])
 
     divide_first, settle = jit(divide_first), jit(settle)
@@ -252,7 +253,8 @@ def _step_function(variant: GroupVariant) -> Any:
             begin, end, factor = ends[k] - ends[0], ends[k + 1] - ends[0], factors[k]
             elements, results = values[begin:end], new[begin:end]
             for j in range(end - begin):
-                results[j] = elements[j] * factor
+                # Zero is added so that no zero is negative.
+                results[j] = elements[j] * factor + 0.0
         if divided:
             divide_first(values, new, norms, ends, weights, step_size, parameters)
         if limited:
@@ -261,11 +263,10 @@ def _step_function(variant: GroupVariant) -> Any:
     return jit(step)
 
 
-def _count_function(variant: GroupVariant) -> Any:
+@cache
+def _count_function(*, stepping: bool, adding_elements: bool) -> Any:
     """Adds a tile's squared distances and its elements' own terms to their lanes; gives the nonzeros."""
     import numba
-
-    stepping, adding_elements = variant.stepping, variant.scalars.element is not None
 
     def count(
         news: ANY, olds: ANY, terms: ANY, position: int, offset: int, penalty: ANY, squared_distance: ANY

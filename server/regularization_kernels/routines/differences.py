@@ -69,7 +69,7 @@ def _spread_over_runs(x: Float64Array, l1_strength: float, tv_strength: float, o
             else:
                 slope -= min(max(slope, -l1_strength), l1_strength)
             for j in range(begin, end):
-                out[row, j] = slope
+                out[row, j] = slope + 0.0  # no negative zeros
             begin = end
             before = after
 

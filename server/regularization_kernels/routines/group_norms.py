@@ -27,6 +27,7 @@ def shrink_norms(partition: Partition, x: Float64Array, thresholds: Float64Array
     with np.errstate(invalid="ignore"):
         np.divide(norms - thresholds, norms, out=kept, where=~(norms <= thresholds))
     partition.apply(np.multiply, x, kept, out)
+    out += 0.0  # no negative zeros
 
 
 def write_directions(
@@ -37,6 +38,7 @@ def write_directions(
     with np.errstate(invalid="ignore"):
         partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), out)
     partition.apply(np.multiply, out, strengths, out)
+    out += 0.0  # no negative zeros
 
 
 def clip_peaks(partition: Partition, x: Float64Array, radii: Float64Array, out: Float64Array) -> None:
@@ -56,7 +58,7 @@ def clip_peaks(partition: Partition, x: Float64Array, radii: Float64Array, out: 
         ceilings = np.where(np.isfinite(largest), np.maximum(largest - depths, 0.0), np.nan)
     partition.apply(np.minimum, magnitudes, ceilings, magnitudes)
     np.copysign(magnitudes, x, out=out)
-    out += 0.0
+    out += 0.0  # no negative zeros
 
 
 def write_peaks(partition: Partition, x: Float64Array, strengths: Float64Array, out: Float64Array) -> None:
@@ -68,6 +70,7 @@ def write_peaks(partition: Partition, x: Float64Array, strengths: Float64Array, 
     shares = np.where(np.isnan(largest), np.nan, strengths) / np.maximum(partition.sums(at_peak), 1.0)
     np.multiply(np.sign(x, out=magnitudes), at_peak, out=out)
     partition.apply(np.multiply, out, shares, out)
+    out += 0.0  # no negative zeros
 
 
 def exclusive_thresholds(

@@ -178,6 +178,7 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
     u[:, :kept] *= values[:kept]
     with single_threaded_blas():
         np.matmul(u[:, :kept], vt[:kept], out=out)
+        out += 0.0  # no negative zeros
 
 
 def gram(x: Float64Array) -> Float64Array:

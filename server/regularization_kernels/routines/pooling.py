@@ -69,7 +69,7 @@ def _pool(
                     total = added
                 if lost == lost:  # not so beside an infinity
                     total += lost
-                mean = total / (end - start)
+                mean = total / (end - start) + 0.0  # no negative zeros
             if end < begin + length and mean > out[end]:
                 mean = out[end]  # neighbours may be the same but for their rounding
             for place in range(start, end):

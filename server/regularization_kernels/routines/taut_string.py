@@ -49,10 +49,11 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
     rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
     if peak <= _LARGEST:
         _pull(rows, min(threshold, _LARGEST), results)
-        return
-    np.multiply(rows, _SHRINK, out=results)
-    _pull(results, threshold * _SHRINK, results)
-    results /= _SHRINK
+    else:
+        np.multiply(rows, _SHRINK, out=results)
+        _pull(results, threshold * _SHRINK, results)
+        results /= _SHRINK
+    out += 0.0  # no negative zeros
 
 
 def step_workspace(elements: int) -> int:
