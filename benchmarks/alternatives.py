@@ -41,6 +41,14 @@ def largest_by_sorting(x: npt.NDArray[np.float32], count: int) -> npt.NDArray[np
     return np.where(magnitudes >= np.sort(magnitudes)[-count], x, np.float32(0))
 
 
+def largest_by_argsort(x: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """The largest magnitudes, of equal ones the first, found by putting all in order."""
+    kept = np.zeros_like(x)
+    order = np.argsort(-np.abs(x), kind="stable")[:count]
+    kept[order] = x[order]
+    return kept
+
+
 def slope_of_skglm(strengths: Array) -> Step | None:
     """SLOPE's proximal step by skglm; None where it is not installed."""
     if find_spec("skglm") is None:

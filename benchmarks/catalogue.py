@@ -74,7 +74,7 @@ def run(*, quick: bool = False) -> Rows:
         thread, into an array that is reused. Sums over elements and groups with all figures of the summary,
         beside L1 with the same; rows that need a whole segment without figures, beside the textbook's way by
         sorting, one singular value decomposition by SciPy, skglm and proxTV (its fastest exact method), where
-        they are installed. All take and give float32; all but "top_k, by sorting" compute in float64.
+        they are installed. All take and give float32; all but top_k by sorting compute in float64.
         """,
         rounds,
     )
@@ -181,6 +181,7 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     cases = {
         name: _step(x, row, FigureChoice(), out) for name, row in (plain | transcendental | grouped).items()
     }
+    cases["l1_norm, NumPy alone"] = _without_loops(cases[L1])
     bounds = {name: Bound(L1, 3.0) for name in plain if name != L1}
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}
     bounds |= {name: Bound(L1, 2.0) for name in grouped if name != "n_of_m, 2:4"}
@@ -213,6 +214,7 @@ def _wholes(x: Vector) -> tuple[Cases, Bounds]:
         others["skglm"] = theirs
     cases |= {name: _by(step, x) for name, step in others.items()}
     cases["top_k, by sorting"] = lambda: alternatives.largest_by_sorting(x, count)
+    cases["top_k, by argsort"] = lambda: alternatives.largest_by_argsort(x, count)
     bounds = {name: Bound(f"{name}, by sorting", 0.5) for name in ("l1_ball", "simplex", "top_k")}
     return cases, bounds | {"total_variation": Bound(FASTEST_TV, 1.2), "slope": Bound("skglm", 1.0)}
 
