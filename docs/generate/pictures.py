@@ -120,7 +120,7 @@ def _curve(axes: Axes, x: Array, y: Array, **look: object) -> None:
     jumps |= np.isnan(np.diff(y))
     for begin, end in _stretches(np.ones(len(x), dtype=bool), jumps):
         if end > begin:
-            axes.plot(x[begin : end + 1], y[begin : end + 1], **look)  # type: ignore[arg-type]
+            axes.plot(x[begin : end + 1], y[begin : end + 1], **look)  # type: ignore[arg-type] # colours and widths by name
             look.pop("label", None)
         elif np.isfinite(y[begin]):
             axes.plot(x[begin], y[begin], "o", color=look["color"], markersize=4)

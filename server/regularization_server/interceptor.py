@@ -1,6 +1,6 @@
 """What happens around every call: token, admission, bytes to messages and back, errors to statuses, the log.
 
-Messages are read and written here, in the call's own thread, not by gRPC: its one polling thread stays free,
+Messages are read and written here, in the call's own threads, not by gRPC: its one polling thread stays free,
 and bytes are counted where they pass.
 """
 

@@ -164,7 +164,7 @@ def test_conversions(data_type: np.dtype[Any]) -> None:
         with pytest.raises(DataTypeError, match="int8 or int16 or int32"):
             to_fixed_point([0.5], wrong)
         with pytest.raises(DataTypeError, match="int8 or int16 or int32"):
-            from_fixed_point(np.zeros(1, wrong))  # type: ignore[arg-type]
+            from_fixed_point(np.zeros(1, wrong))
 
 
 @every_fixed

@@ -216,7 +216,7 @@ def test_the_first_pattern_counts_and_a_name_before_it(tmp_path: Path) -> None:
     tables = [("l*", 1.0), ("*.bias", 2.0), ("layers.0.bias", 3.0), ("*", 4.0)]
     text = "".join(f'["{pattern}"]\n{L1}strength = {strength}\n' for pattern, strength in tables)
     settings = read_plan(written(tmp_path, text), None).of([*MODEL, "a.bias"])
-    strengths = [each.regularizer.strength for each in settings.values() if each.regularizer is not None]  # type: ignore[attr-defined]
+    strengths = [each.regularizer.strength for each in settings.values() if each.regularizer is not None]
     assert strengths == [1.0, 1.0, 3.0, 4.0, 2.0]
 
 

@@ -106,10 +106,10 @@ def test_bounded_norms_neither_overflow_nor_vanish(size: float, radius: float) -
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_bounded_norms_are_idempotent_in_every_data_type(dtype: object, size: int) -> None:
     """What a step rounds to its data type counts as inside, and is not moved again: by the bits."""
-    x = np.random.default_rng(size).normal(size=7000).astype(dtype)  # type: ignore[call-overload]
+    x = np.random.default_rng(size).normal(size=7000).astype(dtype)
     regularizer = MaxNorm(radius=0.7, groups=Groups(size=size))
     once = proximal_step(x, regularizer, 1.0)[0]
-    assert penalty(once, regularizer).total.penalty.value == 0.0  # type: ignore[union-attr]
+    assert penalty(once, regularizer).total.penalty.value == 0.0
     np.testing.assert_array_equal(proximal_step(once, regularizer, 1.0)[0], once)
 
 
@@ -126,7 +126,7 @@ def test_slices_of_an_empty_segment_cost_nothing(shape: tuple[int, int], axis: i
     ):
         new, figures = proximal_step(np.empty(shape), regularizer, 0.6)
         assert new.shape == shape
-        assert figures.total.penalty.value == 0.0  # type: ignore[union-attr]
+        assert figures.total.penalty.value == 0.0
         assert regularizer.on(shape).value(np.empty(shape)) == 0.0
 
 

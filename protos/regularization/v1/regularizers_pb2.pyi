@@ -1222,8 +1222,10 @@ class TrendFilter(_message.Message):
     """Penalty strength * sum |differences of order order + 1| along the last axis; order 0 is total_variation. Gradient: the
     minimum-norm subgradient, iterated likewise; from order 1 on a difference counts as 0 up to 2^(order + 1) times the
     distance of neighbours in the layout's data type (of floating point at the row's largest magnitude). Proximal
-    step: iterated until the duality gap is at most 1e-12 of the objective, or no longer falls; order 0 is exact. A row
-    no longer than the order has no differences. Source: Kim, Koh, Boyd and Gorinevsky 2009; Tibshirani 2014.
+    step: iterated until the duality gap is at most 1e-12 of the objective, or no longer falls, which for large strengths,
+    orders and lengths may be at 1e-7; where t is more than about 1e9 times the row's magnitude, the answer may be the
+    nearest polynomial although it is not yet the minimizer. Order 0 is exact. A row no longer than the order has no
+    differences. Source: Kim, Koh, Boyd and Gorinevsky 2009; Tibshirani 2014.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
