@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import catalogue, comparison, concurrency, growth, kernel, latency, memory, wire
-from benchmarks.report import Findings, print_aims
+from benchmarks.harness.report import Findings, print_aims
+from benchmarks.subjects import catalogue, comparison, concurrency, growth, kernel, latency, memory, wire
 
 BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "comparison": comparison.run,

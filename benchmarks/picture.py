@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks import growth, latency, remote
-from benchmarks.comparison import Comparison
-from benchmarks.growth import Growth
-from benchmarks.in_process import ONE_LINER
-from benchmarks.latency import Latencies
-from benchmarks.measure import GIBIBYTE, MEBIBYTE, machine
-from benchmarks.memory import INTERVAL, SERVER, Streaming
-from benchmarks.report import Findings
+from benchmarks.harness.measure import GIBIBYTE, MEBIBYTE, machine
+from benchmarks.harness.report import Findings
+from benchmarks.rivals import remote
+from benchmarks.rivals.in_process import ONE_LINER
+from benchmarks.subjects import growth, latency
+from benchmarks.subjects.comparison import Comparison
+from benchmarks.subjects.growth import Growth
+from benchmarks.subjects.latency import Latencies
+from benchmarks.subjects.memory import INTERVAL, SERVER, Streaming
 
 OURS, HERE, OTHERS, INK, FAINT = "#0072B2", "#D55E00", "#8A8F98", "#22272E", "#D9DDE2"
 MARKERS = {OURS: "o", HERE: "D", OTHERS: "s"}

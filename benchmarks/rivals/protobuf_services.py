@@ -1,8 +1,8 @@
-"""The services that one writes first, with the same arithmetic: ``python -m benchmarks.protobuf_services``.
+"""The services that one writes first: ``python -m benchmarks.rivals.protobuf_services``.
 
-A message has a vector, as ``repeated float`` or as ``bytes``, and goes through protobuf objects on both
-sides. Each method is a bidirectional stream: ``Step`` answers every message with one, ``Penalty`` all of them
-with one. It serves until its standard input closes.
+The arithmetic is the same. A message has a vector, as ``repeated float`` or as ``bytes``, and goes through
+protobuf objects on both sides. Each method is a bidirectional stream: ``Step`` answers every message with
+one, ``Penalty`` all of them with one. It serves until its standard input closes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from benchmarks.arithmetic import Arithmetic, Vector
-from benchmarks.measure import CHUNK_BYTES
+from benchmarks.harness.arithmetic import Arithmetic, Vector
+from benchmarks.harness.measure import CHUNK_BYTES
 
 SERVICE = "benchmarks.Vectors"
 TIMEOUT = 120.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from benchmarks.measure import Spread, console, print_table
+from benchmarks.harness.measure import Spread, console, print_table
 
 
 @dataclass(frozen=True, slots=True)

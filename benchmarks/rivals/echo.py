@@ -1,4 +1,4 @@
-"""A bare gRPC server on raw bytes, the baseline of the other benchmarks: ``python -m benchmarks.echo``.
+"""A bare gRPC server on raw bytes, the baseline of the subjects: ``python -m benchmarks.rivals.echo``.
 
 It has no serializer or deserializer, so it is what gRPC itself costs in Python: a bidirectional method that
 answers each message with one, and on threads also one that answers all of them with a single empty one, and a
@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -19,6 +19,8 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 from regularization_server.process import prepare
+
+from benchmarks.harness.servers import module_server
 
 SERVICE = "benchmarks.Echo"
 METHOD = f"/{SERVICE}/Exchange"
@@ -28,6 +30,13 @@ TIMEOUT = 120.0
 THRESHOLD = np.float32(0.5)
 MAXIMUM_THREADS = 4096
 """A stream of the threaded server holds one thread; threads are made when they are needed."""
+
+
+def echo_server(
+    work: str = "echo", concurrency: str = "threads", *options: str
+) -> Callable[[str], Sequence[str]]:
+    """The command line of this server; see ``main`` for what the arguments may be."""
+    return module_server("benchmarks.rivals.echo", f"--work={work}", f"--concurrency={concurrency}", *options)
 
 
 class SoftThreshold:

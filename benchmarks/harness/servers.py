@@ -110,13 +110,6 @@ def started(
             process.communicate()
 
 
-def echo_server(
-    work: str = "echo", concurrency: str = "threads", *options: str
-) -> Callable[[str], Sequence[str]]:
-    """The command line of `benchmarks.echo`; see there for what the arguments may be."""
-    return module_server("benchmarks.echo", f"--work={work}", f"--concurrency={concurrency}", *options)
-
-
 def module_server(module: str, *options: str) -> Callable[[str], Sequence[str]]:
     """The command line of a server that is a module of its own."""
     return lambda address: [sys.executable, "-m", module, f"--address={address}", *options]

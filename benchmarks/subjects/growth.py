@@ -1,6 +1,6 @@
 """How the time of a proximal step grows, from a thousand numbers to a thousand million.
 
-Run it with ``python -m benchmarks.growth``.
+Run it with ``python -m benchmarks.subjects.growth``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import psutil
 from regularization_client import Client, L1Norm
 from regularization_kernels import compiled
 
-from benchmarks.arithmetic import STRENGTH, Vector
-from benchmarks.in_process import CORES, ONE_LINER, fused_step, one_liner
-from benchmarks.measure import GIBIBYTE, Spread, console, heading, interleaved, print_table, seconds
-from benchmarks.remote import NO_CHANGE
-from benchmarks.report import Aim, run_alone
-from benchmarks.servers import ServerProcess, regularization_server, started
+from benchmarks.harness.arithmetic import STRENGTH, Vector
+from benchmarks.harness.measure import GIBIBYTE, Spread, console, heading, interleaved, print_table, seconds
+from benchmarks.harness.report import Aim, run_alone
+from benchmarks.harness.servers import ServerProcess, regularization_server, started
+from benchmarks.rivals.in_process import CORES, ONE_LINER, fused_step, one_liner
+from benchmarks.rivals.remote import NO_CHANGE
 
 SIZES = tuple(10**power for power in range(3, 10))
 QUICK_LARGEST = 10**7

@@ -1,4 +1,4 @@
-"""A Unix socket with the same arithmetic, and nothing else: ``python -m benchmarks.socket_echo``.
+"""A Unix socket with the same arithmetic, and nothing else: ``python -m benchmarks.rivals.socket_echo``.
 
 It is the limit of what bytes over the kernel's socket can do. A request is 16 bytes, what is asked for and
 how many bytes follow, and then the vector; the answer is the new vector as it is computed, or the penalty.
@@ -13,8 +13,8 @@ import threading
 
 import numpy as np
 
-from benchmarks.arithmetic import Arithmetic, Vector
-from benchmarks.measure import CHUNK_BYTES
+from benchmarks.harness.arithmetic import Arithmetic, Vector
+from benchmarks.harness.measure import CHUNK_BYTES
 
 HEADER = struct.Struct("<QQ")
 NUMBER = struct.Struct("<d")

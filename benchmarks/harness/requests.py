@@ -14,7 +14,7 @@ from regularization.v1 import (
     tensor_pb2,
 )
 
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH
 
 METHOD = "/regularization.v1.RegularizationService/ProximalStep"
 TIMEOUT = 300.0

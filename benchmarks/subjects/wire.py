@@ -1,6 +1,6 @@
 """The L1 proximal step over the wire against an identity echo of the same bytes.
 
-Run it with ``python -m benchmarks.wire``.
+Run it with ``python -m benchmarks.subjects.wire``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from contextlib import ExitStack
 import numpy as np
 from regularization_client import Client, L1Norm
 
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH
-from benchmarks.echo import EchoClient
-from benchmarks.measure import (
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH
+from benchmarks.harness.measure import (
     MEBIBYTE,
     heading,
     print_table,
@@ -21,9 +20,10 @@ from benchmarks.measure import (
     rate,
     timed,
 )
-from benchmarks.report import run_alone
-from benchmarks.requests import METHOD, StubClient, proximal_step_requests
-from benchmarks.servers import echo_server, regularization_server, started
+from benchmarks.harness.report import run_alone
+from benchmarks.harness.requests import METHOD, StubClient, proximal_step_requests
+from benchmarks.harness.servers import regularization_server, started
+from benchmarks.rivals.echo import EchoClient, echo_server
 
 PAYLOAD_BYTES = 128 * MEBIBYTE
 QUICK_BYTES = 64 * MEBIBYTE

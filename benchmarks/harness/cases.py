@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measure import GIBIBYTE, Spread, interleaved
-from benchmarks.servers import ServerProcess
+from benchmarks.harness.measure import GIBIBYTE, Spread, interleaved
+from benchmarks.harness.servers import ServerProcess
 
 AnyVector = npt.NDArray[Any]
 

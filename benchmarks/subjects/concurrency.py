@@ -1,6 +1,6 @@
 """Threads or asyncio for the server? One fast stream, and small calls beside a thousand idle ones.
 
-Run it with ``python -m benchmarks.concurrency``.
+Run it with ``python -m benchmarks.subjects.concurrency``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.echo import EchoClient
-from benchmarks.measure import (
+from benchmarks.harness.measure import (
     KIBIBYTE,
     MEBIBYTE,
     heading,
@@ -22,8 +21,9 @@ from benchmarks.measure import (
     rate,
     timed,
 )
-from benchmarks.report import run_alone
-from benchmarks.servers import ServerProcess, echo_server, started
+from benchmarks.harness.report import run_alone
+from benchmarks.harness.servers import ServerProcess, started
+from benchmarks.rivals.echo import EchoClient, echo_server
 
 IDLE_STREAMS = 1000
 PAYLOAD_BYTES = 128 * MEBIBYTE
@@ -34,7 +34,13 @@ MODELS = ("threads", "asyncio")
 @contextmanager
 def idle_streams(address: str, streams: int = IDLE_STREAMS) -> Iterator[None]:
     """Holds idle streams to a server, from another process."""
-    command = [sys.executable, "-m", "benchmarks.idle", f"--address={address}", f"--streams={streams}"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.rivals.idle",
+        f"--address={address}",
+        f"--streams={streams}",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         if process.stdout is None or process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"{streams} idle streams could not be opened at {address}")

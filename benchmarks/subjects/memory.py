@@ -1,6 +1,6 @@
 """Resident memory of both sides while much more than they hold streams through.
 
-Run it with ``python -m benchmarks.memory``.
+Run it with ``python -m benchmarks.subjects.memory``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from types import TracebackType
 
 import psutil
 
-from benchmarks.measure import GIBIBYTE, MEBIBYTE, Spread, console, heading, print_table
-from benchmarks.report import Aim, run_alone
-from benchmarks.servers import regularization_server, started
+from benchmarks.harness.measure import GIBIBYTE, MEBIBYTE, Spread, console, heading, print_table
+from benchmarks.harness.report import Aim, run_alone
+from benchmarks.harness.servers import regularization_server, started
 
 STREAM_BYTES = 8 * GIBIBYTE
 QUICK_BYTES = GIBIBYTE
@@ -102,7 +102,7 @@ def run(*, quick: bool = False) -> Streaming:
         command = [
             sys.executable,
             "-m",
-            "benchmarks.stream",
+            "benchmarks.harness.stream",
             f"--address={server.address}",
             f"--bytes={size}",
         ]

@@ -1,4 +1,4 @@
-"""Opens idle streams to a server of `benchmarks.echo`: ``python -m benchmarks.idle``, a process of its own.
+"""Idle streams to an echo server, from a process of their own: ``python -m benchmarks.rivals.idle``.
 
 Each stream sends one message and takes its answer, so that the server has surely begun to serve it, and then
 stays open without a further byte. ``ready`` on standard output says that all are open; they are held until
@@ -13,7 +13,7 @@ import sys
 
 import grpc.aio
 
-from benchmarks.echo import METHOD
+from benchmarks.rivals.echo import METHOD
 
 STREAMS_PER_CONNECTION = 100
 

@@ -1,4 +1,4 @@
-"""Streams a long vector through a server: ``python -m benchmarks.stream``, a process of its own.
+"""Streams a long vector through a server: ``python -m benchmarks.harness.stream``, a process of its own.
 
 It prints ``ready`` after a short call, waits for a line, makes the long one, prints ``done`` and ends.
 """
@@ -12,8 +12,8 @@ import sys
 import numpy as np
 from regularization_client import Client, L1Norm
 
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH
-from benchmarks.measure import MEBIBYTE
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH
+from benchmarks.harness.measure import MEBIBYTE
 
 SHORT_BYTES = 64 * MEBIBYTE
 LET_GO_BYTES = 4 * MEBIBYTE

@@ -1,4 +1,4 @@
-"""Arrow Flight with the same arithmetic: DoExchange, ``python -m benchmarks.flight``.
+"""Arrow Flight with the same arithmetic: DoExchange, ``python -m benchmarks.rivals.flight``.
 
 Record batches of one float32 column go up, and for a proximal step come down, for a penalty one number does.
 Needs pyarrow. It serves until its standard input closes.
@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import flight
 
-from benchmarks.arithmetic import Arithmetic, Vector, soft_threshold
-from benchmarks.measure import CHUNK_BYTES
+from benchmarks.harness.arithmetic import Arithmetic, Vector, soft_threshold
+from benchmarks.harness.measure import CHUNK_BYTES
 
 ROWS = CHUNK_BYTES // 4
 VECTOR = pa.schema([("values", pa.float32())])

@@ -1,6 +1,6 @@
 """A small call's latency against a bare echo of one message each way.
 
-Run it with ``python -m benchmarks.latency``.
+Run it with ``python -m benchmarks.subjects.latency``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from regularization_client import Client, L1Norm
 
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH, Vector
-from benchmarks.echo import UNARY_METHOD, EchoClient
-from benchmarks.measure import Spread, heading, latencies, milliseconds, print_table
-from benchmarks.report import Aim, run_alone
-from benchmarks.requests import METHOD, StubClient, proximal_step_requests
-from benchmarks.servers import echo_server, regularization_server, started
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH, Vector
+from benchmarks.harness.measure import Spread, heading, latencies, milliseconds, print_table
+from benchmarks.harness.report import Aim, run_alone
+from benchmarks.harness.requests import METHOD, StubClient, proximal_step_requests
+from benchmarks.harness.servers import regularization_server, started
+from benchmarks.rivals.echo import UNARY_METHOD, EchoClient, echo_server
 
 ELEMENTS = 1024
 CALLS = 200

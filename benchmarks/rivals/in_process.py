@@ -12,8 +12,8 @@ import numpy as np
 from regularization_kernels import L1Norm, penalty, proximal_step
 from regularization_kernels.engine import FigureChoice
 
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH, THRESHOLD, Vector
-from benchmarks.cases import Case
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH, THRESHOLD, Vector
+from benchmarks.harness.cases import Case
 
 COPY = "plain copy"
 ONE_LINER = "NumPy one-liner"

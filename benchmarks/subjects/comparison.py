@@ -1,6 +1,6 @@
 """The same vector through everything that could do the work, side by side.
 
-Run it with ``python -m benchmarks.comparison``.
+Run it with ``python -m benchmarks.subjects.comparison``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from importlib.util import find_spec
 import numpy as np
 from regularization_kernels import compiled
 
-from benchmarks import in_process
-from benchmarks.arithmetic import STRENGTH
-from benchmarks.cases import Case, Timing, timings
-from benchmarks.in_process import CORES, ONE_LINER, fused
-from benchmarks.measure import MEBIBYTE, Spread, console, heading, print_table
-from benchmarks.remote import (
+from benchmarks.harness.arithmetic import STRENGTH
+from benchmarks.harness.cases import Case, Timing, timings
+from benchmarks.harness.measure import MEBIBYTE, Spread, console, heading, print_table
+from benchmarks.harness.report import Aim, run_alone
+from benchmarks.rivals import in_process
+from benchmarks.rivals.in_process import CORES, ONE_LINER, fused
+from benchmarks.rivals.remote import (
     ECHO,
     FLIGHT,
     OURS,
@@ -29,7 +30,6 @@ from benchmarks.remote import (
     WIRE_TWO,
     Remote,
 )
-from benchmarks.report import Aim, run_alone
 
 PAYLOAD_BYTES = 256 * MEBIBYTE
 QUICK_BYTES = 32 * MEBIBYTE

@@ -1,6 +1,6 @@
 """The proximal step of every regularizer, beside that of L1 and beside what others compute it with.
 
-Run it with ``python -m benchmarks.catalogue``.
+Run it with ``python -m benchmarks.subjects.catalogue``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from regularization_kernels.engine import FigureChoice
 from scipy.linalg import svd
 from threadpoolctl import threadpool_limits
 
-from benchmarks import alternatives
-from benchmarks.measure import Spread, heading, print_table, timed
-from benchmarks.report import Aim, run_alone
+from benchmarks.harness.measure import Spread, heading, print_table, timed
+from benchmarks.harness.report import Aim, run_alone
+from benchmarks.rivals import alternatives
 
 ELEMENTS = 1 << 22
 QUICK_ELEMENTS = 1 << 20

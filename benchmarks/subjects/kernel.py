@@ -1,6 +1,6 @@
 """The fused in-process pass of the kernels against the NumPy one-liner and a plain copy.
 
-Run it with ``python -m benchmarks.kernel``.
+Run it with ``python -m benchmarks.subjects.kernel``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from regularization_kernels import L1Norm, compiled, proximal_step
 from regularization_kernels.engine import FigureChoice
 
-from benchmarks.measure import heading, print_table, rate, timed
-from benchmarks.report import run_alone
+from benchmarks.harness.measure import heading, print_table, rate, timed
+from benchmarks.harness.report import run_alone
 
 ELEMENTS = 1 << 26
 QUICK_ELEMENTS = 1 << 24

@@ -10,20 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 from regularization_client import Client, L1Norm
 
-from benchmarks import protobuf_services, socket_echo
-from benchmarks.arithmetic import STEP_SIZE, STRENGTH, Vector
-from benchmarks.cases import AnyVector, Case
-from benchmarks.echo import ABSORB_METHOD, EchoClient
-from benchmarks.measure import CHUNK_BYTES
-from benchmarks.requests import METHOD, proximal_step_requests
-from benchmarks.servers import (
+from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH, Vector
+from benchmarks.harness.cases import AnyVector, Case
+from benchmarks.harness.measure import CHUNK_BYTES
+from benchmarks.harness.requests import METHOD, proximal_step_requests
+from benchmarks.harness.servers import (
     ServerProcess,
-    echo_server,
     module_server,
     regularization_server,
     started,
     takes_connections,
 )
+from benchmarks.rivals import protobuf_services, socket_echo
+from benchmarks.rivals.echo import ABSORB_METHOD, EchoClient, echo_server
 
 REPEATED_SHARE = 16
 """``repeated float`` is so slow that it gets only this part of the vector."""
@@ -208,16 +207,16 @@ def soft_threshold_at(threshold: float, values: AnyVector) -> Vector:
 def _plain_clients(stack: ExitStack) -> list[tuple[str, tuple[ServerProcess, _PlainClient]]]:
     clients: list[tuple[str, tuple[ServerProcess, _PlainClient]]] = []
     if find_spec("pyarrow"):
-        from benchmarks import flight
+        from benchmarks.rivals import flight
 
-        server = stack.enter_context(started(module_server("benchmarks.flight")))
+        server = stack.enter_context(started(module_server("benchmarks.rivals.flight")))
         clients.append((FLIGHT, (server, stack.enter_context(flight.Client(server.address)))))
     for name, form in ((REPEATED, "repeated"), (BYTES, "bytes")):
-        command = module_server("benchmarks.protobuf_services", f"--form={form}")
+        command = module_server("benchmarks.rivals.protobuf_services", f"--form={form}")
         server = stack.enter_context(started(command))
         client = stack.enter_context(protobuf_services.Client(server.address, form))
         clients.append((name, (server, client)))
-    server = stack.enter_context(started(module_server("benchmarks.socket_echo"), takes_connections))
+    server = stack.enter_context(started(module_server("benchmarks.rivals.socket_echo"), takes_connections))
     clients.append((SOCKET, (server, stack.enter_context(socket_echo.Client(server.address)))))
     return clients
 

@@ -1,0 +1,1 @@
+"""What measuring takes: rounds, cases, requests, server processes, tables."""
