@@ -161,7 +161,7 @@ class SegmentOperator:
             parameters=len(parameters),
         )
         loop = group_loop_for(variant, x.size)
-        edges = None if loop is None else edges_of(partition, scalars.longest)
+        edges = None if loop is None else edges_of(partition, x.size, scalars.longest)
         if loop is None or edges is None:
             return False
         g = x if piece.loss_gradients is None else piece.loss_gradients

@@ -194,11 +194,20 @@ class EvenRuns(Slices):
 
 
 class RaggedRuns(Partition):
-    """Consecutive runs of any sizes >= 1."""
+    """Consecutive runs of any sizes >= 1.
+
+    Args:
+        edges: Where each run begins, and where the last one ends.
+
+    Raises:
+        ValueError: If they do not increase from 0: compiled loops, which check no index, rely on it.
+    """
 
     __slots__ = ("edges",)
 
     def __init__(self, edges: npt.NDArray[np.int64]) -> None:
+        if not edges.size or edges[0] != 0 or not (edges[1:] > edges[:-1]).all():
+            raise ValueError("edges of runs must increase from 0")
         super().__init__(edges.size - 1)
         self.edges = edges
 
