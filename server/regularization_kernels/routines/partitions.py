@@ -135,7 +135,8 @@ class Slices(Partition):
 
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of the groups' number of elements."""
-        return math.sqrt(self.outer * self.inner)
+        # Around an axis of length 0 the others may have any lengths, and their product too many digits.
+        return math.sqrt(self.outer * self.inner) if self.count else 0.0
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms, in the order of the segment's elements."""
