@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -28,13 +29,26 @@ NEAR = sorted({sign * (border + off) for border in _BORDERS for off in (-2, -1, 
 """Where integers of some length end, doubles skip some, and vectors are too long; and next to it."""
 
 
+REALS = (0.0, -0.0, 5e-324, 1e-308, 0.5, -1.0, 1e154, 1e200, 1e308, -1e308, math.inf, -math.inf, math.nan)
+"""Where doubles end, and where their squares do."""
+
+
 def integers(descriptor: Descriptor) -> Iterator[Path]:
     """Every integer field of a message, and of the messages in it."""
+    return _paths(descriptor, set(_RANGES))
+
+
+def reals(descriptor: Descriptor) -> Iterator[Path]:
+    """Likewise of doubles."""
+    return _paths(descriptor, {FieldDescriptor.CPPTYPE_DOUBLE})
+
+
+def _paths(descriptor: Descriptor, types: set[int]) -> Iterator[Path]:
     for field in descriptor.fields:
-        if field.cpp_type in _RANGES:
+        if field.cpp_type in types:
             yield (field,)
         elif field.message_type is not None:
-            yield from ((field, *rest) for rest in integers(field.message_type))
+            yield from ((field, *rest) for rest in _paths(field.message_type, types))
 
 
 def near_values(field: FieldDescriptor) -> list[int]:
@@ -66,7 +80,7 @@ def is_set(message: Any, path: Path) -> bool:
     return bool(getattr(message, field.name)) if not field.has_presence else message.HasField(field.name)
 
 
-def put(message: Any, path: Path, value: int, random: Random) -> None:
+def put(message: Any, path: Path, value: float, random: Random) -> None:
     """Put a number where a path leads: in a list, in another's place or beside the others."""
     field = path[-1]
     holder = holder_of(message, path, random)
