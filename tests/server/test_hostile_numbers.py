@@ -6,8 +6,10 @@ bytes that it got at first.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,10 +24,22 @@ from tests.kernels.cases import CASES, Case
 from tests.kernels.helpers import feasible, rng
 from tests.server import hostile
 from tests.server.instances import message_of
-from tests.server.messages import METHODS, chunk, header, layout_of, request
+from tests.server.messages import METHODS, chunk, good_call, header, layout_of, request
 from tests.server.outcomes import Outcome, outcome_of
 from tests.server.processes import ServerProcess, channel_to, serving
-from tests.server.shared_memory import HandOffClient, Memory, hand_off_of
+from tests.server.shared_memory import (
+    ALLOCATE,
+    MALFORMED,
+    NO_HANDLE,
+    NO_ROOM,
+    NO_SUCH_REGION,
+    OK,
+    RELEASE,
+    TOO_MANY_REGIONS,
+    HandOffClient,
+    Memory,
+    hand_off_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +186,26 @@ def test_numbers_that_overflow_do_no_harm(tmp_path: Path, program: str, cases: l
         caller.attack_in_combinations()
         assert server.process.poll() is None
         assert "Traceback" not in server.log
+
+
+def test_numbers_of_the_hand_off_that_overflow_do_no_harm(
+    process_client: HandOffClient, process_channel: grpc.Channel
+) -> None:
+    """Every operation with every size is allowed, or refused by its status, and the next one is served."""
+    operations = [value for value in hostile.NEAR if 0 <= value < 1 << 32]
+    for operation, size in product(operations, [value for value in hostile.NEAR if 0 <= value < 1 << 64]):
+        reply, descriptors = process_client.ask(operation, size)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if reply.status == OK:
+            assert (operation, reply.size, len(descriptors)) == (ALLOCATE, size, 1)
+            assert process_client.ask(RELEASE, handle=reply.handle)[0].status == OK
+        else:
+            assert reply.status in (MALFORMED, NO_ROOM, TOO_MANY_REGIONS, NO_SUCH_REGION)
+            assert (reply.size, reply.handle, descriptors) == (0, NO_HANDLE, [])
+    memory = process_client.holding(1.0, 2.0)
+    assert memory.elements().tolist() == [1.0, 2.0]
+    good_call(process_channel)
 
 
 def test_no_integer_of_a_request_is_left_out() -> None:
