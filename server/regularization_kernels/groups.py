@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from copy import copy
 from dataclasses import dataclass, fields
-from itertools import accumulate
 from typing import ClassVar, Self
 
 import numpy as np
@@ -83,12 +82,12 @@ class Groups:
         if self.axis is not None:
             return _slices(shape, self.axis)
         if self.sizes is not None:
-            # Python's integers, for those of an array would wrap around and seem to add up.
-            edges = list(accumulate(self.sizes, initial=0))
-            if edges[-1] != elements:
-                text = f"must add up to the segment's {elements} elements, got {edges[-1]}"
+            # In Python's integers, for those of an array would wrap around and seem to add up.
+            total = sum(self.sizes)
+            if total != elements:
+                text = f"must add up to the segment's {elements} elements, got {total}"
                 raise GroupsInvalid(text, field="sizes")
-            return RaggedRuns(np.array(edges, dtype=np.int64))
+            return RaggedRuns(np.cumsum((0, *self.sizes), dtype=np.int64))
         size = self.size or 1
         if elements % size:
             raise GroupsInvalid(f"must divide the segment's {elements} elements, got {size}", field="size")
