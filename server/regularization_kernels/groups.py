@@ -82,11 +82,12 @@ class Groups:
         if self.axis is not None:
             return _slices(shape, self.axis)
         if self.sizes is not None:
-            edges = np.cumsum((0, *self.sizes), dtype=np.int64)
-            if edges[-1] != elements:
-                text = f"must add up to the segment's {elements} elements, got {edges[-1]}"
+            # In Python's integers, for those of an array would wrap around and seem to add up.
+            total = sum(self.sizes)
+            if total != elements:
+                text = f"must add up to the segment's {elements} elements, got {total}"
                 raise GroupsInvalid(text, field="sizes")
-            return RaggedRuns(edges)
+            return RaggedRuns(np.cumsum((0, *self.sizes), dtype=np.int64))
         size = self.size or 1
         if elements % size:
             raise GroupsInvalid(f"must divide the segment's {elements} elements, got {size}", field="size")

@@ -45,11 +45,14 @@ class ExactSum:
     expansion: tuple[float, ...]
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> ExactSum:
+    def of(cls, numbers: Iterable[float | Fraction]) -> ExactSum:
         """The exact sum of the numbers, in its canonical form (Shewchuk 1997).
 
         Concatenating the expansions of partial sums and adding them here gives the bits of the
-        sum of everything.
+        sum of everything, as long as no partial sum is beyond the largest float64.
+
+        Args:
+            numbers: Any, in any order; rationals among them are beyond the largest float64.
         """
         rest = list(numbers)
         expansion: list[float] = []
@@ -66,10 +69,14 @@ class ExactSum:
         return cls(expansion[0] if expansion else 0.0, tuple(expansion))
 
 
-def _beyond_float64(numbers: list[float]) -> ExactSum:
-    # fsum overflows where only an intermediate sum does, too: rationals settle it, slowly and rarely.
+def _beyond_float64(numbers: list[float | Fraction]) -> ExactSum:
+    # fsum overflows where only an intermediate sum does, too, and before it has come to an infinity:
+    # rationals settle it, slowly and rarely.
+    special = _special(numbers)
+    if special is not None:
+        return ExactSum(special, (special,))
     expansion: list[float] = []
-    rest = sum(map(Fraction, numbers), Fraction())
+    rest = _rational(numbers)
     while rest:
         try:
             rounded = float(rest)
@@ -79,6 +86,25 @@ def _beyond_float64(numbers: list[float]) -> ExactSum:
         expansion.append(rounded)
         rest -= Fraction(rounded)
     return ExactSum(expansion[0] if expansion else 0.0, tuple(expansion))
+
+
+def _special(numbers: list[float | Fraction]) -> float | None:
+    """The sum where a term is an infinity or NaN; None where none is."""
+    special = [number for number in numbers if isinstance(number, float) and not math.isfinite(number)]
+    return sum(special) if special else None
+
+
+def _shortened(numbers: list[float | Fraction]) -> list[float | Fraction]:
+    """A few numbers with the same exact sum; where that is beyond float64 for now, one rational."""
+    total = ExactSum.of(numbers)
+    if math.isfinite(total.value) or _special(numbers) is not None:
+        return list(total.expansion)
+    return [_rational(numbers)]
+
+
+def _rational(numbers: list[float | Fraction]) -> Fraction:
+    """The exact sum of finite numbers."""
+    return sum((Fraction(number) for number in numbers), Fraction())
 
 
 class BlockSum:
@@ -93,7 +119,7 @@ class BlockSum:
         self._block = 0
         self._used = False
         self._pending: list[Float64Array] = []
-        self._partials: list[float] = []
+        self._partials: list[float | Fraction] = []
 
     def add(self, terms: Float64Array, position: int) -> None:
         """Add the terms of consecutive elements, the first of which stands at ``position``."""
@@ -141,8 +167,8 @@ class BlockSum:
             self._lanes = row
             self._used = True
 
-    def partials(self) -> list[float]:
-        """A few doubles whose exact sum is that of all terms so far."""
+    def partials(self) -> list[float | Fraction]:
+        """A few numbers whose exact sum is that of all terms so far; a rational is beyond float64."""
         self._close_block()
         self._flush()
         return self._partials if self._beside is None else self._partials + self._beside.partials()
@@ -183,7 +209,7 @@ class BlockSum:
                 self._partials += _few_with_same_sum(np.concatenate(self._pending))
             self._pending.clear()
             if len(self._partials) > 2 * LANES:
-                self._partials = list(ExactSum.of(self._partials).expansion)
+                self._partials = _shortened(self._partials)
 
 
 def _few_with_same_sum(numbers: Float64Array) -> list[float]:

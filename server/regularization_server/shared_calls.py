@@ -81,7 +81,9 @@ class SharedRun:
         }
         out = arrays.pop("result", None)
         try:
-            return run_whole(self._call, Chunk(self._call.begin, **arrays), out, budget, threads, check)
+            chunk = Chunk(self._call.begin, **arrays)
+            # What the client does to its memory meanwhile is not in our hands.
+            return run_whole(self._call, chunk, out, budget, threads, check, volatile=True)
         except RegularizationError as error:
             # The engine knows chunks only. What they have as fields, the header's field has too.
             if error.field is not None and error.field.startswith("chunk."):

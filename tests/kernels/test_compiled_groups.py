@@ -21,9 +21,11 @@ from regularization_kernels import (
     proximal_step,
 )
 from regularization_kernels.engine import FigureChoice
+from regularization_kernels.errors import GroupsInvalid
 from regularization_kernels.groups import PartitionedRegularizer
 from regularization_kernels.registry import REGULARIZERS
 from regularization_kernels.routines.compiled_groups import LONGEST, edges_of
+from regularization_kernels.routines.partitions import RaggedRuns
 from regularization_kernels.summation import BLOCK
 
 SIZE = BLOCK + 69_920
@@ -165,10 +167,37 @@ def test_elements_that_stand_askew_have_the_same_bits(monkeypatch: pytest.Monkey
         assert figures == straight[1]
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [(2**63 - 1, 2**63 - 1, 8), (2**62, 2**62, 2**62, 2**62, 6), (4, 2**63 - 1, 2**63 - 1, 4), (2**64, 6)],
+    ids=str,
+)
+def test_sizes_that_add_up_only_modulo_a_power_of_two_are_refused(sizes: tuple[int, ...]) -> None:
+    """They are added exactly: six elements cannot be so many, whatever 64 bits make of the sum."""
+    with pytest.raises(GroupsInvalid, match="must add up to the segment's 6 elements") as caught:
+        Groups(sizes=sizes).partition((6,))
+    assert str(sum(sizes)) in str(caught.value)
+
+
+@pytest.mark.parametrize("edges", [(), (1, 6), (0, 3, 3), (0, 5, 4, 6), (0, 2**62, -(2**62), 6)], ids=str)
+def test_edges_that_do_not_increase_from_0_are_no_runs(edges: tuple[int, ...]) -> None:
+    """Whatever made them: loops without bounds rely on it."""
+    with pytest.raises(ValueError, match="increase from 0"):
+        RaggedRuns(np.array(edges, np.int64))
+
+
+def test_runs_have_a_loop_only_over_elements_that_they_fill() -> None:
+    """One more, or one fewer, and there are no edges to loop over."""
+    for partition in (Groups(size=2).partition((6,)), Groups(sizes=(1, 5)).partition((6,))):
+        for elements in (0, 5, 7):
+            with pytest.raises(ValueError, match=f"fill 6 elements, not {elements}"):
+                edges_of(partition, elements)
+
+
 def test_which_groups_have_a_loop() -> None:
     """Runs do, unless one is too long for the cache; slices along a later axis do not."""
-    assert edges_of(Groups(size=2).partition((6,))).tolist() == [0, 2, 4, 6]
-    assert edges_of(Groups(sizes=(1, 5)).partition((6,))).tolist() == [0, 1, 6]
-    assert edges_of(Groups(axis=1).partition((2, 3))) is None
-    assert edges_of(Groups(size=LONGEST + 1).partition((LONGEST + 1,))) is None
-    assert edges_of(Groups(sizes=(1, LONGEST + 1)).partition((LONGEST + 2,))) is None
+    assert edges_of(Groups(size=2).partition((6,)), 6).tolist() == [0, 2, 4, 6]
+    assert edges_of(Groups(sizes=(1, 5)).partition((6,)), 6).tolist() == [0, 1, 6]
+    assert edges_of(Groups(axis=1).partition((2, 3)), 6) is None
+    assert edges_of(Groups(size=LONGEST + 1).partition((LONGEST + 1,)), LONGEST + 1) is None
+    assert edges_of(Groups(sizes=(1, LONGEST + 1)).partition((LONGEST + 2,)), LONGEST + 2) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from regularization_kernels import L1Norm, NuclearNorm, SpectralNorm, SquaredL2Norm, penalty, proximal_step
+from regularization_kernels import gradient as whole_gradient
+from regularization_kernels.errors import GradientUndefined
+from regularization_kernels.summation import BLOCK, ExactSum
 
 from tests.kernels.cases import CASES, ROWS, Case
 from tests.kernels.groupings import partition
@@ -27,6 +32,55 @@ def test_type_and_shape_in_are_type_and_shape_out(case: Case, dtype: type[np.flo
         assert (result.dtype, result.shape) == (np.dtype(dtype), case.shape)
         assert np.all(np.isfinite(result))
     assert isinstance(value(case, x), float)
+
+
+@every_case
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e308, float(np.finfo(np.float64).max)])
+def test_huge_elements_have_an_answer(case: Case, size: float) -> None:
+    """Finite numbers may lead beyond the range, and to infinite penalties, but every method answers."""
+    random = rng(case)
+    for x in (
+        np.full(case.shape, size),
+        np.where(random.random(case.shape) < 0.5, -size, size),
+        np.clip(random.normal(size=case.shape), -1.0, 1.0) * size,
+    ):
+        with contextlib.suppress(GradientUndefined):
+            whole_gradient(x, case.regularizer)
+        for step_size in (1.0, 1e308):
+            assert proximal_step(x, case.regularizer, step_size)[0].shape == case.shape
+        figures = penalty(x, case.regularizer).total
+        assert figures.penalty is not None
+        assert figures.nonzeros == case.size
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "x"),
+    [
+        (SquaredL2Norm(strength=1.0), np.full(7, 1e200)),
+        (SquaredL2Norm(strength=1.0), np.full(1000, 1e200)),
+        (SquaredL2Norm(strength=2.0), np.array([1.3e154, 1.3e154, 1.3e154, 1e200])),
+        (NuclearNorm(strength=1.0), np.diag([1e308, 1e308, 1e308])),
+        (L1Norm(strength=1e308), np.ones(1000, np.float32)),
+        (L1Norm(strength=1e308), np.full(2 * BLOCK + 7, 3.0, np.float32)),
+        (L1Norm(strength=1.0), np.full(1000, 1.7e308)),
+    ],
+    ids=str,
+)
+def test_a_penalty_beyond_float64_is_infinite(regularizer: Any, x: NDArray[Any]) -> None:
+    """Whether a term, a lane or only the exact sum of finite lanes is, for all methods."""
+    infinite = ExactSum(math.inf, (math.inf,))
+    assert penalty(x, regularizer).total.penalty == infinite
+    assert whole_gradient(x, regularizer)[1].total.penalty == infinite
+    assert proximal_step(x, regularizer, 0.0)[1].total.penalty == infinite
+
+
+def test_the_largest_singular_values_are_cut_off_where_their_sum_is_beyond_float64() -> None:
+    """Together by the radius, as they are where it is not."""
+    x = np.diag([1e308, 1.5e308, 1e308, 1.0])
+    new, _ = proximal_step(x, SpectralNorm(strength=1.0), 8e307)
+    small, _ = proximal_step(x * 2.0**-100, SpectralNorm(strength=1.0), 8e307 * 2.0**-100)
+    np.testing.assert_allclose(new, small * 2.0**100, rtol=1e-14, atol=1e290)
+    np.testing.assert_allclose(new.diagonal(), [9e307, 9e307, 9e307, 1.0], rtol=1e-14)
 
 
 @every_case

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from regularization_kernels import GroupLasso, Groups, L1Norm, NuclearNorm
-from regularization_kernels.engine import Call, Layout, Method, Segment
+from regularization_kernels.engine import Call, Layout, MemoryBudget, Method, Run, Segment
 from regularization_kernels.errors import (
     DataTypeUnsupported,
     FieldMissing,
@@ -17,11 +20,15 @@ from regularization_kernels.errors import (
     LayoutInvalid,
     RegularizationError,
 )
+from regularization_kernels.groups import GroupRegularizer
 
-from tests.kernels.cases import CASES, MAPS, ROWS, Map, Rejected, Row
+from tests.kernels.cases import CASES, MAPS, ROWS, Case, Map, Rejected, Row
+from tests.kernels.streams import PLENTY, a_call
 
 FLOAT64 = np.dtype(np.float64)
 GOOD = Segment("good", (2,))
+LONG = 2**63 - 1
+EMPTY_WITH_LONG_AXES = [(0, LONG), (LONG, 0), (LONG, 0, LONG), (0, *(LONG,) * 31), (*(LONG,) * 31, 0)]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int64, np.complex128, np.bool_, ">f4", ">i2", np.longdouble])
@@ -132,3 +139,18 @@ def test_a_proximal_step_needs_a_step_size() -> None:
     with pytest.raises(FieldMissing) as caught:
         Call(Method.PROXIMAL_STEP, Layout(FLOAT64, (own, GOOD)))
     assert (caught.value.field, caught.value.segment) == ("step_size", "good")
+
+
+@pytest.mark.parametrize("shape", EMPTY_WITH_LONG_AXES, ids=lambda shape: f"{len(shape)}axes-{shape[0]:x}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+def test_axes_of_any_length_around_no_element(case: Case, shape: tuple[int, ...]) -> None:
+    """However long the others are, an axis of length 0 leaves nothing to compute, and nothing overflows."""
+    regularizers = [case.regularizer]
+    if isinstance(case.regularizer, GroupRegularizer):
+        every_axis = [Groups(axis=axis, sqrt_size=True) for axis in range(len(shape))]
+        regularizers += [replace(case.regularizer, groups=groups) for groups in every_axis]
+    for regularizer, method in product(regularizers, Method):
+        with contextlib.suppress(RegularizationError):
+            layout = Layout(FLOAT64, (Segment("w", shape, regularizer),))
+            with Run(a_call(method, layout), MemoryBudget(PLENTY)) as run:
+                assert run.finish().total.elements == 0

@@ -66,6 +66,12 @@ def test_exact_sum_agrees_with_rationals(numbers: list[float]) -> None:
 @example([math.inf, -math.inf])
 @example([math.nan, math.inf])
 @example([-math.inf, HUGE])
+@example([math.inf, HUGE, HUGE])
+@example([HUGE, HUGE, math.inf])
+@example([HUGE, HUGE, -math.inf])
+@example([HUGE, HUGE, math.nan])
+@example([HUGE, HUGE, math.inf, -math.inf])
+@example([-HUGE, -HUGE, math.inf, 1.0])
 def test_infinities_and_nan_are_the_sum_where_they_are_terms(numbers: list[float]) -> None:
     """An infinity is the sum, two opposite ones or a NaN make NaN, and the expansion has one element then."""
     check(numbers)
@@ -148,6 +154,22 @@ def test_the_ends_of_the_range_in_a_long_sum(terms: list[float]) -> None:
     """Overflow over lanes is an infinity, a special value wins, and the smallest numbers are not lost."""
     got = block_sum(np.array(terms), [], 1.0)
     value, expansion = ruled(np.array(terms), 1.0)
+    assert same(got.value, value)
+    assert [math.isnan(part) or part for part in got.expansion] == [
+        math.isnan(part) or part for part in expansion
+    ]
+
+
+@pytest.mark.parametrize("last", [-HUGE, HUGE, 1.0, math.inf, -math.inf, math.nan], ids=str)
+def test_a_long_sum_comes_back_from_beyond_the_range(last: float) -> None:
+    """What is beyond float64 on the way is still exact, block after block, until the end is known."""
+    lanes = [HUGE] * 20 + [-HUGE] * 19 + [last, 1.0, TINY]
+    sums, expected = BlockSum(), []
+    for block, number in enumerate(lanes):
+        terms = np.full(LANES, number)
+        sums.add(terms, block * BLOCK)
+        expected += terms.tolist()
+    got, (value, expansion) = ExactSum.of(sums.partials()), reference.exactly(expected)
     assert same(got.value, value)
     assert [math.isnan(part) or part for part in got.expansion] == [
         math.isnan(part) or part for part in expansion

@@ -69,3 +69,13 @@ def test_arrays_of_other_types_are_refused(data_type: str) -> None:
     """By the name of the type."""
     with pytest.raises(errors.DataTypeUnsupported, match=str(np.dtype(data_type))):
         penalty(np.zeros(3, data_type), L1Norm(strength=1.0))
+
+
+@pytest.mark.parametrize("elements", [0, 1, 2**17 - 1, 2**17 + 1, 2**19])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_result_of_another_length_is_refused(elements: int, threads: int) -> None:
+    """Before anything is computed: loops go by the parameters' length."""
+    out = np.zeros(elements, np.float32)
+    with pytest.raises(ValueError, match="out must have"):
+        proximal_step(np.ones(2**17, np.float32), L1Norm(strength=0.3), 0.1, out=out, threads=threads)
+    assert not out.any()

@@ -46,18 +46,23 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: str, address: str | None = None, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    address: str | None = None,
+    environment: dict[str, str] | None = None,
+    command: tuple[Path | str, ...] = (COMMAND,),
+    seconds_to_start: float = SECONDS_TO_START,
 ) -> Iterator[ServerProcess]:
     """A server process that is ready, on a Unix socket unless another address is given."""
     address = address or f"unix:{folder / 's'}"
     log_file = folder / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [COMMAND, "--listen", address, *arguments], stderr=log, env={**os.environ, **(environment or {})}
+            [*command, "--listen", address, *arguments], stderr=log, env={**os.environ, **(environment or {})}
         )
     server = ServerProcess(process, address, log_file)
     try:
-        until(lambda: process.poll() is not None or "serving" in server.log)
+        until(lambda: process.poll() is not None or "serving" in server.log, seconds_to_start)
         assert process.poll() is None, server.log
         yield server
     finally:
@@ -73,9 +78,9 @@ def channel_to(address: str) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = SECONDS_TO_START) -> None:
     """Wait until something holds that must hold soon."""
-    deadline = time.monotonic() + SECONDS_TO_START
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)

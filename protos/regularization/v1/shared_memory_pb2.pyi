@@ -29,9 +29,10 @@ class SharedTensor(_message.Message):
     Each stretch has as many elements as the header's element range, contiguous, of the layout's
     data type. The result's stretch may be one of the others exactly (in place), or share no byte
     with them: ERROR_REASON_REGION_OVERLAP. Until the answer is there, nobody may write to any of
-    them; if somebody does, the call's result is unspecified, and nothing else suffers. A call that
-    fails may have written a part of its result, so parameters in place may be partly stepped; one
-    that was cancelled, or whose deadline passed, may write for a moment longer.
+    them; if somebody does, the call's result is unspecified, or it fails as it does over elements that
+    it must refuse; it ends, and nothing else suffers. A call that fails may have written a part of its
+    result, so parameters in place may be partly stepped; one that was cancelled, or whose deadline
+    passed, may write for a moment longer.
 
     Errors, where the server offers no shared memory: FAILED_PRECONDITION with
     ERROR_REASON_SHARED_MEMORY_UNAVAILABLE.

@@ -197,7 +197,9 @@ class ExactSum(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     EXPANSION_FIELD_NUMBER: _builtins.int
     value: _builtins.float
-    """The exact sum rounded once to nearest-even; an infinity or NaN where a term is."""
+    """The exact sum rounded once to nearest-even; an infinity or NaN where a term is. An infinity as well where the exact
+    sum is beyond the largest binary64, or that of a segment or of an element range that it was put together from.
+    """
     @_builtins.property
     def expansion(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The exact sum as a list of doubles that add up to it: the first is `value`, each next is the

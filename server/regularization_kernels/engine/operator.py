@@ -37,13 +37,22 @@ _METHOD_OPERANDS = {
 
 
 class SegmentOperator:
-    """The call's method with the segment's regularizer, and the running figures."""
+    """The call's method with the segment's regularizer, and the running figures.
 
-    def __init__(self, call: Call, segment: Segment) -> None:
+    Args:
+        call: The call.
+        segment: The segment.
+        volatile: Whether others may write to elements and results meanwhile.
+    """
+
+    def __init__(self, call: Call, segment: Segment, *, volatile: bool = False) -> None:
         self._method = call.method
         self._segment = segment
         self._regularizer = segment.regularizer
         self._step_size = call.step_size if segment.step_size is None else segment.step_size
+        # What is looked at more than once must not change in between, for lengths and loops follow from it:
+        # it is copied first. A sum over elements looks at each by itself.
+        self._copies = volatile and segment.locality is not Locality.ELEMENT
         self._propagate_non_finite = call.propagate_non_finite
         self._seed = call.rounding.stochastic_seed
         self._tally = Tally(call.figures, call.method, segment.regularizer)
@@ -95,8 +104,10 @@ class SegmentOperator:
         if self._method is Method.PROXIMAL_STEP and out is not None:
             # The figures are of the new parameters, so operands are read after the result is written.
             regularizer, piece = self._placed(regularizer, piece.with_operands_apart_from(out))
-            self._proximal_step(piece, x, regularizer, out, workspace)
-            new = _wide(out, "new", workspace) if self._tally.reads_results else x
+            new = self._proximal_step(piece, x, regularizer, out, workspace)
+            # In float64 the result is the step itself, unless it was moved back into a set of elements.
+            if self._tally.reads_results and not (self._copies and out.dtype == np.float64):
+                new = _wide(out, "new", workspace)
             self._count(piece, new, regularizer, position, workspace)
             self._tally.add_distance(new, x, position, workspace)
             return
@@ -161,7 +172,7 @@ class SegmentOperator:
             parameters=len(parameters),
         )
         loop = group_loop_for(variant, x.size)
-        edges = None if loop is None else edges_of(partition, scalars.longest)
+        edges = None if loop is None else edges_of(partition, x.size, scalars.longest)
         if loop is None or edges is None:
             return False
         g = x if piece.loss_gradients is None else piece.loss_gradients
@@ -192,8 +203,10 @@ class SegmentOperator:
     ) -> None:
         self._tally.count(x, workspace)
         if regularizer is not None:
-            penalized = self._shaped(_less_reference(x, piece))
-            self._tally.add_penalty(regularizer, penalized, piece.weights, position, workspace)
+            penalized = _less_reference(x, piece)
+            if self._may_change(penalized, piece):
+                penalized = _copied(penalized, workspace.array("settled", x.size))
+            self._tally.add_penalty(regularizer, self._shaped(penalized), piece.weights, position, workspace)
 
     def _gradient(
         self,
@@ -208,7 +221,9 @@ class SegmentOperator:
             gradient[...] = 0.0
         else:
             try:
-                regularizer.gradient(self._shaped(_less_reference(x, piece)), self._shaped(gradient))
+                x = _less_reference(x, piece)
+                x = _copied(x, gradient) if self._may_change(x, piece) else x
+                regularizer.gradient(self._shaped(x), self._shaped(gradient))
             except GradientUndefined as error:
                 error.segment = self._segment.name
                 error.element = piece.element_offset + (error.element or 0)
@@ -228,7 +243,8 @@ class SegmentOperator:
         regularizer: Regularizer | None,
         out: ElementArray,
         workspace: Workspace,
-    ) -> None:
+    ) -> Float64Array:
+        """Write the step, rounded; give it as it was before."""
         step_size: StepSize = self._step_size or 0.0
         if piece.step_scales is not None:
             step_size = step_size * piece.step_scales.astype(np.float64)
@@ -239,18 +255,24 @@ class SegmentOperator:
             np.subtract(x, v, out=v)
         if regularizer is None:
             self._narrow(v, out, piece.element_offset)
-            return
+            return v
         v = _less_reference(v, piece)
         if piece.weights is not None:
             # The prox of w·f with step size γ is that of f with γ·w.
             step_size = step_size * piece.weights.astype(np.float64)
         new = workspace.array("new", v.size)
+        v = _copied(v, new) if self._may_change(v, piece) else v
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         if piece.reference is not None:
             new += piece.reference
         self._narrow(new, out, piece.element_offset)
         if piece.reference is not None and regularizer.traits.indicator and regularizer.traits.separable:
             _settle_inside(regularizer, out, piece.reference)
+        return new
+
+    def _may_change(self, x: Float64Array, piece: Chunk) -> bool:
+        """Whether what is computed with must be copied first, for it lies where others may write."""
+        return self._copies and np.may_share_memory(x, piece.parameters)
 
     def _narrow(self, values: Float64Array, out: ElementArray, element: int) -> None:
         """Round results, the first of which is that of this element of the vector."""
@@ -271,6 +293,11 @@ def _wide(array: ElementArray, name: str, workspace: Workspace) -> Float64Array:
     wide: Float64Array = workspace.array(name, array.size)
     widen_into(array, wide)
     return wide
+
+
+def _copied(x: Float64Array, room: Float64Array) -> Float64Array:
+    np.copyto(room, x)
+    return room
 
 
 def _crosswise(out: ElementArray | None, piece: Chunk) -> bool:

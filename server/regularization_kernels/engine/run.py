@@ -31,10 +31,20 @@ class Run:
         budget: Where buffered bytes are taken from.
         out: An array for all results of the call's elements, contiguous and of one axis; None to
             make one for each chunk. It may be the very array that the parameters, or an operand, come from.
+        volatile: Whether others may write to chunks and ``out`` meanwhile. What comes out is then anything,
+            but it comes, and nothing else suffers.
+
+    Raises:
+        ValueError: If ``out`` has more or fewer elements than the call: compiled loops check no index.
     """
 
-    def __init__(self, call: Call, budget: MemoryBudget, out: ElementArray | None = None) -> None:
+    def __init__(
+        self, call: Call, budget: MemoryBudget, out: ElementArray | None = None, *, volatile: bool = False
+    ) -> None:
+        if out is not None and out.size != call.end - call.begin:
+            raise ValueError(f"out must have {call.end - call.begin} elements, got {out.size}")
         self._call = call
+        self._volatile = volatile
         self._budget = budget
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._position = call.begin
@@ -120,7 +130,9 @@ class Run:
     def _advance(self) -> bool:
         index = next(self._upcoming, None)
         if index is not None:
-            self._current = SegmentRun(self._call, index, self._budget, self._results)
+            self._current = SegmentRun(
+                self._call, index, self._budget, self._results, volatile=self._volatile
+            )
         return index is not None
 
     def _leave(self) -> None:

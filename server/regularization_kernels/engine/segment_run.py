@@ -30,14 +30,17 @@ class SegmentRun:
         index: Which segment of its layout.
         budget: Where bytes that wait are taken from.
         results: Where results are delivered.
+        volatile: Whether others may write to elements and results meanwhile.
     """
 
-    def __init__(self, call: Call, index: int, budget: MemoryBudget, results: ResultAssembly) -> None:
+    def __init__(
+        self, call: Call, index: int, budget: MemoryBudget, results: ResultAssembly, *, volatile: bool = False
+    ) -> None:
         self._call = call
         self._segment = call.layout.segments[index]
         self._start = call.layout.starts[index]
         self._results = results
-        self._operator = SegmentOperator(call, self._segment)
+        self._operator = SegmentOperator(call, self._segment, volatile=volatile)
         self._operands: frozenset[Operand] | None = None
         self.end = self._start + self._segment.size
         self.reservation = Reservation(budget)

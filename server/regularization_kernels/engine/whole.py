@@ -33,6 +33,8 @@ def run_whole(
     budget: MemoryBudget,
     threads: int = 1,
     check: Callable[[], None] | None = None,
+    *,
+    volatile: bool = False,
 ) -> Summary:
     """Carry out a call whose elements are all there.
 
@@ -44,6 +46,7 @@ def run_whole(
         budget: Where buffered bytes are taken from.
         threads: How many work at once, where the regularizers may be cut.
         check: Called now and then, by any of the threads; what it raises ends the call.
+        volatile: Whether others may write to the elements and to ``out`` meanwhile, as in ``Run``.
 
     Returns:
         The figures, whose bits do not depend on ``threads``.
@@ -53,12 +56,13 @@ def run_whole(
     """
     ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
     if len(ranges) == 1:
-        return _run(call, chunk, out, budget, check)
+        return _run(call, chunk, out, budget, check, volatile)
 
     def run_range(ends: tuple[int, int]) -> Summary:
         begin, end = ends
         own_out = None if out is None else out[begin - call.begin : end - call.begin]
-        return _run(replace(call, element_range=ends), chunk.part(begin, end), own_out, budget, check)
+        own_call = replace(call, element_range=ends)
+        return _run(own_call, chunk.part(begin, end), own_out, budget, check, volatile)
 
     others = [_helpers().submit(run_range, ends) for ends in ranges[1:]]
     try:
@@ -84,8 +88,9 @@ def _run(
     out: ElementArray | None,
     budget: MemoryBudget,
     check: Callable[[], None] | None,
+    volatile: bool,
 ) -> Summary:
-    with Run(call, budget, out) as run:
+    with Run(call, budget, out, volatile=volatile) as run:
         for begin in range(call.begin, call.end, _STRIDE):
             if check is not None:
                 check()

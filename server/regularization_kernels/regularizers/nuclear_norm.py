@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from ..routines.linear_algebra import (
     singular_value_decomposition,
     singular_values,
 )
-from ..summation import BlockSum
+from ..summation import BlockSum, ExactSum
 
 
 @register("nuclear_norm")
@@ -71,7 +70,7 @@ class NuclearNorm(MatrixRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the sum of the singular values, at the place of the matrix's first element."""
-        sums.add_at(np.array([position]), np.array([math.fsum(singular_values(x))]))
+        sums.add_at(np.array([position]), np.array([ExactSum.of(singular_values(x)).value]))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write strength·U·Vᵀ over the singular values that are not 0."""

@@ -17,6 +17,10 @@ from ..routines.linear_algebra import (
 )
 from ..summation import BlockSum
 
+_HUGE = 1e290
+_SHRINKING = 2.0**-64
+"""What makes sums of huge numbers finite."""
+
 
 @register("spectral_norm")
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ class SpectralNorm(MatrixRegularizer):
         # What is cut off adds up to the radius: from the largest on, as long as all that are cut off exceed
         # the level (Duchi et al. 2008).
         counts = np.arange(1, values.size + 1)
-        levels = (np.cumsum(values) - radius) / counts
+        shrinking = _SHRINKING if np.any(values > _HUGE) else 1.0
+        levels = (np.cumsum(values * shrinking) - radius * shrinking) / counts / shrinking
         cut = int(np.count_nonzero(values > levels))
         level = max(float(levels[cut - 1]), 0.0) if cut else np.inf
         put_together(u, np.minimum(values, level), vt, out)

@@ -84,15 +84,26 @@ def group_loop_for(variant: GroupVariant, elements: int) -> GroupLoop | None:
     return requested(variant, variant.data_type, elements, _compiled)
 
 
-def edges_of(partition: Partition, longest: int = LONGEST) -> npt.NDArray[np.int64] | None:
-    """Where groups begin, and where the last ends; None where they are not runs, or one is too long."""
+def edges_of(partition: Partition, elements: int, longest: int = LONGEST) -> npt.NDArray[np.int64] | None:
+    """Where groups begin, and where the last ends; None where they are not runs, or one is too long.
+
+    They increase from 0 to ``elements``, which is what makes them indices that a loop need not check.
+
+    Raises:
+        ValueError: If runs fill more or fewer elements.
+    """
     if isinstance(partition, EvenRuns):
-        size = partition.inner
-        if size <= longest:
-            return np.arange(0, (partition.count + 1) * size, size, dtype=np.int64)
-    elif isinstance(partition, RaggedRuns) and np.max(partition.sizes(), initial=0) <= longest:
-        return partition.edges
-    return None
+        filled = partition.count * partition.inner
+    elif isinstance(partition, RaggedRuns):
+        filled = int(partition.edges[-1])
+    else:
+        return None
+    if filled != elements:
+        raise ValueError(f"runs fill {filled} elements, not {elements}")
+    if isinstance(partition, RaggedRuns):
+        return partition.edges if np.max(partition.sizes(), initial=0) <= longest else None
+    size = partition.inner
+    return np.arange(0, filled + size, size, dtype=np.int64) if size <= longest else None
 
 
 def _compiled(variant: GroupVariant) -> GroupLoop:

@@ -135,7 +135,8 @@ class Slices(Partition):
 
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of the groups' number of elements."""
-        return math.sqrt(self.outer * self.inner)
+        # Around an axis of length 0 the others may have any lengths, and their product too many digits.
+        return math.sqrt(self.outer * self.inner) if self.count else 0.0
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms, in the order of the segment's elements."""
@@ -194,11 +195,20 @@ class EvenRuns(Slices):
 
 
 class RaggedRuns(Partition):
-    """Consecutive runs of any sizes >= 1."""
+    """Consecutive runs of any sizes >= 1.
+
+    Args:
+        edges: Where each run begins, and where the last one ends.
+
+    Raises:
+        ValueError: If they do not increase from 0: compiled loops, which check no index, rely on it.
+    """
 
     __slots__ = ("edges",)
 
     def __init__(self, edges: npt.NDArray[np.int64]) -> None:
+        if not edges.size or edges[0] != 0 or not (edges[1:] > edges[:-1]).all():
+            raise ValueError("edges of runs must increase from 0")
         super().__init__(edges.size - 1)
         self.edges = edges
 

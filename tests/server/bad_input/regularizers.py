@@ -139,6 +139,12 @@ GROUPS = [
         ("group_sizes_too_few", Groups(sizes=GroupSizes(values=[2, 3])), "GROUPS_INVALID", "sizes"),
         ("group_sizes_too_many", Groups(sizes=GroupSizes(values=[2, 3, 4])), "GROUPS_INVALID", "sizes"),
         ("group_sizes_none", Groups(sizes=GroupSizes()), "GROUPS_INVALID", "sizes"),
+        (
+            "group_sizes_around_int64",
+            Groups(sizes=GroupSizes(values=[2**63 - 1, 2**63 - 1, 8])),
+            "GROUPS_INVALID",
+            "sizes",
+        ),
         ("group_sizes_0", Groups(sizes=GroupSizes(values=[6, 0])), "GROUPS_INVALID", "sizes.values[1]"),
         ("group_axis_beyond", Groups(axis=2), "GROUPS_INVALID", "axis"),
         ("group_axis_negative", Groups(axis=-1), "FIELD_OUT_OF_RANGE", "axis"),
