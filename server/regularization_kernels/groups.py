@@ -183,7 +183,8 @@ class GroupRegularizer(PartitionedRegularizer):
         try:
             return self.groups.partition(shape)
         except GroupsInvalid as error:
-            raise error.within("groups") from error
+            error.within("groups")
+            raise
 
 
 class WholeRegularizer(PartitionedRegularizer):

@@ -128,7 +128,8 @@ class Call:
             try:
                 self.layout.check_range(*self.element_range)
             except ElementRangeInvalid as error:
-                raise error.within("element_range") from error
+                error.within("element_range")
+                raise
 
     def _check_methods(self) -> None:
         for index, segment in enumerate(self.layout.segments):
@@ -138,7 +139,8 @@ class Call:
                 else:
                     segment.require_penalty(self.method.value)
             except RegularizationError as error:
-                raise error.within(f"layout.segments[{index}]") from error
+                error.within(f"layout.segments[{index}]")
+                raise
 
     @property
     def begin(self) -> int:

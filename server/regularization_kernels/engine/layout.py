@@ -232,7 +232,8 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
         regularizer = modified(regularizer, segment.box, segment.smoothing, data_type)
     except (FieldOutOfRange, ModifierUnsupported) as error:
         error.segment = segment.name
-        raise error.within(path) from error
+        error.within(path)
+        raise
     return Segment(segment.name, segment.shape, regularizer, step_size)
 
 
@@ -243,9 +244,10 @@ def _regularizer_on(segment: Segment, data_type: DataType, path: str) -> Regular
         return segment.regularizer.on(segment.shape, data_type)
     except RegularizationError as error:
         error.segment = segment.name
-        if error.field == "shape":
-            raise error.within(path) from error
-        raise error.within(f"{path}.regularizer.{segment.regularizer.name}") from error
+        if error.field != "shape":
+            error.within(f"regularizer.{segment.regularizer.name}")
+        error.within(path)
+        raise
 
 
 def check_step_size(value: float, path: str, segment: str | None = None) -> None:
