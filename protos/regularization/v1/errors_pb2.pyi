@@ -113,6 +113,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
     group_lasso, where clipping after the step would not be the step of the sum.
     """
+    ERROR_REASON_FIELD_UNKNOWN: _ErrorReason.ValueType  # 32
+    """INVALID_ARGUMENT. A message of the request has a field that this server does not know, so the answer would
+    leave out what it asks for; metadata: "number" is the field's number, "field" the path of the message that has it
+    (unset where that is the request message itself, and "message" is its index in the stream). Example: a modifier
+    of a newer version of the schema. For a Regularizer of an unknown kind: ERROR_REASON_REGULARIZER_UNKNOWN.
+    """
+    ERROR_REASON_SUMMARY_TOO_LARGE: _ErrorReason.ValueType  # 33
+    """INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
+    computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
+    calls, each for an element range with a part of the segments.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -211,5 +222,16 @@ spectral_normalization, which is a map and no penalty.
 ERROR_REASON_MODIFIER_UNSUPPORTED: ErrorReason.ValueType  # 31
 """INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
 group_lasso, where clipping after the step would not be the step of the sum.
+"""
+ERROR_REASON_FIELD_UNKNOWN: ErrorReason.ValueType  # 32
+"""INVALID_ARGUMENT. A message of the request has a field that this server does not know, so the answer would
+leave out what it asks for; metadata: "number" is the field's number, "field" the path of the message that has it
+(unset where that is the request message itself, and "message" is its index in the stream). Example: a modifier
+of a newer version of the schema. For a Regularizer of an unknown kind: ERROR_REASON_REGULARIZER_UNKNOWN.
+"""
+ERROR_REASON_SUMMARY_TOO_LARGE: ErrorReason.ValueType  # 33
+"""INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
+computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
+calls, each for an element range with a part of the segments.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

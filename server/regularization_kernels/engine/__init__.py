@@ -4,7 +4,7 @@ It cuts, lets wait, accounts for memory and adds up; what is computed is the reg
 """
 
 from ..formats import DATA_TYPES, contract_name
-from .budget import MemoryBudget
+from .budget import MemoryBudget, Reservation
 from .call import (
     Call,
     Chunk,
@@ -17,12 +17,14 @@ from .call import (
     RoundingMode,
 )
 from .figures import Figures, SegmentFigures, Summary
-from .layout import Layout, Segment
+from .layout import MAX_AXES, MAX_SEGMENTS, Layout, Segment
 from .run import Run
 from .whole import run_whole
 
 __all__ = [
     "DATA_TYPES",
+    "MAX_AXES",
+    "MAX_SEGMENTS",
     "Call",
     "Chunk",
     "ElementArray",
@@ -32,6 +34,7 @@ __all__ = [
     "MemoryBudget",
     "Method",
     "Operand",
+    "Reservation",
     "ResultChunk",
     "Rounding",
     "RoundingMode",
