@@ -14,7 +14,7 @@ class FieldUnknown(RegularizationError):
 
     @classmethod
     def at(cls, path: str, number: int, subject: str = "", **metadata: int) -> FieldUnknown:
-        """The error of a field of this number in the message at ``path``; ``subject`` goes before the text."""
+        """The error of a field with this number in the message at ``path``, ``subject`` before its text."""
         text = f"{subject}must have no field but those that this server knows, got one of number {number}"
         error = cls(text, field=path or None, number=number)
         error.metadata.update(metadata)

@@ -27,7 +27,7 @@ from .headers import HEADERS, call_of
 from .refusals import FieldUnknown
 from .settings import MIB
 from .shared_calls import SHARED, SharedRun
-from .summaries import summary_of
+from .summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from .tensors import chunk_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ SERVICE = regularization_service_pb2.DESCRIPTOR.services_by_name["Regularization
 """Full name of the service."""
 
 LARGEST_SHARED_CHUNK = MIB
-"""Bytes of the largest last chunk that shares a message with the summary; both must fit 4 MiB."""
+"""Bytes of the largest last chunk that shares a message with the summary, where both fit one."""
+
+_FRAMES = 64
+"""Bytes of a response message beside its elements and its summary: tags, lengths and an offset."""
 
 
 class _Opened(NamedTuple):
@@ -167,6 +170,7 @@ class RegularizationService:
             held.add(header.memory)
         call, shared = call_of(header, method, partial(check_wanted, context)), None
         held.reduce_to(header.memory_kept)
+        check_summary_fits(call)
         message = header.message
         if message.HasField("shared"):
             note_shared_memory()
@@ -227,7 +231,8 @@ def _check_no_elements(requests: Iterable[wire.Request], call: Call, first: int 
 
 
 def _last_answers(result: ResultChunk, summary: SummaryMessage, may_be_sparse: bool) -> Iterator[Answer]:
-    if result.values.nbytes <= LARGEST_SHARED_CHUNK:
+    together = result.values.nbytes + summary.ByteSize() + _FRAMES
+    if result.values.nbytes <= LARGEST_SHARED_CHUNK and together <= LARGEST_MESSAGE:
         yield Answer(result, summary, may_be_sparse)
     else:
         yield Answer(result, None, may_be_sparse)

@@ -4,6 +4,7 @@ It cuts, lets wait, accounts for memory and adds up; what is computed is the reg
 """
 
 from ..formats import DATA_TYPES, contract_name
+from .bounds import FigureBounds, figure_bounds
 from .budget import MemoryBudget, Reservation
 from .call import (
     Call,
@@ -17,17 +18,19 @@ from .call import (
     RoundingMode,
 )
 from .figures import Figures, SegmentFigures, Summary
-from .layout import MAX_AXES, MAX_SEGMENTS, Layout, Segment
+from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, Segment
 from .run import Run
 from .whole import run_whole
 
 __all__ = [
     "DATA_TYPES",
     "MAX_AXES",
+    "MAX_NAME_BYTES",
     "MAX_SEGMENTS",
     "Call",
     "Chunk",
     "ElementArray",
+    "FigureBounds",
     "FigureChoice",
     "Figures",
     "Layout",
@@ -43,5 +46,6 @@ __all__ = [
     "SegmentFigures",
     "Summary",
     "contract_name",
+    "figure_bounds",
     "run_whole",
 ]

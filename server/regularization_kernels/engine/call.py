@@ -152,6 +152,19 @@ class Call:
         """One past the last."""
         return self.layout.size if self.element_range is None else self.element_range[1]
 
+    def segments_in_range(self) -> list[int]:
+        """The segments that have elements in the range, or have none at all and lie in it."""
+        starts, begin, end = self.layout.starts, self.begin, self.end
+        return [
+            index
+            for index, segment in enumerate(self.layout.segments)
+            if (
+                begin <= starts[index] <= end
+                if not segment.size
+                else starts[index] < end and begin < starts[index + 1]
+            )
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

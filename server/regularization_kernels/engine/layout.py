@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..regularizers.box import Box
 
 MAX_SEGMENTS = 10_000
-"""Segments of a layout: with names of at most ``MAX_NAME_BYTES``, a summary of them all stays below 4 MiB."""
+"""Segments of a layout."""
 
 MAX_NAME_BYTES = 256
 """UTF-8 bytes of a segment's name."""
