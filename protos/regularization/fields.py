@@ -59,12 +59,18 @@ def fields(raw: bytes | memoryview, begin: int, end: int, most: int) -> Iterator
     for _ in range(most):
         if at >= end:
             return
-        tag, content = _number(raw, at, min(end, at + _LONGEST), _LARGEST_TAG)
+        # Nearly all tags and lengths are of one byte.
+        tag, content = raw[at], at + 1
+        if tag >= 0x80:
+            tag, content = _number(raw, at, min(end, at + _LONGEST), _LARGEST_TAG)
         number, wire_type = tag >> 3, tag & 7
         if number == 0 or wire_type > FIXED32 or wire_type == GROUP_END:
             raise DecodeError(f"no field begins with {tag}")
         if wire_type == BYTES:
-            length, content = _number(raw, content, min(end, content + _LONGEST), _LARGEST_LENGTH)
+            if content < end and (length := raw[content]) < 0x80:
+                content += 1
+            else:
+                length, content = _number(raw, content, min(end, content + _LONGEST), _LARGEST_LENGTH)
             after = content + length
         elif wire_type == VARINT:
             _, after = _number(raw, content, min(end, content + _LONGEST_VARINT), _LARGEST_VARINT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -171,9 +172,9 @@ def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: st
     values = 0
     for field in fields(raw, place.content, place.end, MOST_FIELDS):
         _refuse_group(field, path)
-        known = descriptor.fields_by_number.get(field.number)
+        known = _known(descriptor).get(field.number)
         if known is None or field.wire_type != BYTES:
-            values += 1
+            values += known is not None
         elif known.message_type is None:
             values += _most_axes(raw, field, known, path)
         elif is_list(known.message_type):
@@ -185,10 +186,20 @@ def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: st
     return values
 
 
+@cache
+def _known(descriptor: Descriptor) -> dict[int, FieldDescriptor]:
+    """The fields of a message, but for those that hold one number: what they cost is in the bytes."""
+    return {
+        field.number: field
+        for field in descriptor.fields
+        if field.is_repeated or field.message_type is not None
+    }
+
+
 def _most_axes(raw: memoryview, place: Field, field: FieldDescriptor, path: str) -> int:
     """The numbers of a shape, which is the only list that is not a message of its own."""
-    if not field.is_repeated:
-        return 0
+    if place.end - place.content <= MAX_AXES:
+        return place.end - place.content
     axes = _most_in_list(raw, place, field)
     if axes > MAX_AXES:
         raise LayoutInvalid(f"must have at most {MAX_AXES} axes, got {axes}", field=f"{path}.{field.name}")

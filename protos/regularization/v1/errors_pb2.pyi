@@ -73,16 +73,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     an element outside it.
     """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED. What the call must buffer does not fit the server's memory budget; nothing
-    was allocated; metadata: "requested_bytes", "available_bytes", "budget_bytes". Try again
-    later, on another replica, or with smaller segments.
+    """RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
+    fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
+    "budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 21
     """UNAVAILABLE. The server is shutting down; replay the stream on another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL. A fault of the server; its log has the details."""
     ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 23
-    """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+    """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
+    what a message has once, more than 100 times.
+    """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
     """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
@@ -183,16 +185,18 @@ ERROR_REASON_GRADIENT_UNDEFINED: ErrorReason.ValueType  # 19
 an element outside it.
 """
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED. What the call must buffer does not fit the server's memory budget; nothing
-was allocated; metadata: "requested_bytes", "available_bytes", "budget_bytes". Try again
-later, on another replica, or with smaller segments.
+"""RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
+fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
+"budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The server is shutting down; replay the stream on another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL. A fault of the server; its log has the details."""
 ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
-"""INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+"""INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
+what a message has once, more than 100 times.
+"""
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
 """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
