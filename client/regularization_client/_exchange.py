@@ -207,6 +207,9 @@ class _Attempt:
             for message in answer:
                 self._take(message)
         except grpc.RpcError as error:
+            # It is the call itself, and its traceback knows frames that know it: all of this would stay,
+            # the caller's arrays with it, until a search for cycles.
+            error.__traceback__ = None
             if self._failure is not None:
                 raise self._failure from error
             raise _status.from_call(error) from error
@@ -214,6 +217,7 @@ class _Attempt:
             with self._reading:
                 self._over = True
             answer.cancel()
+            del answer
         if self._failure is not None:
             raise self._failure
 

@@ -5,44 +5,50 @@ new each time. What is written here are the bytes that protobuf writes, with one
 views of the message that came in. Only the plain form is read by hand, as every protobuf library writes it:
 fields in their order, each once, numbers as short as they can be. Any other bytes are protobuf's to read,
 so a message means here what it means there, and is as invalid.
+
+Of a request nothing is left out in silence: a field that the schema does not have is something that the
+caller wants and would not get. And its header is bytes here, for whoever reads them must know what they may
+cost first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-from google.protobuf.message import Message
 
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.summary_pb2 import Summary
 from regularization.v1.tensor_pb2 import ResultChunk as ResultChunkMessage
 from regularization.v1.tensor_pb2 import TensorChunk
 
+from .fields import BYTES, VARINT, Unknown, fields, unknown_fields
+
 Buffer = bytes | memoryview
 """The bytes of elements."""
 
-_VARINT, _BYTES = 0, 2
 _NOTHING = memoryview(b"")
 _LONGEST_LENGTH = 5
 """Bytes of the largest length that protobuf takes."""
+
+MOST_FIELDS = 100
+"""Fields that the bytes of a request may have: header and chunk may come in pieces, as protobuf has it."""
 
 
 def _tag(number: int, wire_type: int) -> int:
     return number << 3 | wire_type
 
 
-_HEADER = _tag(service.GradientRequest.HEADER_FIELD_NUMBER, _BYTES)
-_CHUNK = _tag(service.GradientRequest.CHUNK_FIELD_NUMBER, _BYTES)
-_RESULT = _tag(service.GradientResponse.CHUNK_FIELD_NUMBER, _BYTES)
-_SUMMARY = _tag(service.GradientResponse.SUMMARY_FIELD_NUMBER, _BYTES)
-_OFFSET = _tag(TensorChunk.ELEMENT_OFFSET_FIELD_NUMBER, _VARINT)
+_HEADER = _tag(service.GradientRequest.HEADER_FIELD_NUMBER, BYTES)
+_CHUNK = _tag(service.GradientRequest.CHUNK_FIELD_NUMBER, BYTES)
+_RESULT = _tag(service.GradientResponse.CHUNK_FIELD_NUMBER, BYTES)
+_SUMMARY = _tag(service.GradientResponse.SUMMARY_FIELD_NUMBER, BYTES)
+_OFFSET = _tag(TensorChunk.ELEMENT_OFFSET_FIELD_NUMBER, VARINT)
 _PAYLOADS = tuple(field.name for field in TensorChunk.DESCRIPTOR.fields if field.type == field.TYPE_BYTES)
-_PAYLOAD_TAGS = {name: _tag(TensorChunk.DESCRIPTOR.fields_by_name[name].number, _BYTES) for name in _PAYLOADS}
+_PAYLOAD_TAGS = {name: _tag(TensorChunk.DESCRIPTOR.fields_by_name[name].number, BYTES) for name in _PAYLOADS}
 _PAYLOAD_NAMES = {tag: name for name, tag in _PAYLOAD_TAGS.items()}
-_VALUES = _tag(ResultChunkMessage.VALUES_FIELD_NUMBER, _BYTES)
-_BITMAP = _tag(ResultChunkMessage.NONZERO_BITMAP_FIELD_NUMBER, _BYTES)
+_VALUES = _tag(ResultChunkMessage.VALUES_FIELD_NUMBER, BYTES)
+_BITMAP = _tag(ResultChunkMessage.NONZERO_BITMAP_FIELD_NUMBER, BYTES)
 _RESULT_NAMES = {_VALUES: "values", _BITMAP: "nonzero_bitmap"}
 
 OPERANDS = tuple(name for name in _PAYLOADS if name != "parameters")
@@ -64,8 +70,11 @@ class Chunk:
 class Request(NamedTuple):
     """A request message of ``Penalty``, ``Gradient`` or ``ProximalStep``; None stands for what is unset."""
 
-    header: Any | None
+    header: memoryview | None
+    """The header's bytes, which are still to be read."""
     chunk: Chunk | None
+    unknown: Unknown | None = None
+    """A field that the schema does not have, of the message or of its chunk; the others are then not read."""
 
 
 @dataclass(slots=True)
@@ -123,25 +132,18 @@ def encode_response(result: Result | None, summary: Summary | None) -> bytes:
     return b"".join(parts)
 
 
-def request_reader(message: type[Message]) -> Callable[[bytes], Request]:
-    """What reads the request messages of a method; it raises protobuf's DecodeError for what is none.
+def decode_request(raw: bytes) -> Request:
+    """What a request message of ``Penalty``, ``Gradient`` or ``ProximalStep`` holds.
 
-    Args:
-        message: The method's request message.
+    Raises:
+        google.protobuf.message.DecodeError: If the bytes are no such message.
     """
-    empty: Any = message()
-    header_type: type[Message] = type(empty.header)
-
-    def read(raw: bytes) -> Request:
-        try:
-            header, chunk = _pair(raw, _HEADER, _CHUNK)
-            read_chunk = None if chunk is None else _chunk(raw, *chunk, Chunk(), _PAYLOAD_NAMES)
-        except _NotPlainError:
-            return _request_of(message.FromString(raw))
-        # In a message that is not valid as a whole, the error is the same.
-        return Request(None if header is None else header_type.FromString(raw[slice(*header)]), read_chunk)
-
-    return read
+    try:
+        header, chunk = _pair(raw, _HEADER, _CHUNK)
+        read_chunk = None if chunk is None else _chunk(raw, *chunk, Chunk(), _PAYLOAD_NAMES)
+    except _NotPlainError:
+        return _request_in_pieces(raw)
+    return Request(None if header is None else memoryview(raw)[slice(*header)], read_chunk)
 
 
 def decode_response(raw: bytes) -> Response:
@@ -158,13 +160,24 @@ def decode_response(raw: bytes) -> Response:
     return Response(result, None if summary is None else Summary.FromString(raw[slice(*summary)]))
 
 
-def _request_of(message: Any) -> Request:
-    header = message.header if message.HasField("header") else None
-    if not message.HasField("chunk"):
+def _request_in_pieces(raw: bytes) -> Request:
+    pieces: dict[int, list[bytes]] = {_HEADER: [], _CHUNK: []}
+    for field in fields(raw, 0, len(raw), MOST_FIELDS):
+        found = pieces.get(_tag(field.number, field.wire_type))
+        if found is None:
+            return Request(None, None, Unknown("", field.number))
+        found.append(raw[field.content : field.end])
+    # Messages that stand one behind the other are, to protobuf, one that has the fields of both.
+    header = memoryview(b"".join(pieces[_HEADER])) if pieces[_HEADER] else None
+    if not pieces[_CHUNK]:
         return Request(header, None)
+    message = TensorChunk.FromString(b"".join(pieces[_CHUNK]))
+    unknown = next(unknown_fields(message, "chunk"), None)
+    if unknown is not None:
+        return Request(None, None, unknown)
     # Each reading of a message's bytes makes a new object, so each is read once.
-    payloads = {name: getattr(message.chunk, name) for name in _PAYLOADS}
-    return Request(header, Chunk(message.chunk.element_offset, **payloads))
+    payloads = {name: getattr(message, name) for name in _PAYLOADS}
+    return Request(header, Chunk(message.element_offset, **payloads))
 
 
 def _response_of(message: service.GradientResponse) -> Response:

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
+from .expansions import Grid, grid_of, grid_of_all
 from .regularizer import FLOAT64, DataType, Float64Array, Locality, Regularizer
 from .routines.compiled_groups import GroupScalars
 from .routines.partitions import EvenRuns, Partition, RaggedRuns, Slices
@@ -156,6 +157,12 @@ class PartitionedRegularizer(Regularizer):
         """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""
         return getattr(self, "_partition", None) or self.partition_in(x.shape)
 
+    @property
+    def weight_grid(self) -> Grid:
+        """Where the groups' weights lie."""
+        weights = self.partition.weights
+        return grid_of(weights) if isinstance(weights, float) else grid_of_all(weights)
+
     def _with(self, partition: Partition, data_type: DataType) -> Self:
         ready = copy(self)
         object.__setattr__(ready, "_partition", partition)
@@ -184,13 +191,19 @@ class GroupRegularizer(PartitionedRegularizer):
         try:
             return self.groups.partition(shape)
         except GroupsInvalid as error:
-            raise error.within("groups") from error
+            error.within("groups")
+            raise
 
 
 class WholeRegularizer(PartitionedRegularizer):
     """A penalty of the whole segment: one group."""
 
     __slots__ = ()
+
+    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+        """One term is one double, and so is its product with the scale."""
+        del x, weights, size
+        return 1
 
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """One group of all elements."""

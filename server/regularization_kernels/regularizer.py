@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass, fields
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from .compiled import Scalars
 from .errors import FieldOutOfRange
+from .expansions import ANY, Grid, grid_of, grid_of_all
 from .summation import BlockSum, ExactSum
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
 """In which elements come and go: results are rounded to it once."""
 
 FLOAT64: DataType = np.dtype(np.float64)
+
+_REGULARIZERS_KEPT = 256
 
 StepSize = float | Float64Array
 """One step size, or one for each element where the penalty is a sum over elements."""
@@ -164,6 +168,26 @@ class Regularizer(ABC):
         del elements
         return 0
 
+    def term_grid(self, x: Grid) -> Grid:
+        """Where finite terms lie, before weights and scale, of elements in ``x``; anywhere by default."""
+        del x
+        return ANY
+
+    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+        """The most doubles that the exact sum of the penalty may need.
+
+        Args:
+            x: Where the elements lie, less their reference.
+            weights: Where their weights lie.
+            size: Their number.
+        """
+        if self.traits.indicator:
+            return 1  # infinity
+        terms = self.term_grid(x)
+        if self.takes_weights:
+            terms = terms.times(weights)
+        return terms.added(size).times(grid_of(self.scale)).longest_expansion
+
     @abstractmethod
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
@@ -196,6 +220,13 @@ class ElementRegularizer(Regularizer):
         """The parameters that ``scalars`` take."""
         return tuple(getattr(self, field.name) for field in fields(self))
 
+    grows_with_magnitude: ClassVar[bool] = False
+    """Whether the term of a larger magnitude is no smaller, but for rounding; that of 0 is 0."""
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
+        return _grid_of_growing(self, x) if self.grows_with_magnitude else ANY
+
     @abstractmethod
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write the term of each element, before ``scale``."""
@@ -217,6 +248,18 @@ class ElementRegularizer(Regularizer):
     def weigh(self, terms: Float64Array, weights: npt.NDArray[Any]) -> None:
         """Multiply each term by its element's weight."""
         terms *= weights
+
+
+@lru_cache(_REGULARIZERS_KEPT)
+def _grid_of_growing(regularizer: ElementRegularizer, x: Grid) -> Grid:
+    terms = np.ldexp(1.0, [max(x.lowest, -1074), min(x.highest, 1023)])
+    with np.errstate(all="ignore"):
+        regularizer.terms(terms, terms)
+    least, largest = terms.tolist()
+    if not (0 < least <= largest < math.inf):
+        return ANY
+    # One exponent more on both sides, for rounding.
+    return grid_of_all(terms).times(Grid(-1, 1))
 
 
 def require_strength(value: float, field: str = "strength") -> None:

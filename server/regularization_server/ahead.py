@@ -77,24 +77,31 @@ class _Maker:
         while isinstance(answer := self._waiting.get(), bytes):
             self._room.release()
             yield answer
-        if answer.error is not None:
-            raise answer.error
+        try:
+            if answer.error is not None:
+                raise answer.error
+        finally:
+            # The error knows this frame: if the frame knew the error, both would stay, with all they know.
+            del answer
 
     def stop(self) -> None:
         """Make no more; the generator is let go."""
         self._unwanted = True
         self._room.release()
         self._thread.join()
+        # What nobody takes any more may be an error, which knows all of this.
+        while not self._waiting.empty():
+            self._waiting.get()
 
     def _has_room(self) -> bool:
         self._room.acquire()
         return not self._unwanted
 
     def _make(self) -> None:
-        error = None
         try:
             while self._has_room() and (answer := next(self._answers, None)) is not None:
                 self._waiting.put(answer)
-        except BaseException as raised:
-            error = raised
-        self._waiting.put(_Over(error))
+        except BaseException as error:
+            self._waiting.put(_Over(error))
+        else:
+            self._waiting.put(_Over(None))

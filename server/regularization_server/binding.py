@@ -78,6 +78,7 @@ def required_fields(cls: Any) -> tuple[str, ...]:
     )
 
 
+@cache
 def is_list(descriptor: Descriptor) -> bool:
     """Whether a message is nothing but a list, so that an empty one can be told from an unset one."""
     names = [(field.name, field.is_repeated) for field in descriptor.fields]

@@ -13,10 +13,12 @@ from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, Fie
 from .binding import construct, regularizer_of, within
 
 if TYPE_CHECKING:
-    from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
+    from collections.abc import Callable, Iterable
+
     from regularization_kernels.regularizer import DataType
 
-    Header = PenaltyHeader | GradientHeader | ProximalStepHeader
+    from .header_bytes import HeaderMessage as Header
+    from .header_bytes import ReadHeader
 
 DATA_TYPES: dict[layout_pb2.DataType.ValueType, DataType] = {
     layout_pb2.DataType.Value(f"DATA_TYPE_{engine.contract_name(data_type)}"): data_type
@@ -39,30 +41,50 @@ PROPAGATES = {
 """Whether NaN and infinities are computed with, by the contract's policy."""
 
 
-def call_of(header: Header, method: Method) -> Call:
+HEADERS: dict[Method, type[Header]] = {
+    Method.PENALTY: regularization_service_pb2.PenaltyHeader,
+    Method.GRADIENT: regularization_service_pb2.GradientHeader,
+    Method.PROXIMAL_STEP: regularization_service_pb2.ProximalStepHeader,
+}
+"""The header of each method."""
+
+_SEGMENTS_BETWEEN_CHECKS = 256
+
+
+def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lambda: None) -> Call:
     """The engine's call that a header describes.
+
+    Args:
+        header: The header, of which the segments are gone through.
+        method: The method.
+        check: Called now and then; what it raises ends this.
 
     Raises:
         RegularizationError: With the path of the field at fault, if the header breaks a rule.
     """
+    message = header.message
     with within("header"):
         return Call(
             method=method,
-            layout=_layout(header),
-            element_range=_element_range(header),
-            step_size=_step_size(header),
-            figures=construct(FigureChoice, header.figures),
-            propagate_non_finite=_propagates(header),
-            rounding=_rounding(header),
+            layout=_layout(message, header.segments, check),
+            element_range=_element_range(message),
+            step_size=_step_size(message),
+            figures=construct(FigureChoice, message.figures),
+            propagate_non_finite=_propagates(message),
+            rounding=_rounding(message),
         )
 
 
-def _layout(header: Header) -> Layout:
+def _layout(header: Header, messages: Iterable[layout_pb2.Segment], check: Callable[[], None]) -> Layout:
     if not header.HasField("layout"):
         raise FieldMissing("is required and unset", field="layout")
     with within("layout"):
         data_type = _data_type(header.layout)
-        segments = [_segment(index, segment) for index, segment in enumerate(header.layout.segments)]
+        segments = []
+        for index, message in enumerate(messages):
+            if index % _SEGMENTS_BETWEEN_CHECKS == 0:
+                check()
+            segments.append(_segment(index, message))
         return Layout(data_type, tuple(segments))
 
 

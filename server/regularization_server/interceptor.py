@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial, wraps
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -183,13 +184,31 @@ def _fields(record: CallRecord, code: grpc.StatusCode) -> dict[str, Any]:
 
 def _decoded(raws: Iterable[bytes], handler: Handler, record: CallRecord) -> Iterator[Any]:
     deserialize = handler.request_deserializer
-    for index, raw in enumerate(raws):
+
+    def decoded(index: int, raw: bytes) -> Any:
         record.bytes_received += len(raw)
         try:
-            request = deserialize(raw)
+            return deserialize(raw)
         except DecodeError as error:
             raise MessageUnreadable(f"message {index} is not what {record.method} takes") from error
-        yield request
+
+    # Not a generator: while the next message is awaited, it would hold the last one.
+    return map(decoded, count(), _received(raws))
+
+
+def _received(raws: Iterable[bytes]) -> Iterator[bytes]:
+    """The messages as they come, until the client is gone.
+
+    Raises:
+        ClientGone: In that case.
+    """
+    try:
+        yield from raws
+    except grpc.RpcError as error:
+        # gRPC keeps what it raised. With its traceback that is all that the call has, for as long as nobody
+        # looks for cycles.
+        error.__traceback__ = None
+        raise ClientGone from None
 
 
 def _encoded(response: Any, handler: Handler, record: CallRecord) -> bytes:

@@ -9,6 +9,22 @@ class MessageUnreadable(RegularizationError):
     """The bytes of a message are not the message that the method takes."""
 
 
+class FieldUnknown(RegularizationError):
+    """A message of a request has a field that the schema, as this server knows it, does not have."""
+
+    @classmethod
+    def at(cls, path: str, number: int, subject: str = "", **metadata: int) -> FieldUnknown:
+        """The error of a field with this number in the message at ``path``, ``subject`` before its text."""
+        text = f"{subject}must have no field but those that this server knows, got one of number {number}"
+        error = cls(text, field=path or None, number=number)
+        error.metadata.update(metadata)
+        return error
+
+
+class SummaryTooLarge(RegularizationError):
+    """The call's summary might be larger than a message that every client takes."""
+
+
 class TokenRefused(RegularizationError):
     """The call does not show the bearer token that the server asks for."""
 

@@ -11,23 +11,23 @@ import grpc
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
 from regularization.v1.regularization_service_pb2 import (
-    GradientRequest,
     ListRegularizersRequest,
     ListRegularizersResponse,
-    PenaltyRequest,
     PenaltyResponse,
-    ProximalStepRequest,
 )
-from regularization_kernels.engine import Method, Run
+from regularization_kernels.engine import Method, Reservation, Run
 from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
 
 from .answers import Answer
+from .binding import within
 from .calls import check_wanted, count_elements, note_shared_memory
 from .catalogue import catalogue
-from .headers import call_of
+from .header_bytes import read_header
+from .headers import HEADERS, call_of
+from .refusals import FieldUnknown
 from .settings import MIB
 from .shared_calls import SHARED, SharedRun
-from .summaries import summary_of
+from .summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from .tensors import chunk_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ SERVICE = regularization_service_pb2.DESCRIPTOR.services_by_name["Regularization
 """Full name of the service."""
 
 LARGEST_SHARED_CHUNK = MIB
-"""Bytes of the largest last chunk that shares a message with the summary; both must fit 4 MiB."""
+"""Bytes of the largest last chunk that shares a message with the summary, where both fit one."""
+
+_FRAMES = 64
+"""Bytes of a response message beside its elements and its summary: tags, lengths and an offset."""
 
 
 class _Opened(NamedTuple):
@@ -75,13 +78,13 @@ class RegularizationService:
             SERVICE,
             {
                 "Penalty": grpc.stream_unary_rpc_method_handler(
-                    self.penalty, wire.request_reader(PenaltyRequest), PenaltyResponse.SerializeToString
+                    self.penalty, wire.decode_request, PenaltyResponse.SerializeToString
                 ),
                 "Gradient": grpc.stream_stream_rpc_method_handler(
-                    self.gradient, wire.request_reader(GradientRequest), Answer.to_bytes
+                    self.gradient, wire.decode_request, Answer.to_bytes
                 ),
                 "ProximalStep": grpc.stream_stream_rpc_method_handler(
-                    self.proximal_step, wire.request_reader(ProximalStepRequest), Answer.to_bytes
+                    self.proximal_step, wire.decode_request, Answer.to_bytes
                 ),
                 "ListRegularizers": grpc.unary_unary_rpc_method_handler(
                     self.list_regularizers,
@@ -93,15 +96,16 @@ class RegularizationService:
 
     def penalty(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
-        call, shared, _, requests = self._opened(requests, Method.PENALTY)
-        if shared is not None:
-            _check_no_elements(requests, call)
-            return PenaltyResponse(summary=self._computed(shared, context))
-        with Run(call, self._budget) as run:
-            for chunk in _chunks(requests, call):
-                count_elements(chunk.parameters.size)
-                run.feed(chunk)
-            return PenaltyResponse(summary=summary_of(run.finish()))
+        with Reservation(self._budget) as held:
+            call, shared, _, requests = self._opened(requests, context, Method.PENALTY, held)
+            if shared is not None:
+                _check_no_elements(requests, call)
+                return PenaltyResponse(summary=self._computed(shared, context))
+            with Run(call, self._budget) as run:
+                for chunk in _chunks(requests, call):
+                    count_elements(chunk.parameters.size)
+                    run.feed(chunk)
+                return PenaltyResponse(summary=summary_of(run.finish()))
 
     def gradient(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> Iterator[Answer]:
         """Answer each chunk with its gradient."""
@@ -122,12 +126,18 @@ class RegularizationService:
     def _answers(
         self, requests: Iterator[wire.Request], context: grpc.ServicerContext, method: Method
     ) -> Iterator[Answer]:
-        call, shared, may_be_sparse, requests = self._opened(requests, method)
-        if shared is not None:
+        with Reservation(self._budget) as held:
+            call, shared, may_be_sparse, requests = self._opened(requests, context, method, held)
+            if shared is None:
+                yield from self._streamed(call, requests, may_be_sparse)
+                return
             _check_no_elements([next(requests)], call)
             yield Answer(summary=self._computed(shared, context))
             _check_no_elements(requests, call, first=1)
-            return
+
+    def _streamed(
+        self, call: Call, requests: Iterator[wire.Request], may_be_sparse: bool
+    ) -> Iterator[Answer]:
         whole = False
         with Run(call, self._budget) as run:
             for chunk in _chunks(requests, call):
@@ -146,24 +156,60 @@ class RegularizationService:
     def _computed(self, shared: SharedRun, context: grpc.ServicerContext) -> SummaryMessage:
         return summary_of(shared.compute(self._budget, self._threads, partial(check_wanted, context)))
 
-    def _opened(self, requests: Iterator[wire.Request], method: Method) -> _Opened:
-        """What the first message asks for."""
-        first = next(requests, None)
-        if first is None or first.header is None:
-            what = "no message" if first is None else "a message without"
-            raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
-        call, shared = call_of(first.header, method), None
-        if first.header.HasField("shared"):
+    def _opened(
+        self,
+        requests: Iterator[wire.Request],
+        context: grpc.ServicerContext,
+        method: Method,
+        held: Reservation,
+    ) -> _Opened:
+        """What the first message asks for; ``held`` is what its header takes of the budget."""
+        first = _first(requests)
+        header = read_header(first.header, HEADERS[method])
+        with within("header"):
+            held.add(header.memory)
+        call, shared = call_of(header, method, partial(check_wanted, context)), None
+        held.reduce_to(header.memory_kept)
+        check_summary_fits(call)
+        message = header.message
+        if message.HasField("shared"):
             note_shared_memory()
-            shared = SharedRun(first.header.shared, call, self._regions)
+            shared = SharedRun(message.shared, call, self._regions)
             count_elements(call.end - call.begin)
-        may_be_sparse = getattr(first.header, "accept_sparse_results", False)
-        return _Opened(call, shared, may_be_sparse, chain([first], requests))
+        may_be_sparse = getattr(message, "accept_sparse_results", False)
+        # The header's bytes are not kept.
+        return _Opened(call, shared, may_be_sparse, chain([wire.Request(None, first.chunk)], requests))
+
+
+class _First(NamedTuple):
+    """What a stream's first message must have, and may have."""
+
+    header: memoryview
+    chunk: wire.Chunk | None
+
+
+def _first(requests: Iterator[wire.Request]) -> _First:
+    first = next(requests, None)
+    if first is not None:
+        _check_known(first, 0)
+    if first is None or first.header is None:
+        what = "no message" if first is None else "a message without"
+        raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
+    return _First(first.header, first.chunk)
+
+
+def _check_known(request: wire.Request, index: int) -> None:
+    """Refuse a message, which has this index in its stream, that says more than the schema has."""
+    if request.unknown is not None:
+        path, number = request.unknown
+        subject = "" if path else "a request message "
+        raise FieldUnknown.at(path, number, subject, message=index)
 
 
 def _chunks(requests: Iterable[wire.Request], call: Call, first: int = 0) -> Iterator[Chunk]:
     """The chunks of messages, the first of which has this index in its stream."""
     for index, request in enumerate(requests, first):
+        _check_known(request, index)
         if index and request.header is not None:
             text = f"must be set in the stream's first message only, got another in message {index}"
             raise HeaderRepeated(text, field="header", message=index)
@@ -185,7 +231,8 @@ def _check_no_elements(requests: Iterable[wire.Request], call: Call, first: int 
 
 
 def _last_answers(result: ResultChunk, summary: SummaryMessage, may_be_sparse: bool) -> Iterator[Answer]:
-    if result.values.nbytes <= LARGEST_SHARED_CHUNK:
+    together = result.values.nbytes + summary.ByteSize() + _FRAMES
+    if result.values.nbytes <= LARGEST_SHARED_CHUNK and together <= LARGEST_MESSAGE:
         yield Answer(result, summary, may_be_sparse)
     else:
         yield Answer(result, None, may_be_sparse)

@@ -54,7 +54,8 @@ class Settings:
     """Seconds that calls in flight have to finish when the server stops."""
 
     memory_budget: int = GIB
-    """Bytes that all calls together may buffer; what does not fit is refused before it is allocated."""
+    """Bytes that all calls together may buffer, and that their headers may take where these are large; what
+    does not fit is refused before it is allocated."""
 
     threads: int | None = None
     """Threads that work at once on a call on shared memory; unset: as many as the process may use cores."""

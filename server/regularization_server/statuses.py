@@ -48,6 +48,8 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     errors.BudgetExceeded: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_BUDGET_EXCEEDED),
     errors.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
     refusals.MessageUnreadable: (INVALID, errors_pb2.ERROR_REASON_MESSAGE_UNREADABLE),
+    refusals.FieldUnknown: (INVALID, errors_pb2.ERROR_REASON_FIELD_UNKNOWN),
+    refusals.SummaryTooLarge: (INVALID, errors_pb2.ERROR_REASON_SUMMARY_TOO_LARGE),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
     refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
     refusals.RegionUnknown: (INVALID, errors_pb2.ERROR_REASON_REGION_UNKNOWN),

@@ -53,6 +53,27 @@ def test_a_missing_field_is_missed_by_the_server(client: Client) -> None:
     assert caught.value.reason == "ERROR_REASON_FIELD_MISSING"
 
 
+def test_a_field_that_the_server_does_not_know_is_refused(client: Client) -> None:
+    """Of a message that a newer client made: the server says which, and does not compute without it."""
+    newer = L1Norm.FromString(L1.SerializeToString() + b"\xe8\x3e\x01")  # field 1005: 1
+    with pytest.raises(InvalidRequestError) as caught:
+        client.penalty(THETA, newer)
+    assert caught.value.reason == "ERROR_REASON_FIELD_UNKNOWN"
+    assert caught.value.field == "header.layout.segments[0].regularizer.l1_norm"
+    assert caught.value.metadata["number"] == "1005"
+
+
+def test_a_call_whose_summary_might_not_be_received_is_refused(client: Client) -> None:
+    """Before its elements are sent, with the figures; with fewer figures it is answered."""
+    arrays = {f"{index:0250}": np.zeros(1) for index in range(6000)}
+    with pytest.raises(InvalidRequestError, match="fewer figures") as caught:
+        client.proximal_step(arrays, L1, step_size=0.1)
+    assert caught.value.reason == "ERROR_REASON_SUMMARY_TOO_LARGE"
+    assert caught.value.field == "header.figures"
+    result = client.proximal_step(arrays, L1, step_size=0.1, figures={"nonzeros"})
+    assert result.nonzeros == 0
+
+
 def test_the_first_nonfinite_element_is_named(client: Client) -> None:
     """By its segment and its index in the whole vector, which the text has, too."""
     with pytest.raises(InvalidRequestError) as caught:

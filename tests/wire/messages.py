@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import strategies as st
 from regularization import wire
+from regularization.fields import Unknown
 from regularization.v1 import layout_pb2, summary_pb2, tensor_pb2
 from regularization.v1 import regularization_service_pb2 as service
 
@@ -31,14 +33,27 @@ def header_of(request: type[Any], name: str = "weight") -> Any:
     return type(request().header)(layout=layout)
 
 
-def fields_of_request(message: Any) -> dict[str, Any]:
-    """What a request says, be it protobuf's or not."""
+def fields_of_request(message: Any, request: type[Any]) -> dict[str, Any]:
+    """What a request says, be it protobuf's or not; or the field that the schema does not have."""
     if isinstance(message, wire.Request):
-        header, chunk = message
+        if message.unknown is not None:
+            return {"unknown": message.unknown}
+        header, chunk = message.header, message.chunk
+        header = None if header is None else type(request().header).FromString(header)
     else:
+        if unknown := first_unknown(message):
+            return {"unknown": unknown}
         header = message.header if message.HasField("header") else None
         chunk = message.chunk if message.HasField("chunk") else None
     return {"header": header, "chunk": chunk and _fields(chunk, ("element_offset", *PAYLOADS))}
+
+
+def first_unknown(message: Any) -> Unknown | None:
+    """The first field of a request or of its chunk that the schema does not have, as protobuf finds it."""
+    for part, path in ((message, ""), (message.chunk, "chunk")):
+        for field in UnknownFieldSet(part):
+            return Unknown(path, field.field_number)
+    return None
 
 
 def fields_of_response(message: Any) -> dict[str, Any]:

@@ -73,16 +73,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     an element outside it.
     """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED. What the call must buffer does not fit the server's memory budget; nothing
-    was allocated; metadata: "requested_bytes", "available_bytes", "budget_bytes". Try again
-    later, on another replica, or with smaller segments.
+    """RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
+    fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
+    "budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 21
     """UNAVAILABLE. The server is shutting down; replay the stream on another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL. A fault of the server; its log has the details."""
     ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 23
-    """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+    """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
+    what a message has once, more than 100 times.
+    """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
     """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
@@ -112,6 +114,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODIFIER_UNSUPPORTED: _ErrorReason.ValueType  # 31
     """INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
     group_lasso, where clipping after the step would not be the step of the sum.
+    """
+    ERROR_REASON_FIELD_UNKNOWN: _ErrorReason.ValueType  # 32
+    """INVALID_ARGUMENT. A message of the request has a field that this server does not know, so the answer would
+    leave out what it asks for; metadata: "number" is the field's number, "field" the path of the message that has it
+    (unset where that is the request message itself, and "message" is its index in the stream). Example: a modifier
+    of a newer version of the schema. For a Regularizer of an unknown kind: ERROR_REASON_REGULARIZER_UNKNOWN.
+    """
+    ERROR_REASON_SUMMARY_TOO_LARGE: _ErrorReason.ValueType  # 33
+    """INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
+    computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
+    calls, each for an element range with a part of the segments.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -172,16 +185,18 @@ ERROR_REASON_GRADIENT_UNDEFINED: ErrorReason.ValueType  # 19
 an element outside it.
 """
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED. What the call must buffer does not fit the server's memory budget; nothing
-was allocated; metadata: "requested_bytes", "available_bytes", "budget_bytes". Try again
-later, on another replica, or with smaller segments.
+"""RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
+fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
+"budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The server is shutting down; replay the stream on another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL. A fault of the server; its log has the details."""
 ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
-"""INVALID_ARGUMENT. The bytes of a message are not the message that the method takes."""
+"""INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
+what a message has once, more than 100 times.
+"""
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
 """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
@@ -211,5 +226,16 @@ spectral_normalization, which is a map and no penalty.
 ERROR_REASON_MODIFIER_UNSUPPORTED: ErrorReason.ValueType  # 31
 """INVALID_ARGUMENT. The segment's regularizer or the method does not take the modifier. Example: box for
 group_lasso, where clipping after the step would not be the step of the sum.
+"""
+ERROR_REASON_FIELD_UNKNOWN: ErrorReason.ValueType  # 32
+"""INVALID_ARGUMENT. A message of the request has a field that this server does not know, so the answer would
+leave out what it asks for; metadata: "number" is the field's number, "field" the path of the message that has it
+(unset where that is the request message itself, and "message" is its index in the stream). Example: a modifier
+of a newer version of the schema. For a Regularizer of an unknown kind: ERROR_REASON_REGULARIZER_UNKNOWN.
+"""
+ERROR_REASON_SUMMARY_TOO_LARGE: ErrorReason.ValueType  # 33
+"""INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
+computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
+calls, each for an element range with a part of the segments.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -152,6 +152,7 @@ class ParameterLayout(_message.Message):
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
         """The segments, in the order of their elements, at most 10,000. A plain vector is one segment.
+        Of many segments with wide sums the summary may be too large: see SummaryFigures.
         Error: ERROR_REASON_LAYOUT_INVALID.
         """
 

@@ -43,7 +43,14 @@ class RegularizationServiceStub(object):
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
     channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it; so a small vector is one message up and one down.
+    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+
+    A request says nothing that the server leaves out in silence: a field that it does not know, in a
+    request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
+    every protobuf library writes it, a message has each field once; of one that has not, the bytes may have
+    up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
+    bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
+    comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -98,7 +105,14 @@ class RegularizationServiceServicer(object):
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
     channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it; so a small vector is one message up and one down.
+    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+
+    A request says nothing that the server leaves out in silence: a field that it does not know, in a
+    request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
+    every protobuf library writes it, a message has each field once; of one that has not, the bytes may have
+    up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
+    bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
+    comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -218,7 +232,14 @@ class RegularizationService(object):
     overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
     message is never larger than the largest request message by more than its summary, so no
     channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it; so a small vector is one message up and one down.
+    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+
+    A request says nothing that the server leaves out in silence: a field that it does not know, in a
+    request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
+    every protobuf library writes it, a message has each field once; of one that has not, the bytes may have
+    up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
+    bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
+    comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is

@@ -4,7 +4,8 @@ It cuts, lets wait, accounts for memory and adds up; what is computed is the reg
 """
 
 from ..formats import DATA_TYPES, contract_name
-from .budget import MemoryBudget
+from .bounds import FigureBounds, figure_bounds
+from .budget import MemoryBudget, Reservation
 from .call import (
     Call,
     Chunk,
@@ -17,21 +18,26 @@ from .call import (
     RoundingMode,
 )
 from .figures import Figures, SegmentFigures, Summary
-from .layout import Layout, Segment
+from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, Segment
 from .run import Run
 from .whole import run_whole
 
 __all__ = [
     "DATA_TYPES",
+    "MAX_AXES",
+    "MAX_NAME_BYTES",
+    "MAX_SEGMENTS",
     "Call",
     "Chunk",
     "ElementArray",
+    "FigureBounds",
     "FigureChoice",
     "Figures",
     "Layout",
     "MemoryBudget",
     "Method",
     "Operand",
+    "Reservation",
     "ResultChunk",
     "Rounding",
     "RoundingMode",
@@ -40,5 +46,6 @@ __all__ = [
     "SegmentFigures",
     "Summary",
     "contract_name",
+    "figure_bounds",
     "run_whole",
 ]

@@ -128,7 +128,8 @@ class Call:
             try:
                 self.layout.check_range(*self.element_range)
             except ElementRangeInvalid as error:
-                raise error.within("element_range") from error
+                error.within("element_range")
+                raise
 
     def _check_methods(self) -> None:
         for index, segment in enumerate(self.layout.segments):
@@ -138,7 +139,8 @@ class Call:
                 else:
                     segment.require_penalty(self.method.value)
             except RegularizationError as error:
-                raise error.within(f"layout.segments[{index}]") from error
+                error.within(f"layout.segments[{index}]")
+                raise
 
     @property
     def begin(self) -> int:
@@ -149,6 +151,19 @@ class Call:
     def end(self) -> int:
         """One past the last."""
         return self.layout.size if self.element_range is None else self.element_range[1]
+
+    def segments_in_range(self) -> list[int]:
+        """The segments that have elements in the range, or have none at all and lie in it."""
+        starts, begin, end = self.layout.starts, self.begin, self.end
+        return [
+            index
+            for index, segment in enumerate(self.layout.segments)
+            if (
+                begin <= starts[index] <= end
+                if not segment.size
+                else starts[index] < end and begin < starts[index + 1]
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)

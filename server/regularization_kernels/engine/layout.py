@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..regularizers.box import Box
 
 MAX_SEGMENTS = 10_000
-"""Segments of a layout: with names of at most ``MAX_NAME_BYTES``, a summary of them all stays below 4 MiB."""
+"""Segments of a layout."""
 
 MAX_NAME_BYTES = 256
 """UTF-8 bytes of a segment's name."""
@@ -232,7 +232,8 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
         regularizer = modified(regularizer, segment.box, segment.smoothing, data_type)
     except (FieldOutOfRange, ModifierUnsupported) as error:
         error.segment = segment.name
-        raise error.within(path) from error
+        error.within(path)
+        raise
     return Segment(segment.name, segment.shape, regularizer, step_size)
 
 
@@ -243,9 +244,10 @@ def _regularizer_on(segment: Segment, data_type: DataType, path: str) -> Regular
         return segment.regularizer.on(segment.shape, data_type)
     except RegularizationError as error:
         error.segment = segment.name
-        if error.field == "shape":
-            raise error.within(path) from error
-        raise error.within(f"{path}.regularizer.{segment.regularizer.name}") from error
+        if error.field != "shape":
+            error.within(f"regularizer.{segment.regularizer.name}")
+        error.within(path)
+        raise
 
 
 def check_step_size(value: float, path: str, segment: str | None = None) -> None:

@@ -48,7 +48,7 @@ class Run:
         self._budget = budget
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._position = call.begin
-        self._upcoming = iter(_segments_in_range(call))
+        self._upcoming = iter(call.segments_in_range())
         self._current: SegmentRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation] = []
@@ -173,17 +173,3 @@ def _check_sizes(chunk: Chunk) -> None:
                 field=f"chunk.{name}",
                 element=chunk.element_offset,
             )
-
-
-def _segments_in_range(call: Call) -> list[int]:
-    """The segments that have elements in the range, or have none at all and lie in it."""
-    starts, begin, end = call.layout.starts, call.begin, call.end
-    return [
-        index
-        for index, segment in enumerate(call.layout.segments)
-        if (
-            begin <= starts[index] <= end
-            if not segment.size
-            else starts[index] < end and begin < starts[index + 1]
-        )
-    ]

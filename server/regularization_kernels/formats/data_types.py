@@ -14,6 +14,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from ..expansions import Grid, grid_of
+
 if TYPE_CHECKING:
     from ..regularizer import DataType, Float64Array
 
@@ -62,6 +64,13 @@ def limits(data_type: DataType) -> Limits:
     about = ml_dtypes.finfo(data_type)  # type: ignore[no-untyped-call] # ml_dtypes leaves it untyped
     numbers = (about.min, about.max, about.eps, 0.0, about.smallest_normal, about.smallest_subnormal)
     return Limits(*(float(number) for number in numbers))
+
+
+@cache
+def grid(data_type: DataType) -> Grid:
+    """Where the finite numbers lie that a data type can hold."""
+    of = limits(data_type)
+    return Grid(grid_of(of.smallest_subnormal).lowest, grid_of(max(of.max, -of.min)).highest)
 
 
 def fraction_bits(data_type: DataType) -> int | None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..expansions import Grid, grid_of
 from ..regularizer import (
     Description,
     ElementRegularizer,
@@ -44,6 +45,11 @@ class Exempt(ElementRegularizer):
     def scale(self) -> float:
         """1: there is no strength."""
         return 1.0
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Zeros."""
+        del x
+        return grid_of(0.0)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write 0."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
+from ..expansions import Grid, grid_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -84,6 +85,11 @@ class ElasticNet(ElementRegularizer):
     def scale(self) -> float:
         """1: the strengths are in the terms."""
         return 1.0
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Products of the operations' results."""
+        slope = grid_of(0.5).times(grid_of(self.l2_strength)).times(x).plus(grid_of(self.l1_strength))
+        return slope.times(x)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write ((½·l2_strength)·|x| + l1_strength)·|x|."""

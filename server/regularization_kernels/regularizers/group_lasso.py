@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..expansions import Grid, norm_grid
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
@@ -75,6 +76,10 @@ class GroupLasso(GroupRegularizer):
     def scale(self) -> float:
         """The strength."""
         return self.strength
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Norms, times the groups' weights."""
+        return norm_grid(x).times(self.weight_grid)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's weighted norm, at the place of the group's first element."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..expansions import Grid
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
@@ -79,6 +80,10 @@ class GroupLinf(GroupRegularizer):
     def workspace(self, elements: int) -> int:
         """Magnitudes, distances from the largest, those still looked at, and what it takes to add them."""
         return 7 * elements
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Magnitudes of elements, times the groups' weights."""
+        return x.times(self.weight_grid)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's weighted largest magnitude, at the place of the group's first element."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
+from ..expansions import Grid, grid_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -74,6 +75,10 @@ class Hinge(ElementRegularizer):
     def scale(self) -> float:
         """The strength."""
         return self.strength
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Differences from 1."""
+        return x.plus(grid_of(1.0))
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write max(1 − x, 0)."""

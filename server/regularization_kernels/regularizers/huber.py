@@ -57,6 +57,7 @@ class Huber(ElementRegularizer):
     delta: float
 
     scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
+    grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         convex=True,
         separable=True,

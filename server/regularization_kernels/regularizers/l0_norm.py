@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
+from ..expansions import Grid, grid_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -79,6 +80,11 @@ class L0Norm(ElementRegularizer):
     def scale(self) -> float:
         """The strength."""
         return self.strength
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Zeros and ones."""
+        del x
+        return grid_of(1.0)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write 1 where x is not 0, and NaN where it is NaN."""

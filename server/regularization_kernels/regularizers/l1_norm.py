@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
+from ..expansions import Grid
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -77,6 +78,10 @@ class L1Norm(ElementRegularizer):
     def scale(self) -> float:
         """The strength."""
         return self.strength
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Magnitudes lie where the elements do."""
+        return x
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write |x|."""

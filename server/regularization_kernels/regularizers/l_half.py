@@ -88,6 +88,7 @@ class LHalf(ElementRegularizer):
     strength: float
 
     scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
+    grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         convex=False,
         separable=True,

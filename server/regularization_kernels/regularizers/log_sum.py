@@ -98,6 +98,7 @@ class LogSum(ElementRegularizer):
     epsilon: float
 
     scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
+    grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         convex=False,
         separable=True,

@@ -75,6 +75,7 @@ class Scad(ElementRegularizer):
     concavity: float
 
     scalars: ClassVar[Scalars | None] = Scalars(term=_term, prox=_prox)
+    grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         convex=False,
         separable=True,

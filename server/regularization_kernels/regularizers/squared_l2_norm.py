@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
+from ..expansions import Grid, grid_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -73,6 +74,10 @@ class SquaredL2Norm(ElementRegularizer):
     def scale(self) -> float:
         """The strength."""
         return self.strength
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Half the squares."""
+        return x.times(x).times(grid_of(0.5))
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write ½·x²."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..expansions import Grid
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -75,6 +76,10 @@ class TotalVariation(Regularizer):
     def workspace(self, elements: int) -> int:
         """The chains of the taut string, which are more than the differences."""
         return step_workspace(elements)
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Differences of elements."""
+        return x.plus(x)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add |x_{i+1} − x_i|, each at the place of element i."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FieldOutOfRange
+from ..expansions import Grid
 from ..formats import Limits, limits
 from ..registry import register
 from ..regularizer import (
@@ -127,6 +128,12 @@ class TrendFilter(_OfPrecision):
         if self.order == 0:
             return max(step_workspace(length) + 2 * elements, _DIFFERENCES * elements)
         return max(workspace(min(elements, max(length, _AT_ONCE)), self.order + 1), _DIFFERENCES * elements)
+
+    def term_grid(self, x: Grid) -> Grid:
+        """Differences of differences of elements."""
+        for _ in range(self.order + 1):
+            x = x.plus(x)
+        return x
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the magnitudes of the differences, each at the place of its first element."""

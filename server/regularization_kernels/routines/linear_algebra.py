@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..errors import GradientUndefined, LayoutInvalid
+from ..expansions import Grid
 from ..formats import limits
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 
@@ -51,6 +52,11 @@ class MatrixRegularizer(Regularizer):
     def workspace(self, elements: int) -> int:
         """The factors, a copy of the matrix, and LAPACK's own, which is three times as much."""
         return 7 * elements
+
+    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+        """One term is one double, and so is its product with the scale."""
+        del x, weights, size
+        return 1
 
     def rank_tolerance(self, shape: tuple[int, ...], singular_values: Float64Array) -> float:
         """Up to where singular values may be rounding errors of the largest; NaN where that is."""

@@ -46,6 +46,11 @@ class Partition(ABC):
         other._weights = weights
         return other
 
+    @property
+    def weights(self) -> Float64Array | float:
+        """The groups' weights, or the one of all."""
+        return 1.0 if self._weights is None else self._weights
+
     def times_weights(self, values: Float64Array) -> Float64Array:
         """The values, one for each group, times the groups' weights."""
         return values if self._weights is None else values * self._weights

@@ -9,6 +9,7 @@ from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
 from tests.server.bad_input.rows import Row
 from tests.server.bad_input.shared import SHARED
 from tests.server.bad_input.streams import BYTES, CHUNKS, OPERANDS, VALUES
+from tests.server.bad_input.unknown import UNKNOWN_FIELDS
 
 __all__ = ["ROWS", "Row"]
 
@@ -26,5 +27,6 @@ ROWS = [
     *OPERANDS,
     *BYTES,
     *SHARED,
+    *UNKNOWN_FIELDS,
 ]
 """Every kind of bad input."""

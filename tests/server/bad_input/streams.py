@@ -264,6 +264,7 @@ BYTES = [
             .replace(b"weight", b"\xff\xff\xff\xff\xff\xff")
         ],
         "MESSAGE_UNREADABLE",
+        "header",
     ),
     Row(
         "message_above_the_limit",

@@ -1,0 +1,43 @@
+"""How much a call's figures may be, known before its first element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..formats import grid
+from .call import Method
+
+if TYPE_CHECKING:
+    from ..expansions import Grid
+    from ..regularizer import Regularizer
+    from .call import Call
+    from .layout import Segment
+
+
+class FigureBounds(NamedTuple):
+    """The most doubles of the exact sums of a segment's figures; None for those that are not asked for."""
+
+    penalty: int | None
+    squared_distance: int | None
+
+
+def figure_bounds(call: Call, segments: Iterable[Segment]) -> Iterator[FigureBounds]:
+    """The bounds of some segments of a call, whatever their elements and operands are."""
+    has_distance = call.figures.squared_distance and call.method is Method.PROXIMAL_STEP
+    elements = grid(call.layout.data_type)
+    # A distance is of new and old elements, which are both of the data type; so is one from a reference.
+    moved = elements.plus(elements)
+    squares = moved.times(moved)
+    for segment in segments:
+        size = segment.size
+        yield FigureBounds(
+            _penalty(segment.regularizer, elements, moved, size) if call.figures.penalty else None,
+            squares.added(size).longest_expansion if has_distance else None,
+        )
+
+
+def _penalty(regularizer: Regularizer | None, elements: Grid, moved: Grid, size: int) -> int:
+    if regularizer is None or regularizer.traits.map or not size:
+        return 0
+    return regularizer.longest_expansion(moved, elements, size)

@@ -1,0 +1,138 @@
+"""Calls that fail or break off: all they had is free at once, without a search for cycles."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from regularization import wire
+from regularization.v1.layout_pb2 import ElementRange, Segment
+from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
+from regularization_kernels.engine import Call, Layout, Run
+from regularization_kernels.errors import RegularizationError
+from regularization_server.header_bytes import ReadHeader
+
+from tests.server.messages import (
+    METHODS,
+    answers,
+    call,
+    chunk,
+    header,
+    l1_norm,
+    layout_of,
+    nuclear_norm,
+    request,
+)
+from tests.server.processes import until
+
+if TYPE_CHECKING:
+    from regularization_server import Server
+
+HELD = (Call, Layout, Run, wire.Request, wire.Chunk, ReadHeader, RegularizationError)
+"""What a call has that may be large, or knows what is."""
+
+ROUNDS = 3
+
+
+@pytest.fixture
+def no_search_for_cycles() -> Iterator[None]:
+    """Nothing is freed but what nobody refers to any more."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def left_over() -> set[str]:
+    """Names of the types of which there is an object in the process."""
+    return {type(each).__name__ for each in gc.get_objects() if isinstance(each, HELD)}
+
+
+def with_header(segment: Segment, **fields: Any) -> Callable[[str], list[Any]]:
+    """A stream of a header."""
+    return lambda method: [request(method, header=header(method, layout_of(segment), **fields))]
+
+
+def one_by_one(method: str, *more: Any) -> Iterator[Any]:
+    """A stream of eight elements, each a message, so that answers are soon made ahead."""
+    yield request(method, header=header(method))
+    for index in range(8):
+        yield request(method, chunk=chunk((1,), offset=index))
+    yield from more
+
+
+GROUPS = Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2)))
+STREAMS: dict[str, Callable[[str], Iterable[Any]]] = {
+    "good": one_by_one,
+    "negative_length": with_header(Segment(name="w", shape=[-1])),
+    "regularizer_that_does_not_fit": with_header(Segment(name="w", shape=[2], regularizer=nuclear_norm())),
+    "groups_that_do_not_fit": with_header(Segment(name="w", shape=[7], regularizer=GROUPS)),
+    "modifier_out_of_range": with_header(Segment(name="w", shape=[2], regularizer=l1_norm(), smoothing=-1)),
+    "element_range_that_ends_before_it_begins": with_header(
+        Segment(name="w", shape=[4]), element_range=ElementRange(begin=3, end=1)
+    ),
+    "unknown_field": lambda method: [
+        request(method, header=header(method)).SerializeToString() + b"\x78\x01"
+    ],
+    "header_that_is_none": lambda method: [b"\x0a\x02\x0a\x05"],
+    "chunk_that_is_none": lambda method: [
+        request(method, header=header(method)),
+        b"\x12\xff\xff\xff\xff\x0f",
+    ],
+    "chunk_out_of_order": lambda method: [
+        request(method, header=header(method)),
+        request(method, chunk=chunk((1,), 7)),
+    ],
+    "chunk_too_much": lambda method: one_by_one(method, request(method, chunk=chunk((1,), 8))),
+    "value_not_finite": lambda method: [
+        request(method, header=header(method), chunk=chunk([float("nan")] * 8))
+    ],
+    "stream_too_short": lambda method: [request(method, header=header(method), chunk=chunk((1, 2)))],
+}
+
+
+@pytest.mark.usefixtures("no_search_for_cycles")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_call_that_fails_leaves_nothing(
+    server: Server, channel: grpc.Channel, name: str, method: str
+) -> None:
+    """Whatever it fails with, before its first element or after its last."""
+    for _ in range(ROUNDS):
+        with suppress(grpc.RpcError):
+            answers(channel, method, STREAMS[name](method))
+    until(lambda: not left_over())
+    assert server.budget.used == 0
+
+
+@pytest.mark.usefixtures("no_search_for_cycles")
+@pytest.mark.parametrize("taken", [0, 1, 5])
+@pytest.mark.parametrize("timeout", [0.3, 30.0], ids=["deadline", "cancelled"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_breaks_off_leaves_nothing(
+    channel: grpc.Channel, method: str, timeout: float, taken: int
+) -> None:
+    """Cancelled or out of time, while the server waits for a message or makes answers ahead."""
+    for _ in range(ROUNDS):
+        done = Event()
+
+        def stream(done: Event = done) -> Iterator[Any]:
+            yield from list(one_by_one(method))[:-1]
+            done.wait()
+
+        started = call(channel, method, stream(), timeout)
+        with suppress(grpc.RpcError):
+            for _ in range(taken if method != "penalty" else 0):
+                next(started)
+            if timeout < 1:
+                list(started)
+        started.cancel()
+        done.set()
+    until(lambda: not left_over())
