@@ -24,12 +24,15 @@ from .summation import BlockSum, ExactSum
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .formats import Grid
+
 Float64Array = npt.NDArray[np.float64]
 """What is computed with."""
 
 DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
 """In which elements come and go: results are rounded to it once."""
 
+FLOAT32: DataType = np.dtype(np.float32)
 FLOAT64: DataType = np.dtype(np.float64)
 
 StepSize = float | Float64Array
@@ -175,6 +178,26 @@ class Regularizer(ABC):
     @abstractmethod
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Whether rounding a point of a set to this grid may leave the set, so that ``settled`` is needed."""
+        del grid, at_random
+        return False
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Where a point of a set is to come to lie, if what it was rounded to is outside.
+
+        Args:
+            exact: What ``prox`` gave.
+            numbers: What that, plus the grid's reference, was rounded to; of the same shape.
+            grid: The data type's numbers, less the reference.
+
+        Returns:
+            Numbers of the data type that, less the reference, are inside; None where ``numbers`` are, or
+            where the data type has no such point.
+        """
+        del exact, numbers, grid
+        return None
 
     def value(self, x: Float64Array) -> float:
         """The penalty Ω(x), by the contract's rule of summation."""
