@@ -252,7 +252,7 @@ def test_coarse_formats_do_not_hide_an_excess() -> None:
 
 @every_coarse_form
 def test_a_long_vector_is_half_a_step_from_the_exact_projection(form: Format) -> None:
-    """On average: some elements give way, by little more than a half. Towards zero, all would, and by more."""
+    """On average: some elements give way, by little more than a half. Towards zero, all would."""
     x = elements(form, np.random.default_rng(7).uniform(-0.9, 0.9, 10_000))
     for regularizer in (L2Ball(radius=6.0), L1Ball(radius=500.0), Simplex(radius=512.0)):
         exact = nearest(regularizer, numbers(form, x), form)
