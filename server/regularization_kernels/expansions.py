@@ -28,7 +28,7 @@ _BITS = 53
 _NUMBERS_KEPT = 1024
 
 
-class Grid(NamedTuple):
+class Exponents(NamedTuple):
     """Where numbers lie: they are multiples of 2^lowest, and at most 2^highest in magnitude.
 
     What is not finite is left out: a sum that has it is one double.
@@ -37,17 +37,17 @@ class Grid(NamedTuple):
     lowest: int
     highest: int
 
-    def plus(self, other: Grid) -> Grid:
-        """The grid of sums and differences of two numbers."""
-        return Grid(min(self.lowest, other.lowest), max(self.highest, other.highest) + 1)
+    def plus(self, other: Exponents) -> Exponents:
+        """The exponents of sums and differences of two numbers."""
+        return Exponents(min(self.lowest, other.lowest), max(self.highest, other.highest) + 1)
 
-    def times(self, other: Grid) -> Grid:
-        """The grid of products."""
-        return Grid(self.lowest + other.lowest, self.highest + other.highest)
+    def times(self, other: Exponents) -> Exponents:
+        """The exponents of products."""
+        return Exponents(self.lowest + other.lowest, self.highest + other.highest)
 
-    def added(self, count: int) -> Grid:
-        """The grid of sums of so many numbers."""
-        return Grid(self.lowest, self.highest + max(count - 1, 0).bit_length())
+    def added(self, count: int) -> Exponents:
+        """The exponents of sums of so many numbers."""
+        return Exponents(self.lowest, self.highest + max(count - 1, 0).bit_length())
 
     @property
     def longest_expansion(self) -> int:
@@ -57,35 +57,35 @@ class Grid(NamedTuple):
 
 
 @lru_cache(_NUMBERS_KEPT)
-def grid_of(number: float) -> Grid:
-    """The grid of a finite number, such as a strength that many segments have."""
+def exponents_of(number: float) -> Exponents:
+    """The exponents of a finite number, such as a strength that many segments have."""
     if number == 0.0:
-        return Grid(0, 0)
+        return Exponents(0, 0)
     numerator, denominator = number.as_integer_ratio()
     trailing_zeros = (numerator & -numerator).bit_length() - 1
     fraction, exponent = math.frexp(number)
     power_of_two = abs(fraction) == 0.5
-    return Grid(trailing_zeros - (denominator.bit_length() - 1), exponent - power_of_two)
+    return Exponents(trailing_zeros - (denominator.bit_length() - 1), exponent - power_of_two)
 
 
-def grid_of_all(numbers: npt.NDArray[np.float64]) -> Grid:
-    """The grid of finite doubles, whatever their bits are."""
+def exponents_of_all(numbers: npt.NDArray[np.float64]) -> Exponents:
+    """The exponents of finite doubles, whatever their bits are."""
     _, exponents = np.frexp(numbers[numbers != 0])
     if not exponents.size:
-        return Grid(0, 0)
-    return Grid(int(exponents.min()) - _BITS, int(exponents.max()))
+        return Exponents(0, 0)
+    return Exponents(int(exponents.min()) - _BITS, int(exponents.max()))
 
 
-def norm_grid(x: Grid) -> Grid:
+def norm_exponents(x: Exponents) -> Exponents:
     """Where Euclidean norms lie, of groups of elements that lie in ``x``.
 
     A norm that is not 0 is no less than its largest element but for rounding, so it is 2^(lowest - 1) at
     least, and has 53 bits; it is no more than the square root of 2^60 elements times the largest.
     """
-    return Grid(x.lowest - 1 - _BITS, x.highest + 31)
+    return Exponents(x.lowest - 1 - _BITS, x.highest + 31)
 
 
-ANY = Grid(_LOWEST, _HIGHEST)
+ANY = Exponents(_LOWEST, _HIGHEST)
 """All doubles."""
 
 LONGEST_EXPANSION = ANY.longest_expansion

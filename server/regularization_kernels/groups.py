@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from .errors import FieldMissing, FieldOutOfRange, GroupsInvalid
-from .expansions import Grid, grid_of, grid_of_all
+from .expansions import Exponents, exponents_of, exponents_of_all
 from .regularizer import FLOAT64, DataType, Float64Array, Locality, Regularizer
 from .routines.compiled_groups import GroupScalars
 from .routines.partitions import EvenRuns, Partition, RaggedRuns, Slices
@@ -158,10 +158,10 @@ class PartitionedRegularizer(Regularizer):
         return getattr(self, "_partition", None) or self.partition_in(x.shape)
 
     @property
-    def weight_grid(self) -> Grid:
+    def weight_exponents(self) -> Exponents:
         """Where the groups' weights lie."""
         weights = self.partition.weights
-        return grid_of(weights) if isinstance(weights, float) else grid_of_all(weights)
+        return exponents_of(weights) if isinstance(weights, float) else exponents_of_all(weights)
 
     def _with(self, partition: Partition, data_type: DataType) -> Self:
         ready = copy(self)
@@ -200,7 +200,7 @@ class WholeRegularizer(PartitionedRegularizer):
 
     __slots__ = ()
 
-    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
         del x, weights, size
         return 1

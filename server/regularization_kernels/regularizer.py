@@ -20,11 +20,13 @@ import numpy.typing as npt
 
 from .compiled import Scalars
 from .errors import FieldOutOfRange
-from .expansions import ANY, Grid, grid_of, grid_of_all
+from .expansions import ANY, Exponents, exponents_of, exponents_of_all
 from .summation import BlockSum, ExactSum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .formats import Grid
 
 Float64Array = npt.NDArray[np.float64]
 """What is computed with."""
@@ -32,6 +34,7 @@ Float64Array = npt.NDArray[np.float64]
 DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
 """In which elements come and go: results are rounded to it once."""
 
+FLOAT32: DataType = np.dtype(np.float32)
 FLOAT64: DataType = np.dtype(np.float64)
 
 _REGULARIZERS_KEPT = 256
@@ -168,12 +171,12 @@ class Regularizer(ABC):
         del elements
         return 0
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Where finite terms lie, before weights and scale, of elements in ``x``; anywhere by default."""
         del x
         return ANY
 
-    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """The most doubles that the exact sum of the penalty may need.
 
         Args:
@@ -183,10 +186,10 @@ class Regularizer(ABC):
         """
         if self.traits.indicator:
             return 1  # infinity
-        terms = self.term_grid(x)
+        terms = self.term_exponents(x)
         if self.takes_weights:
             terms = terms.times(weights)
-        return terms.added(size).times(grid_of(self.scale)).longest_expansion
+        return terms.added(size).times(exponents_of(self.scale)).longest_expansion
 
     @abstractmethod
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
@@ -199,6 +202,26 @@ class Regularizer(ABC):
     @abstractmethod
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Whether rounding a point of a set to this grid may leave the set, so that ``settled`` is needed."""
+        del grid, at_random
+        return False
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Where a point of a set is to come to lie, if what it was rounded to is outside.
+
+        Args:
+            exact: What ``prox`` gave.
+            numbers: What that, plus the grid's reference, was rounded to; of the same shape.
+            grid: The data type's numbers, less the reference.
+
+        Returns:
+            Numbers of the data type that, less the reference, are inside; None where ``numbers`` are, or
+            where the data type has no such point.
+        """
+        del exact, numbers, grid
+        return None
 
     def value(self, x: Float64Array) -> float:
         """The penalty Ω(x), by the contract's rule of summation."""
@@ -223,9 +246,9 @@ class ElementRegularizer(Regularizer):
     grows_with_magnitude: ClassVar[bool] = False
     """Whether the term of a larger magnitude is no smaller, but for rounding; that of 0 is 0."""
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
-        return _grid_of_growing(self, x) if self.grows_with_magnitude else ANY
+        return _exponents_of_growing(self, x) if self.grows_with_magnitude else ANY
 
     @abstractmethod
     def terms(self, x: Float64Array, out: Float64Array) -> None:
@@ -251,7 +274,7 @@ class ElementRegularizer(Regularizer):
 
 
 @lru_cache(_REGULARIZERS_KEPT)
-def _grid_of_growing(regularizer: ElementRegularizer, x: Grid) -> Grid:
+def _exponents_of_growing(regularizer: ElementRegularizer, x: Exponents) -> Exponents:
     terms = np.ldexp(1.0, [max(x.lowest, -1074), min(x.highest, 1023)])
     with np.errstate(all="ignore"):
         regularizer.terms(terms, terms)
@@ -259,7 +282,7 @@ def _grid_of_growing(regularizer: ElementRegularizer, x: Grid) -> Grid:
     if not (0 < least <= largest < math.inf):
         return ANY
     # One exponent more on both sides, for rounding.
-    return grid_of_all(terms).times(Grid(-1, 1))
+    return exponents_of_all(terms).times(Exponents(-1, 1))
 
 
 def require_strength(value: float, field: str = "strength") -> None:

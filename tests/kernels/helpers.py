@@ -13,6 +13,8 @@ from regularization_kernels.errors import RegularizationError
 
 from tests.kernels.cases import CASES, Case
 
+ROUNDED_INWARDS = {"l1_ball", "l2_ball", "max_norm", "simplex", "spectral_ball"}
+"""Sets of which a rounded point may not be one: results are rounded in another way (``test_sets``)."""
 STEP_SIZES = (0.01, 0.6, 7.0)
 FLOATS = (np.float32, np.float64)
 
@@ -29,6 +31,11 @@ def cases_with(**traits: bool) -> list[Case]:
 def cases_of_elements() -> list[Case]:
     """The cases that are computed element by element."""
     return [case for case in CASES if locality(case) == "ELEMENT"]
+
+
+def rounded_to_nearest() -> list[Case]:
+    """The cases whose results are their exact steps, each element rounded by itself."""
+    return [case for case in CASES if case.row.name not in ROUNDED_INWARDS]
 
 
 def locality(case: Case) -> str:

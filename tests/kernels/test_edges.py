@@ -276,22 +276,29 @@ def test_empty_segment(case: Case, dtype: type[np.floating[Any]]) -> None:
     assert gradient(empty, x).shape == shape
 
 
+def computed_with(case: Case, element: int) -> NDArray[np.bool_]:
+    """The elements that are computed together with one: itself alone, its group, or the segment."""
+    together: NDArray[np.bool_] = np.zeros(case.size, dtype=bool)
+    groups = getattr(case.regularizer, "groups", None)
+    if locality(case) == "ELEMENT":
+        together[element] = True
+    elif groups is not None:
+        together[next(part for part in partition(groups, case.shape) if element in part)] = True
+    elif locality(case) == "GROUP":
+        parts = case.row.parts(case.regularizer, case.shape)
+        together[next(part for part in parts if element in part)] = True
+    else:
+        together[:] = True
+    return together
+
+
 @every_case
 @every_float
 def test_nan_stays_where_the_penalty_couples_it_to(case: Case, dtype: type[np.floating[Any]]) -> None:
     """NaN stays at its element for ELEMENT, fills its group or segment otherwise; sums are NaN."""
     x = feasible(case, rng(case).normal(size=case.shape)).astype(dtype)
     x.ravel()[1] = np.nan
-    touched: NDArray[np.bool_] = np.zeros(case.size, dtype=bool)
-    groups = getattr(case.regularizer, "groups", None)
-    if locality(case) == "ELEMENT":
-        touched[1] = True
-    elif groups is not None:
-        touched[next(part for part in partition(groups, case.shape) if 1 in part)] = True
-    elif locality(case) == "GROUP":
-        touched[next(part for part in case.row.parts(case.regularizer, case.shape) if 1 in part)] = True
-    else:
-        touched[:] = True
+    touched = computed_with(case, 1)
     with np.errstate(all="ignore"):
         assert math.isnan(value(case, x))
         np.testing.assert_array_equal(np.isnan(prox(case, x, 0.6)).ravel(), touched)
@@ -300,20 +307,26 @@ def test_nan_stays_where_the_penalty_couples_it_to(case: Case, dtype: type[np.fl
 
 @every_case
 @every_float
-def test_infinity_is_never_silently_finite(case: Case, dtype: type[np.floating[Any]]) -> None:
-    """An infinite element has a finite penalty only by its formula, and touches none it is not coupled to."""
+def test_an_infinity_makes_nan_of_what_is_computed_with_it(case: Case, dtype: type[np.floating[Any]]) -> None:
+    """Its group or segment, unless that is inside its set and stays; of elements by themselves, nothing else.
+
+    A penalty is finite only by its formula, and elements that are not computed with it keep their bits.
+    """
     clean = feasible(case, rng(case).normal(size=case.shape)).astype(dtype)
-    others = np.arange(case.size) != 1
+    together = computed_with(case, 1)
     for infinity in (np.inf, -np.inf):
-        x = clean.copy()
-        x.ravel()[1] = infinity
-        with np.errstate(all="ignore"):
-            penalty = value(case, x)
-            p = prox(case, x, 0.6).ravel()
-            documented = penalty if not math.isfinite(penalty) else case.penalty(x)
-        assert not math.isfinite(penalty) or penalty == pytest.approx(documented)
-        if locality(case) == "ELEMENT":
-            np.testing.assert_array_equal(p[others], prox(case, clean, 0.6).ravel()[others])
-            assert not math.isnan(p[1])
-        else:
-            assert not math.isfinite(p[1])
+        for alone in (False, True):
+            x = np.where(together.reshape(case.shape), 0.0, clean).astype(dtype) if alone else clean.copy()
+            x.ravel()[1] = infinity
+            with np.errstate(all="ignore"):
+                penalty, p = value(case, x), prox(case, x, 0.6).ravel()
+                documented = penalty if not math.isfinite(penalty) else case.penalty(x)
+                others = prox(case, clean, 0.6).ravel()
+            assert not math.isfinite(penalty) or penalty == pytest.approx(documented)
+            assert p[~together].tobytes() == others[~together].tobytes()
+            if locality(case) == "ELEMENT":
+                assert not math.isnan(p[1])
+            elif case.regularizer.traits.indicator and penalty == 0.0:
+                assert p.tobytes() == x.tobytes()
+            else:
+                assert np.isnan(p[together]).all()

@@ -21,8 +21,8 @@ from regularization_kernels.engine import (
     figure_bounds,
     run_whole,
 )
-from regularization_kernels.expansions import LONGEST_EXPANSION, Grid, grid_of, grid_of_all
-from regularization_kernels.formats import grid, limits
+from regularization_kernels.expansions import LONGEST_EXPANSION, Exponents, exponents_of, exponents_of_all
+from regularization_kernels.formats import exponents, limits
 from regularization_kernels.summation import ExactSum
 
 from tests.kernels.cases import CASES, Case
@@ -33,7 +33,7 @@ SIZE = 4096
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def lies_in(number: float, where: Grid) -> bool:
+def lies_in(number: float, where: Exponents) -> bool:
     """Whether a number is a multiple of 2^lowest, and at most 2^highest."""
     numerator, denominator = number.as_integer_ratio()
     scaled = numerator * (1 << 4000) // denominator  # exact: a double has no more than 1074 binary places
@@ -41,15 +41,15 @@ def lies_in(number: float, where: Grid) -> bool:
 
 
 @given(finite, finite)
-def test_grids_hold_what_operations_give(a: float, b: float) -> None:
-    """Sums, differences and products lie where the grids of the operands say, rounded, if they are finite."""
-    first, second = grid_of(a), grid_of(b)
+def test_exponents_hold_what_operations_give(a: float, b: float) -> None:
+    """Sums, differences and products lie where the operands' exponents say, rounded, if they are finite."""
+    first, second = exponents_of(a), exponents_of(b)
     assert lies_in(a, first)
     results = [(a + b, first.plus(second)), (a - b, first.plus(second)), (a * b, first.times(second))]
     for result, where in results:
         if math.isfinite(result):
-            assert lies_in(result, Grid(max(where.lowest, -1074), where.highest))
-    both = grid_of_all(np.array([a, b]))
+            assert lies_in(result, Exponents(max(where.lowest, -1074), where.highest))
+    both = exponents_of_all(np.array([a, b]))
     assert lies_in(a, both)
     assert lies_in(b, both)
 
@@ -59,13 +59,15 @@ def test_grids_hold_what_operations_give(a: float, b: float) -> None:
     st.integers(0, 400),
     st.lists(st.integers(0, (1 << 53) - 1), min_size=1, max_size=60),
 )
-def test_an_expansion_is_no_longer_than_its_grid_allows(lowest: int, width: int, whole: list[int]) -> None:
+def test_an_expansion_is_no_longer_than_its_exponents_allow(
+    lowest: int, width: int, whole: list[int]
+) -> None:
     """Whatever numbers are added."""
     top = min(lowest + width, 960)
     exponents = (max(lowest, top - index % 97) for index in range(len(whole)))
     numbers = [math.ldexp(number, exponent) for number, exponent in zip(whole, exponents, strict=False)]
-    highest = max(grid_of(number).highest for number in numbers)
-    where = Grid(lowest, max(highest, lowest)).added(len(numbers))
+    highest = max(exponents_of(number).highest for number in numbers)
+    where = Exponents(lowest, max(highest, lowest)).added(len(numbers))
     assert len(ExactSum.of(numbers).expansion) <= where.longest_expansion
 
 
@@ -77,13 +79,13 @@ def test_the_longest_expansion_is_hardly_longer_than_one_that_there_is() -> None
 
 
 @pytest.mark.parametrize("data_type", DATA_TYPES, ids=str)
-def test_the_grid_of_a_data_type_is_that_of_its_numbers(data_type: np.dtype[Any]) -> None:
-    """The smallest and the largest numbers lie there, and would not in a smaller grid."""
-    where, of = grid(data_type), limits(data_type)
+def test_the_exponents_of_a_data_type_are_those_of_its_numbers(data_type: np.dtype[Any]) -> None:
+    """The smallest and the largest numbers lie there, and would not in a smaller range."""
+    where, of = exponents(data_type), limits(data_type)
     for number in (of.smallest_subnormal, of.max, of.min):
         assert lies_in(number, where)
-    assert not lies_in(of.smallest_subnormal, Grid(where.lowest + 1, where.highest))
-    assert not lies_in(of.min, Grid(where.lowest, where.highest - 1))
+    assert not lies_in(of.smallest_subnormal, Exponents(where.lowest + 1, where.highest))
+    assert not lies_in(of.min, Exponents(where.lowest, where.highest - 1))
 
 
 def wide(size: int, data_type: np.dtype[Any], seed: int) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from regularization_kernels import (
     MaxNorm,
     NOfM,
     SparseGroupLasso,
+    compiled,
     penalty,
     proximal_step,
 )
@@ -138,12 +139,20 @@ def test_of_equal_magnitudes_the_first_stay() -> None:
     np.testing.assert_array_equal(out, [1.0, -1.0, 0.0, 0.0, 0.0, 2.0, -3.0, 0.0])
 
 
-def test_a_run_with_nan_or_too_many_infinities_is_nan() -> None:
-    """Other runs are not, and infinities that fit stay."""
-    x = np.array([np.nan, 1.0, 2.0, np.inf, 1.0, -np.inf, np.inf, np.inf, np.inf, 3.0, 1.0, 2.0])
+def test_a_run_with_nan_or_outside_with_an_infinity_is_nan() -> None:
+    """Other runs are not, and a run that is inside stays, infinities and all; compiled likewise."""
+    runs = [
+        ([np.nan, 1.0, 2.0], [np.nan] * 3),
+        ([np.inf, 1.0, -np.inf], [np.nan] * 3),
+        ([np.inf, 0.0, -np.inf], [np.inf, 0.0, -np.inf]),
+        ([-np.inf, 0.0, 0.0], [-np.inf, 0.0, 0.0]),
+        ([3.0, 1.0, 2.0], [3.0, 0.0, 2.0]),
+    ]
+    x, expected = (np.array([each[side] for each in runs] * 3000).ravel() for side in (0, 1))
     out = np.empty_like(x)
-    NOfM(n=1, m=3).prox(x, 1.0, out)
-    np.testing.assert_array_equal(out, [*[np.nan] * 9, 3.0, 0.0, 0.0])
     NOfM(n=2, m=3).prox(x, 1.0, out)
-    expected = [*[np.nan] * 3, np.inf, 0.0, -np.inf, *[np.nan] * 3, 3.0, 0.0, 2.0]
     np.testing.assert_array_equal(out, expected)
+    for _ in range(2):
+        out, _ = proximal_step(x, NOfM(n=2, m=3), 1.0, propagate_non_finite=True)
+        np.testing.assert_array_equal(out, expected)
+        compiled.wait_until_compiled()

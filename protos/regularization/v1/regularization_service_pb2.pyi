@@ -35,9 +35,10 @@ class _NonFinitePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NonFi
     NON_FINITE_POLICY_REJECT: _NonFinitePolicy.ValueType  # 1
     """INVALID_ARGUMENT with ERROR_REASON_VALUE_NOT_FINITE, naming the first offender."""
     NON_FINITE_POLICY_PROPAGATE: _NonFinitePolicy.ValueType  # 2
-    """Compute with them as IEEE 754 does: an element's NaN stays at that element where the
-    regularizer works element by element, spreads over its group or segment otherwise, and makes
-    the affected sums NaN.
+    """Compute with them: where the regularizer works element by element, an element is computed by its
+    formula, as IEEE 754 does, and no other is touched. Otherwise NaN makes NaN of its whole group or
+    segment, and so does an infinity in a step, unless the group or segment is inside its set and
+    stays. The sums that NaN enters become NaN; the bits of a NaN are not promised.
     """
 
 class NonFinitePolicy(_NonFinitePolicy, metaclass=_NonFinitePolicyEnumTypeWrapper):
@@ -48,9 +49,10 @@ NON_FINITE_POLICY_UNSPECIFIED: NonFinitePolicy.ValueType  # 0
 NON_FINITE_POLICY_REJECT: NonFinitePolicy.ValueType  # 1
 """INVALID_ARGUMENT with ERROR_REASON_VALUE_NOT_FINITE, naming the first offender."""
 NON_FINITE_POLICY_PROPAGATE: NonFinitePolicy.ValueType  # 2
-"""Compute with them as IEEE 754 does: an element's NaN stays at that element where the
-regularizer works element by element, spreads over its group or segment otherwise, and makes
-the affected sums NaN.
+"""Compute with them: where the regularizer works element by element, an element is computed by its
+formula, as IEEE 754 does, and no other is touched. Otherwise NaN makes NaN of its whole group or
+segment, and so does an infinity in a step, unless the group or segment is inside its set and
+stays. The sums that NaN enters become NaN; the bits of a NaN are not promised.
 """
 Global___NonFinitePolicy: _TypeAlias = NonFinitePolicy  # noqa: Y015
 

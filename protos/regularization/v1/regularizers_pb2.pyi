@@ -860,9 +860,10 @@ Global___NOfM: _TypeAlias = NOfM  # noqa: Y015
 
 @_typing.final
 class MaxNorm(_message.Message):
-    """Penalty 0 where the Euclidean norm of each group g is at most weight_g * radius, plus infinity otherwise; a norm that exceeds
-    it by no more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside.
-    Proximal step: groups outside are scaled to the bound. Source: Srebro and Shraibman 2005.
+    """Penalty 0 where the Euclidean norm of each group g is at most weight_g * radius, plus infinity otherwise; a norm is
+    above it that exceeds it by more than two units in the last place (docs/numerics.md, Sets). Gradient 0 inside,
+    undefined outside. Proximal step: groups outside are scaled to the bound, and rounded so that they are inside.
+    Source: Srebro and Shraibman 2005.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -947,9 +948,9 @@ Global___LinfNorm: _TypeAlias = LinfNorm  # noqa: Y015
 
 @_typing.final
 class L1Ball(_message.Message):
-    """Penalty 0 where sum |x| <= radius, plus infinity otherwise; a sum that exceeds it by no more than rounding to the
-    layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step: the nearest point of
-    the ball, S(x, tau). Source: Duchi, Shalev-Shwartz, Singer and Chandra 2008; Condat 2016.
+    """Penalty 0 where sum |x| <= radius, plus infinity otherwise; a sum is above it that exceeds it by more than two units
+    in the last place (docs/numerics.md, Sets). Gradient 0 inside, undefined outside. Proximal step: the nearest point of
+    the ball, S(x, tau), rounded so that it is inside. Source: Duchi, Shalev-Shwartz, Singer and Chandra 2008; Condat 2016.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -976,9 +977,9 @@ Global___L1Ball: _TypeAlias = L1Ball  # noqa: Y015
 
 @_typing.final
 class L2Ball(_message.Message):
-    """Penalty 0 where the Euclidean norm is at most radius, plus infinity otherwise; a norm that exceeds it by no more than
-    rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
-    x * radius / |x| outside. Source: Tikhonov and Arsenin 1977 (Ivanov's form).
+    """Penalty 0 where the Euclidean norm is at most radius, plus infinity otherwise; a norm is above it that exceeds it by
+    more than two units in the last place (docs/numerics.md, Sets). Gradient 0 inside, undefined outside. Proximal step:
+    x * radius / |x| outside, rounded so that it is inside. Source: Tikhonov and Arsenin 1977 (Ivanov's form).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1005,9 +1006,10 @@ Global___L2Ball: _TypeAlias = L2Ball  # noqa: Y015
 
 @_typing.final
 class Simplex(_message.Message):
-    """Penalty 0 where every x >= 0 and their sum is radius, to within rounding to the layout's data type; plus infinity
-    otherwise. Gradient 0 inside, undefined outside. Proximal step: the nearest point, max(x - tau, 0). An empty segment
-    is rejected unless radius is 0: ERROR_REASON_LAYOUT_INVALID. Source: Duchi et al. 2008; Condat 2016.
+    """Penalty 0 where every x >= 0 and their sum is radius, to within two units in the last place (docs/numerics.md, Sets);
+    plus infinity otherwise. In 16 bits and in fixed point the radius is rounded to the layout's data type first. Gradient
+    0 inside, undefined outside. Proximal step: the nearest point, max(x - tau, 0), rounded so that it adds up. An empty
+    segment is rejected unless radius is 0: ERROR_REASON_LAYOUT_INVALID. Source: Duchi et al. 2008; Condat 2016.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1261,9 +1263,9 @@ Global___TrendFilter: _TypeAlias = TrendFilter  # noqa: Y015
 
 @_typing.final
 class Isotonic(_message.Message):
-    """Penalty 0 where no element along the last axis is less than one before it, plus infinity otherwise; one that is less by no
-    more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
-    the nearest such rows, by pooling adjacent violators. The segment's shape must have an axis:
+    """Penalty 0 where no element along the last axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
+    undefined outside. Proximal step: the nearest such rows, by pooling adjacent violators. Where stochastic rounding
+    would break the order, the segment is rounded to nearest. The segment's shape must have an axis:
     ERROR_REASON_LAYOUT_INVALID. Source: Barlow et al. 1972; Best and Chakravarti 1990.
     """
 
@@ -1309,10 +1311,11 @@ Global___SpectralNorm: _TypeAlias = SpectralNorm  # noqa: Y015
 
 @_typing.final
 class SpectralBall(_message.Message):
-    """Penalty 0 where the largest singular value is at most radius, plus infinity otherwise; one that exceeds it by no
-    more than rounding to the layout's data type does is inside. Gradient 0 inside, undefined outside. Proximal step:
-    singular values cut off at radius, the nearest such matrix; one inside stays to the bit. The segment's shape must
-    have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Lefkimmiatis, Ward and Unser 2013.
+    """Penalty 0 where the largest singular value is at most radius, plus infinity otherwise; it is above that exceeds it by
+    more than two units in the last place, and LAPACK's errors (docs/numerics.md, Sets). Gradient 0 inside, undefined
+    outside. Proximal step: singular values cut off at radius, the nearest such matrix, made smaller where rounding would
+    leave it outside; one inside stays to the bit. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID.
+    Source: Lefkimmiatis, Ward and Unser 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1382,10 +1385,11 @@ Global___SpectralNormalization: _TypeAlias = SpectralNormalization  # noqa: Y015
 
 @_typing.final
 class RankBall(_message.Message):
-    """Penalty 0 where the rank is at most rank, plus infinity otherwise. Singular values up to
-    max(m, n) * ((eps + 3 * 2^-52) * the largest + u) count as 0, with the data type's eps and smallest number u.
-    Gradient 0 inside, undefined outside. Proximal step: the rank largest singular values stay; a matrix inside stays to
-    the bit. Not convex. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Eckart and Young 1936.
+    """Penalty 0 where the rank is at most rank, plus infinity otherwise. A matrix is inside where one of that rank is no
+    farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0 inside,
+    undefined outside. Proximal step: the rank largest singular values stay; a matrix inside, by half of that, stays to
+    the bit. Not convex. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Eckart and Young
+    1936.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1440,8 +1444,9 @@ Global___Orthogonality: _TypeAlias = Orthogonality  # noqa: Y015
 
 @_typing.final
 class Stiefel(_message.Message):
-    """Penalty 0 where W'W = I to within rounding to the layout's data type, plus infinity otherwise. Gradient 0 inside,
-    undefined outside. Proximal step U V', the nearest such matrix; one inside stays to the bit; of a matrix without full
+    """Penalty 0 where W'W = I, plus infinity otherwise. W is inside where |W'W - I| <= (1 + s)^2 - 1, with s the norm of a
+    step of the layout's data type in every element (docs/numerics.md, Sets). Gradient 0 inside, undefined outside.
+    Proximal step U V', the nearest such matrix; one inside, with half of s, stays to the bit; of a matrix without full
     rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes, the first at
     least as long as the second: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
     """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..formats import grid
+from ..formats import exponents
 from .call import Method
 
 if TYPE_CHECKING:
-    from ..expansions import Grid
+    from ..expansions import Exponents
     from ..regularizer import Regularizer
     from .call import Call
     from .layout import Segment
@@ -25,7 +25,7 @@ class FigureBounds(NamedTuple):
 def figure_bounds(call: Call, segments: Iterable[Segment]) -> Iterator[FigureBounds]:
     """The bounds of some segments of a call, whatever their elements and operands are."""
     has_distance = call.figures.squared_distance and call.method is Method.PROXIMAL_STEP
-    elements = grid(call.layout.data_type)
+    elements = exponents(call.layout.data_type)
     # A distance is of new and old elements, which are both of the data type; so is one from a reference.
     moved = elements.plus(elements)
     squares = moved.times(moved)
@@ -37,7 +37,7 @@ def figure_bounds(call: Call, segments: Iterable[Segment]) -> Iterator[FigureBou
         )
 
 
-def _penalty(regularizer: Regularizer | None, elements: Grid, moved: Grid, size: int) -> int:
+def _penalty(regularizer: Regularizer | None, elements: Exponents, moved: Exponents, size: int) -> int:
     if regularizer is None or regularizer.traits.map or not size:
         return 0
     return regularizer.longest_expansion(moved, elements, size)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..compiled import Variant, loop_for
 from ..errors import GradientUndefined, OperandUnsupported
-from ..formats import next_inwards, numbers_of, round_into, round_stochastically, widen_into
+from ..formats import Grid, round_into, round_stochastically, widen_into
 from ..groups import PartitionedRegularizer
 from ..modifiers import Modifier
 from ..regularizer import ElementRegularizer, Locality
@@ -162,6 +162,8 @@ class SegmentOperator:
             return False
         if not piece.operands <= {Operand.LOSS_GRADIENTS} or _crosswise(out, piece):
             return False
+        if regularizer.traits.indicator and regularizer.rounds_outside(Grid(x.dtype), at_random=False):
+            return False
         parameters = regularizer.scalar_parameters
         variant = GroupVariant(
             scalars=scalars,
@@ -263,12 +265,36 @@ class SegmentOperator:
         new = workspace.array("new", v.size)
         v = _copied(v, new) if self._may_change(v, piece) else v
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
+        exact = new
         if piece.reference is not None:
-            new += piece.reference
-        self._narrow(new, out, piece.element_offset)
-        if piece.reference is not None and regularizer.traits.indicator and regularizer.traits.separable:
-            _settle_inside(regularizer, out, piece.reference)
-        return new
+            exact = workspace.array("exact", v.size)
+            np.add(new, piece.reference, out=exact)
+        self._narrow(exact, out, piece.element_offset)
+        if regularizer.traits.indicator:
+            settled = self._settle(new, regularizer, out, piece.reference, workspace)
+            return exact if settled is None else settled
+        return exact
+
+    def _settle(
+        self,
+        exact: Float64Array,
+        regularizer: Regularizer,
+        out: ElementArray,
+        reference: ElementArray | None,
+        workspace: Workspace,
+    ) -> Float64Array | None:
+        """Move what rounding put outside its set inside again, where the data type has such points."""
+        grid = Grid(out.dtype, None if reference is None else self._shaped(reference))
+        if not regularizer.rounds_outside(grid, at_random=self._seed is not None):
+            return None
+        numbers = workspace.array("rounded", exact.size)
+        widen_into(out, numbers)
+        settled = regularizer.settled(self._shaped(exact), self._shaped(numbers), grid)
+        if settled is None:
+            return None
+        settled = settled.reshape(-1)
+        round_into(settled, out)
+        return settled
 
     def _may_change(self, x: Float64Array, piece: Chunk) -> bool:
         """Whether what is computed with must be copied first, for it lies where others may write."""
@@ -310,14 +336,6 @@ def _crosswise(out: ElementArray | None, piece: Chunk) -> bool:
 
 def _less_reference(x: Float64Array, piece: Chunk) -> Float64Array:
     return x if piece.reference is None else x - piece.reference
-
-
-def _settle_inside(regularizer: Regularizer, out: ElementArray, reference: ElementArray) -> None:
-    """Move elements by one unit in the last place where adding the reference rounded them out of the set."""
-    moved = np.subtract(numbers_of(out), reference, dtype=np.float64)
-    inside = np.empty_like(moved)
-    regularizer.prox(moved, 0.0, inside)
-    np.copyto(out, next_inwards(out, upwards=inside > moved), where=moved != inside)
 
 
 def _takes(regularizer: Regularizer, operand: Operand) -> bool:

@@ -6,31 +6,41 @@ from .data_types import (
     Limits,
     are_finite,
     contract_name,
+    exponents,
     fraction_bits,
-    grid,
+    is_coarse,
     limits,
     numbers_of,
+    on_grid,
+    share_left_alone,
     slack,
+    spacings,
     widen_into,
 )
+from .grid import Grid
 from .nearest import next_inwards, round_into, rounded
 from .stochastic import random_bits, round_stochastically
 
 __all__ = [
     "BFLOAT16",
     "DATA_TYPES",
+    "Grid",
     "Limits",
     "are_finite",
     "contract_name",
+    "exponents",
     "fraction_bits",
-    "grid",
+    "is_coarse",
     "limits",
     "next_inwards",
     "numbers_of",
+    "on_grid",
     "random_bits",
     "round_into",
     "round_stochastically",
     "rounded",
+    "share_left_alone",
     "slack",
+    "spacings",
     "widen_into",
 ]

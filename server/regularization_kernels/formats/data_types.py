@@ -6,6 +6,7 @@ is Q31. The number is the integer divided by 2^7, 2^15 or 2^31.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 
 if TYPE_CHECKING:
     from ..regularizer import DataType, Float64Array
@@ -32,6 +33,9 @@ DATA_TYPES: tuple[DataType, ...] = (
     np.dtype(np.int32),
 )
 """In which elements come and go, in the order of the contract."""
+
+FLOAT64: DataType = np.dtype(np.float64)
+_FINE = (np.dtype(np.float32), FLOAT64)
 
 _FRACTION_BITS = {np.dtype(np.int8): 7, np.dtype(np.int16): 15, np.dtype(np.int32): 31}
 
@@ -67,10 +71,10 @@ def limits(data_type: DataType) -> Limits:
 
 
 @cache
-def grid(data_type: DataType) -> Grid:
+def exponents(data_type: DataType) -> Exponents:
     """Where the finite numbers lie that a data type can hold."""
     of = limits(data_type)
-    return Grid(grid_of(of.smallest_subnormal).lowest, grid_of(max(of.max, -of.min)).highest)
+    return Exponents(exponents_of(of.smallest_subnormal).lowest, exponents_of(max(of.max, -of.min)).highest)
 
 
 def fraction_bits(data_type: DataType) -> int | None:
@@ -84,20 +88,62 @@ def contract_name(data_type: DataType) -> str:
     return data_type.name.upper() if bits is None else f"Q{bits}"
 
 
-def slack(data_type: DataType, elements: int, magnitude: float) -> float:
-    """By how much rounding each of some elements to a data type may change a sum or a norm of them.
+def is_coarse(data_type: DataType) -> bool:
+    """Whether rounding to it is more than a comparison may overlook: 16 bits, and fixed point."""
+    return data_type not in _FINE
 
-    Sets whose border is a sum, such as balls, count what exceeds it by no more than this as inside: so the
-    penalty of what a projection gave, rounded, is 0. It holds for stochastic rounding too, which moves an
-    element by less than the distance of its neighbours.
+
+def slack(data_type: DataType, elements: int, magnitude: float) -> float:
+    """By how much a sum or a norm of some elements may exceed its bound and still count as on it.
+
+    Two units in the last place, however many elements there are: of float32 in float32, where rounding to
+    nearest takes a half and stochastic rounding less than one, and of float64, in which sums are computed,
+    in all others. What is rounded to a coarse data type is rounded so that it needs no more. Only of numbers
+    near the smallest, where units are no longer relative, each element has two of those.
 
     Args:
         data_type: What elements are rounded to.
         elements: How many there are.
-        magnitude: The sum or the norm.
+        magnitude: The bound.
+    """
+    information = limits(FLOAT64 if is_coarse(data_type) else data_type)
+    return 2.0 * (information.eps * magnitude + elements * information.smallest_subnormal)
+
+
+def share_left_alone(data_type: DataType) -> float:
+    """The share of ``slack`` up to which a projection leaves a point as it is, before it is rounded.
+
+    Half of it in float32: rounding to it takes up to the other half. Nothing is rounded to float64; and what
+    is rounded to a coarse data type is looked at afterwards.
+    """
+    return 0.5 if data_type == np.float32 else 1.0
+
+
+def spacings(numbers: Float64Array, data_type: DataType) -> Float64Array:
+    """At each number, the distance of neighbours in a data type: twice what rounding to nearest may move it.
+
+    It is 0 in float64, to which nothing is rounded.
     """
     information = limits(data_type)
-    return 2.0 * information.eps * magnitude + elements * information.smallest_subnormal
+    if data_type == FLOAT64 or information.spacing:
+        return np.full(numbers.shape, information.spacing)
+    distances = np.ldexp(information.eps, np.frexp(numbers)[1] - 1)
+    return np.maximum(np.where(numbers == 0, 0.0, distances), information.smallest_subnormal)
+
+
+def on_grid(value: float, data_type: DataType) -> float:
+    """A number rounded to as many bits as a data type has, whatever its range: sums of elements reach it.
+
+    Args:
+        value: Finite, >= 0.
+        data_type: A coarse one.
+    """
+    information = limits(data_type)
+    step = information.spacing
+    if not step:
+        exponent = math.frexp(value)[1] - 1
+        step = max(math.ldexp(information.eps, exponent), information.smallest_subnormal)
+    return round(value / step) * step
 
 
 def numbers_of(elements: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ from .modifier import Modifier, given
 
 if TYPE_CHECKING:
     from ..engine.call import ElementArray
-    from ..expansions import Grid
+    from ..expansions import Exponents
     from ..regularizer import Float64Array, StepSize
     from ..regularizers.box import Box
     from ..summation import BlockSum
@@ -86,7 +86,7 @@ class Boxed(Modifier):
         """What clipping and comparing take, the elements less a reference, and inner's own."""
         return self.inner.workspace(elements) + 3 * elements
 
-    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """The terms of the box are 0, or infinite."""
         return self.inner.longest_expansion(x, weights, size)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..regularizer import (
     Description,
     ElementRegularizer,
@@ -46,10 +46,10 @@ class Exempt(ElementRegularizer):
         """1: there is no strength."""
         return 1.0
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Zeros."""
         del x
-        return grid_of(0.0)
+        return exponents_of(0.0)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write 0."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiled import Scalars
 from ..errors import FieldMissing, FieldOutOfRange, GradientUndefined
-from ..formats import rounded
+from ..formats import Grid, rounded
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -134,3 +134,20 @@ class Box(ElementRegularizer):
         del step_size
         np.clip(x, self.lower, self.upper, out=out)
         out += 0.0
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Where a reference is added; a bound by itself is a number of the data type."""
+        del at_random
+        return grid.reference is not None
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Elements outside moved to the next number inwards."""
+        points = grid.points(numbers)
+        falls = points > (math.inf if self.upper is None else self.upper)
+        rises = points < (-math.inf if self.lower is None else self.lower)
+        outside = np.flatnonzero((falls | rises) & np.isfinite(exact))
+        if not outside.size:
+            return None
+        numbers = numbers.copy()
+        numbers[outside] = grid.part(outside).neighbours(numbers[outside], rises[outside])
+        return numbers

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -86,9 +86,14 @@ class ElasticNet(ElementRegularizer):
         """1: the strengths are in the terms."""
         return 1.0
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Products of the operations' results."""
-        slope = grid_of(0.5).times(grid_of(self.l2_strength)).times(x).plus(grid_of(self.l1_strength))
+        slope = (
+            exponents_of(0.5)
+            .times(exponents_of(self.l2_strength))
+            .times(x)
+            .plus(exponents_of(self.l1_strength))
+        )
         return slope.times(x)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -86,9 +86,9 @@ class FusedLasso(Regularizer):
         """The chains of the taut string, which are more than the terms."""
         return step_workspace(elements)
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Products with the strengths, added."""
-        return x.times(grid_of(self.l1_strength)).plus(x.plus(x).times(grid_of(self.tv_strength)))
+        return x.times(exponents_of(self.l1_strength)).plus(x.plus(x).times(exponents_of(self.tv_strength)))
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add l1_strength·|x_i| + tv_strength·|x_{i+1} − x_i|, each at the place of element i."""

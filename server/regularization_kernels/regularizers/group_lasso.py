@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..expansions import Grid, norm_grid
+from ..expansions import Exponents, norm_exponents
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
@@ -77,9 +77,9 @@ class GroupLasso(GroupRegularizer):
         """The strength."""
         return self.strength
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Norms, times the groups' weights."""
-        return norm_grid(x).times(self.weight_grid)
+        return norm_exponents(x).times(self.weight_exponents)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's weighted norm, at the place of the group's first element."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..expansions import Grid
+from ..expansions import Exponents
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
@@ -81,9 +81,9 @@ class GroupLinf(GroupRegularizer):
         """Magnitudes, distances from the largest, those still looked at, and what it takes to add them."""
         return 7 * elements
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Magnitudes of elements, times the groups' weights."""
-        return x.times(self.weight_grid)
+        return x.times(self.weight_exponents)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's weighted largest magnitude, at the place of the group's first element."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -76,9 +76,9 @@ class Hinge(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Differences from 1."""
-        return x.plus(grid_of(1.0))
+        return x.plus(exponents_of(1.0))
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write max(1 − x, 0)."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import LayoutInvalid
+from ..formats import Grid
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
 from ..routines.pooling import pool_rows
@@ -20,8 +21,8 @@ class Isotonic(SegmentSet):
     """0 where no element along the last axis is less than one before it, infinite otherwise.
 
     Prox: the nearest such rows: neighbours in the wrong order are pooled, and get their mean. Gradient: 0
-    inside, undefined outside. Equal numbers that are rounded apart to neighbours of the layout's data type,
-    as stochastic rounding does, still count as inside; float64 is not rounded, and exact.
+    inside, undefined outside. The order is exact in every data type: rounding to nearest keeps it, and where
+    stochastic rounding would not, the segment is rounded to nearest.
 
     Cost: O(n); one element after the other, in a compiled loop where Numba is installed. Source: Barlow,
     Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions; Best and
@@ -56,16 +57,17 @@ class Isotonic(SegmentSet):
             raise LayoutInvalid(f"must have an axis for {self.name}, got {list(shape)}", field="shape")
         return SegmentSet.on(self, shape, data_type)
 
-    def breach(self, x: Float64Array) -> Breach | None:
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Where equal numbers may be rounded apart; to nearest, and without a reference, they are not."""
+        return grid.reference is not None or (at_random and grid.data_type != FLOAT64)
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
         """The first element that is less than one before it."""
+        del share
         if not (x[..., 1:] < x[..., :-1]).any():
             return None
         highest = np.maximum.accumulate(x, axis=-1)
-        gaps = highest - x
-        falls = (gaps > self.spacing(highest)) | np.isposinf(gaps)
-        if not falls.any():
-            return None
-        first = int(np.argmax(falls))
+        first = int(np.argmax(x < highest))
         before = float(highest.reshape(-1)[first])
         rule = f"must not be less than {before!r}, which stands before it,"
         return Breach(rule, float(x.reshape(-1)[first]), first)
@@ -73,3 +75,12 @@ class Isotonic(SegmentSet):
     def project(self, x: Float64Array, out: Float64Array) -> None:
         """Write the nearest nondecreasing rows."""
         pool_rows(x.reshape(-1), x.shape[-1], out.reshape(-1))
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """The nearest numbers, which keep the order; or those of the point, rounded, plus the reference."""
+        del numbers
+        nearest = grid.nearest(exact)
+        if grid.reference is None or self.breach(grid.points(nearest)) is None:
+            return nearest
+        nearest = grid.nearest(Grid(grid.data_type).nearest(exact))
+        return nearest if self.breach(grid.points(nearest)) is None else None

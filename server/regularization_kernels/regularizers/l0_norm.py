@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -81,10 +81,10 @@ class L0Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Zeros and ones."""
         del x
-        return grid_of(1.0)
+        return exponents_of(1.0)
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write 1 where x is not 0, and NaN where it is NaN."""

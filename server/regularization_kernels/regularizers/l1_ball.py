@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..formats import Grid
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, Traits
-from ..routines.projections import project_onto_simplex, total_compared
+from ..routines.projections import project_onto_simplex, total, total_compared
+from ..routines.rounding_inwards import lowered
 from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 
@@ -19,8 +21,8 @@ class L1Ball(SegmentSet):
     """0 where ``sum(|x|) <= radius``, infinite otherwise.
 
     Prox: ``sign(x) * max(|x| - tau, 0)`` outside, with the tau for which its magnitudes add up to the radius;
-    x inside. Gradient: 0 inside, undefined outside. A sum that exceeds the radius by no more than rounding to
-    the layout's data type does is inside.
+    x inside. Gradient: 0 inside, undefined outside. A sum is outside where it exceeds the radius by more than
+    two units in the last place; what is rounded to 16 bits or to fixed point is rounded so that it is inside.
 
     Args:
         radius: Finite, >= 0; units of x.
@@ -57,9 +59,13 @@ class L1Ball(SegmentSet):
         """Check the parameters."""
         require_radius(self.radius)
 
-    def breach(self, x: Float64Array) -> Breach | None:
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Also where a number as large as the radius becomes infinite."""
+        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
         """The sum of magnitudes, where it is above the radius."""
-        bound = self.radius + self.allowed(x.size, self.radius)
+        bound = self.radius + share * self.allowed(x.size, self.radius)
         magnitude = total_compared(x.reshape(-1), bound, np.abs)
         if magnitude <= bound:
             return None
@@ -68,3 +74,12 @@ class L1Ball(SegmentSet):
     def project(self, x: Float64Array, out: Float64Array) -> None:
         """Write the soft threshold of x that is on the ball's surface."""
         project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1), np.abs)
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers whose magnitudes add up to no more than the radius."""
+        bound = self.radius + self.allowed(exact.size, self.radius)
+
+        def excess(points: Float64Array) -> Float64Array:
+            return np.array([total(points, np.abs) - bound])
+
+        return lowered(exact, numbers, grid, lambda points, _: np.abs(points), excess)

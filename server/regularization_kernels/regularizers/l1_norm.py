@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..expansions import Grid
+from ..expansions import Exponents
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -79,7 +79,7 @@ class L1Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Magnitudes lie where the elements do."""
         return x
 

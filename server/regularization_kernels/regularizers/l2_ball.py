@@ -8,9 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..formats import Grid
 from ..registry import register
-from ..regularizer import Description, Float64Array, Locality, Traits
+from ..regularizer import FLOAT32, Description, Float64Array, Locality, Traits
 from ..routines.projections import total
+from ..routines.rounding_inwards import Places, lowered
 from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 _PLAIN = 400
@@ -23,8 +25,9 @@ _LARGEST = 1000
 class L2Ball(SegmentSet):
     """0 where ``norm(x) <= radius``, infinite otherwise.
 
-    Prox: ``x * radius / norm(x)`` outside, x inside. Gradient: 0 inside, undefined outside. A norm that
-    exceeds the radius by no more than rounding to the layout's data type does is inside.
+    Prox: ``x * radius / norm(x)`` outside, x inside. Gradient: 0 inside, undefined outside. A norm is
+    outside where it exceeds the radius by more than two units in the last place; what is rounded to 16 bits
+    or to fixed point is rounded so that it is inside.
 
     Args:
         radius: Finite, >= 0; units of x.
@@ -59,24 +62,43 @@ class L2Ball(SegmentSet):
         """Check the parameters."""
         require_radius(self.radius)
 
-    def breach(self, x: Float64Array) -> Breach | None:
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Also where a number as large as the radius becomes infinite."""
+        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
         """The norm, where it is above the radius."""
         scaled, factor = _scaled(x)
         norm = _norm(scaled) / factor
-        if norm <= self.radius + self.allowed(x.size, self.radius):
+        if norm <= self.radius + share * self.allowed(x.size, self.radius):
             return None
         return Breach(f"must have a norm of at most {self.radius!r}", norm)
 
     def project(self, x: Float64Array, out: Float64Array) -> None:
-        """Write x, made as long as the radius."""
+        """Write x, made as long as the radius.
+
+        The norm, the quotient and the product are off by less than four halves of a unit in the last place
+        together. So where that leaves the norm above what is inside, one unit towards 0 in every element, a
+        half at least of what is allowed, is enough.
+        """
         scaled, _ = _scaled(x)
-        scaled = scaled.copy() if np.may_share_memory(scaled, out) else scaled
-        norm, radius = _norm(scaled), self.radius
-        np.multiply(scaled, radius / norm, out=out)
-        while self.breach(out) is not None:
-            radius = math.nextafter(radius, 0.0)
-            np.multiply(scaled, radius / norm, out=out)
+        np.multiply(scaled, self.radius / _norm(scaled), out=out)
         out += 0.0  # no negative zeros
+        if self.data_type != FLOAT32 and self.breach(out) is not None:
+            np.nextafter(out, 0.0, out=out)
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers whose norm is at most the radius."""
+        bound = 1.0 + self.allowed(exact.size, self.radius) / self.radius
+
+        def excess(points: Float64Array) -> Float64Array:
+            norm = _norm(points / self.radius)
+            return np.array([(norm - bound) * (norm + bound)])
+
+        def costs(points: Float64Array, _: Places) -> Float64Array:
+            return np.square(points / self.radius)
+
+        return lowered(exact, numbers, grid, costs, excess)
 
 
 def _scaled(x: Float64Array) -> tuple[Float64Array, float]:

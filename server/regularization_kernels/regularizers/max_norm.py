@@ -8,19 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import GradientUndefined
-from ..formats import slack
+from ..formats import Grid, is_coarse, share_left_alone, slack
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
-from ..regularizer import FLOAT64, Description, Float64Array, Locality, StepSize, Traits, require_strength
-from ..routines.compiled_groups import LESS, GroupScalars
+from ..regularizer import FLOAT32, Description, Float64Array, Locality, StepSize, Traits, require_strength
+from ..routines.compiled_groups import LESS, TRIALS, GroupScalars
 from ..routines.partitions import Partition
+from ..routines.rounding_inwards import Places, lowered
 from ..summation import BlockSum
 
 _SMALLEST_FACTOR = 1e-290
 """Below it a factor may have lost bits; its two parts have not."""
 
 
-def _limit(size: int, weight: float, radius: float, relative: float, absolute: float) -> float:
+def _limit(size: int, weight: float, radius: float, relative: float, absolute: float, share: float) -> float:
     bound = radius * weight
     return bound + (relative * bound + size * absolute)
 
@@ -33,17 +34,26 @@ def _factors(
     radius: float,
     relative: float,
     absolute: float,
+    share: float,
 ) -> tuple[float, float]:
     bound = radius * weight
     if not np.isfinite(norm):
         return 1.0, np.nan
-    if norm <= bound + (relative * bound + size * absolute):
+    if norm <= bound + share * (relative * bound + size * absolute):
         return 1.0, 1.0
     factor = bound / norm
     return (norm, bound) if factor < _SMALLEST_FACTOR else (1.0, factor)
 
 
-def _term(norm: float, size: int, weight: float, radius: float, relative: float, absolute: float) -> float:
+def _term(
+    norm: float,
+    size: int,
+    weight: float,
+    radius: float,
+    relative: float,
+    absolute: float,
+    share: float,
+) -> float:
     if norm != norm:
         return norm
     bound = radius * weight
@@ -56,8 +66,8 @@ class MaxNorm(GroupRegularizer):
     """0 where ``norm(x_g) <= weight_g * radius`` for every group, infinite otherwise.
 
     Prox: ``x_g * (weight_g * radius / norm(x_g))`` for groups outside, whatever the step size. Gradient: 0
-    inside, undefined outside. A norm that exceeds the bound by no more than rounding to the layout's data
-    type does is inside, so that a projected group always is, and is not moved again.
+    inside, undefined outside. A norm is outside where it exceeds the bound by more than two units in the last
+    place; what is rounded to 16 bits or to fixed point is rounded so that it is inside.
 
     Args:
         radius: Bound on the groups' norms, finite, >= 0; units of x.
@@ -105,8 +115,39 @@ class MaxNorm(GroupRegularizer):
 
     @property
     def scalar_parameters(self) -> tuple[float, ...]:
-        """The radius, and what of it and of the number of elements rounding may add to a norm."""
-        return self.radius, slack(self.data_type, 0, 1.0), slack(self.data_type, 1, 0.0)
+        """The radius; by what of its bound, and for each element, a norm may exceed it; the step's share."""
+        data_type = self.data_type
+        return self.radius, slack(data_type, 0, 1.0), slack(data_type, 1, 0.0), share_left_alone(data_type)
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Where rounding is coarse, or with a reference, or makes numbers as large as a bound infinite."""
+        del at_random
+        if grid.reference is not None or is_coarse(grid.data_type):
+            return True
+        return float(np.max(self._bounds(self.partition), initial=0.0)) > grid.largest
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding made a group's norm too large."""
+        partition = self.partition
+        bounds, limits = self._bounds(partition), self._limits(partition)
+        finite = np.where(np.isfinite(exact), grid.finite(numbers), numbers)
+        with np.errstate(all="ignore"):
+            if not np.any(partition.norms(grid.points(finite)) > limits):
+                return None if np.array_equal(finite, numbers, equal_nan=True) else finite
+            bounds = np.where(bounds > 0, bounds, 1.0)
+            ends = limits / bounds
+            groups = np.empty(exact.shape)
+            partition.apply(_second, exact, np.arange(partition.count, dtype=np.float64), groups)
+            of = groups.reshape(-1).astype(np.int64)
+
+            def excess(points: Float64Array) -> Float64Array:
+                norms = partition.norms(points)
+                return np.where(norms > limits, (norms / bounds - ends) * (norms / bounds + ends), 0.0)
+
+            def costs(points: Float64Array, places: Places) -> Float64Array:
+                return np.square(points / bounds[of[places]])
+
+            return lowered(exact, finite, grid, costs, excess, of)
 
     def workspace(self, elements: int) -> int:
         """The squares, the same in the order of the groups, and a result that is looked at again."""
@@ -142,7 +183,7 @@ class MaxNorm(GroupRegularizer):
         del step_size
         partition = self.partition_of(x)
         norms, bounds, limits = partition.norms(x), self._bounds(partition), self._limits(partition)
-        moves = ~(norms <= limits)
+        moves = ~(norms <= self._limits(partition, share_left_alone(self.data_type)))
         with np.errstate(all="ignore"):
             factors = np.where(moves, bounds / norms, 1.0)
         apart = moves & (factors < _SMALLEST_FACTOR)
@@ -150,12 +191,14 @@ class MaxNorm(GroupRegularizer):
         # A norm that is NaN or infinite leaves no direction to scale along.
         factors[~np.isfinite(norms)] = np.nan
         scaled = np.empty_like(x)
-        while True:
+        for _ in range(TRIALS):
             partition.apply(np.divide, x, divisors, scaled)
             partition.apply(np.multiply, scaled, factors, scaled)
+            if self.data_type == FLOAT32:
+                break
             # Rounding in float64 itself may leave a norm a little above what counts as inside.
             outside = partition.norms(scaled) > limits
-            if self.data_type != FLOAT64 or not outside.any():
+            if not outside.any():
                 break
             factors[outside] *= LESS
         np.add(scaled, 0.0, out=out)  # no negative zeros
@@ -163,8 +206,12 @@ class MaxNorm(GroupRegularizer):
     def _bounds(self, partition: Partition) -> Float64Array:
         return partition.times_weights(np.full(partition.count, self.radius))
 
-    def _limits(self, partition: Partition) -> Float64Array:
-        """What a norm may be to count as inside."""
+    def _limits(self, partition: Partition, share: float = 1.0) -> Float64Array:
+        """What a norm may be to count as inside, or to be left as it is."""
         bounds = self._bounds(partition)
-        _, relative, absolute = self.scalar_parameters
-        return bounds + (relative * bounds + partition.sizes() * absolute)
+        _, relative, absolute, _ = self.scalar_parameters
+        return bounds + share * (relative * bounds + partition.sizes() * absolute)
+
+
+def _second(elements: Float64Array, values: Float64Array, out: Float64Array) -> None:
+    np.copyto(out, np.broadcast_to(values, elements.shape))

@@ -33,8 +33,8 @@ class NOfM(PartitionedRegularizer):
     """0 where each run of m consecutive elements has at most n that are not 0, infinite otherwise.
 
     Prox: the n largest magnitudes of each run stay, of equal ones the first, whatever the step size.
-    Gradient: 0 inside, undefined outside. A run with a NaN, or with more than n infinities, becomes NaN
-    altogether: which of its elements are the largest is not known, or nothing is nearest.
+    Gradient: 0 inside, undefined outside. A run with a NaN, and one outside that has an infinity, becomes
+    NaN altogether: which of its elements are the largest is not known, or nothing is nearest.
 
     Args:
         n: How many may stay, 0 <= n <= m.
@@ -135,7 +135,7 @@ class NOfM(PartitionedRegularizer):
         """Write the n largest magnitudes of each run, 0 for the others."""
         del step_size
         rows = x.reshape(-1, self.m)
-        lost = np.isnan(rows).any(axis=1) | (np.add.reduce(np.isinf(rows), axis=1, dtype=np.int64) > self.n)
+        lost = np.isnan(rows).any(axis=1) | (np.isinf(rows).any(axis=1) & self._outside(rows))
         kept = _largest(np.abs(rows), self.n)
         results = out.reshape(-1, self.m)
         np.copyto(results, np.where(kept, rows, 0.0))

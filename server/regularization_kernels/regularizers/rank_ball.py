@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 
 from ..errors import FieldOutOfRange
-from ..formats import limits
+from ..formats import Grid, spacings
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
-from ..routines.linear_algebra import EPSILON, SpectralSet, put_together
+from ..routines.linear_algebra import Excess, SpectralSet, lapack_error, put_together
 
 
 @register("rank_ball")
@@ -22,9 +23,9 @@ class RankBall(SpectralSet):
     Prox: the ``rank`` largest singular values stay, the others become 0: the nearest such matrix,
     whatever the step size; a matrix inside stays as it is to the bit. Where singular values are equal
     at the border, the nearest is one of several, and LAPACK's order decides. Gradient: 0 inside,
-    undefined outside. Singular values up to ``max(m, n) * ((eps + 3 * 2**-52) * σ_1 + u)`` count as 0,
-    with eps and the smallest number u of the layout's data type: rounding to it, and LAPACK's own
-    errors, may put them there.
+    undefined outside. Of the layout's data type there are hardly any matrices of a low rank, so a matrix is
+    inside where the nearest one of that rank is no farther, in the norm of all elements, than a step of the
+    data type in every element takes it, and LAPACK's own errors do.
 
     Args:
         rank: How many singular values may stay, >= 0 and at most the shorter side.
@@ -69,14 +70,33 @@ class RankBall(SpectralSet):
             raise FieldOutOfRange(text, field="rank")
         return ready
 
-    def excess(self, shape: tuple[int, ...], singular_values: Float64Array) -> tuple[float, float]:
-        """The first singular value that should be 0, and how large rounding may make it."""
-        if self.rank >= singular_values.size:
-            return 0.0, 0.0
-        about = limits(self.data_type)
-        precision = about.eps + 3.0 * EPSILON
-        slack = max(shape) * (precision * float(singular_values[0]) + about.smallest_subnormal)
-        return float(singular_values[self.rank]), slack
+    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+        """The distance to the nearest matrix of that rank: the root of the other values' squares' sum.
+
+        Rounding a matrix of that rank to nearest takes it no farther than half a step in every element, which
+        is half of what is granted, so what is not farther than that is left as it is, and rounded.
+        """
+        largest = float(singular_values[0])
+        scale = largest if largest > 0 else 1.0
+        others = singular_values[self.rank :] / scale
+        distance = scale * math.sqrt(np.add.reduce(np.square(others)))
+        errors = lapack_error(x.shape) * largest * math.sqrt(max(others.size, 1))
+        return Excess(distance, self.rounding(x), errors)
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Wherever there is an end of the range, past which elements are cut off."""
+        del at_random
+        return grid.reference is not None or grid.data_type != FLOAT64
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set or the range: a smaller matrix has the same rank."""
+        if grid.reference is None and exact.size and np.isfinite(exact).all():
+            near = grid.nearest(exact)
+            if np.any(np.abs(near - exact) > 0.5 * spacings(near, grid.data_type)):
+                return grid.nearest(exact * (grid.largest / float(np.max(np.abs(exact)))))
+            if np.array_equal(near, numbers):
+                return None  # rounding to nearest takes half of what counts as inside
+        return SpectralSet.settled(self, exact, numbers, grid)
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
 from ..errors import LayoutInvalid
+from ..formats import Grid, is_coarse, limits, on_grid
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
-from ..routines.projections import project_onto_simplex, total_compared
+from ..routines.projections import project_onto_capped_simplex, project_onto_simplex, total_compared
+from ..routines.rounding_inwards import apportioned
 from ..routines.segment_sets import Breach, SegmentSet, require_radius
 
 
@@ -21,8 +23,9 @@ class Simplex(SegmentSet):
     """0 where ``x >= 0`` and ``sum(x) == radius``, infinite otherwise.
 
     Prox: ``max(x - tau, 0)`` outside, with the tau for which it adds up to the radius; x inside. Gradient: 0
-    inside, undefined outside. A sum that misses the radius by no more than rounding to the layout's data type
-    does is inside.
+    inside, undefined outside. A sum is outside where it misses the radius by more than two units in the last
+    place. In 16 bits and in fixed point the radius is rounded to the data type, so that sums can reach it,
+    and elements are rounded so that their sum does.
 
     Args:
         radius: The sum, finite, >= 0; units of x.
@@ -60,7 +63,7 @@ class Simplex(SegmentSet):
         require_radius(self.radius)
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The simplex made ready for a segment of this shape and data type.
+        """The simplex made ready for a segment of this shape and data type, whose sums reach the radius.
 
         Raises:
             LayoutInvalid: If the segment is empty and the radius is not 0: then no point is inside.
@@ -68,18 +71,34 @@ class Simplex(SegmentSet):
         if self.radius and not math.prod(shape):
             text = f"must have an element to add up to radius {self.radius!r}, got {list(shape)}"
             raise LayoutInvalid(text, field="shape")
-        return SegmentSet.on(self, shape, data_type)
+        if not is_coarse(data_type):
+            return SegmentSet.on(self, shape, data_type)
+        reached = replace(self, radius=on_grid(self.radius, data_type))
+        return SegmentSet.on(reached, shape, data_type)
 
-    def breach(self, x: Float64Array) -> Breach | None:
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Also where a number as large as the radius becomes infinite."""
+        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
         """The first negative element, or the sum where it is not the radius."""
         if np.min(x) < 0:
             first = int(np.argmax(x < 0))
             return Breach("must be >= 0", float(x.reshape(-1)[first]), first)
         mass = total_compared(x.reshape(-1), self.radius)
-        if abs(mass - self.radius) <= self.allowed(x.size, self.radius):
+        if abs(mass - self.radius) <= share * self.allowed(x.size, self.radius):
             return None
         return Breach(f"must add up to {self.radius!r}", mass)
 
     def project(self, x: Float64Array, out: Float64Array) -> None:
-        """Write max(x − τ, 0)."""
-        project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1))
+        """Write max(x − τ, 0), or min(max(x − τ, 0), m) with the data type's largest number m."""
+        largest = limits(self.data_type).max
+        if self.radius <= largest:
+            project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1))
+        else:
+            project_onto_capped_simplex(x.reshape(-1), self.radius, largest, out.reshape(-1))
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers that add up to the radius."""
+        del numbers
+        return apportioned(exact, self.radius, grid)

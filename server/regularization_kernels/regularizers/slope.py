@@ -175,8 +175,8 @@ class Slope(_ByRank):
         out += 0.0  # no negative zeros
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write x with each magnitude less its share of the strengths."""
-        if not x.size or _has_nan(x):
+        """Write x with each magnitude less its share of the strengths, NaN where one is not finite."""
+        if not x.size or not np.isfinite(x).all():
             out.fill(math.nan)
             return
         order, magnitudes = _ascending(x)

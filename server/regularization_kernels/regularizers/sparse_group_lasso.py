@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..expansions import Grid, grid_of, norm_grid
+from ..expansions import Exponents, exponents_of, norm_exponents
 from ..groups import GroupRegularizer, Groups
 from ..registry import register
 from ..regularizer import Description, Float64Array, Locality, StepSize, Traits, require_strength
@@ -104,10 +104,10 @@ class SparseGroupLasso(GroupRegularizer):
         """The elements' terms, and the squares in the order of the groups."""
         return 3 * elements
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Magnitudes, and norms times the groups' weights, each times its strength."""
-        norms = norm_grid(x).times(self.weight_grid).times(grid_of(self.group_strength))
-        return x.times(grid_of(self.l1_strength)).plus(norms)
+        norms = norm_exponents(x).times(self.weight_exponents).times(exponents_of(self.group_strength))
+        return x.times(exponents_of(self.l1_strength)).plus(norms)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add l1_strength·|x|, and each group's weighted norm at the place of its first element."""

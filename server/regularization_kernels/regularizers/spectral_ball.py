@@ -9,10 +9,21 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import FieldOutOfRange
-from ..formats import slack
+from ..formats import Grid, slack, spacings
 from ..registry import register
-from ..regularizer import Description, Float64Array, Locality, Traits
-from ..routines.linear_algebra import EPSILON, SpectralSet, lapack_error, put_together, single_threaded_blas
+from ..regularizer import FLOAT32, FLOAT64, Description, Float64Array, Locality, Traits
+from ..routines.linear_algebra import (
+    EPSILON,
+    Excess,
+    SpectralSet,
+    lapack_error,
+    largest_at_most,
+    put_together,
+    single_threaded_blas,
+    singular_values,
+)
+
+_TRIALS = 5
 
 
 @register("spectral_ball")
@@ -21,9 +32,9 @@ class SpectralBall(SpectralSet):
     """0 where the largest singular value of a matrix is at most ``radius``, infinite otherwise.
 
     Prox: ``U * min(σ, radius) @ V'``, the nearest such matrix, whatever the step size; a matrix inside
-    stays as it is to the bit. Gradient: 0 inside, undefined outside. A largest singular value that
-    exceeds the radius by no more than rounding to the layout's data type does, and LAPACK's own errors,
-    is inside.
+    stays as it is to the bit. Gradient: 0 inside, undefined outside. The largest singular value is outside
+    where it exceeds the radius by more than two units in the last place, and LAPACK's own errors; what is
+    rounded to 16 bits or to fixed point is made smaller, so that it is inside.
 
     Args:
         radius: Finite, >= 0; units of x.
@@ -60,13 +71,48 @@ class SpectralBall(SpectralSet):
         if not (math.isfinite(self.radius) and self.radius >= 0):
             raise FieldOutOfRange(f"must be finite and >= 0, got {self.radius!r}", field="radius")
 
-    def excess(self, shape: tuple[int, ...], singular_values: Float64Array) -> tuple[float, float]:
-        """By how much the largest is above the radius, and by how much rounding may put it there."""
-        rows, columns = shape
-        # The norm of all elements, which bounds their rounding errors, is this much larger at most.
-        magnitude = math.sqrt(min(shape)) * self.radius
-        rounding = slack(self.data_type, rows * columns, magnitude)
-        return float(singular_values[0]) - self.radius, rounding + lapack_error(shape) * self.radius
+    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+        """By how much the largest is above the radius."""
+        rounding = slack(self.data_type, x.size, self.radius) if self.data_type == FLOAT32 else 0.0
+        errors = slack(FLOAT64, x.size, self.radius) + lapack_error(x.shape) * self.radius
+        return Excess(float(singular_values[0]) - self.radius, rounding, errors)
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Wherever anything is rounded: what an element loses says little of the largest singular value."""
+        del at_random
+        return grid.reference is not None or grid.data_type != FLOAT64
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set."""
+        if exact.size and np.isfinite(exact).all() and self.data_type == FLOAT32:
+            moved = grid.points(numbers) - exact
+            if largest_at_most(moved, 0.5 * slack(self.data_type, exact.size, self.radius)):
+                return None
+        return SpectralSet.settled(self, exact, numbers, grid)
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers whose largest singular value is at most the radius.
+
+        The matrix is made smaller by what is too much, then by twice that and so on, is rounded and measured.
+        After some trials it is made so small that it is inside: rounding to nearest adds to the largest
+        singular value no more than half a step in every element does to the norm of them all.
+        """
+        del numbers
+        scale = 1.0
+        for trial in range(_TRIALS):
+            near = grid.nearest(scale * exact)
+            excess = self.excess(exact, singular_values(grid.points(near)))
+            if excess.got <= 0.5 * excess.slack(0.5):
+                return near
+            scale -= 2**trial * excess.got / self.radius
+            if scale <= 0:
+                break
+        ends = [np.zeros(exact.shape), exact]
+        steps = np.maximum(*(spacings(grid.nearest(end), grid.data_type) for end in ends))
+        scale = max(1.0 - 0.5 * math.sqrt(np.add.reduce(np.square(steps).reshape(-1))) / self.radius, 0.0)
+        near = grid.nearest(scale * exact)
+        # Past the end of the data type's range more is lost than half a step; the origin is always inside.
+        return near if self.contains(grid.points(near)) else grid.nearest(ends[0])
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..compiled import Scalars
-from ..expansions import Grid, grid_of
+from ..expansions import Exponents, exponents_of
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -75,9 +75,9 @@ class SquaredL2Norm(ElementRegularizer):
         """The strength."""
         return self.strength
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Half the squares."""
-        return x.times(x).times(grid_of(0.5))
+        return x.times(x).times(exponents_of(0.5))
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write ½·x²."""

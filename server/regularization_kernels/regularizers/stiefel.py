@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import LayoutInvalid
-from ..formats import slack
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, StepSize, Traits
 from ..routines.linear_algebra import (
@@ -28,8 +27,9 @@ class Stiefel(MatrixSet):
 
     Prox: ``U @ V'``, the nearest such matrix, whatever the step size; a matrix inside stays as it is to
     the bit. Where W has not full rank the nearest is one of many, and it is the one that LAPACK's U and
-    V give. Gradient: 0 inside, undefined outside. Where ``|W'W - I|``, the root of the sum of squares,
-    is no more than rounding to the layout's data type makes it, and LAPACK's own errors, W is inside.
+    V give. Gradient: 0 inside, undefined outside. W is inside where ``|W'W - I|``, the root of the sum of
+    squares, is at most ``(1 + s)² - 1``, and LAPACK's own errors: as far as a step of the layout's data
+    type in every element, which is s in the norm of them all, takes it.
 
     Raises:
         LayoutInvalid: If the matrix has more columns than rows.
@@ -65,23 +65,27 @@ class Stiefel(MatrixSet):
             raise LayoutInvalid(text, field="shape")
         return ready
 
-    def contains(self, x: Float64Array) -> bool:
-        """Whether the columns' products are those of orthonormal ones."""
+    def contains(self, x: Float64Array, share: float = 1.0) -> bool:
+        """Whether the columns' products are those of orthonormal ones.
+
+        With a distance of d, that is ``|W'W - I| <= (1 + d)² - 1``, but for LAPACK's errors. A matrix that is
+        d from one with orthonormal columns, in the norm of all elements, has no more than that; moved by d
+        again, it has at most ``(1 + 2·d)² - 1``, because its largest singular value is at most 1 + d.
+        """
+        distance = share * self.rounding(x)
         with np.errstate(over="ignore", invalid="ignore"):
             misses = gram(x)
             misses.reshape(-1)[:: len(misses) + 1] -= 1.0
             excess = math.sqrt(np.add.reduce(np.square(misses).reshape(-1)))
-        magnitude = math.sqrt(x.shape[1])
-        # An error in W counts twice, in W' and in W; and of short numbers the errors' product counts as well.
-        rounding = 2.0 * slack(self.data_type, x.size, magnitude)
-        return excess <= rounding + lapack_error(x.shape) * magnitude
+        return excess <= distance * (2.0 + distance) + lapack_error(x.shape) * math.sqrt(x.shape[1])
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write U·Vᵀ, or x itself where it is inside."""
         del step_size
         if not x.size:
             return
-        if np.isfinite(x).all() and self.contains(x):
+        # Half of what rounding may do is left for rounding the result.
+        if np.isfinite(x).all() and self.contains(x, 0.5):
             np.copyto(out, x)
             return
         u, values, vt = singular_value_decomposition(x)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import FieldOutOfRange
+from ..formats import Grid
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
 from ..routines.projections import SAMPLE, above, blocks
@@ -69,8 +70,14 @@ class TopK(SegmentSet):
             raise FieldOutOfRange(text, field="count")
         return SegmentSet.on(self, shape, data_type)
 
-    def breach(self, x: Float64Array) -> Breach | None:
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Never: 0 is a number of every data type."""
+        del grid, at_random
+        return False
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
         """The number of elements that are not 0, where it is above the count."""
+        del share
         nonzeros = int(np.count_nonzero(x != 0))
         if nonzeros <= self.count:
             return None

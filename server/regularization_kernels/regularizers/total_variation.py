@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..expansions import Grid
+from ..expansions import Exponents
 from ..registry import register
 from ..regularizer import (
     Description,
@@ -77,7 +77,7 @@ class TotalVariation(Regularizer):
         """The chains of the taut string, which are more than the differences."""
         return step_workspace(elements)
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Differences of elements."""
         return x.plus(x)
 

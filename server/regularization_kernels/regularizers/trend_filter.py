@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FieldOutOfRange
-from ..expansions import Grid
+from ..expansions import Exponents
 from ..formats import Limits, limits
 from ..registry import register
 from ..regularizer import (
@@ -129,7 +129,7 @@ class TrendFilter(_OfPrecision):
             return max(step_workspace(length) + 2 * elements, _DIFFERENCES * elements)
         return max(workspace(min(elements, max(length, _AT_ONCE)), self.order + 1), _DIFFERENCES * elements)
 
-    def term_grid(self, x: Grid) -> Grid:
+    def term_exponents(self, x: Exponents) -> Exponents:
         """Differences of differences of elements."""
         for _ in range(self.order + 1):
             x = x.plus(x)

@@ -199,11 +199,12 @@ def _keep_largest() -> Any:
         if odd:
             for k in range(weights.size):
                 begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
-                unknown = infinite = 0
+                unknown = infinite = some = 0
                 for j in range(begin, end):
                     unknown += values[j] != values[j]
                     infinite += np.isinf(values[j])
-                if unknown > 0 or infinite > kept:
+                    some += values[j] != 0.0
+                if unknown > 0 or (infinite > 0 and some > kept):
                     new[begin:end] = np.nan
 
     return keep_largest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import cache
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Self
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..errors import GradientUndefined, LayoutInvalid
-from ..expansions import Grid
-from ..formats import limits
+from ..expansions import Exponents
+from ..formats import Grid, limits, spacings
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""
 
+_POWERS = 4
 _INDEXABLE = 1 << 31  # SciPy's LAPACK counts in 32 bits
 
 
@@ -53,7 +55,7 @@ class MatrixRegularizer(Regularizer):
         """The factors, a copy of the matrix, and LAPACK's own, which is three times as much."""
         return 7 * elements
 
-    def longest_expansion(self, x: Grid, weights: Grid, size: int) -> int:
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
         del x, weights, size
         return 1
@@ -82,8 +84,36 @@ class MatrixSet(MatrixRegularizer):
         return 1.0
 
     @abstractmethod
-    def contains(self, x: Float64Array) -> bool:
-        """Whether a finite matrix that is not empty is inside, but for rounding to the data type."""
+    def contains(self, x: Float64Array, share: float = 1.0) -> bool:
+        """Whether a finite matrix that is not empty is inside.
+
+        Args:
+            x: The matrix.
+            share: Of what is granted to rounding.
+        """
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Where it is at random; to nearest, rounding takes half of what counts as inside."""
+        return grid.reference is not None or (at_random and grid.data_type != FLOAT64)
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set."""
+        if not (exact.size and np.isfinite(exact).all()):
+            return None
+        finite = grid.finite(numbers)
+        # A half is what a step leaves as it is, so that another one changes no bit.
+        if not self.contains(grid.points(finite), 0.5):
+            return self.rounded(exact, finite, grid)
+        return None if np.array_equal(finite, numbers) else finite
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers near a matrix in the set, inside if there are such; those that are given are not."""
+        del numbers
+        return grid.nearest(exact)
+
+    def rounding(self, x: Float64Array) -> float:
+        """How far a step of the data type in every element may take a matrix, in the norm of all elements."""
+        return float(np.sqrt(np.add.reduce(np.square(spacings(x, self.data_type)).reshape(-1))))
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 or infinity, at the place of the matrix's first element."""
@@ -113,8 +143,8 @@ class SpectralSet(MatrixSet):
     __slots__ = ()
 
     @abstractmethod
-    def excess(self, shape: tuple[int, ...], singular_values: Float64Array) -> tuple[float, float]:
-        """By how much singular values are outside, and by how much rounding may put them there."""
+    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+        """How far a matrix with these singular values is outside."""
 
     @abstractmethod
     def nearest(
@@ -122,14 +152,15 @@ class SpectralSet(MatrixSet):
     ) -> None:
         """Write the nearest matrix inside, from the factors of one outside."""
 
-    def contains(self, x: Float64Array) -> bool:
+    def contains(self, x: Float64Array, share: float = 1.0) -> bool:
         """Whether the singular values are inside."""
-        excess, slack = self.excess(x.shape, singular_values(x))
-        if 0.5 * slack < excess < 2.0 * slack:
+        excess = self.excess(x, singular_values(x))
+        slack = excess.slack(share)
+        if 0.5 * slack < excess.got < 2.0 * slack:
             # Without vectors LAPACK has another algorithm. So near the border its last bits would count:
             # those that the step goes by do.
-            excess, slack = self.excess(x.shape, singular_value_decomposition(x)[1])
-        return excess <= slack
+            excess = self.excess(x, singular_value_decomposition(x)[1])
+        return excess.got <= excess.slack(share)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the nearest matrix inside: x itself where it is."""
@@ -137,11 +168,28 @@ class SpectralSet(MatrixSet):
         if not x.size:
             return
         factors = singular_value_decomposition(x)
-        excess, slack = self.excess(x.shape, factors[1])
-        if excess <= slack:
+        excess = self.excess(x, factors[1])
+        # Half of what rounding may do is left for rounding the result.
+        if excess.got <= excess.slack(0.5):
             np.copyto(out, x)
         else:
             self.nearest(x, factors, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """How far a matrix is outside a set, and what of that is overlooked."""
+
+    got: float
+    """By how much it is outside; at most 0 inside."""
+    rounding: float
+    """What its data type is granted."""
+    errors: float
+    """What LAPACK's own errors may be."""
+
+    def slack(self, share: float = 1.0) -> float:
+        """What is overlooked, with a share of what the data type is granted."""
+        return share * self.rounding + self.errors
 
 
 def singular_value_decomposition(x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
@@ -185,6 +233,23 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
     with single_threaded_blas():
         np.matmul(u[:, :kept], vt[:kept], out=out)
         out += 0.0  # no negative zeros
+
+
+def largest_at_most(x: Float64Array, bound: float) -> bool:
+    """Whether the largest singular value is at most a bound, as far as is told without decomposing x.
+
+    It is at most the norm of all elements. Its square is the Gram matrix's largest singular value, and so on:
+    the root of that of a power of the Gram matrix is at most the root of the norm, and the nearer to it.
+    """
+    norm = float(np.max(np.abs(x), initial=0.0))
+    if not norm or not bound:
+        return norm <= bound
+    power, exponent = x / norm, 1.0
+    for _ in range(_POWERS):
+        if norm * np.add.reduce(np.square(power).reshape(-1)) ** (0.5 / exponent) <= bound:
+            return True
+        power, exponent = gram(power), 2.0 * exponent
+    return False
 
 
 def gram(x: Float64Array) -> Float64Array:

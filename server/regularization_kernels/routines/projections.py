@@ -94,6 +94,35 @@ def project_onto_simplex(x: Float64Array, radius: float, out: Float64Array, term
             new += 0.0  # no negative zeros
 
 
+def project_onto_capped_simplex(x: Float64Array, radius: float, cap: float, out: Float64Array) -> None:
+    """Write the nearest point whose elements are from 0 to ``cap`` and add up to ``radius``.
+
+    It is min(max(x − τ, 0), cap). Where x − cap and x are in order, the sum falls from one to the next by as
+    much as so many elements are between 0 and the cap, so τ lies between the two where it passes the radius.
+
+    Args:
+        x: Finite, at least one element, one axis.
+        radius: Finite, > 0.
+        cap: Finite, > 0; where all elements at it add up to less than the radius, that is what is written.
+        out: May be x.
+    """
+    corners = np.concatenate([x - cap, x])
+    order = np.argsort(corners, kind="stable")
+    corners = corners[order]
+    slopes = np.cumsum(np.where(order < x.size, 1, -1))
+    falls = np.concatenate([[0.0], np.cumsum(slopes[:-1] * np.diff(corners))])
+    surplus = cap * x.size - radius
+    if surplus <= 0:
+        out.fill(cap)
+        return
+    last = max(int(np.searchsorted(falls, surplus)) - 1, 0)
+    threshold = corners[last] + (surplus - falls[last]) / max(int(slopes[last]), 1)
+    np.clip(x - threshold, 0.0, cap, out=out)
+    inner = np.flatnonzero((out > 0) & (out < cap))
+    if inner.size:
+        out[inner] = np.clip(out[inner] + (radius - total(out)) / inner.size, 0.0, cap)
+
+
 def _threshold(x: Float64Array, radius: float, term: Term) -> tuple[float, float]:
     """τ as two numbers that have to be taken off one after the other: τ rounded, and the rest."""
     peak = max(float(np.max(term(part))) for part in blocks(x))

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from ..errors import FieldOutOfRange, GradientUndefined
-from ..formats import limits, slack
+from ..formats import Grid, is_coarse, share_left_alone, slack
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 from ..summation import BlockSum
 
@@ -52,24 +52,46 @@ class SegmentSet(Regularizer):
         return 3 * elements
 
     @abstractmethod
-    def breach(self, x: Float64Array) -> Breach | None:
-        """Why x is outside, None where it is inside; x has an element and no NaN."""
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
+        """Why x is outside, None where it is inside; x has an element and no NaN.
+
+        Args:
+            x: The point.
+            share: Of what a sum or a norm may miss its bound by.
+        """
 
     @abstractmethod
     def project(self, x: Float64Array, out: Float64Array) -> None:
         """Write the nearest point of the set; x is finite and outside."""
 
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Where rounding is coarse, or is of the point and the reference together."""
+        del at_random
+        return grid.reference is not None or is_coarse(grid.data_type)
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set."""
+        if not (exact.size and np.isfinite(exact).all()):
+            return None
+        finite = grid.finite(numbers)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            if self.breach(grid.points(finite)) is not None:
+                return self.rounded(exact, finite, grid)
+        return None if np.array_equal(finite, numbers) else finite
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, near an exact point; those that are given are not."""
+        del exact, numbers, grid
+        return None
+
     def allowed(self, elements: int, magnitude: float) -> float:
         """By how much a sum or norm may miss its bound and still count as on it."""
-        return slack(getattr(self, "_data_type", FLOAT64), elements, magnitude)
+        return slack(self.data_type, elements, magnitude)
 
-    def spacing(self, x: Float64Array) -> Float64Array | float:
-        """At least the distance of neighbours in the data type; 0 in float64, to which nothing is rounded."""
-        data_type = getattr(self, "_data_type", FLOAT64)
-        if data_type == FLOAT64:
-            return 0.0
-        information = limits(data_type)
-        return information.eps * np.abs(x) + information.smallest_subnormal
+    @property
+    def data_type(self) -> DataType:
+        """What results are rounded to."""
+        return getattr(self, "_data_type", FLOAT64)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 inside, infinity outside, NaN where there is one, at the place of the first element."""
@@ -105,7 +127,7 @@ class SegmentSet(Regularizer):
             out.fill(math.nan)
             return
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if self.breach(x) is None:
+            if self.breach(x, share_left_alone(self.data_type)) is None:
                 np.copyto(out, x)
             elif math.isinf(low) or math.isinf(high):
                 out.fill(math.nan)

@@ -163,14 +163,14 @@ def sparse_group_summands(r: SparseGroupLasso, x: Array, weights: Array | None) 
 
 
 def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | None) -> Terms:
-    """0 or infinity, with the slack of the data type that the elements are rounded to."""
+    """0 or infinity, with two units in the last place of the data type that the elements are rounded to."""
     assert weights is None
     (r, dtype), flat = rounded, x.ravel()
     info = np.finfo(dtype)
     terms = []
     for weight, part in weighted_groups(r, x.shape):
         bound = r.radius * weight
-        limit = bound + (2.0 * float(info.eps) * bound + part.size * float(info.smallest_subnormal))
+        limit = bound + (2.0 * float(info.eps) * bound + part.size * (2.0 * float(info.smallest_subnormal)))
         terms.append((int(part[0]), math.inf if rooted_sum(flat[part]) > limit else 0.0))
     return terms
 

@@ -111,37 +111,35 @@ def bits_of_singular_values(x: Array) -> list[float]:
     return [float(s) for s in svd(x.T, compute_uv=False)] if x.size else []
 
 
-def rounding(dtype: Any, elements: int) -> tuple[float, float]:
-    """Half a set's slack: what stochastic rounding may change a norm by, relatively and in all."""
-    about = np.finfo(dtype)
-    return 2.0 * float(about.eps), elements * float(about.smallest_subnormal)
+def a_step_everywhere(x: Array, dtype: Any) -> float:
+    """The norm of the distances of neighbours in the data type; 0 in float64, to which nothing is rounded."""
+    return 0.0 if dtype is np.float64 else float(np.linalg.norm(np.spacing(np.abs(x).astype(dtype))))
 
 
 def spectral_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
-    """0 or infinity, by the largest singular value and the contract's slack."""
+    """0 or infinity, by the largest singular value and two units in its last place."""
     assert weights is None
     (r, dtype), sigma = meant, spectral_norm(x)
-    relative, absolute = rounding(dtype, x.size)
-    slack = relative * math.sqrt(min(x.shape)) * r.radius + absolute + 1e-14 * r.radius
+    slack = (2.0 * float(np.finfo(dtype).eps) + 1e-14) * r.radius
     return [(0, within(sigma <= r.radius + slack, x)[0])]
 
 
 def rank_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
-    """0 or infinity, by the first singular value that should be 0 and the contract's tolerance."""
+    """0 or infinity, by the distance to the nearest matrix of that rank."""
     assert weights is None
     r, dtype = meant
     values = bits_of_singular_values(x)
-    relative, absolute = rounding(dtype, max(x.shape))
-    tolerance = max(x.shape) * (relative / 2 + 7e-16) * values[0] + absolute
-    return [(0, within(r.rank >= len(values) or values[r.rank] <= tolerance, x)[0])]
+    room = a_step_everywhere(x, dtype) + 4 * (max(x.shape) + 4) * 2.0**-52 * values[0] * math.sqrt(
+        len(values)
+    )
+    return [(0, within(math.hypot(*values[r.rank :]) <= room, x)[0])]
 
 
 def stiefel_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
-    """0 or infinity, by the products of columns and the contract's slack."""
+    """0 or infinity, by the products of columns, and how far a step in every element takes those."""
     assert weights is None
-    relative, absolute = rounding(meant[1], x.size)
-    slack = 2 * (relative * math.sqrt(x.shape[1]) + absolute) + 1e-14
-    return [(0, within(float(np.linalg.norm(_misses(x))) <= slack, x)[0])]
+    room = (1.0 + a_step_everywhere(x, meant[1])) ** 2 - 1.0 + 1e-14
+    return [(0, within(float(np.linalg.norm(_misses(x))) <= room, x)[0])]
 
 
 def orthogonality_summands(r: Any, x: Array, weights: Array | None) -> Terms:
