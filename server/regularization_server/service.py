@@ -97,7 +97,7 @@ class RegularizationService:
         if shared is not None:
             _check_no_elements(requests, call)
             return PenaltyResponse(summary=self._computed(shared, context))
-        with Run(call, self._budget) as run:
+        with Run(call, self._budget, check=partial(check_wanted, context)) as run:
             for chunk in _chunks(requests, call):
                 count_elements(chunk.parameters.size)
                 run.feed(chunk)
@@ -129,7 +129,7 @@ class RegularizationService:
             _check_no_elements(requests, call, first=1)
             return
         whole = False
-        with Run(call, self._budget) as run:
+        with Run(call, self._budget, check=partial(check_wanted, context)) as run:
             for chunk in _chunks(requests, call):
                 count_elements(chunk.parameters.size)
                 for result in run.feed(chunk):

@@ -85,9 +85,7 @@ def _run(
     budget: MemoryBudget,
     check: Callable[[], None] | None,
 ) -> Summary:
-    with Run(call, budget, out) as run:
+    with Run(call, budget, out, check) as run:
         for begin in range(call.begin, call.end, _STRIDE):
-            if check is not None:
-                check()
             run.feed(chunk.part(begin, min(begin + _STRIDE, call.end)))
         return run.finish()

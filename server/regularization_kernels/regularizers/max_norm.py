@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GradientUndefined
 from ..formats import slack
 from ..groups import GroupRegularizer, Groups
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import FLOAT64, Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..routines.compiled_groups import LESS, GroupScalars
@@ -151,6 +152,7 @@ class MaxNorm(GroupRegularizer):
         factors[~np.isfinite(norms)] = np.nan
         scaled = np.empty_like(x)
         while True:
+            go_on()
             partition.apply(np.divide, x, divisors, scaled)
             partition.apply(np.multiply, scaled, factors, scaled)
             # Rounding in float64 itself may leave a norm a little above what counts as inside.
