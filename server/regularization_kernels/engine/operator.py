@@ -16,6 +16,7 @@ from ..compiled import Variant, loop_for
 from ..errors import GradientUndefined, OperandUnsupported
 from ..formats import next_inwards, numbers_of, round_into, round_stochastically, widen_into
 from ..groups import PartitionedRegularizer
+from ..interruption import go_on
 from ..modifiers import Modifier
 from ..regularizer import ElementRegularizer, Locality
 from ..routines.compiled_groups import GroupVariant, edges_of, group_loop_for
@@ -192,6 +193,7 @@ class SegmentOperator:
     ) -> None:
         self._tally.count(x, workspace)
         if regularizer is not None:
+            go_on()
             penalized = self._shaped(_less_reference(x, piece))
             self._tally.add_penalty(regularizer, penalized, piece.weights, position, workspace)
 
@@ -207,6 +209,7 @@ class SegmentOperator:
         if regularizer is None:
             gradient[...] = 0.0
         else:
+            go_on()
             try:
                 regularizer.gradient(self._shaped(_less_reference(x, piece)), self._shaped(gradient))
             except GradientUndefined as error:
@@ -245,9 +248,11 @@ class SegmentOperator:
             # The prox of w·f with step size γ is that of f with γ·w.
             step_size = step_size * piece.weights.astype(np.float64)
         new = workspace.array("new", v.size)
+        go_on()
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         if piece.reference is not None:
             new += piece.reference
+        go_on()
         self._narrow(new, out, piece.element_offset)
         if piece.reference is not None and regularizer.traits.indicator and regularizer.traits.separable:
             _settle_inside(regularizer, out, piece.reference)

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import LayoutInvalid
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
 from ..routines.pooling import pool_rows
@@ -60,7 +61,9 @@ class Isotonic(SegmentSet):
         """The first element that is less than one before it."""
         if not (x[..., 1:] < x[..., :-1]).any():
             return None
+        go_on()
         highest = np.maximum.accumulate(x, axis=-1)
+        go_on()
         gaps = highest - x
         falls = (gaps > self.spacing(highest)) | np.isposinf(gaps)
         if not falls.any():

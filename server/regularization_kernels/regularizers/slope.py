@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FieldMissing, FieldOutOfRange, LayoutInvalid
-from ..interruption import turn
+from ..interruption import go_on, turn
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -186,7 +186,9 @@ class Slope(_ByRank):
         order, magnitudes = _ascending(x)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             magnitudes -= (step_size * self._strengths(x.size))[::-1]
+            go_on()
             pool_rows(magnitudes, magnitudes.size, magnitudes)
+        go_on()
         np.maximum(magnitudes, 0.0, out=magnitudes)
         back = np.empty_like(magnitudes)
         back[order] = magnitudes
@@ -213,6 +215,7 @@ def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
         return order, magnitudes[order]
     # Bits of numbers >= 0 are in the order of the numbers. With their places below them, sorting these takes
     # a fraction of the time of sorting places by numbers.
+    go_on()
     packed = single.view(np.uint32).astype(np.uint64)
     packed <<= _PLACE_BITS
     packed |= np.arange(packed.size, dtype=np.uint64)

@@ -14,11 +14,13 @@ from .lapack import factor_banded, solve_banded
 
 def difference(x: Float64Array, order: int) -> Float64Array:
     """D x for each row: differences of differences, each rounded."""
+    go_on()
     return np.diff(x, order, axis=1)
 
 
 def spread(u: Float64Array, order: int) -> Float64Array:
     """Dᵀu for each row, which is the differences of u between zeros."""
+    go_on()
     differences = np.diff(np.pad(u, ((0, 0), (order, order))), order, axis=1)
     return -differences if order % 2 else differences
 

@@ -55,8 +55,8 @@ class MatrixRegularizer(Regularizer):
         return ready
 
     def workspace(self, elements: int) -> int:
-        """The factors, a copy of the matrix, and LAPACK's own, which is three times as much."""
-        return 7 * elements
+        """A copy of the matrix, the factors, the same as LAPACK writes them, and what it works with."""
+        return 9 * elements
 
     def rank_tolerance(self, shape: tuple[int, ...], singular_values: Float64Array) -> float:
         """Up to where singular values may be rounding errors of the largest; NaN where that is."""

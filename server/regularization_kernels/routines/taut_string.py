@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compiled import Sequential
+from ..interruption import go_on
 from ..regularizer import Float64Array
 
 _COLUMNS = 4
@@ -47,6 +48,7 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
     if threshold == 0 or not x.ndim or x.shape[-1] == 1:
         np.copyto(out, x)
         return
+    go_on()
     rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
     if peak <= _LARGEST:
         _pull(rows, min(threshold, _LARGEST), results)
@@ -54,6 +56,7 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
         np.multiply(rows, _SHRINK, out=results)
         _pull(results, threshold * _SHRINK, results)
         results /= _SHRINK
+    go_on()
     out += 0.0  # no negative zeros
 
 
