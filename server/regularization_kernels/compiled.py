@@ -23,6 +23,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from .interruption import STRETCH, go_on
 from .summation import BLOCK, LANES
 
 SMALLEST = 1 << 15
@@ -111,26 +112,33 @@ def requested(
 class Sequential:
     """A loop over elements one after the other, written once: Numba compiles it at the first long input.
 
-    Where Numba is not installed, and for short inputs, Python runs it: the same operations, the same bits.
+    Where Numba is not installed, and for short inputs, Python runs it: the same operations, the same bits. No
+    loop can be stopped from outside, so it stops by itself after a stretch, and goes on where somebody waits.
 
     Args:
-        function: Takes arrays and numbers, and uses of Python what Numba knows.
+        function: Takes arrays and numbers, and last after how many elements to stop; it keeps in one of the
+            arrays where that was. Says whether it is done. It uses of Python what Numba knows.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., bool]) -> None:
         self._function = function
-        self._compiled: Callable[..., Any] | None = None
+        self._compiled: Callable[..., bool] | None = None
         self.__doc__ = function.__doc__
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any) -> None:
         """Run it on the arguments, the first of which is an array and says how long the input is."""
-        if not _installed or arguments[0].size < SHORTEST_SEQUENCE:
-            return self._function(*arguments)
+        loop = self._loop_for(arguments[0].size)
+        while not loop(*arguments, STRETCH):
+            go_on()
+
+    def _loop_for(self, elements: int) -> Callable[..., bool]:
+        if not _installed or elements < SHORTEST_SEQUENCE:
+            return self._function
         if self._compiled is None:
             import numba
 
             self._compiled = numba.njit(nogil=True, error_model="numpy")(self._function)
-        return self._compiled(*arguments)
+        return self._compiled
 
 
 def wait_until_compiled() -> None:

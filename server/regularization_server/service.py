@@ -101,7 +101,7 @@ class RegularizationService:
             if shared is not None:
                 _check_no_elements(requests, call)
                 return PenaltyResponse(summary=self._computed(shared, context))
-            with Run(call, self._budget) as run:
+            with Run(call, self._budget, check=partial(check_wanted, context)) as run:
                 for chunk in _chunks(requests, call):
                     count_elements(chunk.parameters.size)
                     run.feed(chunk)
@@ -129,17 +129,21 @@ class RegularizationService:
         with Reservation(self._budget) as held:
             call, shared, may_be_sparse, requests = self._opened(requests, context, method, held)
             if shared is None:
-                yield from self._streamed(call, requests, may_be_sparse)
+                yield from self._streamed(call, requests, context, may_be_sparse)
                 return
             _check_no_elements([next(requests)], call)
             yield Answer(summary=self._computed(shared, context))
             _check_no_elements(requests, call, first=1)
 
     def _streamed(
-        self, call: Call, requests: Iterator[wire.Request], may_be_sparse: bool
+        self,
+        call: Call,
+        requests: Iterator[wire.Request],
+        context: grpc.ServicerContext,
+        may_be_sparse: bool,
     ) -> Iterator[Answer]:
         whole = False
-        with Run(call, self._budget) as run:
+        with Run(call, self._budget, check=partial(check_wanted, context)) as run:
             for chunk in _chunks(requests, call):
                 count_elements(chunk.parameters.size)
                 for result in run.feed(chunk):

@@ -12,7 +12,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import scipy.linalg
 from numpy.typing import NDArray
 from regularization_kernels import (
     NuclearNorm,
@@ -28,7 +27,7 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizers.orthogonality import roots
-from regularization_kernels.routines import linear_algebra
+from regularization_kernels.routines import lapack, linear_algebra
 from regularization_kernels.routines.linear_algebra import single_threaded_blas
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -308,28 +307,38 @@ def test_a_matrix_on_which_the_quick_algorithm_fails(monkeypatch: pytest.MonkeyP
     """LAPACK's other one takes over, with the same answer to rounding."""
     x = a_matrix(6, 4)
     expected = step(NuclearNorm(strength=0.5), x), NuclearNorm(strength=0.5).on(x.shape).value(x)
-    svd, asked = scipy.linalg.svd, []
-
-    def failing(a: Wide, *, lapack_driver: str = "gesdd", **options: Any) -> Any:
-        asked.append(lapack_driver)
-        if lapack_driver == "gesdd":
-            raise np.linalg.LinAlgError("SVD did not converge")
-        return svd(a, lapack_driver=lapack_driver, **options)
-
-    monkeypatch.setattr(scipy.linalg, "svd", failing)
+    monkeypatch.setattr(np.linalg, "svd", does_not_converge)
+    monkeypatch.setattr(np.linalg, "svdvals", does_not_converge)
     np.testing.assert_allclose(step(NuclearNorm(strength=0.5), x), expected[0], rtol=1e-13)
     assert NuclearNorm(strength=0.5).on(x.shape).value(x) == pytest.approx(expected[1], rel=1e-14)
-    assert asked == ["gesdd", "gesvd"] * 2
+    # It counts in 32 bits. What is beyond them is not given to it.
+    monkeypatch.setattr(linear_algebra, "INDEXABLE", x.size)
+    with pytest.raises(np.linalg.LinAlgError, match="did not converge"):
+        step(NuclearNorm(strength=0.5), x)
 
 
-def test_a_matrix_beyond_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What SciPy's LAPACK has no numbers for goes to NumPy's, with the same answer to rounding."""
-    x = a_matrix(6, 4)
-    expected = step(SpectralNorm(strength=0.5), x), SpectralNorm(strength=0.5).on(x.shape).value(x)
-    monkeypatch.setattr(linear_algebra, "_INDEXABLE", 0)
-    monkeypatch.setattr(scipy.linalg, "svd", None)
-    np.testing.assert_allclose(step(SpectralNorm(strength=0.5), x), expected[0], rtol=1e-13)
-    assert SpectralNorm(strength=0.5).on(x.shape).value(x) == pytest.approx(expected[1], rel=1e-14)
+def does_not_converge(*_: Any, **__: Any) -> Any:
+    """In the place of NumPy's decomposition."""
+    raise np.linalg.LinAlgError("SVD did not converge")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (1, 5), (40, 70), (70, 40)], ids=str)
+def test_the_slow_decomposition(shape: tuple[int, int]) -> None:
+    """Its factors are orthonormal, in order, and those of the matrix; the matrix is left as it is."""
+    x = a_matrix(*shape, seed=8)
+    given = x.copy()
+    u, values, vt = lapack.slow_svd(x)
+    np.testing.assert_allclose((u * values) @ vt, x, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(u.T @ u, np.eye(min(shape)), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(vt @ vt.T, np.eye(min(shape)), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(values, np.linalg.svd(x, compute_uv=False), rtol=1e-12)
+    np.testing.assert_array_equal(x, given)
+
+
+def test_routines_of_other_arguments_are_not_called() -> None:
+    """A routine that does not take what it is given is refused, before memory is lost."""
+    with pytest.raises(ImportError, match="takes other arguments than 7 places"):
+        lapack._routine("dgbtrf", 7)
 
 
 @pytest.mark.parametrize("regularizer", [*PENALTIES, SpectralNormalization(target=1.0)], ids=lambda r: r.name)

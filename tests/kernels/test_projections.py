@@ -28,6 +28,7 @@ from regularization_kernels import (
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined
 from regularization_kernels.routines import projections
+from regularization_kernels.routines.pooling import pool_rows
 from scipy.optimize import isotonic_regression
 
 from tests.kernels.streams import PLENTY
@@ -344,6 +345,22 @@ def test_pools_have_the_same_bits_compiled_or_not(
     monkeypatch.setattr(compiled, "SHORTEST_SEQUENCE", 1 << 62)
     for one, other in zip(by_loop, (step(Isotonic(), x), step(slope, x)), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(2000,), (40, 50), (2000, 1)], ids=str)
+@pytest.mark.parametrize("stretch", [1, 7, 500])
+def test_pools_have_the_same_bits_wherever_their_loop_stops(
+    shape: tuple[int, ...], stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of noise, of rows that rise, and of rows that fall and become one pool; in place, too."""
+    noise = np.random.default_rng(9).normal(size=shape)
+    rows = (noise, np.sort(noise, axis=-1), -np.sort(-noise, axis=-1))
+    at_once = [step(Isotonic(), x).tobytes() for x in rows]
+    monkeypatch.setattr(compiled, "STRETCH", stretch)
+    for x, expected in zip(rows, at_once, strict=True):
+        assert step(Isotonic(), x).tobytes() == expected
+        pool_rows(same := x.reshape(-1).copy(), shape[-1], same)
+        assert same.tobytes() == expected
 
 
 @pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)

@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, compiled, proximal_step
 from regularization_kernels import gradient as whole_gradient
-from regularization_kernels.routines import differences, taut_string
+from regularization_kernels.routines import taut_string
+from regularization_kernels.routines.differences import shortest_slope
 from regularization_kernels.routines.trend import TOLERANCE
 
 from tests.kernels.oracles_sequences import differences as difference_matrix
@@ -70,9 +71,8 @@ def slope(regularizer: Any, x: Array) -> Array:
 
 def by_method(x: Array, threshold: float, spare: int) -> Array:
     """The step of total variation, by the first method until it has looked again at so many elements."""
-    rows, out, knots = x[np.newaxis], np.empty((1, x.size)), np.empty((1, 2))
-    if taut_string._follow_slopes(rows, threshold, out, knots, spare):
-        taut_string._keep_chains(rows, threshold, out, knots, np.empty((x.size + 2, 4)))
+    out = np.empty((1, x.size))
+    taut_string._pull(x[np.newaxis], threshold, out, spare)
     return out[0]
 
 
@@ -124,27 +124,43 @@ def test_a_long_walk_satisfies_the_certificate(strength: float) -> None:
 
 def test_a_walk_is_looked_at_too_often() -> None:
     """With a large threshold the first method gives up near the start, and the second goes on there."""
-    rows, knots = random_walk(LONG)[np.newaxis], np.empty((1, 2))
-    assert taut_string._follow_slopes(rows, 1000.0, np.empty_like(rows), knots, 4096) == 1
+    rows = random_walk(LONG)[np.newaxis]
+    knots = taut_string._pull(rows, 1000.0, np.empty_like(rows))
     assert 0 <= knots[0, 0] < LONG / 10
 
 
+def bits_of_steps_and_slopes(x: Array) -> list[bytes]:
+    """Of some thresholds, with either method for a part of the rows."""
+    bits = []
+    for threshold in (0.3, 40.0):
+        taut_string._pull(x, threshold, p := np.empty_like(x), 100)
+        shortest_slope(p, 0.1, 0.7, slope := np.empty_like(x))
+        bits += [p.tobytes(), slope.tobytes()]
+    return bits
+
+
 @every_kind
-def test_compiled_loops_have_the_bits_of_plain_python(kind: Callable[[int], Array]) -> None:
+def test_compiled_loops_have_the_bits_of_plain_python(
+    kind: Callable[[int], Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whichever runs the loop, every bit of step and slope is the same."""
     x = np.ascontiguousarray(kind(3000).reshape(2, 1500))
-    follow, chain = taut_string._follow_slopes, taut_string._keep_chains
-    for threshold in (0.3, 40.0):
-        got, meant = np.empty_like(x), np.empty_like(x)
-        for results, first, second in ((got, follow, chain), (meant, follow._function, chain._function)):
-            knots = np.empty((2, 2))
-            first(x, threshold, results, knots, 100)
-            second(x, threshold, results, knots, np.empty((1502, 4)))
-        np.testing.assert_array_equal(got.view(np.int64), meant.view(np.int64))
-        spread = differences._spread
-        spread(got, 0.1, 0.7, x_slope := np.empty_like(x))
-        spread._function(got, 0.1, 0.7, same := np.empty_like(x))
-        np.testing.assert_array_equal(x_slope.view(np.int64), same.view(np.int64))
+    got = bits_of_steps_and_slopes(x)
+    monkeypatch.setattr(compiled, "SHORTEST_SEQUENCE", 1 << 62)
+    assert bits_of_steps_and_slopes(x) == got
+
+
+@every_kind
+@pytest.mark.parametrize("shape", [(1, 2000), (40, 50), (2000, 1)], ids=str)
+@pytest.mark.parametrize("stretch", [1, 7, 500])
+def test_bits_do_not_depend_on_where_loops_stop(
+    kind: Callable[[int], Array], shape: tuple[int, int], stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that stops, and goes on where it was, writes the same bits as one that does not."""
+    x = np.ascontiguousarray(kind(2000).reshape(shape))
+    at_once = bits_of_steps_and_slopes(x)
+    monkeypatch.setattr(compiled, "STRETCH", stretch)
+    assert bits_of_steps_and_slopes(x) == at_once
 
 
 @pytest.mark.parametrize("size", [1, 7, 3000])

@@ -16,6 +16,7 @@ from ..compiled import Variant, loop_for
 from ..errors import GradientUndefined, OperandUnsupported
 from ..formats import Grid, round_into, round_stochastically, widen_into
 from ..groups import PartitionedRegularizer
+from ..interruption import go_on
 from ..modifiers import Modifier
 from ..regularizer import ElementRegularizer, Locality
 from ..routines.compiled_groups import GroupVariant, edges_of, group_loop_for
@@ -205,6 +206,7 @@ class SegmentOperator:
     ) -> None:
         self._tally.count(x, workspace)
         if regularizer is not None:
+            go_on()
             penalized = _less_reference(x, piece)
             if self._may_change(penalized, piece):
                 penalized = _copied(penalized, workspace.array("settled", x.size))
@@ -222,6 +224,7 @@ class SegmentOperator:
         if regularizer is None:
             gradient[...] = 0.0
         else:
+            go_on()
             try:
                 x = _less_reference(x, piece)
                 x = _copied(x, gradient) if self._may_change(x, piece) else x
@@ -264,11 +267,13 @@ class SegmentOperator:
             step_size = step_size * piece.weights.astype(np.float64)
         new = workspace.array("new", v.size)
         v = _copied(v, new) if self._may_change(v, piece) else v
+        go_on()
         regularizer.prox(self._shaped(v), step_size, self._shaped(new))
         exact = new
         if piece.reference is not None:
             exact = workspace.array("exact", v.size)
             np.add(new, piece.reference, out=exact)
+        go_on()
         self._narrow(exact, out, piece.element_offset)
         if regularizer.traits.indicator:
             settled = self._settle(new, regularizer, out, piece.reference, workspace)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ..errors import ChunkOutOfOrder, OperandSizeMismatch, StreamTooLong, StreamTooShort
+from ..interruption import go_on, interruptible
 from .call import Call, Chunk, ElementArray, Method, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .results import ResultAssembly
@@ -14,6 +15,7 @@ from .segment_run import SegmentRun
 from .workspace import borrowed_workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from .budget import MemoryBudget, Reservation
@@ -31,6 +33,8 @@ class Run:
         budget: Where buffered bytes are taken from.
         out: An array for all results of the call's elements, contiguous and of one axis; None to
             make one for each chunk. It may be the very array that the parameters, or an operand, come from.
+        check: Called now and then by the thread that feeds, and between the steps of what takes long; what it
+            raises ends the call. None to go on in any case.
         volatile: Whether others may write to chunks and ``out`` meanwhile. What comes out is then anything,
             but it comes, and nothing else suffers.
 
@@ -39,13 +43,20 @@ class Run:
     """
 
     def __init__(
-        self, call: Call, budget: MemoryBudget, out: ElementArray | None = None, *, volatile: bool = False
+        self,
+        call: Call,
+        budget: MemoryBudget,
+        out: ElementArray | None = None,
+        check: Callable[[], None] | None = None,
+        *,
+        volatile: bool = False,
     ) -> None:
         if out is not None and out.size != call.end - call.begin:
             raise ValueError(f"out must have {call.end - call.begin} elements, got {out.size}")
         self._call = call
         self._volatile = volatile
         self._budget = budget
+        self._check = check
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._position = call.begin
         self._upcoming = iter(call.segments_in_range())
@@ -63,6 +74,7 @@ class Run:
 
         Raises:
             RegularizationError: If the chunk breaks a rule; the run is then of no further use.
+            Exception: What the check raises; likewise.
         """
         self._release_delivered()
         self._check_place(chunk)
@@ -71,8 +83,9 @@ class Run:
             return []
         if self._call.method is not Method.PENALTY:
             self._results.expect(chunk)
-        with np.errstate(all="ignore"), borrowed_workspace() as workspace:
+        with np.errstate(all="ignore"), borrowed_workspace() as workspace, interruptible(self._check):
             while self._position < chunk.end:
+                go_on()
                 segment = self._segment_at_position()
                 end = min(chunk.end, segment.end)
                 segment.add(chunk.part(self._position, end), workspace)

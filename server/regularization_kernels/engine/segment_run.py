@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
 from ..formats import are_finite, numbers_of
+from ..interruption import go_on
 from .budget import MemoryBudget, Reservation
 from .call import Call, Chunk, ElementArray, Method, Operand
 from .figures import SegmentFigures
@@ -55,6 +56,7 @@ class SegmentRun:
             return
         self._check_values(part, workspace)
         for piece in self._stage.add(part):
+            go_on()
             self._compute(piece, workspace)
 
     def _compute(self, piece: Chunk, workspace: Workspace) -> None:

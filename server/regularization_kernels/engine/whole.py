@@ -90,9 +90,7 @@ def _run(
     check: Callable[[], None] | None,
     volatile: bool,
 ) -> Summary:
-    with Run(call, budget, out, volatile=volatile) as run:
+    with Run(call, budget, out, check, volatile=volatile) as run:
         for begin in range(call.begin, call.end, _STRIDE):
-            if check is not None:
-                check()
             run.feed(chunk.part(begin, min(begin + _STRIDE, call.end)))
         return run.finish()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import LayoutInvalid
 from ..formats import Grid
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
 from ..routines.pooling import pool_rows
@@ -66,7 +67,9 @@ class Isotonic(SegmentSet):
         del share
         if not (x[..., 1:] < x[..., :-1]).any():
             return None
+        go_on()
         highest = np.maximum.accumulate(x, axis=-1)
+        go_on()
         first = int(np.argmax(x < highest))
         before = float(highest.reshape(-1)[first])
         rule = f"must not be less than {before!r}, which stands before it,"

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GradientUndefined
 from ..formats import Grid, is_coarse, share_left_alone, slack
 from ..groups import GroupRegularizer, Groups
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import FLOAT32, Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..routines.compiled_groups import LESS, TRIALS, GroupScalars
@@ -192,6 +193,7 @@ class MaxNorm(GroupRegularizer):
         factors[~np.isfinite(norms)] = np.nan
         scaled = np.empty_like(x)
         for _ in range(TRIALS):
+            go_on()
             partition.apply(np.divide, x, divisors, scaled)
             partition.apply(np.multiply, scaled, factors, scaled)
             if self.data_type == FLOAT32:

@@ -92,7 +92,7 @@ class Orthogonality(MatrixRegularizer):
             out.fill(np.nan)
             return
         misses = _misses(x)
-        with single_threaded_blas():
+        with single_threaded_blas(x.size * len(misses)):
             slope = misses @ x if rows < columns else x @ misses
         np.multiply(slope, self.strength, out=out)
         out += 0.0  # no negative zeros

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FieldMissing, FieldOutOfRange, LayoutInvalid
+from ..interruption import go_on, turn
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -27,6 +28,8 @@ from ..summation import BlockSum
 
 _PLACE_BITS = 32
 _PLACES = 1 << _PLACE_BITS
+_LONG = 1 << 18
+"""Elements that it takes a few hundredths of a second to sort."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,8 @@ class Slope(_ByRank):
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each strength times the magnitude of its rank."""
         magnitudes = np.abs(x).reshape(-1)
-        magnitudes.sort()
+        with turn(x.size > _LONG):
+            magnitudes.sort()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums.add(magnitudes[::-1] * self._strengths(x.size), position)
 
@@ -182,7 +186,9 @@ class Slope(_ByRank):
         order, magnitudes = _ascending(x)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             magnitudes -= (step_size * self._strengths(x.size))[::-1]
+            go_on()
             pool_rows(magnitudes, magnitudes.size, magnitudes)
+        go_on()
         np.maximum(magnitudes, 0.0, out=magnitudes)
         back = np.empty_like(magnitudes)
         back[order] = magnitudes
@@ -204,14 +210,17 @@ def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
     with np.errstate(over="ignore", under="ignore"):
         single = magnitudes.astype(np.float32)
     if magnitudes.size > _PLACES or not np.array_equal(single, magnitudes):
-        order = np.argsort(magnitudes)
+        with turn(x.size > _LONG):
+            order = np.argsort(magnitudes)
         return order, magnitudes[order]
     # Bits of numbers >= 0 are in the order of the numbers. With their places below them, sorting these takes
     # a fraction of the time of sorting places by numbers.
+    go_on()
     packed = single.view(np.uint32).astype(np.uint64)
     packed <<= _PLACE_BITS
     packed |= np.arange(packed.size, dtype=np.uint64)
-    packed.sort()
+    with turn(x.size > _LONG):
+        packed.sort()
     order = (packed & np.uint64(_PLACES - 1)).astype(np.intp)
     packed >>= _PLACE_BITS
     return order, packed.astype(np.uint32).view(np.float32).astype(np.float64)

@@ -123,7 +123,7 @@ class SpectralBall(SpectralSet):
             # Near enough that no digits are lost: take off what is too much.
             surplus = np.maximum(values - self.radius, 0.0)
             many = int(np.count_nonzero(surplus))
-            with single_threaded_blas():
+            with single_threaded_blas(x.size * many):
                 np.subtract(x, (u[:, :many] * surplus[:many]) @ vt[:many], out=out)
         else:
             put_together(u, np.minimum(values, self.radius), vt, out)

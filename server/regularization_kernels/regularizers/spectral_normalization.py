@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import FieldOutOfRange, LayoutInvalid, MethodUnsupported
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -142,10 +143,9 @@ class SpectralNormalization(Regularizer):
 def largest_singular_value(x: Float64Array) -> float:
     """The largest singular value of a matrix that is not empty, whose squares are in range, to 1e-12."""
     products = gram(x)
-    with single_threaded_blas():
-        square = _by_power_iteration(products)
-        if square is not None and _bounds(square * (1.0 + CLOSE), products):
-            return math.sqrt(square)
+    square = _by_power_iteration(products)
+    if square is not None and _bounds(square * (1.0 + CLOSE), products):
+        return math.sqrt(square)
     return float(singular_values(x)[0])
 
 
@@ -153,15 +153,17 @@ def _by_power_iteration(products: Float64Array) -> float | None:
     """A number that the iteration settles on, from below; None where it does not settle."""
     # Any start will do, as long as no one has reason to make it orthogonal to what is sought.
     vector = 0.5 + np.arange(1, len(products) + 1) * _GOLDEN % 1.0
-    vector /= math.sqrt(vector @ vector)
     before = 0.0
-    for _ in range(STEPS):
-        image = products @ vector
-        square = float(vector @ image)
-        if square - before <= STILL * square:
-            return square
-        before = square
-        vector = image / math.sqrt(image @ image)
+    with single_threaded_blas():
+        vector /= math.sqrt(vector @ vector)
+        for _ in range(STEPS):
+            go_on()
+            image = products @ vector
+            square = float(vector @ image)
+            if square - before <= STILL * square:
+                return square
+            before = square
+            vector = image / math.sqrt(image @ image)
     return None
 
 
@@ -170,7 +172,8 @@ def _bounds(square: float, products: Float64Array) -> bool:
     rest = np.negative(products)
     rest.reshape(-1)[:: len(rest) + 1] += square
     try:
-        np.linalg.cholesky(rest)
+        with single_threaded_blas(rest.size * len(rest) // 3):
+            np.linalg.cholesky(rest)
     except np.linalg.LinAlgError:
         return False
     return True

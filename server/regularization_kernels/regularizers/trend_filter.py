@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..errors import FieldOutOfRange
 from ..expansions import Exponents
 from ..formats import Limits, limits
+from ..interruption import go_on
 from ..registry import register
 from ..regularizer import (
     FLOAT64,
@@ -168,6 +169,7 @@ class TrendFilter(_OfPrecision):
         rows, results = as_rows(x), as_rows(out)
         batch = max(1, _AT_ONCE // max(1, rows.shape[1]))
         for begin in range(0, rows.shape[0], batch):
+            go_on()
             results[begin : begin + batch] = compute(rows[begin : begin + batch])
 
     def _steps(self, rows: Float64Array, threshold: float) -> Float64Array:

@@ -7,16 +7,20 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from ..interruption import go_on
 from ..regularizer import Float64Array
+from .lapack import factor_banded, solve_banded
 
 
 def difference(x: Float64Array, order: int) -> Float64Array:
     """D x for each row: differences of differences, each rounded."""
+    go_on()
     return np.diff(x, order, axis=1)
 
 
 def spread(u: Float64Array, order: int) -> Float64Array:
     """Dᵀu for each row, which is the differences of u between zeros."""
+    go_on()
     differences = np.diff(np.pad(u, ((0, 0), (order, order))), order, axis=1)
     return -differences if order % 2 else differences
 
@@ -34,8 +38,7 @@ class Equations:
     """
 
     def __init__(self, theta: Float64Array, free: npt.NDArray[np.bool_], order: int) -> None:
-        from scipy.linalg.lapack import dgbtrf  # few calls need it
-
+        go_on()
         rows, count = theta.shape
         self._free = free
         self._length = 2 * (count + order)
@@ -50,8 +53,8 @@ class Equations:
             after = self._bands - 2 * j  # how far the difference stands after its element j
             matrix[:, self._u, diagonal - after] = entries
             matrix[:, 2 * j : 2 * (j + count) : 2, diagonal + after] = entries
-        columns = matrix.reshape(-1, matrix.shape[2]).T
-        self._factors, self._pivots, _ = dgbtrf(columns, self._bands, self._bands, overwrite_ab=1)
+        self._factors = matrix.reshape(-1, matrix.shape[2])
+        self._pivots = factor_banded(self._factors, self._bands)
 
     @staticmethod
     def numbers(order: int) -> int:
@@ -59,17 +62,13 @@ class Equations:
         return 2 * (3 * _bands(order) + 1)
 
     def solve(self, a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """The x and u for these right sides."""
-        from scipy.linalg.lapack import dgbtrs
-
+        """The x and u for these right sides, where somebody waits for them."""
+        go_on()
         sides = np.zeros((a.shape[0], self._length))
         sides[:, ::2] = a
         sides[:, self._u] = np.where(self._free, b, 0.0)
-        found, _ = dgbtrs(
-            self._factors, self._bands, self._bands, sides.reshape(-1), self._pivots, overwrite_b=1
-        )
-        found = found.reshape(sides.shape)
-        return found[:, ::2], found[:, self._u]
+        solve_banded(self._factors, self._bands, self._pivots, sides.reshape(-1))
+        return sides[:, ::2], sides[:, self._u]
 
 
 def _bands(order: int) -> int:

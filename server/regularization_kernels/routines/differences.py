@@ -45,16 +45,28 @@ def shortest_slope(x: Float64Array, l1_strength: float, tv_strength: float, out:
     if not np.isfinite(x).all():
         out.fill(np.nan)
     elif x.size:
-        _spread(as_rows(x), l1_strength, tv_strength, as_rows(out))
+        _spread(as_rows(x), l1_strength, tv_strength, as_rows(out), np.zeros(4))
 
 
-def _spread_over_runs(x: Float64Array, l1_strength: float, tv_strength: float, out: Float64Array) -> None:
+def _spread_over_runs(
+    x: Float64Array,
+    l1_strength: float,
+    tv_strength: float,
+    out: Float64Array,
+    state: Float64Array,
+    stretch: int,
+) -> bool:
+    """Write the slopes of runs; ``state`` has the row, where in it to go on, the run's start and its jump."""
     count = x.shape[1]
-    for row in range(x.shape[0]):
-        begin = 0
-        before = 0.0  # the sign of the jump into the run
-        for end in range(1, count + 1):
-            level = x[row, end - 1]
+    row, end, begin = int(state[0]), int(state[1]), int(state[2])
+    before = state[3]  # the sign of the jump into the run
+    ahead = stretch
+    while row < x.shape[0] and ahead > 0:
+        stop = min(count, end + ahead)
+        ahead -= stop - end
+        while end < stop:
+            level = x[row, end]
+            end += 1
             after = 0.0
             if end < count:
                 following = x[row, end]
@@ -72,6 +84,12 @@ def _spread_over_runs(x: Float64Array, l1_strength: float, tv_strength: float, o
                 out[row, j] = slope + 0.0  # no negative zeros
             begin = end
             before = after
+        if end == count:
+            row += 1
+            end = begin = 0
+            before = 0.0
+    state[0], state[1], state[2], state[3] = row, end, begin, before
+    return bool(row == x.shape[0])
 
 
 _spread = Sequential(_spread_over_runs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..interruption import go_on
 from .partitions import RaggedRuns
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def lowered(
     known = np.full(live.size, -1)
     sizes = sizes[live]
     while live.size:
+        go_on()
         inside = values < np.repeat(bounds[live], sizes)
         starts = np.cumsum(sizes) - sizes
         counts = np.add.reduceat(inside, starts, dtype=np.int64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,7 +16,9 @@ import numpy as np
 from ..errors import GradientUndefined, LayoutInvalid
 from ..expansions import Exponents
 from ..formats import Grid, limits, spacings
+from ..interruption import turn
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
+from .lapack import INDEXABLE, slow_svd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,10 @@ EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""
 
 _POWERS = 4
-_INDEXABLE = 1 << 31  # SciPy's LAPACK counts in 32 bits
+_MANY = 1 << 28
+"""Multiplications that take a few hundredths of a second."""
+_PRODUCTS_OF_SVD = 16
+"""In a decomposition, about, for each one in the product of the matrix with its transpose."""
 
 
 class MatrixRegularizer(Regularizer):
@@ -52,8 +58,8 @@ class MatrixRegularizer(Regularizer):
         return ready
 
     def workspace(self, elements: int) -> int:
-        """The factors, a copy of the matrix, and LAPACK's own, which is three times as much."""
-        return 7 * elements
+        """A copy of the matrix, the factors, the same as LAPACK writes them, and what it works with."""
+        return 9 * elements
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
@@ -230,7 +236,7 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
     """Write U·diag(values)·Vᵀ, using up U; the values do not increase, and zeros cost nothing."""
     kept = int(np.count_nonzero(values))
     u[:, :kept] *= values[:kept]
-    with single_threaded_blas():
+    with single_threaded_blas(out.size * kept):
         np.matmul(u[:, :kept], vt[:kept], out=out)
         out += 0.0  # no negative zeros
 
@@ -255,67 +261,81 @@ def largest_at_most(x: Float64Array, bound: float) -> bool:
 def gram(x: Float64Array) -> Float64Array:
     """XᵀX, or XXᵀ where that is the smaller one; the same eigenvalues but for zeros."""
     rows, columns = x.shape
-    with single_threaded_blas():
+    with single_threaded_blas(_products(x.shape)):
         return x @ x.T if rows < columns else x.T @ x
 
 
 def _lapack_svd(x: Float64Array, *, vectors: bool) -> Any:
-    from scipy.linalg import LinAlgError, svd
+    # NumPy's and not SciPy's, which would hold the interpreter's lock meanwhile.
+    try:
+        with single_threaded_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
+            return np.linalg.svd(x, full_matrices=False) if vectors else np.linalg.svdvals(x)
+    except np.linalg.LinAlgError:  # the quick algorithm does not converge on a few matrices
+        if x.size >= INDEXABLE:
+            raise
+    _find_blas_of_scipy()
+    with single_threaded_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
+        factors = slow_svd(x)
+    return factors if vectors else factors[1]
 
-    options: dict[str, Any] = {"full_matrices": False, "compute_uv": vectors}
-    with single_threaded_blas():
-        if max(x.size, 5 * min(x.shape) ** 2) >= _INDEXABLE:
-            return np.linalg.svd(x, **options)
-        try:
-            return svd(x, check_finite=False, **options)
-        except LinAlgError:  # the quick algorithm does not converge on a few matrices, on which this one does
-            return svd(x, check_finite=False, lapack_driver="gesvd", **options)
+
+def _products(shape: tuple[int, ...]) -> int:
+    """What a matrix takes to be multiplied by its transpose."""
+    return math.prod(shape) * min(shape)
 
 
 class _Limiter:
-    """Holds BLAS to one thread for one caller at a time, unless it has no more than one anyway."""
+    """Holds BLAS to one thread while anyone needs it."""
 
     def __init__(self) -> None:
-        self._turn = RLock()
         self._changing = Lock()
-        self._held = 0
+        self._holders = 0
+        self._limit = ExitStack()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let BLAS have one thread meanwhile."""
-        if self._is_single():
-            yield
-            return
-        with self._turn:  # a thread that takes two turns, one in the other, does not wait for itself
-            limit = ExitStack()
-            with self._changing:
-                self._held += 1
-                limit.enter_context(_blas().limit(limits=1))
-            try:
-                yield
-            finally:
-                with self._changing:
-                    limit.close()
-                    self._held -= 1
-
-    def _is_single(self) -> bool:
-        # What another caller made one thread of will be more again before this one has done.
         with self._changing:
-            return not self._held and all(library["num_threads"] == 1 for library in _blas().info())
+            if not self._holders:
+                self._limit.enter_context(_blas().limit(limits=1))
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._holders -= 1
+                if not self._holders:
+                    self._limit.close()
 
 
 _limiter = _Limiter()
 
 
-def single_threaded_blas() -> AbstractContextManager[None]:
-    """Hold BLAS to one thread meanwhile; one caller at a time where that has to be arranged."""
-    return _limiter.held()
+@contextmanager
+def single_threaded_blas(products: int = 0) -> Iterator[None]:
+    """Hold BLAS to one thread meanwhile.
+
+    Args:
+        products: How many multiplications it is asked for, about. Where these are many it waits for a turn
+            first, as they cannot be stopped: so such contexts do not stand in one another.
+
+    Raises:
+        Exception: What the thread's check raises: whoever is given up does not begin.
+    """
+    with turn(products > _MANY), _limiter.held():
+        yield
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    # Only these rows need it. What is not loaded yet would not be found: SciPy has a BLAS of its own.
-    import scipy.linalg  # noqa: F401
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # only these rows need it
 
     return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _find_blas_of_scipy() -> None:
+    """SciPy has a BLAS of its own, which is not found before it is loaded."""
+    import scipy.linalg  # noqa: F401
+
+    _blas.cache_clear()

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..interruption import go_on
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -236,6 +238,7 @@ class RaggedRuns(Partition):
         if different.size == 1:
             return np.add.reduce(flat.reshape(self.count, -1), axis=1, out=sums)
         for size in different:
+            go_on()
             of_this_size = np.flatnonzero(sizes == size)
             rows = flat[self.edges[of_this_size, np.newaxis] + np.arange(size)]
             sums[of_this_size] = np.add.reduce(rows, axis=1)

@@ -31,7 +31,8 @@ def pool_rows(values: Float64Array, length: int, out: Float64Array) -> None:
 
 
 def _pool_within_range(values: Float64Array, length: int, out: Float64Array) -> None:
-    _pool(values, length, np.empty(values.size, np.int64), np.empty(values.size), out)
+    places = np.array([0, 0, 0, -1, -1])
+    _pool(values, length, np.empty(values.size, np.int64), np.empty(values.size), out, places, np.zeros(2))
 
 
 @Sequential
@@ -41,37 +42,67 @@ def _pool(
     starts: npt.NDArray[Any],
     sums: npt.NDArray[Any],
     out: npt.NDArray[Any],
-) -> None:
-    """Write each pool's mean to its places; ``starts`` and ``sums`` of a row's pools are scratch."""
-    for begin in range(0, values.size, length):
-        pools = 0
-        for end in range(begin + 1, begin + length + 1):
-            start, total = end - 1, values[end - 1]
-            # The mean of the pool before is above this one's: multiplied out, as divisions take their time.
-            while pools > 0 and sums[pools - 1] * (end - start) > total * (start - starts[pools - 1]):
-                pools -= 1
-                start = starts[pools]
-                total += sums[pools]
-            starts[pools] = start
-            sums[pools] = total
-            pools += 1
-        end = begin + length
-        for pool in range(pools - 1, -1, -1):
+    places: npt.NDArray[Any],
+    partial: npt.NDArray[Any],
+    stretch: int,
+) -> bool:
+    """Write each pool's mean to its places; ``starts`` and ``sums`` of a row's pools are scratch.
+
+    Where it stops is kept. ``places`` has the row's begin, the end of what is pooled or not yet written, how
+    many pools there are, which is written (-1 while they are made) and how far it is summed up; ``partial``
+    has its sum, and what rounding left off.
+    """
+    begin, end, pools, pool, place = places[0], places[1], places[2], places[3], places[4]
+    total, lost = partial[0], partial[1]
+    ahead = stretch
+    while begin < values.size and ahead > 0:
+        last = begin + length
+        if pool < 0:
+            stop = min(last, end + ahead)
+            ahead -= stop - end
+            while end < stop:
+                start, pooled = end, values[end]
+                end += 1
+                # The mean of the pool before is above this one's: multiplied out, as divisions take time.
+                while pools > 0 and sums[pools - 1] * (end - start) > pooled * (start - starts[pools - 1]):
+                    pools -= 1
+                    start = starts[pools]
+                    pooled += sums[pools]
+                starts[pools] = start
+                sums[pools] = pooled
+                pools += 1
+            if end < last:
+                break
+            pool, place = pools - 1, -1
+        while pool >= 0 and ahead > 0:
             start = starts[pool]
             mean = values[start]
             if end - start > 1:
                 # The loop's sums decide what is pooled; that of the mean keeps what each addition rounds off.
-                total, lost = 0.0, 0.0
-                for place in range(start, end):
+                if place < 0:
+                    place, total, lost = start, 0.0, 0.0
+                stop = min(end, place + ahead)
+                ahead -= stop - place
+                while place < stop:
                     added = total + values[place]
                     back = added - total
                     lost += (total - (added - back)) + (values[place] - back)
                     total = added
+                    place += 1
+                if place < end:
+                    break
                 if lost == lost:  # not so beside an infinity
                     total += lost
                 mean = total / (end - start) + 0.0  # no negative zeros
-            if end < begin + length and mean > out[end]:
+            if end < last and mean > out[end]:
                 mean = out[end]  # neighbours may be the same but for their rounding
-            for place in range(start, end):
-                out[place] = mean
-            end = start
+            for j in range(start, end):
+                out[j] = mean
+            ahead -= 1
+            end, place, pool = start, -1, pool - 1
+        if pool < 0:
+            begin = end = last
+            pools = 0
+    places[0], places[1], places[2], places[3], places[4] = begin, end, pools, pool, place
+    partial[0], partial[1] = total, lost
+    return bool(begin >= values.size)

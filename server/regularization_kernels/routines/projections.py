@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 
 from ..formats import slack
+from ..interruption import go_on
 from ..regularizer import FLOAT64, Float64Array
 
 Term = Callable[..., Float64Array]
@@ -36,7 +37,8 @@ _SHRINKING = 2.0**-200
 
 
 def blocks(x: Float64Array) -> Iterator[Float64Array]:
-    """The elements of an array of one axis, one block after the other."""
+    """The elements of an array of one axis, one block after the other, where somebody waits."""
+    go_on()
     return (x[begin : begin + BLOCK] for begin in range(0, x.size, BLOCK))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import FieldOutOfRange, GradientUndefined
 from ..formats import Grid, is_coarse, share_left_alone, slack
+from ..interruption import go_on
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 from ..summation import BlockSum
 
@@ -126,12 +127,14 @@ class SegmentSet(Regularizer):
         if math.isnan(high):
             out.fill(math.nan)
             return
+        go_on()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if self.breach(x, share_left_alone(self.data_type)) is None:
                 np.copyto(out, x)
             elif math.isinf(low) or math.isinf(high):
                 out.fill(math.nan)
             else:
+                go_on()
                 self.project(x, out)
 
 

@@ -17,8 +17,10 @@ Sums are kept in two doubles each. So every run of the answer is as exact as if 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ..compiled import Sequential
+from ..interruption import go_on
 from ..regularizer import Float64Array
 
 _COLUMNS = 4
@@ -46,6 +48,7 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
     if threshold == 0 or not x.ndim or x.shape[-1] == 1:
         np.copyto(out, x)
         return
+    go_on()
     rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
     if peak <= _LARGEST:
         _pull(rows, min(threshold, _LARGEST), results)
@@ -53,6 +56,7 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
         np.multiply(rows, _SHRINK, out=results)
         _pull(results, threshold * _SHRINK, results)
         results /= _SHRINK
+    go_on()
     out += 0.0  # no negative zeros
 
 
@@ -61,95 +65,140 @@ def step_workspace(elements: int) -> int:
     return 2 * elements + _COLUMNS * (elements + 2)
 
 
-def _pull(x: Float64Array, threshold: float, out: Float64Array) -> None:
+def _pull(x: Float64Array, threshold: float, out: Float64Array, spare: int = _SPARE) -> Float64Array:
+    """Write the string's slopes. Gives for each row how far the first method did it, and the wall there."""
     knots = np.empty((x.shape[0], 2))
-    if _follow_slopes(x, threshold, out, knots, _SPARE):
-        _keep_chains(x, threshold, out, knots, np.empty((x.shape[1] + 2, _COLUMNS)))
+    _follow_slopes(x, threshold, out, knots, spare, np.array([0, 0, -1, 0, 0, 0, 0, 0]), np.zeros(8))
+    if (knots[:, 0] < x.shape[1]).any():
+        chains = np.empty((x.shape[1] + 2, _COLUMNS))
+        _keep_chains(x, threshold, out, knots, chains, np.zeros(6, np.int64), np.zeros(3))
+    return knots
 
 
-def _follow(x: Float64Array, threshold: float, out: Float64Array, knots: Float64Array, spare: int) -> int:
+def _follow(
+    x: Float64Array,
+    threshold: float,
+    out: Float64Array,
+    knots: Float64Array,
+    spare: int,
+    places: npt.NDArray[np.int64],
+    numbers: Float64Array,
+    stretch: int,
+) -> bool:
     """Write each row up to a knot; its place and its height over the running sum go to ``knots``.
 
-    Returns:
-        How many rows are not done.
+    Where it stops is kept in ``places`` and ``numbers``, 0 at the start but for the third place, which is -1.
     """
     count = x.shape[1]
-    unfinished = 0
-    for row in range(x.shape[0]):
-        begin, wall, left = 0, 0.0, spare
-        while begin < count and left >= 0:
-            element = x[row, begin]
-            # The least and the largest slope from the knot on, and how far over the running sum each has
-            # come.
-            least, largest = element + (-threshold - wall), element + (threshold - wall)
-            under, over = threshold, -threshold
-            least_end = largest_end = at = begin
-            bend = 0
-            while at < count - 1:
-                element = x[row, at + 1]
-                under += element - least
-                if under < -threshold:
-                    bend = -1
-                    break
-                over += element - largest
-                if over > threshold:
-                    bend = 1
-                    break
-                at += 1
-                if under >= threshold:
-                    least_end = at
-                    least += (under - threshold) / (at - begin + 1)
-                    under = threshold
-                if over <= -threshold:
-                    largest_end = at
-                    largest += (over + threshold) / (at - begin + 1)
-                    over = -threshold
-            if bend == 0:
-                bend = -1 if under < 0.0 else (1 if over > 0.0 else 0)
-
-            end, next_wall = count, 0.0
-            if bend < 0:
-                end, next_wall = least_end + 1, -threshold
-            elif bend > 0:
-                end, next_wall = largest_end + 1, threshold
-            high = low = 0.0
-            for j in range(begin, end):
+    row, begin, at = int(places[0]), int(places[1]), int(places[2])
+    end, j, spent = int(places[3]), int(places[4]), int(places[5])
+    least_end, largest_end = int(places[6]), int(places[7])
+    wall, next_wall, least, largest = numbers[0], numbers[1], numbers[2], numbers[3]
+    under, over, high, low = numbers[4], numbers[5], numbers[6], numbers[7]
+    ahead = stretch
+    while row < x.shape[0] and ahead > 0:
+        while begin < count and spent <= spare and ahead > 0:
+            if end == begin:  # the string's next bend is not known yet
+                if at < begin:
+                    element = x[row, begin]
+                    # The least and the largest slope from the knot on, and how far over the running sum each
+                    # has come.
+                    least, largest = element + (-threshold - wall), element + (threshold - wall)
+                    under, over = threshold, -threshold
+                    least_end = largest_end = at = begin
+                bend, entered, stop = 0, at, min(count - 1, at + ahead)
+                while at < stop:
+                    element = x[row, at + 1]
+                    under += element - least
+                    if under < -threshold:
+                        bend = -1
+                        break
+                    over += element - largest
+                    if over > threshold:
+                        bend = 1
+                        break
+                    at += 1
+                    if under >= threshold:
+                        least_end = at
+                        least += (under - threshold) / (at - begin + 1)
+                        under = threshold
+                    if over <= -threshold:
+                        largest_end = at
+                        largest += (over + threshold) / (at - begin + 1)
+                        over = -threshold
+                ahead -= at - entered + 1
+                if bend == 0:
+                    if at < count - 1:
+                        break
+                    bend = -1 if under < 0.0 else (1 if over > 0.0 else 0)
+                end, next_wall = count, 0.0
+                if bend < 0:
+                    end, next_wall = least_end + 1, -threshold
+                elif bend > 0:
+                    end, next_wall = largest_end + 1, threshold
+                j, high, low = begin, 0.0, 0.0
+            stop = min(end, j + stretch)
+            ahead -= stop - j
+            while j < stop:
                 element = x[row, j]
                 before = high
                 high = before + element
                 added = high - before
                 low += (before - (high - added)) + (element - added)
+                j += 1
+            if j < end:
+                break
             value = ((high + (next_wall - wall)) + low) / (end - begin)
-            for j in range(begin, end):
-                out[row, j] = value
-            left += 4 * (end - begin) - (at + 1 - end)
-            begin, wall = end, next_wall
-        knots[row, 0], knots[row, 1] = begin, wall
-        unfinished += begin < count
-    return unfinished
+            for k in range(begin, end):
+                out[row, k] = value
+            spent += (at + 1 - end) - 4 * (end - begin)
+            begin, at, wall = end, end - 1, next_wall
+        if begin == count or spent > spare:
+            knots[row, 0], knots[row, 1] = begin, wall
+            row += 1
+            begin = end = spent = 0
+            at, wall = -1, 0.0
+    places[0], places[1], places[2], places[3] = row, begin, at, end
+    places[4], places[5], places[6], places[7] = j, spent, least_end, largest_end
+    numbers[0], numbers[1], numbers[2], numbers[3] = wall, next_wall, least, largest
+    numbers[4], numbers[5], numbers[6], numbers[7] = under, over, high, low
+    return bool(row == x.shape[0])
 
 
 def _chain(
-    x: Float64Array, threshold: float, out: Float64Array, knots: Float64Array, chains: Float64Array
-) -> None:
-    """Write the rest of each row."""
+    x: Float64Array,
+    threshold: float,
+    out: Float64Array,
+    knots: Float64Array,
+    chains: Float64Array,
+    places: npt.NDArray[np.int64],
+    numbers: Float64Array,
+    stretch: int,
+) -> bool:
+    """Write the rest of each row. Where it stops is kept in ``places`` and ``numbers``, 0 at the start."""
     # A piece of a chain is (start, slope, running sum at the start, what that sum's rounding left off). The
     # upper chain grows from the front of ``chains``, the lower one from the back. An element adds one piece
     # to one of them, or none, so they never meet.
     count = x.shape[1]
     back = count + 1
-    for row in range(x.shape[0]):
+    row, first = int(places[0]), int(places[1])
+    upper, upper_end, lower, lower_end = int(places[2]), int(places[3]), int(places[4]), int(places[5])
+    wall, high, low = numbers[0], numbers[1], numbers[2]
+    ahead = stretch
+    while row < x.shape[0] and ahead > 0:
         knot = int(knots[row, 0])
-        if knot == count:
-            continue
-        wall = knots[row, 1]
-        high, low = x[row, knot], 0.0  # the running sum from here on
-        upper = upper_end = 0
-        lower = lower_end = back
-        chains[upper, 0], chains[upper, 1] = knot, high + (threshold - wall)
-        chains[lower, 0], chains[lower, 1] = knot, high + (-threshold - wall)
-        chains[upper, 2] = chains[upper, 3] = chains[lower, 2] = chains[lower, 3] = 0.0
-        for i in range(knot + 1, count):
+        if first == 0 and knot < count:
+            wall = knots[row, 1]
+            high, low = x[row, knot], 0.0  # the running sum from here on
+            upper = upper_end = 0
+            lower = lower_end = back
+            chains[upper, 0], chains[upper, 1] = knot, high + (threshold - wall)
+            chains[lower, 0], chains[lower, 1] = knot, high + (-threshold - wall)
+            chains[upper, 2] = chains[upper, 3] = chains[lower, 2] = chains[lower, 3] = 0.0
+            first = knot + 1
+        last = min(count, first + ahead) if knot < count else first
+        ahead -= last - first + 1
+        for i in range(first, last):
             element = x[row, i]
             start, end = float(i), i + 1.0
             start_high, start_low = high, low
@@ -227,11 +276,20 @@ def _chain(
                 lower = lower_end = back
                 chains[lower, 0], chains[lower, 1] = chains[upper, 0], slope
                 chains[lower, 2], chains[lower, 3] = chains[upper, 2], chains[upper, 3]
-
-        begin = int(chains[upper, 0])
-        value = ((high - chains[upper, 2]) + (low - chains[upper, 3]) - wall) / (count - begin)
-        for j in range(begin, count):
-            out[row, j] = value
+        first = last
+        if knot < count:
+            if first < count:
+                break
+            begin = int(chains[upper, 0])
+            value = ((high - chains[upper, 2]) + (low - chains[upper, 3]) - wall) / (count - begin)
+            for j in range(begin, count):
+                out[row, j] = value
+        row += 1
+        first = 0
+    places[0], places[1] = row, first
+    places[2], places[3], places[4], places[5] = upper, upper_end, lower, lower_end
+    numbers[0], numbers[1], numbers[2] = wall, high, low
+    return bool(row == x.shape[0])
 
 
 _follow_slopes = Sequential(_follow)

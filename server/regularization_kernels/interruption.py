@@ -1,0 +1,129 @@
+"""Long computations that nobody waits for: where they ask, and where they wait for their turn.
+
+Whoever runs a call hands its check to the engine, which sets it for the thread that computes, and for that
+time alone. What takes long calls ``go_on`` between its steps; what the check raises ends it. So regularizers
+know nothing of callers, and none of their methods has an argument for one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import contextmanager
+from threading import Event, Lock, local
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STRETCH = 1 << 16
+"""Elements that a loop over single ones goes through before it asks: hundredths of a second in Python, less
+than a thousandth where it is compiled."""
+
+SECONDS_BETWEEN = 0.1
+"""How often one who waits for a turn asks."""
+
+
+class _Current(local):
+    check: Callable[[], None] | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def interruptible(check: Callable[[], None] | None) -> Iterator[None]:
+    """Let ``go_on`` ask this check meanwhile, in this thread; None for nobody to ask."""
+    before, _current.check = _current.check, check
+    try:
+        yield
+    finally:
+        _current.check = before
+
+
+def go_on() -> None:
+    """Go on only where somebody waits for the result.
+
+    Raises:
+        Exception: What the check raises, where nobody does.
+    """
+    if _current.check is not None:
+        _current.check()
+
+
+class Turns:
+    """Turns at what cannot be stopped: so few run at once, first come, first served.
+
+    One that is given up while it waits leaves at once. So of those that nobody waits for, no more go on than
+    there are turns.
+
+    Args:
+        count: How many, >= 1.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[Event] = deque()
+        self._lock = Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for a turn, and have it meanwhile. A thread must not ask for another in it.
+
+        Raises:
+            Exception: What the thread's check raises.
+        """
+        mine = self._asked_for()
+        try:
+            while not mine.wait(SECONDS_BETWEEN):
+                go_on()
+            go_on()
+            yield
+        finally:
+            self._give_back(mine)
+
+    def _asked_for(self) -> Event:
+        mine = Event()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                mine.set()
+            else:
+                self._waiting.append(mine)
+        return mine
+
+    def _give_back(self, mine: Event) -> None:
+        with self._lock:
+            if not mine.is_set():
+                self._waiting.remove(mine)
+            elif self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_turns = Turns(_cores())
+
+
+@contextmanager
+def turn(long: bool) -> Iterator[None]:
+    """One of the process's turns, as many as it may use cores, for what takes long and cannot be stopped.
+
+    What does not take long begins at once. Like ``go_on``, neither begins where nobody waits for the result.
+
+    Args:
+        long: Whether it takes more than a few hundredths of a second.
+
+    Raises:
+        Exception: What the thread's check raises.
+    """
+    if not long:
+        go_on()
+        yield
+        return
+    with _turns.taken():
+        yield
