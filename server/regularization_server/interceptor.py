@@ -6,7 +6,6 @@ and bytes are counted where they pass.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial, wraps
@@ -16,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from .ahead import ahead
+from .authorization import check_token
 from .calls import CallRecord, Calls, ClientGone
 from .refusals import MessageUnreadable, TokenRefused
 from .statuses import Failure, failure_of
@@ -109,12 +109,8 @@ class CallInterceptor(grpc.ServerInterceptor):
             self._write(record, grpc.StatusCode.OK)
 
     def _authorize(self, context: Context) -> None:
-        if self._token is None:
-            return
-        shown = dict(context.invocation_metadata()).get("authorization", b"")
-        raw = shown.encode() if isinstance(shown, str) else shown
-        if not hmac.compare_digest(raw, b"Bearer " + self._token):
-            raise TokenRefused("the call must show the server's token as 'authorization: Bearer <token>'")
+        if self._token is not None:
+            check_token(context.invocation_metadata(), self._token)
 
     def _write(self, record: CallRecord, code: grpc.StatusCode) -> None:
         self._log.info("call", **_fields(record, code))
