@@ -8,13 +8,13 @@ import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .process import prepare
+from .process import give_back_freed_memory, prepare
 from .settings import GIB, KIB, MIB, SettingInvalid, Settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO, NoReturn
 
     from .logs import LogFormat
+
+SECONDS_TO_KEEP_MEMORY = 30.0
+"""How often memory that was freed goes back to the system."""
 
 DEFAULTS = Settings()
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": KIB, "MI": MIB, "GI": GIB}
@@ -246,7 +249,8 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
-    signals.get()
+    while not _comes(signals, SECONDS_TO_KEEP_MEMORY):
+        give_back_freed_memory()
     if not server.stop():
         # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
         sys.stderr.flush()
@@ -270,6 +274,15 @@ def _signals() -> SimpleQueue[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receive)
     return signals
+
+
+def _comes(signals: SimpleQueue[int], seconds: float) -> bool:
+    """Whether a signal comes in time."""
+    try:
+        signals.get(timeout=seconds)
+    except Empty:
+        return False
+    return True
 
 
 def _stop_at_end_of_input(signals: SimpleQueue[int]) -> None:

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS = 0, 1, 4
-END_STREAM, END_HEADERS = 1, 4
+FRAME_HEADER = 9
+FIRST_WINDOW = 65535
+LARGEST_FRAME = 16384
+DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+INITIAL_WINDOW_SIZE = 4
 EMPTY_MESSAGE = bytes(5)
 """A message without bytes: not compressed, and of length 0."""
 
@@ -71,3 +75,71 @@ def status_of(address: str, method: str, more: Sequence[tuple[bytes, bytes]]) ->
             received += piece
     length = received[at + len(name)]
     return int(received[at + len(name) + 1 :][:length])
+
+
+class MuteSender:
+    """A connection with one call, which sends all that it may and takes no answer.
+
+    Args:
+        connection: Has begun to speak HTTP/2.
+        method: Of the service.
+        messages: What to send, again and again.
+    """
+
+    def __init__(self, connection: socket.socket, method: str, messages: Iterator[bytes]) -> None:
+        self.sent = 0
+        self._connection = connection
+        self._messages = messages
+        self._message = b""
+        self._received = b""
+        self._windows = {0: FIRST_WINDOW, 1: FIRST_WINDOW}
+        self._first_window = FIRST_WINDOW
+        connection.sendall(frame(HEADERS, END_HEADERS, 1, headers(method)))
+
+    def send_all(self, most: int, quiet: float) -> None:
+        """Send until so much is sent, or until the server has given no more room for so many seconds."""
+        self._connection.settimeout(quiet)
+        while self.sent < most:
+            room = min(*self._windows.values(), LARGEST_FRAME)
+            if room > 0:
+                self._send(room)
+            else:
+                try:
+                    self._receive()
+                except TimeoutError:
+                    return
+
+    def _send(self, room: int) -> None:
+        if not self._message:
+            message = next(self._messages)
+            self._message = struct.pack(">BI", 0, len(message)) + message
+        piece, self._message = self._message[:room], self._message[room:]
+        self._connection.sendall(frame(DATA, 0, 1, piece))
+        self.sent += len(piece)
+        self._windows = {stream: window - len(piece) for stream, window in self._windows.items()}
+
+    def _receive(self) -> None:
+        piece = self._connection.recv(1 << 16)
+        assert piece, "the server has closed the connection"
+        self._received += piece
+        while len(self._received) >= FRAME_HEADER:
+            size = int.from_bytes(self._received[:3], "big")
+            kind, flags, stream = struct.unpack(">BBI", self._received[3:FRAME_HEADER])
+            end = FRAME_HEADER + size
+            if len(self._received) < end:
+                return
+            payload, self._received = self._received[FRAME_HEADER:end], self._received[end:]
+            self._take(kind, flags, stream, payload)
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == WINDOW_UPDATE:
+            self._windows[stream] += int.from_bytes(payload, "big")
+        elif kind == PING and not flags & ACK:
+            # Who does not answer is taken for slow, and given less room.
+            self._connection.sendall(frame(PING, ACK, 0, payload))
+        elif kind == SETTINGS and not flags & ACK:
+            for name, value in struct.iter_unpack(">HI", payload):
+                if name == INITIAL_WINDOW_SIZE:
+                    self._windows[1] += value - self._first_window
+                    self._first_window = value
+            self._connection.sendall(frame(SETTINGS, ACK, 0, b""))
