@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .log_writer import is_terminal
 from .process import give_back_freed_memory, prepare
 from .settings import GIB, KIB, MIB, SettingInvalid, Settings
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 SECONDS_TO_KEEP_MEMORY = 30.0
 """How often memory that was freed goes back to the system."""
+
+SECONDS_TO_FLUSH = 1.0
+"""Time that the last lines of the log have to be written."""
 
 DEFAULTS = Settings()
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": KIB, "MI": MIB, "GI": GIB}
@@ -159,7 +164,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--log-format",
     type=click.Choice(["console", "json", "logfmt"]),
-    default=lambda: "console" if sys.stderr.isatty() else "logfmt",
+    default=lambda: "console" if is_terminal() else "logfmt",
     show_default="console on a terminal, logfmt elsewhere",
     show_envvar=True,
     help="How log lines are written to standard error.",
@@ -234,7 +239,11 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
     from .supervisor import Supervisor
 
     arguments = [f"--log-level={log_level}", f"--log-format={log_format}"]
-    return Supervisor(settings, arguments, command_logger(log_level, log_format)).run()
+    log, writer = command_logger(log_level, log_format)
+    try:
+        return Supervisor(settings, arguments, log).run()
+    finally:
+        writer.flush(SECONDS_TO_FLUSH)
 
 
 def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
@@ -243,17 +252,17 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     from .logs import command_logger
     from .server import Server
 
-    log = command_logger(log_level, log_format)
+    log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
-        log = log.bind(process=process)
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
     while not _comes(signals, SECONDS_TO_KEEP_MEMORY):
         give_back_freed_memory()
-    if not server.stop():
+    finished = server.stop()
+    writer.flush(SECONDS_TO_FLUSH)
+    if not finished:
         # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
-        sys.stderr.flush()
         os._exit(0)
 
 
@@ -300,7 +309,8 @@ def _reachable(address: str) -> str:
 
 def _exit_with(error: SettingInvalid) -> NoReturn:
     flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
-    click.echo(f"Error: {flags[error.setting]}: {error.text}", err=True)
+    with suppress(OSError):
+        click.echo(f"Error: {flags[error.setting]}: {error.text}", err=True)
     sys.exit(2)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 30
@@ -46,14 +46,20 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: str, address: str | None = None, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    address: str | None = None,
+    environment: dict[str, str] | None = None,
+    command: Sequence[str | Path] = (COMMAND,),
 ) -> Iterator[ServerProcess]:
     """A server process that is ready, on a Unix socket unless another address is given."""
     address = address or f"unix:{folder / 's'}"
     log_file = folder / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [COMMAND, "--listen", address, *arguments], stderr=log, env={**os.environ, **(environment or {})}
+            [*command, "--listen", address, *arguments],
+            stderr=log,
+            env={**os.environ, **(environment or {})},
         )
     server = ServerProcess(process, address, log_file)
     try:
