@@ -109,6 +109,11 @@ FILE = click.Path(path_type=Path)
 @setting("reuse_port", help="Whether other servers of the same user may share the TCP ports.")
 @setting("unix_socket_mode", type=Octal(), help="Permissions of the files of Unix sockets.")
 @setting("grace_period", metavar="SECONDS", help="Time for calls in flight to finish when the server stops.")
+@setting(
+    "linger",
+    metavar="SECONDS",
+    help="Time between last message and end of a call over TCP when the server stops, for proxies to read.",
+)
 @setting("memory_budget", type=Bytes(), help="What all calls together may buffer, for instance 512MiB.")
 @setting(
     "threads",

@@ -127,12 +127,15 @@ class Server:
         grace = self.settings.grace_period if grace is None else grace
         started = time.perf_counter()
         self._health.enter_graceful_shutdown()
-        self._calls.close()
         self._log.info("stopping", grace=grace)
+        # Calls that have just ended: with the next line their connections are closed.
+        time.sleep(self._calls.drain(self.settings.linger, grace))
+        grace -= time.perf_counter() - started
+        self._calls.close()
         # Before the others are free: whoever takes those over takes these, too.
         if self._hand_off is not None:
             self._hand_off.stop_listening()
-        stopped = self._server.stop(grace)
+        stopped = self._server.stop(max(grace, 0.0))
         finished = self._calls.wait_until_none(grace)
         # Clients hear of a connection that is closed in order. Who only watches health would keep it open.
         if finished:

@@ -1,9 +1,9 @@
 """Several server processes, and the one that starts, watches and stops them.
 
 Each is a program of its own, ``regularization-server`` with its share of the settings, so nothing is forked
-that has gRPC in it: the supervisor has none, and one thread, which writes its log. TCP ports are shared by ``SO_REUSEPORT``, and the
-system spreads connections over the processes. A Unix socket is one process's: the first has the path itself,
-the next ones that path with ``.1``, ``.2`` and so on behind it.
+that has gRPC in it: the supervisor has none, and one thread, which writes its log. TCP ports are shared by
+``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket is one process's: the
+first has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
 """
 
 from __future__ import annotations
