@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,10 @@ import click
 from .log_writer import is_terminal
 from .process import give_back_freed_memory, prepare
 from .settings import GIB, KIB, MIB, SettingInvalid, Settings
+from .signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import BinaryIO, NoReturn
 
     from .logs import LogFormat
@@ -262,7 +261,7 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
-    while not _comes(signals, SECONDS_TO_KEEP_MEMORY):
+    while signals.next(SECONDS_TO_KEEP_MEMORY) is None:
         give_back_freed_memory()
     finished = server.stop()
     writer.flush(SECONDS_TO_FLUSH)
@@ -271,35 +270,19 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
         os._exit(0)
 
 
-def _signals() -> SimpleQueue[int]:
-    """A queue that gets the first signal to stop.
+def _signals() -> Signals:
+    """The signals to stop; the second ends the process at once."""
+    stopping: list[int] = []
 
-    Handlers are what makes the first process of a container hear signals at all.
-    """
-    signals: SimpleQueue[int] = SimpleQueue()
-
-    def receive(number: int, frame: FrameType | None) -> None:
+    def receive(number: int) -> None:
         if stopping:
             os._exit(128 + number)
         stopping.append(number)
-        signals.put(number)
 
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, receive)
-    return signals
+    return Signals((signal.SIGTERM, signal.SIGINT), receive)
 
 
-def _comes(signals: SimpleQueue[int], seconds: float) -> bool:
-    """Whether a signal comes in time."""
-    try:
-        signals.get(timeout=seconds)
-    except Empty:
-        return False
-    return True
-
-
-def _stop_at_end_of_input(signals: SimpleQueue[int]) -> None:
+def _stop_at_end_of_input(signals: Signals) -> None:
     """Stop when the process that has started this one is gone: it holds the other end."""
     while os.read(sys.stdin.fileno(), 1):
         pass
