@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
-# The generator is the oldest release that the package supports: generated code refuses older runtimes.
+# The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy=$(VENV)-generate/bin/protoc-gen-mypy \

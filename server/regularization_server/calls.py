@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, Event
 from typing import TYPE_CHECKING
 
 from regularization_kernels.errors import ShuttingDown
@@ -16,6 +17,10 @@ from .refusals import TooManyCalls
 
 if TYPE_CHECKING:
     import grpc
+
+
+UNIX_PEER = "unix"
+"""What the peers of calls on the same host have; between sockets of one host nothing is lost."""
 
 
 @dataclass
@@ -80,6 +85,9 @@ class Calls:
         self._closed = False
         self._handlers = 0
         self._open = 0
+        self._linger = 0.0
+        self._drain_ends: float | None = None
+        self._last_end = -math.inf
 
     @contextmanager
     def admitted(self, record: CallRecord, context: grpc.ServicerContext) -> Iterator[None]:
@@ -105,10 +113,31 @@ class Calls:
         _record.set(record)
         try:
             yield
+            if not record.peer.startswith(UNIX_PEER):
+                self._hold(context)
         finally:
             with self._changed:
                 self._handlers -= 1
                 self._changed.notify_all()
+
+    def drain(self, linger: float, grace: float) -> float:
+        """Let calls over a network last a moment longer from now on: their connections end with the last.
+
+        A connection that is closed while the other side still reads, or has sent what nobody reads any more,
+        may lose the end of what was sent.
+
+        Args:
+            linger: Seconds between a call's last message and its status.
+            grace: Seconds until calls are cut off.
+
+        Returns:
+            Seconds until those that are over by now have had this time, too; none from the second time on.
+        """
+        if self._drain_ends is not None:
+            return 0.0
+        now = time.monotonic()
+        self._linger, self._drain_ends = linger, now + grace
+        return min(max(self._last_end + linger - now, 0.0), grace)
 
     def close(self) -> None:
         """Admit no more calls."""
@@ -119,6 +148,18 @@ class Calls:
         """Wait until every handler is done, its status sent or its client gone; whether that came in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._open == self._handlers == 0, timeout)
+
+    def _hold(self, context: grpc.ServicerContext) -> None:
+        """Wait where the server drains, unless the client goes; deadline and grace are not used up."""
+        now = time.monotonic()
+        self._last_end = now
+        if self._drain_ends is None:
+            return
+        left = [self._drain_ends - now, context.time_remaining()]
+        seconds = min(self._linger, *(each / 2 for each in left if each is not None))
+        gone = Event()
+        if context.add_callback(gone.set):
+            gone.wait(max(seconds, 0.0))
 
     def _sent(self) -> None:
         with self._changed:

@@ -6,23 +6,30 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .process import prepare
+from .log_writer import is_terminal
+from .process import give_back_freed_memory, prepare
 from .settings import GIB, KIB, MIB, SettingInvalid, Settings
+from .signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import BinaryIO, NoReturn
 
     from .logs import LogFormat
+
+SECONDS_TO_KEEP_MEMORY = 30.0
+"""How often memory that was freed goes back to the system."""
+
+SECONDS_TO_FLUSH = 1.0
+"""Time that the last lines of the log have to be written."""
 
 DEFAULTS = Settings()
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": KIB, "MI": MIB, "GI": GIB}
@@ -101,6 +108,11 @@ FILE = click.Path(path_type=Path)
 @setting("reuse_port", help="Whether other servers of the same user may share the TCP ports.")
 @setting("unix_socket_mode", type=Octal(), help="Permissions of the files of Unix sockets.")
 @setting("grace_period", metavar="SECONDS", help="Time for calls in flight to finish when the server stops.")
+@setting(
+    "linger",
+    metavar="SECONDS",
+    help="Time between last message and end of a call over TCP when the server stops, for proxies to read.",
+)
 @setting("memory_budget", type=Bytes(), help="What all calls together may buffer, for instance 512MiB.")
 @setting(
     "threads",
@@ -156,7 +168,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--log-format",
     type=click.Choice(["console", "json", "logfmt"]),
-    default=lambda: "console" if sys.stderr.isatty() else "logfmt",
+    default=lambda: "console" if is_terminal() else "logfmt",
     show_default="console on a terminal, logfmt elsewhere",
     show_envvar=True,
     help="How log lines are written to standard error.",
@@ -231,7 +243,11 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
     from .supervisor import Supervisor
 
     arguments = [f"--log-level={log_level}", f"--log-format={log_format}"]
-    return Supervisor(settings, arguments, command_logger(log_level, log_format)).run()
+    log, writer = command_logger(log_level, log_format)
+    try:
+        return Supervisor(settings, arguments, log).run()
+    finally:
+        writer.flush(SECONDS_TO_FLUSH)
 
 
 def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
@@ -240,39 +256,33 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     from .logs import command_logger
     from .server import Server
 
-    log = command_logger(log_level, log_format)
+    log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
-        log = log.bind(process=process)
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
-    signals.get()
-    if not server.stop():
+    while signals.next(SECONDS_TO_KEEP_MEMORY) is None:
+        give_back_freed_memory()
+    finished = server.stop()
+    writer.flush(SECONDS_TO_FLUSH)
+    if not finished:
         # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
-        sys.stderr.flush()
         os._exit(0)
 
 
-def _signals() -> SimpleQueue[int]:
-    """A queue that gets the first signal to stop.
+def _signals() -> Signals:
+    """The signals to stop; the second ends the process at once."""
+    stopping: list[int] = []
 
-    Handlers are what makes the first process of a container hear signals at all.
-    """
-    signals: SimpleQueue[int] = SimpleQueue()
-
-    def receive(number: int, frame: FrameType | None) -> None:
+    def receive(number: int) -> None:
         if stopping:
             os._exit(128 + number)
         stopping.append(number)
-        signals.put(number)
 
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, receive)
-    return signals
+    return Signals((signal.SIGTERM, signal.SIGINT), receive)
 
 
-def _stop_at_end_of_input(signals: SimpleQueue[int]) -> None:
+def _stop_at_end_of_input(signals: Signals) -> None:
     """Stop when the process that has started this one is gone: it holds the other end."""
     while os.read(sys.stdin.fileno(), 1):
         pass
@@ -287,7 +297,8 @@ def _reachable(address: str) -> str:
 
 def _exit_with(error: SettingInvalid) -> NoReturn:
     flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
-    click.echo(f"Error: {flags[error.setting]}: {error.text}", err=True)
+    with suppress(OSError):
+        click.echo(f"Error: {flags[error.setting]}: {error.text}", err=True)
     sys.exit(2)
 
 

@@ -6,9 +6,8 @@ and bytes are counted where they pass.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial, wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from .ahead import ahead
+from .authorization import check_token
 from .calls import CallRecord, Calls, ClientGone
 from .refusals import MessageUnreadable, TokenRefused
 from .statuses import Failure, failure_of
@@ -110,27 +110,27 @@ class CallInterceptor(grpc.ServerInterceptor):
             self._write(record, grpc.StatusCode.OK)
 
     def _authorize(self, context: Context) -> None:
-        if self._token is None:
-            return
-        shown = dict(context.invocation_metadata()).get("authorization", b"")
-        raw = shown.encode() if isinstance(shown, str) else shown
-        if not hmac.compare_digest(raw, b"Bearer " + self._token):
-            raise TokenRefused("the call must show the server's token as 'authorization: Bearer <token>'")
+        if self._token is not None:
+            check_token(context.invocation_metadata(), self._token)
 
     def _write(self, record: CallRecord, code: grpc.StatusCode) -> None:
-        self._log.info("call", **_fields(record, code))
+        self._tell("info", record, code)
 
     def _write_failure(
         self, record: CallRecord, failure: Failure, error: Exception, context: Context
     ) -> None:
         if failure.code is grpc.StatusCode.INTERNAL:
-            self._log.error("call", **_fields(record, failure.code), reason=failure.reason, exc_info=error)
+            self._tell("error", record, failure.code, reason=failure.reason, exc_info=error)
         elif not context.is_active():
             # What a handler makes of a stream that was cut off is not what ended the call.
             self._write(record, _code_of_departure(context))
         else:
-            fields = _fields(record, failure.code)
-            self._log.info("call", **fields, reason=failure.reason, error=printable(failure.text))
+            self._tell("info", record, failure.code, reason=failure.reason, **failure.place)
+
+    def _tell(self, level: str, record: CallRecord, code: grpc.StatusCode, **more: Any) -> None:
+        # What becomes of its line is nothing to the call.
+        with suppress(Exception):
+            getattr(self._log, level)("call", **{**more, **_fields(record, code)})
 
     def _watched(self, handler: Handler, method: str) -> Handler:
         kinds: tuple[tuple[Callable[..., Any] | None, Callable[..., Handler]], ...] = (
@@ -162,11 +162,6 @@ class CallInterceptor(grpc.ServerInterceptor):
             return behaviour(request, context, *rest)
 
         return watching
-
-
-def printable(text: str) -> str:
-    """The text on one line, whatever a caller put into a name."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _fields(record: CallRecord, code: grpc.StatusCode) -> dict[str, Any]:

@@ -145,13 +145,16 @@ def token_of(settings: Settings) -> bytes | None:
     """The bearer token that callers must show; None for none.
 
     Raises:
-        SettingInvalid: If its file cannot be read, or is empty.
+        SettingInvalid: If its file cannot be read, is empty, or has what no header can show.
     """
     if settings.token_file is None:
         return None
     token = read_file("token_file", settings.token_file).strip()
     if not token:
         raise SettingInvalid("token_file", f"{settings.token_file} is empty")
+    if not all(ord("!") <= byte <= ord("~") for byte in token):
+        text = f"{settings.token_file} must have one token of visible ASCII characters, without spaces"
+        raise SettingInvalid("token_file", text)
     return token
 
 

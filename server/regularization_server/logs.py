@@ -1,31 +1,54 @@
-"""Structured log lines: a logger for the command, and one for a server inside another program."""
+"""Structured log lines: a logger for the command, and one for a server inside another program.
+
+A log has methods, codes, reasons, places and sizes; never a name, a value or a token that a caller sent.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
-from typing import TYPE_CHECKING, Literal
+import traceback
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from .log_writer import LogWriter, is_terminal, standard_error
+
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json", "logfmt"]
 
 
-def command_logger(level: str, log_format: LogFormat) -> FilteringBoundLogger:
-    """A logger that writes to standard error, from this level on."""
-    shared: list[Processor] = [
+def command_logger(
+    level: str, log_format: LogFormat, **fields: Any
+) -> tuple[FilteringBoundLogger, LogWriter]:
+    """A logger to standard error, for this process alone, and what writes its lines.
+
+    What libraries log comes here, too, for the standard library's logging would wait where a pipe is full.
+
+    Args:
+        level: From which on lines are written.
+        log_format: How.
+        fields: What every line has.
+    """
+    processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _tell_fault,
+        _renderer(log_format),
     ]
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[*shared, *_renderers(log_format)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-    )
-    return logger
+
+    def logger(target: object, level: str) -> FilteringBoundLogger:
+        made: FilteringBoundLogger = structlog.wrap_logger(
+            target, processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
+        )
+        return made.bind(**fields)
+
+    reports: Any = logger(structlog.ReturnLogger(), "debug")
+    writer = LogWriter(standard_error(), lambda lines: str(reports.warning("log lines dropped", lines=lines)))
+    log = logger(writer, level)
+    logging.basicConfig(handlers=[_Libraries(log)], force=True)
+    return log, writer
 
 
 def library_logger() -> FilteringBoundLogger:
@@ -34,7 +57,7 @@ def library_logger() -> FilteringBoundLogger:
         logging.getLogger("regularization_server"),
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.processors.format_exc_info,
+            _tell_fault,
             structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug"),
@@ -42,13 +65,48 @@ def library_logger() -> FilteringBoundLogger:
     return logger
 
 
-def _renderers(log_format: LogFormat) -> list[Processor]:
+class _Libraries(logging.Handler):
+    """Hands what libraries log to the command's logger, without arguments: a caller may have sent those."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record over."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
+
+
+def _tell_fault(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Where an error was raised, and its type; its text may have a caller's names and values."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        event["exception"] = "\n\n".join(map(_frames, reversed(_chain(error))))
+    return event
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error, what it was raised from, and so on."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
+    return chain
+
+
+def _frames(error: BaseException) -> str:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"Traceback (most recent call last):\n{frames}{type(error).__module__}.{type(error).__qualname__}"
+
+
+def _renderer(log_format: LogFormat) -> Processor:
     if log_format == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        return structlog.dev.ConsoleRenderer(
+            colors=is_terminal(), exception_formatter=structlog.dev.plain_traceback
+        )
     if log_format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    order = ["timestamp", "level", "event"]
-    return [
-        structlog.processors.format_exc_info,
-        structlog.processors.LogfmtRenderer(key_order=order, bool_as_flag=False),
-    ]
+        return structlog.processors.JSONRenderer()
+    return structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)

@@ -21,6 +21,16 @@ def prepare() -> None:
     _open_as_many_files_as_allowed()
 
 
+def give_back_freed_memory() -> None:
+    """Hand back to the system what malloc keeps and nobody uses, wherever it lies.
+
+    What is used again afterwards is cleared by the system first: once in a while is often enough.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def _open_as_many_files_as_allowed() -> None:
     """Take the hard limit of open files: connections, and regions of shared memory, have one each.
 
@@ -34,8 +44,9 @@ def _keep_freed_memory() -> None:
     """Let malloc keep the buffers of a chunk for the next one.
 
     As it comes, glibc hands them back to the system after each chunk, and the system clears every page before
-    it gives it out again: that costs several times the arithmetic. What is kept is bounded by the threshold
-    times the arenas.
+    it gives it out again: that costs several times the arithmetic. This bounds what is kept at the end of an
+    arena alone: below a buffer that is in use all stays, however much of it is free. What many streams have
+    left there goes back with ``give_back_freed_memory``.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

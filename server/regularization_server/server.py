@@ -18,7 +18,7 @@ from .listeners import credentials_of, group_of, is_unix, listen, listen_for_han
 from .logs import library_logger
 from .regions import SYSTEM_SHARES_MEMORY, Regions
 from .service import SERVICE, RegularizationService
-from .settings import SettingInvalid, Settings
+from .settings import MIB, SettingInvalid, Settings
 from .threads import CallThreads
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 SPARE_THREADS = 32
 """Threads beyond the calls' limit: health, reflection and refusals are answered when all calls are taken."""
+
+FEWEST_WAITING = 3000
+"""Calls that may wait to be taken up, at least; gRPC's own number of those that it surely refuses beyond."""
+
+LOOKAHEAD_BYTES = 4 * MIB
+"""What a client may send of a stream that the server does not read. A stream is as fast as this a round trip:
+400 MiB/s where that takes 10 ms."""
 
 SECONDS_TO_CLOSE = 0.5
 """Time for connections to close in order once no call is in flight."""
@@ -120,12 +127,15 @@ class Server:
         grace = self.settings.grace_period if grace is None else grace
         started = time.perf_counter()
         self._health.enter_graceful_shutdown()
-        self._calls.close()
         self._log.info("stopping", grace=grace)
+        # Calls that have just ended: with the next line their connections are closed.
+        time.sleep(self._calls.drain(self.settings.linger, grace))
+        grace -= time.perf_counter() - started
+        self._calls.close()
         # Before the others are free: whoever takes those over takes these, too.
         if self._hand_off is not None:
             self._hand_off.stop_listening()
-        stopped = self._server.stop(grace)
+        stopped = self._server.stop(max(grace, 0.0))
         finished = self._calls.wait_until_none(grace)
         # Clients hear of a connection that is closed in order. Who only watches health would keep it open.
         if finished:
@@ -162,14 +172,26 @@ class Server:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
+    most_calls = settings.max_concurrent_calls + SPARE_THREADS
+    # Of calls that come faster than they are taken up, gRPC refuses some beyond the first number, and all
+    # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
+    waiting = max(2 * most_calls, FEWEST_WAITING)
     options = {
         # Two servers on one address are mostly a mistake that the second should hear of.
         "grpc.so_reuseport": int(settings.reuse_port),
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
-        "grpc.max_concurrent_streams": settings.max_concurrent_calls + SPARE_THREADS,
+        "grpc.max_concurrent_streams": most_calls,
+        "grpc.server.max_pending_requests": waiting,
+        "grpc.server.max_pending_requests_hard_limit": waiting,
+        # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window that
+        # stays what it is has no such streams, and keeps the rate of those that are read.
+        "grpc.http2.bdp_probe": 0,
+        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
         "grpc.keepalive_time_ms": _milliseconds(settings.keepalive_time),
         "grpc.keepalive_timeout_ms": _milliseconds(settings.keepalive_timeout),
+        # Whichever is longer counts, and gRPC's own is a minute.
+        "grpc.http2.ping_timeout_ms": _milliseconds(settings.keepalive_timeout),
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.max_pings_without_data": 0,
         "grpc.http2.min_ping_interval_without_data_ms": _milliseconds(settings.keepalive_min_interval),

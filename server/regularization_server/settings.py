@@ -53,6 +53,11 @@ class Settings:
     grace_period: float = 30.0
     """Seconds that calls in flight have to finish when the server stops."""
 
+    linger: float = 1.0
+    """Seconds between the last message of a call over TCP and its status when the server stops. With its last
+    call a connection is closed, and what a proxy has not read by then is lost. They are part of
+    ``grace_period``, and at most half of what a call's deadline leaves; 0 for none."""
+
     memory_budget: int = GIB
     """Bytes that all calls together may buffer, and that their headers may take where these are large; what
     does not fit is refused before it is allocated."""
@@ -111,6 +116,7 @@ class Settings:
         if not 0 <= self.unix_socket_mode <= 0o777:
             raise SettingInvalid("unix_socket_mode", f"must be from 0 to 777, got {self.unix_socket_mode:o}")
         self._require("grace_period", at_least=0)
+        self._require("linger", at_least=0)
         self._require("processes", at_least=1)
         self._require("memory_budget", at_least=1)
         for name in ("threads", "shared_memory_budget", "shared_memory_regions", "max_concurrent_calls"):

@@ -77,6 +77,9 @@ class Failure:
     code: grpc.StatusCode
     reason: str
     text: str
+    """Rule, value and place, for the client: a caller's names and values may be in it."""
+    place: dict[str, str]
+    """For the log: the path of the field at fault, the element, and figures; nothing that a caller named."""
     status: grpc.Status
 
 
@@ -96,7 +99,8 @@ def failure_of(error: Exception) -> Failure:
             field=clipped(field, _NAME_BYTES), description=text
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    return Failure(code, name, text, _status(code, text, details))
+    place = {name: value for name, value in metadata.items() if name != "segment"}
+    return Failure(code, name, text, place, _status(code, text, details))
 
 
 def clipped(text: str, size: int) -> str:

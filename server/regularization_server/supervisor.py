@@ -1,9 +1,9 @@
 """Several server processes, and the one that starts, watches and stops them.
 
 Each is a program of its own, ``regularization-server`` with its share of the settings, so nothing is forked
-that has gRPC or threads in it: the supervisor has neither. TCP ports are shared by ``SO_REUSEPORT``, and the
-system spreads connections over the processes. A Unix socket is one process's: the first has the path itself,
-the next ones that path with ``.1``, ``.2`` and so on behind it.
+that has gRPC in it: the supervisor has none, and one thread, which writes its log. TCP ports are shared by
+``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket is one process's: the
+first has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from .ports import is_tcp, reserved
 from .settings import Settings
+from .signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from structlog.typing import FilteringBoundLogger
 
@@ -142,7 +141,6 @@ class Supervisor:
     def __init__(self, settings: Settings, arguments: Sequence[str], log: FilteringBoundLogger) -> None:
         self._log = log
         self._grace = settings.grace_period
-        self._events: SimpleQueue[int] = SimpleQueue()
         self._ports = ExitStack()
         listen = tuple(
             self._ports.enter_context(reserved(address)) if is_tcp(address) else address
@@ -155,15 +153,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Start the processes, and keep them running until a signal to stop; the exit status."""
-        for number in (*_STOPPING, signal.SIGCHLD):
-            signal.signal(number, self._receive)
+        self._signals = Signals((*_STOPPING, signal.SIGCHLD))
         with self._ports:
             invalid = self._keep_running()
             status = self._stop()
             return INVALID_SETTINGS if invalid else status
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._events.put(number)
 
     def _keep_running(self) -> bool:
         """Until a signal to stop; whether a process could not start with its settings."""
@@ -209,10 +203,7 @@ class Supervisor:
 
     def _event(self, until: float | None) -> int | None:
         """The next signal; None where there is none in time."""
-        try:
-            return self._events.get(timeout=None if until is None else max(until - time.monotonic(), 0.0))
-        except Empty:
-            return None
+        return self._signals.next(None if until is None else max(until - time.monotonic(), 0.0))
 
 
 def _address_of(address: str, index: int) -> str:

@@ -112,9 +112,9 @@ def answers(channel: grpc.Channel, method: str, stream: Iterable[Any], timeout: 
 class OpenCall:
     """A call in flight: half of its vector is sent, and its first answer is back."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, timeout: float = TIMEOUT) -> None:
         self._to_send: SimpleQueue[Any] = SimpleQueue()
-        self.answers = call(channel, "gradient", iter(self._to_send.get, None))
+        self.answers = call(channel, "gradient", iter(self._to_send.get, None), timeout)
         self._to_send.put(request("gradient", header=header("gradient"), chunk=chunk((1, 2, 3, 4))))
         next(self.answers)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 30
@@ -50,7 +50,7 @@ def serving(
     *arguments: str,
     address: str | None = None,
     environment: dict[str, str] | None = None,
-    command: tuple[Path | str, ...] = (COMMAND,),
+    command: Sequence[str | Path] = (COMMAND,),
     seconds_to_start: float = SECONDS_TO_START,
 ) -> Iterator[ServerProcess]:
     """A server process that is ready, on a Unix socket unless another address is given."""
@@ -58,7 +58,9 @@ def serving(
     log_file = folder / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--listen", address, *arguments], stderr=log, env={**os.environ, **(environment or {})}
+            [*command, "--listen", address, *arguments],
+            stderr=log,
+            env={**os.environ, **(environment or {})},
         )
     server = ServerProcess(process, address, log_file)
     try:

@@ -89,6 +89,7 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
         (["--listen", "unix:/etc/passwd"], "--listen: unix:/etc/passwd is there and is not a socket"),
         (["--listen", "no-such-host.invalid:1"], "--listen: cannot listen on no-such-host.invalid:1: "),
         (["--memory-budget", "0"], "--memory-budget: must be finite and >= 1, got 0"),
+        (["--linger", "-1"], "--linger: must be finite and >= 0, got -1.0"),
         (["--grace-period", "nan"], "--grace-period: must be finite and >= 0, got nan"),
         (["--tls-key", "key"], "--tls-key: needs a certificate beside it"),
         (["--tls-certificate", "pem"], "--tls-certificate: needs its key beside it"),
@@ -208,3 +209,36 @@ def test_number_of_threads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare()
     assert environment["OPENBLAS_NUM_THREADS"] == "3"
     assert environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """What malloc keeps below buffers in use is the system's again, once it is handed back."""
+    script = """
+        from pathlib import Path
+        from regularization_server.process import give_back_freed_memory, prepare
+        resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) << 12
+        prepare()
+        buffers = [b'.' * (1 << 20) for _ in range(400)]
+        kept = buffers[-1]
+        del buffers
+        before = resident()
+        give_back_freed_memory()
+        assert resident() < before - (300 << 20), (before, resident())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_memory_is_handed_back_now_and_then(tmp_path: Path) -> None:
+    """The command does so again and again while it serves, and still hears the signal to stop."""
+    script = f"""
+        from regularization_server import command
+        command.SECONDS_TO_KEEP_MEMORY = 0.05
+        command.give_back_freed_memory = lambda: print("given back", flush=True)
+        command.main(["--listen", "unix:{tmp_path / "s"}"])
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == [b"given back\n"] * 2
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(60) == 0

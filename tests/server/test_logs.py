@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from regularization_server.interceptor import printable
+from regularization.v1.layout_pb2 import Segment
 
+from tests.server.frames import status_of
 from tests.server.messages import (
     TIMEOUT,
     OpenCall,
@@ -17,6 +19,7 @@ from tests.server.messages import (
     chunk,
     good_call,
     header,
+    l1_norm,
     layout_of,
     request,
 )
@@ -61,18 +64,59 @@ def test_one_line_for_each_call(tmp_path: Path) -> None:
 
 
 def test_failed_call_says_why(tmp_path: Path) -> None:
-    """A failed call's line has the reason and the text, on one line whatever a name has in it."""
-    of = layout_of()
-    of.segments.add(name="two\nlines")
-    of.segments.add(name="two\nlines")
+    """A failed call's line has the reason and the place, and nothing that the caller has named."""
+    of = layout_of(Segment(name="secret", shape=[8], regularizer=l1_norm(-12345.5)))
     with serving(tmp_path, "--log-format", "json") as server, channel_to(server.address) as channel:
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError) as caught:
             answers(channel, "gradient", [request("gradient", header=header("gradient", of))])
         until(lambda: len(call_lines(server.log)) == 1)
         (line,) = call_lines(server.log)
+        assert "secret" not in server.log
+        assert "12345" not in server.log
+    assert "12345" in str(caught.value.details())
     assert line["status"] == "INVALID_ARGUMENT"
-    assert line["reason"] == "ERROR_REASON_LAYOUT_INVALID"
-    assert "two\\nlines" in line["error"]
+    assert line["reason"] == "ERROR_REASON_FIELD_OUT_OF_RANGE"
+    assert line["field"] == "header.layout.segments[0].regularizer.l1_norm.strength"
+
+
+FAULTY = """
+from regularization_server import command, service
+def opened(self, requests, method):
+    secret_local = next(requests).header.layout.segments[0].name
+    try:
+        raise KeyError(secret_local)
+    except KeyError as error:
+        raise ValueError(f"no {secret_local}") from error
+service.RegularizationService._opened = opened
+command.main()
+"""
+"""A server whose service fails at every call, with a caller's name in variables and texts."""
+
+
+@pytest.mark.parametrize("log_format", ["console", "json", "logfmt"])
+def test_a_fault_is_told_without_contents(tmp_path: Path, log_format: str) -> None:
+    """The log says where it happened and of which type the errors are: no local variables, and no texts."""
+    of = layout_of(Segment(name="wine cellar", shape=[8], regularizer=l1_norm()))
+    arguments = ("--log-format", log_format)
+    with serving(tmp_path, *arguments, command=[sys.executable, "-c", FAULTY]) as server:
+        with channel_to(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+            answers(channel, "gradient", [request("gradient", header=header("gradient", of), chunk=chunk())])
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        until(lambda: "ValueError" in server.log)
+        assert "KeyError" in server.log
+        assert "in opened" in server.log
+        assert "cellar" not in server.log
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_libraries_log_has_no_contents(tmp_path: Path, exists: bool) -> None:
+    """Of a header that is not UTF-8 gRPC tells with its bytes; the command's log has its sentence alone."""
+    value = b"\xffwine cellar" if exists else b"wine cellar"
+    with serving(tmp_path, "--log-format", "logfmt") as server:
+        status_of(server.address, "ListRegularizers", [(b"authorization", value)])
+        until(lambda: "event=call" in server.log)
+        assert ("Invalid encoding" in server.log) is exists
+        assert "cellar" not in server.log
 
 
 @pytest.mark.parametrize(("log_format", "text"), [("console", "status"), ("logfmt", "status=OK")])
@@ -115,11 +159,3 @@ def test_server_inside_a_program_is_quiet(
     """A server inside another program writes nothing to its standard output and error."""
     good_call(channel)
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("plain é", "plain é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m")]
-)
-def test_printable(text: str, expected: str) -> None:
-    """Control characters are written out."""
-    assert printable(text) == expected

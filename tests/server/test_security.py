@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from regularization.v1.regularization_service_pb2_grpc import RegularizationServ
 from regularization_server import Server, Settings
 from regularization_server.settings import SettingInvalid
 
+from tests.server.frames import status_of
 from tests.server.messages import TIMEOUT, good_call
-from tests.server.processes import COMMAND, channel_to
+from tests.server.processes import COMMAND, channel_to, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +46,54 @@ def test_token_opens(guarded: Server) -> None:
     """With the token a call is served."""
     with channel_to(guarded.addresses[0]) as channel:
         assert list_regularizers(channel, f"Bearer {TOKEN}").regularizers
+
+
+@pytest.mark.parametrize("authorization", [f"bearer {TOKEN}", f"BEARER {TOKEN}", f"Bearer  {TOKEN} "])
+def test_scheme_is_read_as_rfc_9110_says(guarded: Server, authorization: str) -> None:
+    """The scheme's letters may be of either case, and more than one space may stand before the token."""
+    with channel_to(guarded.addresses[0]) as channel:
+        assert list_regularizers(channel, authorization).regularizers
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        [],
+        [b""],
+        [b"Bearer"],
+        [b"\xff\xfe"],
+        [b"Bearer \xff\xfe"],
+        [f"Bearer {TOKEN}".encode() + b"\xc3\xa9"],
+        [b"Bearer s3\x00cret"],
+        [b"Bearer " + b"," * 90],
+        [b"x", f"Bearer {TOKEN}".encode()],
+        [f"Bearer {TOKEN}".encode()] * 2,
+    ],
+)
+def test_malformed_headers_are_refused(
+    guarded: Server, shown: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """None, several, bytes that are no text: UNAUTHENTICATED, as any other token that is not the server's."""
+    caplog.set_level(logging.INFO)
+    status = status_of(guarded.addresses[0], "ListRegularizers", [(b"authorization", each) for each in shown])
+    assert status == grpc.StatusCode.UNAUTHENTICATED.value[0]
+    until(lambda: "reason=ERROR_REASON_TOKEN_REFUSED" in caplog.text)
+
+
+def test_one_header_without_a_client_is_served(guarded: Server) -> None:
+    """The same bytes with the token in one header are answered, so the refusals above are for the token."""
+    shown = [(b"authorization", f"Bearer {TOKEN}".encode())]
+    assert status_of(guarded.addresses[0], "ListRegularizers", shown) == 0
+
+
+@pytest.mark.parametrize("content", [b"two words", b"\xff\xfe", "schlüssel".encode(), b"a\nb", b"a\x00b"])
+def test_a_token_that_no_header_can_show_is_no_setting(tmp_path: Path, content: bytes) -> None:
+    """A token is one word of visible ASCII; a file with anything else stops the start."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(SettingInvalid) as caught:
+        Server(Settings(listen=(f"unix:{tmp_path / 's'}",), token_file=file)).start()
+    assert caught.value.setting == "token_file"
 
 
 @pytest.mark.parametrize(

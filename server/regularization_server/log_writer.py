@@ -1,0 +1,128 @@
+"""Log lines on their way out: written by a thread of their own, so that whoever logs waits for nobody."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections import deque
+from collections.abc import Callable
+from itertools import accumulate
+from threading import Condition, Thread
+
+from .settings import MIB
+
+MOST_WAITING = 4 * MIB
+"""Bytes of lines that may wait to be written; further ones are dropped, and counted."""
+
+WRITTEN_AT_ONCE = select.PIPE_BUF
+"""Bytes up to which lines go into one write: as many as no other process's lines come between."""
+
+
+class LogWriter:
+    """Writes lines to a file descriptor, and drops those that cannot be written.
+
+    Where the reader is gone, or disk or pipe are full, nobody who logs notices. Once a line gets through
+    again, one behind it says how many did not.
+
+    Args:
+        descriptor: Where to; None for nowhere.
+        report: The line that says how many were dropped.
+        most_waiting: Bytes that may wait.
+    """
+
+    def __init__(
+        self, descriptor: int | None, report: Callable[[int], str], most_waiting: int = MOST_WAITING
+    ) -> None:
+        self._report = report
+        self._room = 0 if descriptor is None else most_waiting
+        self._changed = Condition()
+        self._lines: deque[bytes] = deque()
+        self._writing = False
+        self._dropped = 0
+        self._inside_a_line = False
+        if descriptor is not None:
+            Thread(target=self._write, args=(descriptor,), name="log", daemon=True).start()
+
+    def msg(self, line: str) -> None:
+        """Take a line; it is written soon, or never."""
+        raw = f"{line}\n".encode(errors="backslashreplace")
+        with self._changed:
+            if len(raw) > self._room:
+                self._dropped += 1
+                return
+            self._room -= len(raw)
+            self._lines.append(raw)
+            self._changed.notify_all()
+
+    debug = info = warning = error = critical = msg
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all lines are written or dropped; whether that came in so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._lines and not self._writing, timeout)
+
+    def _write(self, descriptor: int) -> None:
+        while True:
+            lines, dropped = self._next()
+            change = len(lines) - self._send(descriptor, lines)
+            # Behind the lines that waited: those that found no room came later.
+            if dropped and not change and self._send(descriptor, [f"{self._report(dropped)}\n".encode()]):
+                change = -dropped
+            with self._changed:
+                self._dropped += change
+                self._writing = False
+                self._changed.notify_all()
+
+    def _next(self) -> tuple[list[bytes], int]:
+        """The next lines, once there are some, and how many were dropped before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines)
+            lines = [self._lines.popleft()]
+            size = len(lines[0])
+            while self._lines and size + len(self._lines[0]) <= WRITTEN_AT_ONCE:
+                lines.append(self._lines.popleft())
+                size += len(lines[-1])
+            self._room += size
+            self._writing = True
+            return lines, self._dropped
+
+    def _send(self, descriptor: int, lines: list[bytes]) -> int:
+        """Write lines, one behind the other; how many are written whole."""
+        begin = int(self._inside_a_line)
+        raw = b"\n" * begin + b"".join(lines)
+        written = 0
+        try:
+            while written < len(raw):
+                written += _write_some(descriptor, raw[written:])
+        except OSError:
+            # What is lost is counted. The next line must not go on where this one was cut off.
+            pass
+        if written:
+            self._inside_a_line = raw[written - 1 : written] != b"\n"
+        return sum(begin + end <= written for end in accumulate(map(len, lines)))
+
+
+def standard_error() -> int | None:
+    """The descriptor of standard error; None where it is closed, for another file may have its number."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError):
+        return None
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    descriptor = standard_error()
+    return descriptor is not None and os.isatty(descriptor)
+
+
+def _write_some(descriptor: int, raw: bytes) -> int:
+    try:
+        return os.write(descriptor, raw)
+    except BlockingIOError:
+        # Whoever started this process has set it so. Only the writing thread waits.
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLOUT)
+        waiting.poll()
+        return 0

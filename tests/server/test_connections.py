@@ -1,0 +1,88 @@
+"""What connections may cost: pings without answers, bursts, streams that nobody reads, compression."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from contextlib import ExitStack
+from itertools import chain, count
+from pathlib import Path
+
+import grpc
+import pytest
+from regularization.v1.layout_pb2 import Segment
+from regularization_server import Server, Settings
+from regularization_server.server import LOOKAHEAD_BYTES
+
+from tests.server.frames import MuteSender, connected
+from tests.server.messages import SERVICE, TIMEOUT, chunk, good_call, header, l1_norm, layout_of, request
+from tests.server.processes import ServerProcess, channel_to, serving
+
+MIB = 1 << 20
+
+
+def test_a_client_that_answers_no_ping_is_gone_after_the_keepalive_timeout() -> None:
+    """The time to answer is the setting's, not gRPC's own minute beside it."""
+    settings = Settings(listen=("127.0.0.1:0",), keepalive_time=1, keepalive_timeout=1)
+    with Server(settings) as server, connected(server.addresses[0]) as connection:
+        started = time.monotonic()
+        while connection.recv(1 << 16):
+            assert time.monotonic() - started < TIMEOUT
+
+
+def test_a_burst_below_the_limit_of_calls_is_served(tmp_path: Path) -> None:
+    """Of 1,900 calls that come at once, with room for 2,000, none is refused."""
+    of = layout_of(Segment(name="theta", shape=[3], regularizer=l1_norm()))
+    message = request("proximal_step", header=header("proximal_step", of), chunk=chunk((0.8, -0.3, 0.5)))
+    raw = message.SerializeToString()
+    with serving(tmp_path) as server, ExitStack() as stack:
+        channels = [stack.enter_context(channel_to(server.address)) for _ in range(16)]
+        calls = [
+            channels[index % len(channels)].unary_unary(f"/{SERVICE}/ProximalStep").future(raw, timeout=60)
+            for index in range(1900)
+        ]
+        codes = Counter(call.code() for call in calls)
+    assert codes == {grpc.StatusCode.OK: 1900}
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_compressed_message_is_not_opened_beyond_the_limit(tmp_path: Path, guarded: bool) -> None:
+    """What would be 128 MiB is refused before it is opened, with a token asked for and without."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with (
+        serving(tmp_path, *(["--token-file", str(token)] if guarded else [])) as server,
+        grpc.insecure_channel(server.address, compression=grpc.Compression.Gzip) as channel,
+    ):
+        before = most_memory(server)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(channel.stream_stream(f"/{SERVICE}/Gradient")(iter([bytes(128 * MIB)]), timeout=TIMEOUT))
+        assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+        assert most_memory(server) - before < 64 * MIB
+
+
+def most_memory(server: ServerProcess) -> int:
+    """The most bytes of memory that a server has had so far."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (kib,) = re.findall(r"VmHWM:\s*(\d+) kB", status)
+    return int(kib) << 10
+
+
+def test_a_stream_whose_answers_are_not_read_is_held_back() -> None:
+    """A sender that reads nothing soon sends nothing, while others are served."""
+    elements = MIB // 4
+    ones = [1.0] * elements
+    of = layout_of(Segment(name="theta", shape=[1 << 40], regularizer=l1_norm()))
+    first = request("proximal_step", header=header("proximal_step", of)).SerializeToString()
+    chunks = (
+        request("proximal_step", chunk=chunk(ones, offset=index * elements)).SerializeToString()
+        for index in count()
+    )
+    with Server(Settings(listen=("127.0.0.1:0",))) as server, connected(server.addresses[0]) as connection:
+        sender = MuteSender(connection, "ProximalStep", chain([first], chunks))
+        sender.send_all(64 * MIB, quiet=2)
+        # What the engine took of it, and one message that is half there.
+        assert MIB <= sender.sent <= LOOKAHEAD_BYTES + 6 * MIB
+        with channel_to(server.addresses[0]) as channel:
+            good_call(channel)
