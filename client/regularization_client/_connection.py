@@ -22,6 +22,9 @@ Token = str | Callable[[], str]
 
 _COMPRESSIONS = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 _METHODS = ("Penalty", "Gradient", "ProximalStep")
+LIST_REGULARIZERS = "ListRegularizers"
+"""The method that gives the catalogue."""
+
 _SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
 _OPTIONS = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -51,14 +54,9 @@ class Lane:
         for name in _METHODS:
             self._streams[name] = channel.stream_stream(_SERVICE + name)
             self._sends[name] = channel.unary_stream(_SERVICE + name)
+        # What answers may be anything, so what it answers is read where errors are made of it.
+        for name in (*_METHODS, LIST_REGULARIZERS):
             self._asks[name] = channel.unary_unary(_SERVICE + name)
-        self._list: grpc.UnaryUnaryMultiCallable[
-            service.ListRegularizersRequest, service.ListRegularizersResponse
-        ] = channel.unary_unary(
-            _SERVICE + "ListRegularizers",
-            request_serializer=service.ListRegularizersRequest.SerializeToString,
-            response_deserializer=service.ListRegularizersResponse.FromString,
-        )
 
     def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:
         """Call a method with a stream of messages; the answer is an iterator of messages, and the call."""
@@ -68,13 +66,12 @@ class Lane:
         """Call a method with a stream of one message, without a thread to send it: a third less latency."""
         return self._sends[method](request, timeout=timeout, metadata=self._metadata())
 
-    def ask(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        """Call a method with one message where the contract has one for an answer: the cheapest form."""
-        return self._asks[method](request, timeout=timeout, metadata=self._metadata())
+    def ask(self, method: str, request: bytes, timeout: float | None) -> bytes | None:
+        """Call a method with one message where the contract has one for an answer: the cheapest form.
 
-    def list_regularizers(self, timeout: float | None) -> service.ListRegularizersResponse:
-        """Call ListRegularizers."""
-        return self._list(service.ListRegularizersRequest(), timeout=timeout, metadata=self._metadata())
+        None is what gRPC gives where a server ended the call in order without any.
+        """
+        return self._asks[method](request, timeout=timeout, metadata=self._metadata())
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         if self._token is None:

@@ -17,8 +17,13 @@ from regularization import wire
 from regularization.v1 import catalogue_pb2, summary_pb2
 
 from regularization_client import _status
-from regularization_client._answers import ResultReader, read_penalty_response, read_response
-from regularization_client._connection import Connection, Lane
+from regularization_client._answers import (
+    ResultReader,
+    read_catalogue,
+    read_penalty_response,
+    read_response,
+)
+from regularization_client._connection import LIST_REGULARIZERS, Connection, Lane
 from regularization_client._errors import ProtocolError, TruncatedStreamError, UnavailableError
 from regularization_client._job import PENALTY, Cut, Job, SharedJob, chunks
 from regularization_client._replay import Cancellation, Conditions, Progress, replayed
@@ -102,10 +107,7 @@ def list_regularizers(
     """
 
     def attempt(timeout: float | None) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
-        try:
-            return tuple(connection.lane(0).list_regularizers(timeout).regularizers)
-        except grpc.RpcError as error:
-            raise _status.from_call(error) from error
+        return read_catalogue(_asked(connection.lane(0), LIST_REGULARIZERS, b"", timeout))
 
     return replayed(attempt, conditions)
 
@@ -119,20 +121,17 @@ def _shared(lane: Lane, job: SharedJob, timeout: float | None) -> summary_pb2.Su
         summary = response.summary
         if response.chunk is not None:
             raise ProtocolError("the answer has a chunk, where its elements are in shared memory")
-    if summary is None:
-        raise TruncatedStreamError("the answer has no summary")
-    if summary.total.elements != job.elements:
-        raise ProtocolError(
-            f"the answer is of {summary.total.elements} elements, where {job.elements} were shared"
-        )
-    return summary
+    return job.expected.check(summary)
 
 
 def _asked(lane: Lane, method: str, message: bytes, timeout: float | None) -> bytes:
     try:
-        return lane.ask(method, message, timeout)
+        answer = lane.ask(method, message, timeout)
     except grpc.RpcError as error:
         raise _status.from_call(error) from error
+    if answer is None:
+        raise TruncatedStreamError("the answer ended without a message")
+    return answer
 
 
 class _Result:
@@ -279,12 +278,9 @@ class _Attempt:
             raise TruncatedStreamError(
                 f"the answer ended without its summary, after {received} of {expected} elements"
             )
-        if received != expected or self._summary.total.elements != expected:
-            raise ProtocolError(
-                f"the answer has {received} elements and a summary of "
-                f"{self._summary.total.elements}, where {expected} were sent"
-            )
-        return self._summary
+        if received != expected:
+            raise ProtocolError(f"the answer has {received} elements, where {expected} were sent")
+        return self._job.expected.check(self._summary)
 
 
 def _operands(chunk: Iterable[Cut]) -> dict[str, list[wire.Buffer]]:

@@ -65,6 +65,7 @@ def test_what_was_stored_is_not_stored_again() -> None:
     from regularization_client._job import Job, Stretch
     from regularization_client._replay import Conditions
     from regularization_client._stores import ArrayStore
+    from regularization_client._summary import Expected
 
     written: list[tuple[int, int]] = []
 
@@ -78,6 +79,7 @@ def test_what_was_stored_is_not_stored_again() -> None:
         header,
         THETA.dtype,
         [Stretch(0, THETA.size, {"parameters": ArrayStore(THETA)}, Sink())],
+        Expected.of_layout({"parameters": THETA.size}, ()),
     )
     with answering(FailsMidway(failures=1, after=5)) as target:
         connection = Connection(target)
