@@ -18,6 +18,7 @@ _REQUESTS: dict[str, Any] = {
     "Penalty": service.PenaltyRequest,
     "Gradient": service.GradientRequest,
     "ProximalStep": service.ProximalStepRequest,
+    "ListRegularizers": service.ListRegularizersRequest,
 }
 
 
@@ -28,7 +29,9 @@ class _Handler(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = str(handler_call_details.method).rpartition("/")[2]
-        if method == "ListRegularizers":
+        if method not in _REQUESTS:
+            return None
+        if method == "ListRegularizers" and self._catalogue is not None:
             return grpc.unary_unary_rpc_method_handler(
                 lambda request, context: self._catalogue,
                 request_deserializer=service.ListRegularizersRequest.FromString,
@@ -66,6 +69,8 @@ def echo(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any
     """Answer as the proximal step of nothing at all does: what came goes back, with a summary at the end."""
     elements, size, names = 0, 4, dict[str, int]()
     for request in requests:
+        if isinstance(request, service.ListRegularizersRequest):
+            continue
         if request.HasField("header"):
             size = 4 * request.header.layout.data_type
             names = _segments(request.header)
