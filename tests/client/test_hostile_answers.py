@@ -219,6 +219,18 @@ def test_the_rows_are_not_refused_for_another_reason() -> None:
             assert client.proximal_step(THETA, L1, step_size=1.0).elements == 3
 
 
+def test_a_sum_of_a_segment_that_is_none_is_not_given_out() -> None:
+    """It is looked at when it is asked for, and the total is right."""
+    wrong = figures(2, penalty=summary_pb2.ExactSum(value=1.0, expansion=[2.0]))
+    with (
+        serving(says(*with_summary(("a", wrong), ("b", figures(1))))) as target,
+        Client(target, retry=ONCE) as client,
+    ):
+        step = client.proximal_step(THETA, L1, step_size=1.0)
+        with pytest.raises(ProtocolError):
+            _ = step.segments["a"]
+
+
 PENALTIES: dict[str, tuple[type[RegularizationError], list[bytes]]] = {
     "no message": (TruncatedStreamError, []),
     "an empty message": (TruncatedStreamError, [b""]),
