@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Protocol
 
@@ -218,4 +218,6 @@ class Watch:
                 self._changed.wait(self._tick)
                 calls = list(self._calls)
             for call in calls:
-                call.look()
+                # Of a channel that is being closed nothing can be asked; its calls end by themselves.
+                with suppress(ValueError):
+                    call.look()

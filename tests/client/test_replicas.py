@@ -49,14 +49,14 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
-@pytest.mark.parametrize("first", [False, True], ids=["from the start", "in between"])
-def test_calls_go_to_the_replica_that_answers(socket_folder: Path, tcp: bool, first: bool) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["from the start", "in between"])
+def test_calls_go_to_the_replica_that_answers(socket_folder: Path, tcp: bool, known: bool) -> None:
     """All are answered; one waits for a sign of life, and the others do not."""
     with two_servers(socket_folder, tcp=tcp) as (one, two):
-        if not first:
+        if not known:
             one.signal(signal.SIGSTOP)
         with Client([one.address, two.address], timeout=120, retry=RETRY) as client:
-            if first:
+            if known:
                 for _ in range(4):
                     client.penalty(THETA, L1)
                 one.signal(signal.SIGSTOP)
