@@ -6,8 +6,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from regularization import wire
 from regularization.sparse import SparseElements
+from regularization.v1 import catalogue_pb2, summary_pb2
 from regularization.v1 import regularization_service_pb2 as service
-from regularization.v1 import summary_pb2
 
 from regularization_client._errors import ProtocolError
 from regularization_client._job import Job, chunks
@@ -37,6 +37,18 @@ def read_penalty_response(message: bytes) -> summary_pb2.Summary | None:
     except DecodeError as error:
         raise ProtocolError("the answer is not a message of the schema") from error
     return response.summary if response.HasField("summary") else None
+
+
+def read_catalogue(message: bytes) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
+    """Return what the answer to ListRegularizers holds.
+
+    Raises:
+        ProtocolError: If the bytes are no such message.
+    """
+    try:
+        return tuple(service.ListRegularizersResponse.FromString(message).regularizers)
+    except DecodeError as error:
+        raise ProtocolError("the answer is no catalogue of the schema") from error
 
 
 class ResultReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from regularization_client._errors import ArgumentError
 from regularization_client._headers import Header, Regularizers, StepSizes, known_layout_bytes
 from regularization_client._job import Job
 from regularization_client._structure import AnyArray, Arrays, Structure
+from regularization_client._summary import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,16 @@ class ArrayCall:
         results = _apart(self.out, self.inputs) if self.given_out else self.out
         stretches = self.structure.stretches(self.inputs, results)
         header = self.header.to_bytes(self.structure.element_range)
-        return Job(self.header.method, header, self.structure.data_type, stretches), results
+        data_type = self.structure.data_type
+        return Job(self.header.method, header, data_type, stretches, self.expected()), results
+
+    def expected(self) -> Expected:
+        """Return what the summary of the answer must say."""
+        return Expected.of_layout(
+            {name: math.prod(shape) for name, shape in self.structure.shapes.items()},
+            self.header.figures,
+            self.structure.element_range,
+        )
 
     def finished(self) -> Any:
         """Return the results in the structure of the parameters."""

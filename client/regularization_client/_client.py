@@ -43,12 +43,13 @@ class Client:
             needs `pip install 'regularization-service[server]'`.
         timeout: Seconds that a call may take, replays included, where it does not say otherwise; None for no
             limit.
-        retry: What to do about UNAVAILABLE; None for the defaults of `Retry`.
+        retry: What to do where a server goes away or stops; None for the defaults of `Retry`.
         chunk_bytes: The most bytes of parameters and operands in one message, 64 to 3 MiB. The results do not
             depend on it, to the bit.
         tls: Encrypt the connection; None sends everything in the clear.
         token: Sent with every call as `authorization: Bearer …`; a callable is asked anew for each. Over a
-            network it needs `tls`.
+            network it needs `tls`. A target on this host is reached directly, also where `http_proxy` is set;
+            others go through the proxy that it names, as ever with grpc.
         compression: "gzip" or "deflate", to compress what is sent, for links that are slower than a processor
             compresses: parameters in training hardly shrink. Answers come as they are; those that are mostly
             zeros come sparse: see `CallOptions`. None sends everything as it is.
@@ -87,7 +88,14 @@ class Client:
         self._timeout = _checked(timeout)
         self._retry = retry if retry is not None else Retry()
         self._chunk_bytes = chunk_bytes
-        self._connection = Connection(target, tls=tls, token=token, compression=compression, channel=channel)
+        self._connection = Connection(
+            target,
+            tls=tls,
+            token=token,
+            compression=compression,
+            channel=channel,
+            longest_silence=self._retry.longest_silence,
+        )
         self._memory = SharedMemory(self._connection.address)
         self._carrier = Carrier(self._connection, self._memory)
 

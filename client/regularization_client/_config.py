@@ -40,7 +40,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What to do about UNAVAILABLE: replay the call from its start, on another replica where there is one.
+    """What to do where a server goes away: replay the call from its start, on another replica maybe.
+
+    That is after UNAVAILABLE, and where a call breaks off on the way without a word of the server: INTERNAL,
+    UNKNOWN or CANCELLED without a reason, as proxies put it. What a server itself refuses, for want of memory
+    or because of a fault, is not replayed.
 
     Every method is a pure function of its request, so a replay cannot do harm. Only calls on shared memory
     are not always replayed: see `Client.shared_array`. Pauses between attempts double from `first_pause` to
@@ -57,6 +61,14 @@ class Retry:
     longest_pause: float = 5.0
     """Upper bound of every pause, in seconds."""
 
+    longest_silence: float | None = 10.0
+    """Seconds, > 0, without a sign of life from one of several targets after which the call goes to another,
+    and later ones go there first until it answers again; at most half of the timeout. None for no limit.
+
+    A sign of life is that bytes come or go, or that the server's health service answers: it is asked when
+    nothing has moved for 0.4 of that time. A long computation goes on; a server that is stopped, or out of
+    reach, does not cost the whole timeout. One target alone is waited for."""
+
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"attempts must be >= 1, got {self.attempts}")
@@ -64,6 +76,8 @@ class Retry:
             raise ValueError(
                 f"need 0 <= first_pause <= longest_pause, got {self.first_pause}, {self.longest_pause}"
             )
+        if self.longest_silence is not None and not self.longest_silence > 0:
+            raise ValueError(f"longest_silence must be > 0 seconds, or None, got {self.longest_silence}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,24 @@ import grpc
 from grpc.experimental import ChannelOptions
 from regularization.v1 import regularization_service_pb2 as service
 
-from regularization_client._config import Compression, Tls
+from regularization_client._config import Compression, Retry, Tls
 from regularization_client._embedded import EmbeddedServer
 from regularization_client._errors import ArgumentError, UnavailableError
+from regularization_client._replicas import Replica, Turns, Watch
 
 Token = str | Callable[[], str]
 """A bearer token, or what returns the current one."""
 
+_LONGEST_SILENCE = Retry().longest_silence
 _COMPRESSIONS = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 _METHODS = ("Penalty", "Gradient", "ProximalStep")
+LIST_REGULARIZERS = "ListRegularizers"
+"""The method that gives the catalogue."""
+
 _SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
+_HEALTH = "/grpc.health.v1.Health/Check"
 _OPTIONS = (
+    # Of the addresses behind one name; several targets have a channel each.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     # A replay waits less than a second; the channel is to have tried anew by then.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -44,21 +51,19 @@ class Lane:
 
     def __init__(self, channel: grpc.Channel, token: Token | None) -> None:
         self._token = token
+        self.replica: Replica | None = None
+        """Which of several servers it leads to; None where there is one."""
         # Messages are bytes already. Penalty answers with one, which on the wire is a stream of one.
         self._streams: dict[str, grpc.StreamStreamMultiCallable[bytes, bytes]] = {}
         self._sends: dict[str, grpc.UnaryStreamMultiCallable[bytes, bytes]] = {}
         self._asks: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         for name in _METHODS:
             self._streams[name] = channel.stream_stream(_SERVICE + name)
+        # What answers may be anything, so what it answers is read where errors are made of it.
+        for name in (*_METHODS, LIST_REGULARIZERS):
             self._sends[name] = channel.unary_stream(_SERVICE + name)
             self._asks[name] = channel.unary_unary(_SERVICE + name)
-        self._list: grpc.UnaryUnaryMultiCallable[
-            service.ListRegularizersRequest, service.ListRegularizersResponse
-        ] = channel.unary_unary(
-            _SERVICE + "ListRegularizers",
-            request_serializer=service.ListRegularizersRequest.SerializeToString,
-            response_deserializer=service.ListRegularizersResponse.FromString,
-        )
+        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)
 
     def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:
         """Call a method with a stream of messages; the answer is an iterator of messages, and the call."""
@@ -68,18 +73,23 @@ class Lane:
         """Call a method with a stream of one message, without a thread to send it: a third less latency."""
         return self._sends[method](request, timeout=timeout, metadata=self._metadata())
 
-    def ask(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        """Call a method with one message where the contract has one for an answer: the cheapest form."""
+    def ask(self, method: str, request: bytes, timeout: float | None) -> bytes | None:
+        """Call a method with one message where the contract has one for an answer: the cheapest form.
+
+        None is what gRPC gives where a server ended the call in order without any.
+        """
         return self._asks[method](request, timeout=timeout, metadata=self._metadata())
 
-    def list_regularizers(self, timeout: float | None) -> service.ListRegularizersResponse:
-        """Call ListRegularizers."""
-        return self._list(service.ListRegularizersRequest(), timeout=timeout, metadata=self._metadata())
+    def ask_health(self, timeout: float) -> grpc.Future[bytes]:
+        """Ask the standard health service, which needs no token; the answer comes later."""
+        return self._health.future(b"", timeout=timeout)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         if self._token is None:
             return ()
         token = self._token if isinstance(self._token, str) else self._token()
+        if not (token.isascii() and token.isprintable()):
+            raise ArgumentError("a token must be printable ASCII, without a line's end")
         return (("authorization", f"Bearer {token}"),)
 
 
@@ -92,6 +102,7 @@ class Connection:
         token: See `Client`.
         compression: See `Client`.
         channel: See `Client`.
+        longest_silence: See `Retry`.
     """
 
     def __init__(
@@ -102,6 +113,7 @@ class Connection:
         token: Token | None = None,
         compression: Compression | None = None,
         channel: grpc.Channel | None = None,
+        longest_silence: float | None = _LONGEST_SILENCE,
     ) -> None:
         if channel is not None and (target is not None or tls is not None or compression is not None):
             raise ArgumentError(
@@ -119,11 +131,17 @@ class Connection:
         self._server: EmbeddedServer | None = None
         self._lock = threading.Lock()
         self._channels: list[grpc.Channel] = []
-        self._lanes: list[Lane] = []
+        self._lanes: list[Sequence[Lane]] = []
+        """The channels that calls side by side have, each to every replica."""
+        self._turns: Turns | None = None
+        self.closed = False
+        """Whether no calls can be made any more."""
+        self.watch = Watch(longest_silence)
+        """Looks after calls to one of several replicas."""
         self.address: str | None = None
         """What grpc is told to connect to; None where it was told by others."""
         if channel is not None:
-            self._lanes.append(Lane(channel, token))
+            self._lanes.append([Lane(channel, token)])
             return
         if target is None:
             self._server = EmbeddedServer()
@@ -137,16 +155,34 @@ class Connection:
     def lane(self, index: int) -> Lane:
         """Return one of the channels: each is a connection of its own, opened when it is first asked for.
 
-        A channel that was given is the only one.
+        A channel that was given is the only one. Of several replicas it is the one whose turn it is.
+
+        Raises:
+            ArgumentError: If the connection is closed.
         """
+        if self.closed:
+            raise ArgumentError("the client is closed")
         if self.address is None:
-            return self._lanes[0]
+            return self._lanes[0][0]
         if index >= len(self._lanes):
             with self._lock:
                 while index >= len(self._lanes):
-                    self._channels.append(_open(self.address, self._tls, self._compression))
-                    self._lanes.append(Lane(self._channels[-1], self._token))
-        return self._lanes[index]
+                    self._lanes.append(self._opened(_single(self.address)))
+        lanes = self._lanes[index]
+        return lanes[0] if self._turns is None else lanes[self._turns.next()]
+
+    def _opened(self, addresses: Sequence[str]) -> list[Lane]:
+        """Open a channel to each address."""
+        lanes = []
+        for address in addresses:
+            self._channels.append(_open(address, self._tls, self._compression))
+            lanes.append(Lane(self._channels[-1], self._token))
+        if len(lanes) > 1:
+            if self._turns is None:
+                self._turns = Turns([Replica(lane.ask_health) for lane in lanes])
+            for lane, replica in zip(lanes, self._turns.replicas, strict=True):
+                lane.replica = replica
+        return lanes
 
     @property
     def leaves_host(self) -> bool:
@@ -155,6 +191,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the channels that were not given, and stop the embedded server."""
+        self.closed = True
         for channel in self._channels:
             channel.close()
         if self._server is not None:
@@ -164,11 +201,22 @@ class Connection:
 
 def _open(address: str, tls: Tls | None, compression: Compression | None) -> grpc.Channel:
     method = None if compression is None else _COMPRESSIONS[compression]
+    # What stays on this host must not pass by a proxy, which http_proxy may name for everything else.
+    proxy = (("grpc.enable_http_proxy", 0),) if stays_on_host(address) else ()
+    options = (*_OPTIONS, *proxy)
     if tls is None:
-        return grpc.insecure_channel(address, options=_OPTIONS, compression=method)
+        return grpc.insecure_channel(address, options=options, compression=method)
     credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate)
     name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-    return grpc.secure_channel(address, credentials, options=(*_OPTIONS, *name), compression=method)
+    return grpc.secure_channel(address, credentials, options=(*options, *name), compression=method)
+
+
+def _single(address: str) -> list[str]:
+    """Return the addresses that grpc's form for several holds."""
+    scheme, colon, rest = address.partition(":")
+    if scheme not in ("unix", "ipv4", "ipv6"):
+        return [address]
+    return [f"{scheme}{colon}{each}" for each in rest.split(",")]
 
 
 def _address(target: str | Sequence[str]) -> str:

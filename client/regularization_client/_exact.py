@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from regularization.v1 import summary_pb2
+
+from regularization_client._errors import ProtocolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,14 @@ class ExactSum:
 
     @classmethod
     def from_message(cls, message: summary_pb2.ExactSum) -> ExactSum:
-        """Return the sum that a message of the schema states."""
-        return cls(message.value, tuple(message.expansion))
+        """Return the sum that a message of the schema states.
+
+        Raises:
+            ProtocolError: If its expansion is not one of its value.
+        """
+        value, expansion = message.value, tuple(message.expansion)
+        _check(value, expansion)
+        return cls(value, expansion)
 
     @classmethod
     def combined(cls, parts: Iterable[ExactSum]) -> ExactSum:
@@ -46,3 +55,18 @@ class ExactSum:
                 return cls(total, (total,))
             remainder -= Fraction(expansion[-1])
         return cls(expansion[0] if expansion else 0.0, tuple(expansion))
+
+
+def _check(value: float, expansion: tuple[float, ...]) -> None:
+    """See `ExactSum` in the schema: each number is what the ones before it leave, rounded."""
+    if not expansion:
+        if value != 0:
+            raise ProtocolError(f"the summary has a sum of {value} without its expansion")
+        return
+    first = expansion[0]
+    if value != first and not (math.isnan(value) and math.isnan(first)):
+        raise ProtocolError(f"the summary has a sum of {value} whose expansion begins with {first}")
+    for last, number in pairwise(expansion):
+        # Of an infinity or NaN nothing remains, and a remainder is at most half a unit in the last place.
+        if not (math.isfinite(last) and 0 < abs(number) <= math.ulp(last) / 2):
+            raise ProtocolError(f"the summary has a sum of {value} with {number} in its expansion")

@@ -10,19 +10,33 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from regularization import wire
 from regularization.v1 import catalogue_pb2, summary_pb2
 
 from regularization_client import _status
-from regularization_client._answers import ResultReader, read_penalty_response, read_response
-from regularization_client._connection import Connection, Lane
-from regularization_client._errors import ProtocolError, TruncatedStreamError, UnavailableError
+from regularization_client._answers import (
+    ResultReader,
+    read_catalogue,
+    read_penalty_response,
+    read_response,
+)
+from regularization_client._connection import LIST_REGULARIZERS, Connection, Lane
+from regularization_client._errors import (
+    DeadlineExceededError,
+    ProtocolError,
+    RegularizationError,
+    TruncatedStreamError,
+    UnavailableError,
+)
 from regularization_client._job import PENALTY, Cut, Job, SharedJob, chunks
-from regularization_client._replay import Cancellation, Conditions, Progress, replayed
+from regularization_client._replay import Cancellation, Conditions, Progress, broke_off, replayed
+from regularization_client._replicas import Watch, Watched
 from regularization_client._stores import Elements
+
+T = TypeVar("T")
 
 
 def exchange(
@@ -44,12 +58,18 @@ def exchange(
     Raises:
         RegularizationError: If the call fails, at last.
     """
-    channel = connection.lane(lane)
     result = _Result(job, conditions.progress)
+
+    def attempt(lane: Lane, timeout: float | None) -> summary_pb2.Summary:
+        return _Attempt(job, conditions.chunk_bytes, result, cancellation).run(
+            lane, connection.watch, timeout
+        )
+
     return replayed(
-        lambda timeout: _Attempt(job, conditions.chunk_bytes, result, cancellation).run(channel, timeout),
+        lambda timeout: _in_turn(connection, lane, lambda channel: attempt(channel, timeout)),
         conditions,
         cancellation,
+        harmless=lambda error: not connection.closed,
     )
 
 
@@ -73,7 +93,9 @@ def exchange_shared(
         RegularizationError: If the call fails in another way, at last.
     """
 
-    def harmless(error: UnavailableError) -> bool:
+    def harmless(error: RegularizationError) -> bool:
+        if connection.closed:
+            return False
         if error.reason == _status.SHUTTING_DOWN or job.method == PENALTY:
             return True
         return not job.in_place and server_gone()
@@ -102,12 +124,27 @@ def list_regularizers(
     """
 
     def attempt(timeout: float | None) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
-        try:
-            return tuple(connection.lane(0).list_regularizers(timeout).regularizers)
-        except grpc.RpcError as error:
-            raise _status.from_call(error) from error
+        return _in_turn(
+            connection,
+            0,
+            lambda lane: read_catalogue(_asked(lane, LIST_REGULARIZERS, b"", timeout, connection.watch)),
+        )
 
-    return replayed(attempt, conditions)
+    return replayed(attempt, conditions, harmless=lambda error: not connection.closed)
+
+
+def _in_turn(connection: Connection, index: int, attempt: Callable[[Lane], T]) -> T:
+    """Make an attempt at whichever replica is next, and remember how it went."""
+    lane = connection.lane(index)
+    try:
+        answer = attempt(lane)
+    except RegularizationError as error:
+        if lane.replica is not None and (broke_off(error) or isinstance(error, DeadlineExceededError)):
+            lane.replica.doubt()
+        raise
+    if lane.replica is not None:
+        lane.replica.trust()
+    return answer
 
 
 def _shared(lane: Lane, job: SharedJob, timeout: float | None) -> summary_pb2.Summary:
@@ -119,20 +156,64 @@ def _shared(lane: Lane, job: SharedJob, timeout: float | None) -> summary_pb2.Su
         summary = response.summary
         if response.chunk is not None:
             raise ProtocolError("the answer has a chunk, where its elements are in shared memory")
-    if summary is None:
-        raise TruncatedStreamError("the answer has no summary")
-    if summary.total.elements != job.elements:
-        raise ProtocolError(
-            f"the answer is of {summary.total.elements} elements, where {job.elements} were shared"
-        )
-    return summary
+    return job.expected.check(summary)
 
 
-def _asked(lane: Lane, method: str, message: bytes, timeout: float | None) -> bytes:
-    try:
-        return lane.ask(method, message, timeout)
-    except grpc.RpcError as error:
-        raise _status.from_call(error) from error
+def _asked(
+    lane: Lane, method: str, message: bytes, timeout: float | None, watch: Watch | None = None
+) -> bytes:
+    if watch is not None and lane.replica is not None:
+        answers: list[bytes] = []
+        _take_all(lane, watch, lane.send(method, message, timeout), timeout, answers.append)
+        if len(answers) > 1:
+            raise ProtocolError(f"the answer has {len(answers)} messages, where one is due")
+        answer = answers[0] if answers else None
+    else:
+        try:
+            answer = lane.ask(method, message, timeout)
+        except grpc.RpcError as error:
+            raise _status.from_call(error) from error
+    if answer is None:
+        raise TruncatedStreamError("the answer ended without a message")
+    return answer
+
+
+def _take_all(
+    lane: Lane,
+    watch: Watch,
+    answer: Any,
+    timeout: float | None,
+    take: Callable[[bytes], None],
+    started: Callable[[Watched], None] = lambda watched: None,
+) -> None:
+    """Take every message of an answer, as long as its server gives a sign of life."""
+    if lane.replica is None:
+        try:
+            for message in answer:
+                take(message)
+        except grpc.RpcError as error:
+            raise _failure_of(error) from error
+        return
+    with watch.over(lane.replica, lane.ask_health, answer, timeout) as watched:
+        started(watched)
+        try:
+            for message in answer:
+                watched.moved()
+                take(message)
+        except grpc.RpcError as error:
+            if watched.silent:
+                text = f"the server gave no sign of life for {watched.patience:.3g} s"
+                error.__traceback__ = None
+                raise UnavailableError(text, code=grpc.StatusCode.UNAVAILABLE) from error
+            raise _failure_of(error) from error
+
+
+def _failure_of(error: grpc.RpcError) -> RegularizationError:
+    """What a call's error is for callers."""
+    # It is the call itself, and its traceback knows frames that know it: all of this would stay, the caller's
+    # arrays with it, until a search for cycles.
+    error.__traceback__ = None
+    return _status.from_call(error)
 
 
 class _Result:
@@ -180,39 +261,36 @@ class _Attempt:
         self._position = job.begin
         self._summary: summary_pb2.Summary | None = None
         self._failure: Exception | None = None
+        self._watched: Watched | None = None
         self._over = False
         # Held while sources are read: once run returns, nothing touches them any more.
         self._reading = threading.Lock()
 
-    def run(self, lane: Lane, timeout: float | None) -> summary_pb2.Summary:
+    def run(self, lane: Lane, watch: Watch, timeout: float | None) -> summary_pb2.Summary:
         """Make the call and return the summary."""
         cuts = chunks(self._job, self._chunk_bytes)
         first, second = next(cuts, None), next(cuts, None)
         method = self._job.method
         if second is not None or (first is not None and not self._header_rides()):
             requests = self._requests(filter(None, chain([first, second], cuts)))
-            self._receive(lane.stream(method, requests, timeout))
+            self._receive(lane, watch, lane.stream(method, requests, timeout), timeout)
         else:
             message = self._message(self._job.header, first or [])
-            if method == PENALTY and self._cancellation is None:
+            if method == PENALTY and self._cancellation is None and lane.replica is None:
                 self._take(_asked(lane, method, message, timeout))
             else:
-                self._receive(lane.send(method, message, timeout))
+                self._receive(lane, watch, lane.send(method, message, timeout), timeout)
         return self._whole()
 
-    def _receive(self, answer: Any) -> None:
+    def _receive(self, lane: Lane, watch: Watch, answer: Any, timeout: float | None) -> None:
         if self._cancellation is not None:
             self._cancellation.covers(answer)
         try:
-            for message in answer:
-                self._take(message)
-        except grpc.RpcError as error:
-            # It is the call itself, and its traceback knows frames that know it: all of this would stay,
-            # the caller's arrays with it, until a search for cycles.
-            error.__traceback__ = None
+            _take_all(lane, watch, answer, timeout, self._take, self._watch_sending)
+        except RegularizationError as error:
             if self._failure is not None:
                 raise self._failure from error
-            raise _status.from_call(error) from error
+            raise
         finally:
             with self._reading:
                 self._over = True
@@ -220,6 +298,9 @@ class _Attempt:
             del answer
         if self._failure is not None:
             raise self._failure
+
+    def _watch_sending(self, watched: Watched) -> None:
+        self._watched = watched
 
     def _header_rides(self) -> bool:
         """Whether the header is in one message with the first chunk, so as not to outgrow gRPC's limit."""
@@ -251,6 +332,8 @@ class _Attempt:
         return wire.encode_request(header, chunk[0].begin if chunk else 0, _operands(chunk))
 
     def _sent(self, chunk: list[Cut]) -> None:
+        if self._watched is not None:
+            self._watched.moved()
         if self._job.method == PENALTY:
             self._result.reach(chunk[-1].end)
 
@@ -283,12 +366,9 @@ class _Attempt:
             raise TruncatedStreamError(
                 f"the answer ended without its summary, after {received} of {expected} elements"
             )
-        if received != expected or self._summary.total.elements != expected:
-            raise ProtocolError(
-                f"the answer has {received} elements and a summary of "
-                f"{self._summary.total.elements}, where {expected} were sent"
-            )
-        return self._summary
+        if received != expected:
+            raise ProtocolError(f"the answer has {received} elements, where {expected} were sent")
+        return self._job.expected.check(self._summary)
 
 
 def _operands(chunk: Iterable[Cut]) -> dict[str, list[wire.Buffer]]:

@@ -7,12 +7,14 @@ connection was given is the server's to free when the connection closes.
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import select
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ _ALLOCATE, _RELEASE = 1, 2
 _NO_HANDLE = bytes(16)
 _SUFFIX = ".memory"
 _SECONDS_TO_SHOW = 0.1
+_SHORTEST_WAIT = 0.001
 _OK, _TOO_LARGE, _TOO_MANY = 0, 2, 3
 _NO_SERVER = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 
@@ -62,6 +65,7 @@ class HandOff:
         # Not inherited by programs that this one starts: memory must go when this process does.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
+        self._timeout = timeout
         try:
             self._socket.connect(path + _SUFFIX)
         except OSError as error:
@@ -73,14 +77,21 @@ class HandOff:
 
         Raises:
             SharedMemoryError: If there is no room for it.
+            ProtocolError: If what comes is not memory of that size, sealed against shrinking.
             ConnectionError: If the server has closed the connection.
         """
         status, granted, handle, descriptor = self._ask(_ALLOCATE, size, _NO_HANDLE)
         try:
             if status != _OK:
                 raise SharedMemoryError(_refusal(status, size))
-            if descriptor is None or granted < size:
+            if (
+                descriptor is None
+                or min(granted, os.fstat(descriptor).st_size) < size
+                or handle == _NO_HANDLE
+            ):
                 raise ProtocolError("the hand-off of shared memory came without all of the memory")
+            if not _keeps_its_size(descriptor):
+                raise ProtocolError("the hand-off of shared memory came with memory that is not sealed")
             return Memory(handle, mmap.mmap(descriptor, size))
         except (OSError, ValueError, OverflowError) as error:
             raise SharedMemoryError(f"cannot map {size} bytes of shared memory: {error}") from error
@@ -113,8 +124,10 @@ class HandOff:
         request = _REQUEST.pack(_MAGIC, operation, size, handle)
         with self._lock:
             try:
+                deadline = None if self._timeout is None else time.monotonic() + self._timeout
+                self._socket.settimeout(self._timeout)
                 self._socket.sendall(request)
-                reply, descriptor = self._receive()
+                reply, descriptor = self._receive(deadline)
             except TimeoutError as error:
                 # What comes late would be taken for the answer to the next request.
                 self._socket.close()
@@ -125,16 +138,33 @@ class HandOff:
         status, _, granted, given = _REPLY.unpack(reply)
         return status, granted, given, descriptor
 
-    def _receive(self) -> tuple[bytes, int | None]:
+    def _receive(self, deadline: float | None) -> tuple[bytes, int | None]:
         reply, descriptors, _, _ = socket.recv_fds(self._socket, _REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
-        while reply and len(reply) < _REPLY.size and (more := self._socket.recv(_REPLY.size - len(reply))):
-            reply += more
         descriptor = descriptors[0] if descriptors else None
-        if len(reply) < _REPLY.size:
+        try:
+            while len(reply) < _REPLY.size:
+                # The time is for the whole reply, in however many pieces it comes.
+                if deadline is not None:
+                    self._socket.settimeout(max(deadline - time.monotonic(), _SHORTEST_WAIT))
+                more = self._socket.recv(_REPLY.size - len(reply)) if reply else b""
+                if not more:
+                    raise ConnectionResetError("the server closed the hand-off of shared memory")
+                reply += more
+                if deadline is not None and len(reply) < _REPLY.size and time.monotonic() > deadline:
+                    raise TimeoutError("the reply did not come in time")
+        except OSError:
             if descriptor is not None:
                 os.close(descriptor)
-            raise ConnectionResetError("the server closed the hand-off of shared memory")
+            raise
         return reply, descriptor
+
+
+def _keeps_its_size(descriptor: int) -> bool:
+    """Whether nobody can cut the memory off: who reads what was cut off is killed by the system."""
+    try:
+        return bool(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+    except OSError:
+        return False
 
 
 def _no_connection(path: str, error: OSError) -> Exception:

@@ -53,6 +53,7 @@ _ROUNDING_MODES = {
     "stochastic": layout_pb2.ROUNDING_MODE_STOCHASTIC,
 }
 _FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
+_OF_STEPS = "squared_distance"
 _LAYOUTS_KEPT = 32
 
 
@@ -81,6 +82,13 @@ class Header:
 
     step_size: float | None = None
     """The step size of every segment that has none of its own."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that the summary is to have."""
+        known = tuple(name for name in _FIGURES if name != _OF_STEPS or self.method == PROXIMAL_STEP)
+        chosen = self.options.get("figures")
+        return known if chosen is None else tuple(name for name in known if name in chosen)
 
     def to_bytes(
         self,

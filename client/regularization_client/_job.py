@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from regularization_client._stores import Sink, Source
+from regularization_client._summary import Expected
 
 PENALTY, GRADIENT, PROXIMAL_STEP = "Penalty", "Gradient", "ProximalStep"
 """The methods that take a stream."""
@@ -55,6 +56,9 @@ class Job:
     stretches: Sequence[Stretch]
     """Where the elements come from and go, without gaps, none of them empty."""
 
+    expected: Expected
+    """What its summary must say."""
+
     element_range: tuple[int, int] | None = None
     """Begin and end of the elements that the call carries; None for those of all stretches."""
 
@@ -75,7 +79,13 @@ class Job:
     def part(self, begin: int, end: int, header: bytes) -> Job:
         """Return the call that carries only the elements from begin to end, at least one."""
         touched = [each for each in self.stretches if each.begin < end and begin < each.end]
-        return replace(self, header=header, stretches=touched, element_range=(begin, end))
+        return replace(
+            self,
+            header=header,
+            stretches=touched,
+            expected=self.expected.of(begin, end),
+            element_range=(begin, end),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +98,19 @@ class SharedJob:
     header: bytes
     """The header as bytes, which says where."""
 
-    elements: int
-    """How many there are."""
+    expected: Expected
+    """What its summary must say."""
 
     regions: frozenset[bytes]
     """The handles of the memory."""
 
     in_place: bool
     """Whether the results take the place of what they are computed from."""
+
+    @property
+    def elements(self) -> int:
+        """How many there are."""
+        return self.expected.end - self.expected.begin
 
 
 def chunks(job: Job, chunk_bytes: int) -> Iterator[list[Cut]]:

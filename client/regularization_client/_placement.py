@@ -42,7 +42,7 @@ def shared_job(call: ArrayCall, memory: SharedMemory) -> SharedJob | None:
     return SharedJob(
         method=call.header.method,
         header=call.header.to_bytes(call.structure.element_range, _message(places)),
-        elements=sum(array.size for array in call.structure.arrays.values()),
+        expected=call.expected(),
         regions=frozenset(place.region for place in places.values()),
         in_place=result in inputs,
     )

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import grpc
+
 from regularization_client._config import Retry
-from regularization_client._errors import UnavailableError
+from regularization_client._errors import RegularizationError, UnavailableError
 
 T = TypeVar("T")
 Progress = Callable[[int, int], object]
@@ -69,13 +71,24 @@ class Cancellation:
         return not self._called_off.wait(seconds)
 
 
+_ON_THE_WAY = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+
+
+def broke_off(error: RegularizationError) -> bool:
+    """Whether a call ended for want of a server, and not by what one said: that has a reason.
+
+    A proxy puts the crash of a server behind it as INTERNAL, UNKNOWN or CANCELLED.
+    """
+    return isinstance(error, UnavailableError) or (error.reason is None and error.code in _ON_THE_WAY)
+
+
 def replayed(
     attempt: Callable[[float | None], T],
     conditions: Conditions,
     cancellation: Cancellation | None = None,
-    harmless: Callable[[UnavailableError], bool] = lambda error: True,
+    harmless: Callable[[RegularizationError], bool] = lambda error: True,
 ) -> T:
-    """Return what the attempt returns, given the seconds that are left, again where no server is available.
+    """Return what the attempt returns, given the seconds that are left, again where the call broke off.
 
     Args:
         attempt: Given the seconds that are left.
@@ -84,7 +97,7 @@ def replayed(
         harmless: Whether there may be another attempt after an error.
 
     Raises:
-        UnavailableError: Of the last attempt that there was time for.
+        RegularizationError: Of the last attempt that there was time for.
     """
     retry = conditions.retry
     deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
@@ -94,7 +107,9 @@ def replayed(
         number += 1
         try:
             return attempt(timeout)
-        except UnavailableError as error:
+        except RegularizationError as error:
+            if not broke_off(error):
+                raise
             # At random, so that those that one server has left do not meet again at the next, all at once.
             bound = min(retry.first_pause * 2.0 ** min(number - 1, 60), retry.longest_pause)
             pause = random.uniform(0, bound)  # noqa: S311 - no secret

@@ -199,7 +199,10 @@ class ResultFields(_FigureFields):
 
 
 class _Segments(Mapping[str, SegmentFigures]):
-    """The figures of a summary's segments, taken out of it when first asked for: a model has many."""
+    """The figures of a summary's segments, taken out of it when first asked for: a model has many.
+
+    That raises ProtocolError where a sum is none. Everything else of the summary is checked before.
+    """
 
     def __init__(self, summary: summary_pb2.Summary) -> None:
         self._summary = summary

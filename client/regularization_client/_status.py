@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 
@@ -20,6 +22,8 @@ SHARED_MEMORY_UNAVAILABLE = "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE"
 """The reason of a server that shares none."""
 
 _DOMAIN = "regularization.v1"
+_MOST_ELEMENTS = 1 << 63
+_LONGEST_INDEX = len(str(_MOST_ELEMENTS))
 
 _BY_CODE: dict[grpc.StatusCode, type[errors.RegularizationError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
@@ -69,16 +73,16 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
         reason=details.reason,
         field=details.field or field,
         segment=figures.pop("segment", None),
-        element=int(element) if element is not None and element.isdecimal() else None,
+        element=_index(element),
         metadata=figures,
     )
 
 
 def _status(call: grpc.Call) -> status_pb2.Status | None:
-    """The rich status, or None where the call has none or one that contradicts the call's own."""
+    """The rich status, or None where the call has none, or bytes that are none, or contradicts it."""
     try:
         return rpc_status.from_call(call)
-    except ValueError:
+    except (ValueError, DecodeError):
         return None
 
 
@@ -86,8 +90,24 @@ def _parse(status: status_pb2.Status | None) -> _Details:
     reason, metadata, field = None, {}, None
     for detail in status.details if status is not None else ():
         information, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        if detail.Unpack(information) and information.domain == _DOMAIN:
-            reason, metadata = information.reason, dict(information.metadata)
-        elif detail.Unpack(request) and request.field_violations:
+        if _unpacked(detail, information) and information.domain == _DOMAIN:
+            reason, metadata = information.reason or None, dict(information.metadata)
+        elif _unpacked(detail, request) and request.field_violations:
             field = request.field_violations[0].field
     return _Details(reason, metadata, field)
+
+
+def _unpacked(detail: any_pb2.Any, into: Message) -> bool:
+    """Whether a detail is such a message, and can be read as one."""
+    try:
+        return detail.Unpack(into)
+    except DecodeError:
+        return False
+
+
+def _index(text: str | None) -> int | None:
+    """The index of an element, if the text is one."""
+    if text is None or not text.isdecimal() or len(text) > _LONGEST_INDEX:
+        return None
+    number = int(text)
+    return number if number < _MOST_ELEMENTS else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
@@ -68,7 +69,14 @@ def gives(peer: socket.socket, request: bytes) -> None:
     if operation != 1:
         peer.sendall(reply(handle=handle))
         return
-    descriptor = os.memfd_create("test")
-    os.ftruncate(descriptor, size)
+    descriptor = sealed(size)
     socket.send_fds(peer, [reply(size=size, handle=os.urandom(16))], [descriptor])
     os.close(descriptor)
+
+
+def sealed(size: int) -> int:
+    """Memory as a server makes it."""
+    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return descriptor

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from regularization_client._job import Job, Stretch, chunks
 from regularization_client._stores import ArrayStore
+from regularization_client._summary import Expected
 
 SOURCE = ArrayStore(np.zeros(1, np.float32))
 
@@ -18,7 +19,7 @@ def job(*stretches: tuple[int, int]) -> Job:
         sources = dict.fromkeys(["parameters", "loss_gradients", "reference"][: operands + 1], SOURCE)
         made.append(Stretch(begin, begin + size, sources, None))
         begin += size
-    return Job("ProximalStep", b"", np.dtype("<f4"), made)
+    return Job("ProximalStep", b"", np.dtype("<f4"), made, Expected.of_layout({}, ()))
 
 
 def extents(of: Job, chunk_bytes: int) -> list[list[tuple[int, int]]]:

@@ -29,7 +29,7 @@ from regularization_client import (
 )
 
 from tests.client.faults import Answer, answering, result, summary
-from tests.client.hand_offs import gives, handing_off, reply
+from tests.client.hand_offs import gives, handing_off, reply, sealed
 from tests.server.processes import until
 
 L1 = L1Norm(strength=0.1)
@@ -80,7 +80,7 @@ def another_status(peer: socket.socket, request: bytes) -> None:
     [
         (without_descriptor, ProtocolError, "without all of the memory"),
         (too_little, ProtocolError, "without all of the memory"),
-        (too_little_in_truth, SharedMemoryError, "cannot map 12 bytes"),
+        (too_little_in_truth, ProtocolError, "without all of the memory"),
         (half_a_reply, SharedMemoryError, "with its own user only"),
         (hangs_up, SharedMemoryError, "with its own user only"),
         (another_status, SharedMemoryError, "refuses 12 bytes of shared memory, with status 9"),
@@ -109,8 +109,7 @@ def test_a_reply_may_come_in_pieces(socket_folder: Path) -> None:
     """As everything that comes over a stream."""
 
     def in_pieces(peer: socket.socket, request: bytes) -> None:
-        descriptor = os.memfd_create("test")
-        os.ftruncate(descriptor, 12)
+        descriptor = sealed(12)
         whole = reply(size=12, handle=b"h" * 16)
         socket.send_fds(peer, [whole[:5]], [descriptor])
         os.close(descriptor)
@@ -305,7 +304,7 @@ def test_a_call_whose_server_is_gone(socket_folder: Path, place: str, calls: int
 ANSWERS: dict[str, tuple[list[Any], type[Exception], str]] = {
     "a chunk": ([result(0, bytes(12))], ProtocolError, "has a chunk"),
     "no summary": ([service.ProximalStepResponse()], TruncatedStreamError, "no summary"),
-    "of other elements": ([summary(2)], ProtocolError, "of 2 elements, where 3 were shared"),
+    "of other elements": ([summary(2)], ProtocolError, "of 2 elements .total., where 3 were sent"),
 }
 
 

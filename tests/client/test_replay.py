@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,17 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from regularization_client import ArgumentError, Client, L1Norm, Retry, UnavailableError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
+from grpc_status import rpc_status
+from regularization.v1 import regularization_service_pb2 as service
+from regularization_client import (
+    ArgumentError,
+    Client,
+    L1Norm,
+    RegularizationError,
+    Retry,
+    UnavailableError,
+)
 
 from tests.client.faults import answering, echo
 from tests.server.processes import serving
@@ -65,6 +76,7 @@ def test_what_was_stored_is_not_stored_again() -> None:
     from regularization_client._job import Job, Stretch
     from regularization_client._replay import Conditions
     from regularization_client._stores import ArrayStore
+    from regularization_client._summary import Expected
 
     written: list[tuple[int, int]] = []
 
@@ -78,6 +90,7 @@ def test_what_was_stored_is_not_stored_again() -> None:
         header,
         THETA.dtype,
         [Stretch(0, THETA.size, {"parameters": ArrayStore(THETA)}, Sink())],
+        Expected.of_layout({"parameters": THETA.size}, ()),
     )
     with answering(FailsMidway(failures=1, after=5)) as target:
         connection = Connection(target)
@@ -117,12 +130,12 @@ def test_attempts_end_with_the_deadline() -> None:
 
 @pytest.mark.parametrize("failure", [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_other_failures_are_not_replayed(failure: grpc.StatusCode) -> None:
-    """They would come again, or make things worse."""
+    """They would come again, or make things worse: a fault of the server that it has a reason for."""
     calls = []
 
     def fail(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         calls.append(1)
-        context.abort(failure, "no")
+        context.abort_with_status(with_reason(failure))
         yield
 
     with (
@@ -172,11 +185,14 @@ def test_a_call_goes_on_when_its_replica_is_killed(tmp_path: Path, socket_folder
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 2, "longest_pause": 1}]
+    "numbers",
+    [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 2, "longest_pause": 1}, {"longest_silence": 0}],
 )
 def test_settings_out_of_range_are_refused(numbers: dict[str, Any]) -> None:
     """Where they are made."""
-    with pytest.raises(ValueError, match=r"attempts must be >= 1|need 0 <= first_pause"):
+    with pytest.raises(
+        ValueError, match=r"attempts must be >= 1|need 0 <= first_pause|longest_silence must be > 0"
+    ):
         Retry(**numbers)
 
 
@@ -184,3 +200,66 @@ def test_a_chunk_size_out_of_range_is_refused() -> None:
     """It would not fit into a message of gRPC's default limit."""
     with pytest.raises(ArgumentError, match="chunk_bytes must be from 64 to 3145728, got 4194304"):
         Client("localhost:1", chunk_bytes=4 << 20)
+
+
+def with_reason(code: grpc.StatusCode) -> grpc.Status:
+    """A status as the service gives it."""
+    status = status_pb2.Status(code=code.value[0], message="no")
+    information = error_details_pb2.ErrorInfo(reason="ERROR_REASON_INTERNAL", domain="regularization.v1")
+    status.details.add().Pack(information)
+    whole: grpc.Status = rpc_status.to_status(status)
+    return whole
+
+
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED]
+)
+@pytest.mark.parametrize("method", ["penalty", "one chunk", "many chunks", "catalogue"])
+def test_a_call_that_broke_off_behind_a_proxy_is_replayed(code: grpc.StatusCode, method: str) -> None:
+    """A server's crash comes through a proxy as one of these, without a word of the server's own."""
+    calls = []
+
+    def crash_once(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        calls.append(1)
+        if len(calls) == 1:
+            context.abort(code, "RST_STREAM")
+        answers = list(echo(requests, context))
+        if method == "penalty":
+            yield service.PenaltyResponse(summary=answers[-1].summary)
+        elif method == "catalogue":
+            yield service.ListRegularizersResponse()
+        else:
+            yield from answers
+
+    with answering(crash_once) as target, Client(target, retry=QUICK, chunk_bytes=1024) as client:
+        if method == "penalty":
+            assert client.penalty(THETA[:9], L1).elements == 9
+        elif method == "catalogue":
+            assert client.list_regularizers() == ()
+        else:
+            theta = THETA[: 9 if method == "one chunk" else 5000]
+            assert client.proximal_step(theta, L1, step_size=1.0).elements == theta.size
+    assert len(calls) == 2
+
+
+def test_a_client_that_is_closed_makes_no_more_calls() -> None:
+    """Nor does one that is closed in the middle of a call replay it."""
+    calls, closing = [], threading.Event()
+
+    def hang(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        calls.append(1)
+        closing.set()
+        while context.is_active():
+            time.sleep(0.01)
+        yield
+
+    with answering(hang) as target:
+        client = Client(target, retry=QUICK)
+        closer = threading.Thread(target=lambda: (closing.wait(10), client.close()))
+        closer.start()
+        with pytest.raises(RegularizationError):
+            client.proximal_step(THETA, L1, step_size=1.0)
+        closer.join()
+        with pytest.raises(ArgumentError, match="the client is closed"):
+            client.proximal_step(THETA, L1, step_size=1.0)
+    assert len(calls) == 1

@@ -15,6 +15,7 @@ from regularization_client._errors import ArgumentError
 from regularization_client._files import StoredTensor, TensorFile, TensorWriter
 from regularization_client._headers import Header, Segment, layout_bytes
 from regularization_client._job import PROXIMAL_STEP, Job, Stretch
+from regularization_client._summary import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ class Plan:
         self._check_operands(tensors, data_type)
         segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
         layout = layout_bytes(data_type, segments)
-        header = Header(method, layout, self.options, self.settings.step_size).to_bytes()
-        return Job(method, header, data_type, self._stretches(tensors, output))
+        header = Header(method, layout, self.options, self.settings.step_size)
+        sizes = {tensor.name: math.prod(tensor.shape) for tensor in tensors}
+        expected = Expected.of_layout(sizes, header.figures)
+        return Job(method, header.to_bytes(), data_type, self._stretches(tensors, output), expected)
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""

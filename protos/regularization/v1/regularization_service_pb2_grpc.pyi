@@ -37,7 +37,8 @@ class RegularizationServiceStub:
       penalty, has gradient 0, and its proximal step is the identity.
     * Every method is a pure function of the request stream: sending the same stream again, to the
       same server or to another, gives the same answer, to the bit, however it is cut into chunks.
-      So a stream that broke with UNAVAILABLE may be replayed as a whole.
+      So a stream that broke with UNAVAILABLE may be replayed as a whole; and one that broke with
+      INTERNAL, UNKNOWN or CANCELLED without an ErrorInfo, which is how proxies put a server's crash.
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
@@ -123,7 +124,8 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
       penalty, has gradient 0, and its proximal step is the identity.
     * Every method is a pure function of the request stream: sending the same stream again, to the
       same server or to another, gives the same answer, to the bit, however it is cut into chunks.
-      So a stream that broke with UNAVAILABLE may be replayed as a whole.
+      So a stream that broke with UNAVAILABLE may be replayed as a whole; and one that broke with
+      INTERNAL, UNKNOWN or CANCELLED without an ErrorInfo, which is how proxies put a server's crash.
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
@@ -205,7 +207,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
       penalty, has gradient 0, and its proximal step is the identity.
     * Every method is a pure function of the request stream: sending the same stream again, to the
       same server or to another, gives the same answer, to the bit, however it is cut into chunks.
-      So a stream that broke with UNAVAILABLE may be replayed as a whole.
+      So a stream that broke with UNAVAILABLE may be replayed as a whole; and one that broke with
+      INTERNAL, UNKNOWN or CANCELLED without an ErrorInfo, which is how proxies put a server's crash.
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
