@@ -237,9 +237,12 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
 def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
     signals = _signals()
     prepare()
+    from regularization_kernels import compile_at_once
+
     from .logs import command_logger
     from .server import Server
 
+    compile_at_once()
     log = command_logger(log_level, log_format)
     if process is not None:
         log = log.bind(process=process)
