@@ -40,7 +40,8 @@ step_sizes = click.option(
     multiple=True,
     metavar="[PATTERN=]NUMBER",
     help="Step size, >= 0; with PATTERN= for the tensors that it fits. Repeatable. Required, but for "
-    "tensors whose table in the plan has one.",
+    "tensors whose table in the plan has one, and for those that stay as they are: exempt, and without loss "
+    "gradients.",
 )
 output = click.option(
     "-o",
@@ -56,11 +57,11 @@ def operand(name: str, text: str) -> Callable[[CommandT], CommandT]:
     return click.option(f"--{name.replace('_', '-')}", name, type=_EXISTING, metavar="FILE", help=text)
 
 
-loss_gradients_of_step = operand("loss_gradients", "Loss gradients, to step along before the proximal step.")
-loss_gradients = operand("loss_gradients", "Loss gradients, to add the result to.")
-reference = operand("reference", "Reference: what is penalized is FILE less this.")
-weights = operand("weights", "Multipliers of the strength, element by element, >= 0.")
-step_scales = operand("step_scales", "Multipliers of the step size, element by element, >= 0.")
+loss_gradients_of_step = operand("loss_gradients", "Loss gradients, of every tensor, to step along first.")
+loss_gradients = operand("loss_gradients", "Loss gradients, of every tensor, to add the result to.")
+reference = operand("reference", "Reference: what is penalized is FILE less this; 0 where it lacks a tensor.")
+weights = operand("weights", "Multipliers of the strength, element by element, >= 0; 1 where a tensor lacks.")
+step_scales = operand("step_scales", "Multipliers of the step size, likewise.")
 
 
 def call_options(command: CommandT) -> CommandT:
@@ -91,7 +92,12 @@ seed = click.option(
     metavar="NUMBER",
     help="Where stochastic rounding takes its bits from; another for every step.",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
+_JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object in place of a table, and in place of an error, which goes to standard error.",
+)
 _PRINTING = (
     click.option(
         "--non-finite",

@@ -18,6 +18,7 @@ from regularization_client._errors import ArgumentError
 from regularization_client._headers import Regularizer
 from regularization_client._modified import Modified
 from regularization_client._names import resolve
+from regularization_client._suggestions import unknown
 
 _KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
 _NAMES = [field.name for field in _KINDS]
@@ -27,6 +28,8 @@ _WHOLE_NUMBERS = {_TYPE.CPPTYPE_INT32, _TYPE.CPPTYPE_INT64, _TYPE.CPPTYPE_UINT32
 
 KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing")
 """The keys of a table, beside the fields of its regularizer."""
+
+_LEFT = 'add ["*"] with exempt = true to leave alone what no other fits'
 
 SYNTAX = """\
 A plan file says the same in TOML: a table for each name or pattern, with the regularizer's name, its fields
@@ -59,13 +62,9 @@ class PlanFile:
     step_size: float | None
     """The step size of tensors whose table has none."""
 
-    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
-        """Return each name's setting.
-
-        Raises:
-            ArgumentError: If a name has none, or one is for no name.
-        """
-        return resolve(self.rules, names, str(self.path))
+    def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
+        """See `Settings.of`; a plan may leave any step size open."""
+        return resolve(self.rules, names, str(self.path), hint=_LEFT)
 
 
 def read_plan(path: Path, step_size: float | None) -> PlanFile:
@@ -125,14 +124,14 @@ def _regularizer(table: Mapping[str, Any]) -> Message | None:
     if not isinstance(exempt, bool):
         raise ValueError(f"exempt must be true or false, got {exempt!r}")  # noqa: TRY004
     if name is not None and name not in _NAMES:
-        raise ValueError(f"regularizer {name!r} is none of {', '.join(_NAMES)}")
+        raise ValueError(unknown(name, _NAMES, "regularizer"))
     message: Message | None = None if name is None else getattr(regularizers_pb2.Regularizer(), name)
     fields = {key: value for key, value in table.items() if key not in KEYS}
     known = [*KEYS, *(message.DESCRIPTOR.fields_by_name if message is not None else ())]
     for key, value in fields.items():
         if key not in known:
             nested = "; a name that has dots needs quotes around it" if isinstance(value, dict) else ""
-            raise ValueError(f"{key!r} is no key: there are {', '.join(known)}{nested}")
+            raise ValueError(unknown(key, known, "key") + nested)
     if exempt is (message is not None):
         raise ValueError("must have either regularizer = or exempt = true")
     if message is not None:
@@ -145,7 +144,7 @@ def _fill(message: Any, table: Mapping[str, Any], path: str) -> None:
     for key, value in table.items():
         field = known.get(key)
         if field is None:
-            raise ValueError(f"{path + key!r} is no key: there are {', '.join(known)}")
+            raise ValueError(unknown(key, known, "key", path))
         choice = field.containing_oneof
         chosen = message.WhichOneof(choice.name) if choice is not None else None
         if chosen is not None:

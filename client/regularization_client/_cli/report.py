@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import click
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
+from regularization_client._errors import RegularizationError
 from regularization_client._results import Figures
 
 _TITLES = {
@@ -39,6 +41,38 @@ def figures_json(total: Figures, segments: Mapping[str, Figures], **about: Any) 
     """Return the figures as one JSON object."""
     values = {name: _json_values(figures) for name, figures in segments.items()}
     return json.dumps({**about, **_json_values(total), "segments": values}, ensure_ascii=False)
+
+
+def tell(error: click.ClickException | RegularizationError | OSError, *, as_json: bool) -> int:
+    """Write an error to standard error, as a line or as one JSON object; return the exit status."""
+    status = error.exit_code if isinstance(error, click.ClickException) else 1
+    if as_json:
+        click.echo(error_json(error, status), err=True)
+    elif isinstance(error, click.ClickException):
+        error.show()
+    else:
+        click.echo(f"Error: {_message(error)}", err=True)
+    return status
+
+
+def error_json(error: click.ClickException | RegularizationError | OSError, status: int) -> str:
+    """Return an error as one JSON object: message, kind, exit status, and what is known of the place."""
+    about: dict[str, Any] = {"message": _message(error), "kind": type(error).__name__, "status": status}
+    if isinstance(error, OSError):
+        about["file"] = error.filename
+    if isinstance(error, RegularizationError):
+        about["code"] = None if error.code is None else error.code.name
+        about |= {name: getattr(error, name) for name in ("reason", "field", "segment", "element")}
+    known = {name: value for name, value in about.items() if value is not None}
+    return json.dumps({"error": known}, ensure_ascii=False)
+
+
+def _message(error: click.ClickException | RegularizationError | OSError) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def catalogue_table(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:

@@ -28,6 +28,7 @@ from regularization_client._job import GRADIENT, PROXIMAL_STEP
 from regularization_client._names import EVERYTHING
 from regularization_client._replay import Conditions, Progress
 from regularization_client._results import figures_from
+from regularization_client._suggestions import unknown
 
 _CHUNK_BYTES = 1 << 20
 
@@ -121,9 +122,11 @@ class Work:
         if self.plan is None:
             if not self.regularizers:
                 raise click.UsageError("Missing option '-r' / '--regularizer', or '-p' / '--plan'.")
-            if not step_sizes and self.method == PROXIMAL_STEP:
+            regularizers = as_rules(self.regularizers, "--regularizer")
+            stays = not any(regularizers.values()) and self.operands.get("loss_gradients") is None
+            if self.method == PROXIMAL_STEP and not step_sizes and not stays:
                 raise click.UsageError("Missing option '-s' / '--step-size'.")
-            return OptionSettings(as_rules(self.regularizers, "--regularizer"), step_sizes)
+            return OptionSettings(regularizers, step_sizes)
         if self.regularizers:
             raise click.UsageError("--plan and --regularizer exclude each other")
         if set(step_sizes) - {EVERYTHING}:
@@ -164,7 +167,7 @@ def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.Reg
     by_name = {each.name: each for each in known}
     for name in names:
         if name not in by_name:
-            raise click.UsageError(f"the server has no regularizer {name!r}: there are {', '.join(by_name)}")
+            raise click.UsageError(unknown(name, by_name, "regularizer of the server's"))
     return tuple(by_name[name] for name in names) if names else known
 
 
