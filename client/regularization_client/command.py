@@ -18,6 +18,13 @@ from regularization_client._cli.work import Server, Work, catalogue
 from regularization_client._errors import RegularizationError
 from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
 
+_STATUS = """\
+Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
+Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind.
+
+With --json an error is an object on standard error, {"error": {"message": …, "kind": …, "status": …}}, with
+what is known of "file", "code", "reason", "field", "segment" and "element" beside them."""
+
 _EPILOG = f"""{SYNTAX}
 
 \b
@@ -25,15 +32,11 @@ Examples of what -r takes:
   l1_norm:strength=1e-4
   'fc*.weight=group_lasso:strength=0.1,groups.axis=0'
   'embedding=group_lasso:strength=0.1,groups.sizes=[2,3,5]'
-  '*.bias=none'
+  '*=none'
 
 {PLAN_SYNTAX}
 
-Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
-Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind.
-
-With --json an error is an object on standard error, {{"error": {{"message": …, "kind": …, "status": …}}}},
-with what is known of "file", "code", "reason", "field", "segment" and "element" beside them."""
+{_STATUS}"""
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """The statuses after a signal."""
@@ -67,7 +70,7 @@ class _Group(click.Group):
         return status if isinstance(status, int) else 0
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, epilog=_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="regularization-service", prog_name="regularize")
 def main() -> None:
     """Penalty, gradient and proximal step of regularizers over tensor files.
@@ -132,7 +135,7 @@ def prox(**arguments: Any) -> None:
     _work(PROXIMAL_STEP, arguments).run()
 
 
-@main.command()
+@main.command(epilog=_STATUS)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @options.target_options
 def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> None:

@@ -197,6 +197,23 @@ def test_a_full_disk_is_told_with_the_file(target: str, folder: Path, ending: st
     assert set(folder.iterdir()) == before
 
 
+def test_names_do_nothing_to_a_terminal(target: str) -> None:
+    """Whatever a file calls its tensors: a name stays in its line, in tables, lists and errors."""
+    name = "\x1b[31mred\nnew"
+    safetensors.numpy.save_file(
+        {name: np.ones(1, np.float32), f"{name}2": np.ones(1, np.int64)}, "x.safetensors"
+    )
+    result = run(target, "penalty", "x.safetensors", "-r", f"{name}=l1_norm:strength=1", "-r", "none")
+    shown = r"\x1b[31mred\nnew"
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].startswith(f"{shown}  ")
+    assert result.stdout.splitlines()[2] == f"left out: {shown}2"
+    result = run(target, "penalty", "x.safetensors", "-r", f"{name}=box:lower=nan", "-r", "none")
+    assert result.exit_code == 1
+    assert "\x1b" not in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_ctrl_c_has_its_status_whenever_it_comes(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before and after the call; nothing but the terminal's own line is ended."""
 

@@ -174,6 +174,8 @@ WRONG = {
     L1 + "step_size = -1": "step_size must be a number, finite and >= 0, got -1",
     L1 + "step_size = inf": "step_size must be a number, finite and >= 0, got inf",
     L1 + "step_size = true": "step_size must be a number, finite and >= 0, got True",
+    L1 + f"strength = 0x1{'0' * 300}": "strength is out of its type's range$",
+    L1 + f"step_size = 0x1{'0' * 300}": "step_size is out of its type's range$",
     GROUPS + "groups = 4": "groups must be a table of size, sizes, axis, sqrt_size, weights, got 4",
     GROUPS + "groups = {axes = 0}": "'groups.axes' is no key; did you mean 'groups.axis'\\?$",
     GROUPS + "groups = {size = 4.5}": "groups.size must be a whole number, got 4.5",
@@ -209,6 +211,9 @@ def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
     """With the place."""
     with pytest.raises(ArgumentError, match=r"plan\.toml: .*line 1"):
         read_plan(written(tmp_path, "[layers.*.weight]"), None)
+    for text in (f"[a]\nsize = {'9' * 5000}", "a = " + "[" * 100_000):
+        with pytest.raises(ArgumentError, match=r"plan\.toml: "):
+            read_plan(written(tmp_path, text), None)
     (tmp_path / "plan.toml").write_bytes(b"\xff")
     with pytest.raises(ArgumentError, match=r"plan\.toml: "):
         read_plan(tmp_path / "plan.toml", None)

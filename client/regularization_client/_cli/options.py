@@ -60,7 +60,9 @@ def operand(name: str, text: str) -> Callable[[CommandT], CommandT]:
 loss_gradients_of_step = operand("loss_gradients", "Loss gradients, of every tensor, to step along first.")
 loss_gradients = operand("loss_gradients", "Loss gradients, of every tensor, to add the result to.")
 reference = operand("reference", "Reference: what is penalized is FILE less this; 0 where it lacks a tensor.")
-weights = operand("weights", "Multipliers of the strength, element by element, >= 0; 1 where a tensor lacks.")
+weights = operand(
+    "weights", "Multipliers of the strength, element by element, >= 0; 1 where it lacks a tensor."
+)
 step_scales = operand("step_scales", "Multipliers of the step size, likewise.")
 
 

@@ -81,7 +81,7 @@ def read_plan(path: Path, step_size: float | None) -> PlanFile:
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{path}: {error}") from error
     rules = {}
     for pattern, table in tables.items():
@@ -108,7 +108,7 @@ def _number(table: Mapping[str, Any], key: str, rule: str, is_right: Callable[[f
     value = table.get(key)
     if value is not None and not (_is_number(value) and is_right(value)):
         raise ValueError(f"{key} must be a number, finite and {rule}, got {value!r}")
-    return None if value is None else float(value)
+    return None if value is None else _as_float(value, key)
 
 
 def _box(table: Any) -> regularizers_pb2.Box:
@@ -183,13 +183,20 @@ def _scalar(field: descriptor.FieldDescriptor, value: Any, path: str) -> Any:
     if kind in _FLOATS:
         if not _is_number(value):
             raise ValueError(f"{path} must be a number, got {value!r}")
-        return float(value)
+        return _as_float(value, path)
     if kind in _WHOLE_NUMBERS:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{path} must be a whole number, got {value!r}")
     elif kind == _TYPE.CPPTYPE_BOOL and not isinstance(value, bool):
         raise ValueError(f"{path} must be true or false, got {value!r}")
     return value
+
+
+def _as_float(value: float, path: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{path} is out of its type's range") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -28,7 +28,7 @@ _LOCALITIES = {
 
 def figures_table(total: Figures, segments: Mapping[str, Figures]) -> str:
     """Return the figures as an aligned table: a line for each tensor, and one for all of several."""
-    rows = [(name, _values(figures)) for name, figures in segments.items()]
+    rows = [(printable(name), _values(figures)) for name, figures in segments.items()]
     if len(rows) != 1:
         rows.append(("all", _values(total)))
     columns = [name for name in _TITLES if name in _values(total)]
@@ -51,7 +51,7 @@ def tell(error: click.ClickException | RegularizationError | OSError, *, as_json
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        click.echo(f"Error: {_message(error)}", err=True)
+        click.echo(f"Error: {printable(_message(error))}", err=True)
     return status
 
 
@@ -94,6 +94,11 @@ def catalogue_json(regularizers: Iterable[catalogue_pb2.RegularizerDescription])
 
     shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in regularizers]
     return json.dumps({"regularizers": shown}, ensure_ascii=False)
+
+
+def printable(text: str) -> str:
+    """Return text in one line that does nothing to a terminal: what files and servers say may be anything."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -100,10 +100,14 @@ def parse_regularizer(text: str) -> Message | None:
     if name not in _NAMES:
         raise ValueError(unknown(name, [*_NAMES, _NONE], "regularizer"))
     message: Message = getattr(regularizers_pb2.Regularizer(), name)
+    assigned: set[str] = set()
     for assignment in re.split(r",(?![^\[]*\])", fields) if fields else []:
         path, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"{assignment!r} must be FIELD=VALUE")
+        if path.strip() in assigned:
+            raise ValueError(f"{path.strip()} is given twice")
+        assigned.add(path.strip())
         _assign(message, path.strip().split("."), value.strip())
     return message
 
@@ -121,6 +125,10 @@ def _assign(message: Any, path: list[str], value: str) -> None:
     field = message.DESCRIPTOR.fields_by_name.get(path[0])
     if field is None:
         raise ValueError(unknown(path[0], message.DESCRIPTOR.fields_by_name, "field"))
+    choice = field.containing_oneof
+    chosen = message.WhichOneof(choice.name) if choice is not None else None
+    if chosen not in {None, field.name}:
+        raise ValueError(f"{field.name} and {chosen} exclude each other")
     if field.message_type is not None:
         inner = getattr(message, field.name)
         inner.SetInParent()
@@ -136,9 +144,19 @@ def _assign(message: Any, path: list[str], value: str) -> None:
     elif field.is_repeated:
         if not (value.startswith("[") and value.endswith("]")):
             raise ValueError(f"{field.name} must be a list, [1,2,3], got {value!r}")
-        getattr(message, field.name).extend(_scalar(field, item.strip()) for item in value[1:-1].split(","))
+        items = value[1:-1].split(",") if value[1:-1].strip() else []
+        scalars = [_scalar(field, item.strip()) for item in items]
+        _within_range(field, value, lambda: getattr(message, field.name).extend(scalars))
     else:
-        setattr(message, field.name, _scalar(field, value))
+        scalar = _scalar(field, value)
+        _within_range(field, value, lambda: setattr(message, field.name, scalar))
+
+
+def _within_range(field: descriptor.FieldDescriptor, value: str, assign: Callable[[], object]) -> None:
+    try:
+        assign()
+    except ValueError as error:
+        raise ValueError(f"{field.name} is out of its type's range, got {value}") from error
 
 
 def _scalar(field: descriptor.FieldDescriptor, text: str) -> Any:

@@ -151,7 +151,7 @@ class Work:
         elif not self.quiet:
             click.echo(report.figures_table(total, segments))
             if left_out:
-                click.echo(f"left out: {', '.join(left_out)}")
+                click.echo(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
                 click.echo(f"written: {self.output}")
 
