@@ -146,9 +146,9 @@ def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> Non
     """
     known = catalogue(Server(**arguments), names)
     if as_json:
-        click.echo(report.catalogue_json(known))
+        report.show(report.catalogue_json(known))
     else:
-        click.echo(report.descriptions(known) if names else report.catalogue_table(known))
+        report.show(report.descriptions(known) if names else report.catalogue_table(known))
 
 
 def _work(method: str, arguments: dict[str, Any]) -> Work:

@@ -225,6 +225,21 @@ def test_ctrl_c_has_its_status_whenever_it_comes(target: str, monkeypatch: pytes
     assert (result.exit_code, result.output.strip()) == (130, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("command", [["penalty", "theta.npy", "-r", "none"], ["regularizers"]])
+def test_a_full_standard_output_is_told(target: str, command: list[str]) -> None:
+    """It is a file like any other."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, *command, "--target", target],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: standard output: No space left on device\n")
+
+
 def test_who_stops_reading_is_left_alone(target: str) -> None:
     """As by head: no traceback."""
     script = '"$@" | head -n 1'

@@ -26,6 +26,18 @@ _LOCALITIES = {
 }
 
 
+def show(text: str) -> None:
+    """Write text to standard output.
+
+    Raises:
+        OSError: If it cannot be written there; with that name.
+    """
+    try:
+        click.echo(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def figures_table(total: Figures, segments: Mapping[str, Figures]) -> str:
     """Return the figures as an aligned table: a line for each tensor, and one for all of several."""
     rows = [(printable(name), _values(figures)) for name, figures in segments.items()]

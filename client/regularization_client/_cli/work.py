@@ -147,13 +147,13 @@ class Work:
         if self.as_json:
             written = str(self.output) if self.output is not None else None
             about = {"file": str(self.file), "output": written, "left_out": left_out}
-            click.echo(report.figures_json(total, segments, **about))
+            report.show(report.figures_json(total, segments, **about))
         elif not self.quiet:
-            click.echo(report.figures_table(total, segments))
+            report.show(report.figures_table(total, segments))
             if left_out:
-                click.echo(f"left out: {', '.join(map(report.printable, left_out))}")
+                report.show(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
-                click.echo(f"written: {self.output}")
+                report.show(f"written: {self.output}")
 
 
 def _read(path: Path | None) -> bytes | None:
