@@ -242,6 +242,9 @@ FAILURES: dict[str, tuple[list[str], int, str]] = {
     ),
     "a file for a folder": ([*L1, "-o", "four.npy/out.npy"], 1, "Error: four.npy/out.npy: Not a directory"),
     "no file to replace": ([*L1, "-o", "link.npy"], 1, "/dev/null: is not a regular file"),
+    "a timeout that is no number": ([*L1, "--timeout", "nan"], 2, "must be a number of seconds, got nan"),
+    "a timeout without end": ([*L1, "--timeout", "inf"], 2, "inf is not in the range 0<x<=316224000.0"),
+    "a token that no header can have": ([*L1, "--token", "a\nb"], 2, "--token must be of printable ASCII"),
     "a command that is nearly one": (["--regularizers", "none"], 2, "--regularizer"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,21 @@ import click
 from regularization_client._cli.specifications import RegularizerType, StepSizeType
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_LONGEST = 10 * 366 * 24 * 3600.0
+"""Seconds that a deadline may be away: gRPC has no numbers for what is much farther."""
+
+
+class Seconds(click.FloatRange):
+    """A number in a range, which NaN is not, though it is beyond neither end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"must be a number of seconds, got {number}", param, ctx)
+        return number
+
 
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -142,10 +158,10 @@ _CONNECTION = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True, max=_LONGEST),
         default=3600.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long the call may take.",
+        help="How long the call may take; at most ten years.",
     ),
 )

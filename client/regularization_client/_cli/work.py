@@ -55,6 +55,8 @@ class Server:
         """Open the connection."""
         if (self.certificate is None) != (self.key is None):
             raise click.UsageError("--certificate and --key must be given together")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise click.UsageError("--token must be of printable ASCII characters")
         encrypted = self.tls or self.ca is not None or self.certificate is not None
         tls = Tls(_read(self.ca), _read(self.certificate), _read(self.key)) if encrypted else None
         return Connection(self.targets or None, tls=tls, token=self.token, compression=self.compression)
