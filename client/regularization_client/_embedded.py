@@ -7,7 +7,8 @@ from pathlib import Path
 
 from regularization_client._errors import EmbeddedServerError
 
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 0.2
+"""For calls that their client gave up by closing: what they would answer, nobody would read."""
 
 
 class EmbeddedServer:
@@ -19,7 +20,7 @@ class EmbeddedServer:
         except ModuleNotFoundError as error:
             raise EmbeddedServerError(
                 "without a target the client starts a server of its own, which is not installed "
-                f"({error.name} is missing): pip install 'regularization-service[server]', or name a target"
+                f"({error.name} is missing): pip install '.[server]' in a clone, or name a target"
             ) from error
         self._directory = tempfile.TemporaryDirectory(prefix="regularization-")
         self.address = f"unix:{Path(self._directory.name) / 'server.sock'}"

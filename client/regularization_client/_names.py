@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from regularization_client._errors import ArgumentError
+from regularization_client._suggestions import did_you_mean
 
 EVERYTHING = "*"
 """The pattern that matches all names."""
 
+_WILDCARDS = set("*?[")
+
 T = TypeVar("T")
 
 
-def resolve(rules: Mapping[str, T], names: Iterable[str], what: str) -> dict[str, T]:
+def resolve(
+    rules: Mapping[str, T],
+    names: Iterable[str],
+    what: str,
+    *,
+    hint: str = "add a last '*' for everything that is left",
+    optional: Container[str] = (),
+) -> dict[str, T]:
     """Return the setting of each name.
 
     A name's own rule comes first, then the first pattern, in the order of the rules, that it matches. A rule
@@ -25,6 +35,8 @@ def resolve(rules: Mapping[str, T], names: Iterable[str], what: str) -> dict[str
         rules: Settings by name or by `fnmatch` pattern.
         names: The names to find settings for.
         what: What is being set, for messages.
+        hint: What to do about a name without a rule, for messages.
+        optional: Names that need no rule, and may be left out of what is returned.
 
     Raises:
         ArgumentError: If a rule is for no name, or a name has no rule.
@@ -34,14 +46,14 @@ def resolve(rules: Mapping[str, T], names: Iterable[str], what: str) -> dict[str
     unused = [rule for rule in rules if rule not in own.values() and rule != EVERYTHING]
     for rule in unused:
         if not any(fnmatchcase(name, rule) for name in known):
-            raise ArgumentError(f"{what}: {rule!r} matches none of {_listed(known)}")
+            near = did_you_mean(rule, known) if not set(rule) & _WILDCARDS else ""
+            raise ArgumentError(f"{what}: {rule!r} matches none of {_listed(known)}{near}")
     resolved = {}
     for name, found in own.items():
-        if found is None:
-            raise ArgumentError(
-                f"{what}: nothing matches {name!r}; add a last '*' for everything that is left", segment=name
-            )
-        resolved[name] = rules[found]
+        if found is not None:
+            resolved[name] = rules[found]
+        elif name not in optional:
+            raise ArgumentError(f"{what}: nothing matches {name!r}; {hint}", segment=name)
     if unused:
         raise ArgumentError(
             f"{what}: {unused[0]!r} matches nothing that the rules before it leave of {_listed(known)}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -14,6 +18,13 @@ from regularization_client._cli.work import Server, Work, catalogue
 from regularization_client._errors import RegularizationError
 from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
 
+_STATUS = """\
+Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
+Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind.
+
+With --json an error is an object on standard error, {"error": {"message": …, "kind": …, "status": …}}, with
+what is known of "file", "code", "reason", "field", "segment" and "element" beside them."""
+
 _EPILOG = f"""{SYNTAX}
 
 \b
@@ -21,26 +32,45 @@ Examples of what -r takes:
   l1_norm:strength=1e-4
   'fc*.weight=group_lasso:strength=0.1,groups.axis=0'
   'embedding=group_lasso:strength=0.1,groups.sizes=[2,3,5]'
-  '*.bias=none'
+  '*=none'
 
 {PLAN_SYNTAX}
 
-Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
-Ctrl-C, 143 after SIGTERM. A run that fails or is interrupted leaves no file behind."""
+{_STATUS}"""
+
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""The statuses after a signal."""
 
 
 class _Group(click.Group):
-    """Turns the errors that are to be expected into one line on standard error, and status 1."""
+    """Turns the errors that are to be expected into one line on standard error, and a status."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run, and exit with the status that the help text tells."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        status = self._run(arguments, *more, **{**options, "standalone_mode": False})
+        if args is None and status in INTERRUPTED:
+            # What is to be left is in order by now, and whatever a thread computes still is for nobody: the
+            # interpreter would wait for it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
+
+    def _run(self, arguments: list[str], *more: Any, **options: Any) -> int:
         try:
             with exiting_on_sigterm():
-                return super().invoke(ctx)
-        except (RegularizationError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+                status = super().main(arguments, *more, **options)
+        except click.Abort:
+            return 128 + signal.SIGINT
+        except SystemExit as exiting:
+            return exiting.code if isinstance(exiting.code, int) else 1
+        except (click.ClickException, RegularizationError, OSError) as error:
+            return report.tell(error, as_json="--json" in arguments)
+        return status if isinstance(status, int) else 0
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, epilog=_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="regularization-service", prog_name="regularize")
 def main() -> None:
     """Penalty, gradient and proximal step of regularizers over tensor files.
@@ -105,7 +135,7 @@ def prox(**arguments: Any) -> None:
     _work(PROXIMAL_STEP, arguments).run()
 
 
-@main.command()
+@main.command(epilog=_STATUS)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @options.target_options
 def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> None:
@@ -116,9 +146,9 @@ def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> Non
     """
     known = catalogue(Server(**arguments), names)
     if as_json:
-        click.echo(report.catalogue_json(known))
+        report.show(report.catalogue_json(known))
     else:
-        click.echo(report.descriptions(known) if names else report.catalogue_table(known))
+        report.show(report.descriptions(known) if names else report.catalogue_table(known))
 
 
 def _work(method: str, arguments: dict[str, Any]) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import regularizers as _catalogue  # noqa: F401 - registers them
+from .compiled import compile_at_once
 from .groups import Groups
 from .registry import REGULARIZERS
 from .regularizer import Locality, Regularizer, Traits
@@ -20,6 +21,7 @@ __all__ = [
     "Oscar",
     "Regularizer",
     "Traits",
+    "compile_at_once",
     "gradient",
     "penalty",
     "proximal_step",

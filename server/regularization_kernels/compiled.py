@@ -6,13 +6,14 @@ order, so results and sums are the same to the bit (a test compares them): which
 matter of speed alone.
 
 Numba is optional (the extra ``compiled``). It is imported, and a loop is compiled, in the background
-once a large piece asks for it; until a loop is there, and for small pieces always, NumPy works.
+once large pieces have asked for it often enough that a process which computes once and ends compiles
+nothing; until a loop is there, and for small pieces always, NumPy works.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from .background import Background
 from .interruption import STRETCH, go_on
 from .summation import BLOCK, LANES
 
@@ -30,7 +32,7 @@ SMALLEST = 1 << 15
 """Elements of a piece below which NumPy does as well."""
 
 SHORTEST_SEQUENCE = 1 << 10
-"""Elements of an input that is worth the second that Numba takes to compile a loop."""
+"""Elements of an input for which Python does as well."""
 
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """For which there are loops."""
@@ -83,9 +85,28 @@ class Variant:
 
 V = TypeVar("V", bound=Hashable)
 
+
+@dataclass(slots=True)
+class Patience:
+    """Elements that a loop is asked for, all in all, before it is compiled.
+
+    To compile takes as long as NumPy and Python take for a few times as many: a process that ends before
+    loses little, and one that goes on longer soon has won.
+    """
+
+    pieces: int = 1 << 26
+    """By large pieces, which NumPy computes meanwhile: one step of a large model, many of a small one."""
+    sequences: int = 1 << 18
+    """By long inputs of a sequential loop, for which Python takes microseconds each."""
+
+
+patience = Patience()
+
 _loops: dict[Hashable, Future[Callable[..., int]]] = {}
+_asked: dict[Hashable, tuple[int, Callable[[], Future[Callable[..., int]]]]] = {}
+"""For loops that nothing has compiled yet: how many elements asked, and what has one compiled."""
 _lock = Lock()
-_compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+_compiler = Background("compiler")
 _installed = find_spec("numba") is not None
 
 
@@ -97,23 +118,35 @@ def loop_for(variant: Variant, elements: int) -> Loop | None:
 def requested(
     variant: V, data_type: np.dtype[Any], elements: int, compile_loop: Callable[[V], Callable[..., int]]
 ) -> Callable[..., int] | None:
-    """Likewise, for loops of any kind; the first to ask has it compiled in the background."""
+    """Likewise, for loops of any kind; `patience` says when it is compiled in the background."""
     if not _installed or elements < SMALLEST or data_type not in DATA_TYPES:
         return None
-    future = _loops.get(variant)
-    if future is None:
-        with _lock:
-            future = _loops.setdefault(
-                variant, _loops.get(variant) or _compiler.submit(compile_loop, variant)
-            )
-    return future.result() if future.done() and future.exception() is None else None
+    future = _loops.get(variant) or _ask(variant, elements, compile_loop)
+    if future is None or not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()
+
+
+def _ask(
+    variant: V, elements: int, compile_loop: Callable[[V], Callable[..., int]]
+) -> Future[Callable[..., int]] | None:
+    """Count what a loop was asked for; the future loop, once that is enough."""
+    with _lock:
+        if variant not in _loops:
+            asked = _asked.pop(variant, (0, None))[0] + elements
+            if asked <= patience.pieces:
+                _asked[variant] = asked, lambda: _compiler.submit(compile_loop, variant)
+                return None
+            _loops[variant] = _compiler.submit(compile_loop, variant)
+        return _loops[variant]
 
 
 class Sequential:
-    """A loop over elements one after the other, written once: Numba compiles it at the first long input.
+    """A loop over elements one after the other, written once: Numba compiles it for long inputs.
 
-    Where Numba is not installed, and for short inputs, Python runs it: the same operations, the same bits. No
-    loop can be stopped from outside, so it stops by itself after a stretch, and goes on where somebody waits.
+    Where Numba is not installed, for short inputs, and as long as ``patience`` says, Python runs it: the same
+    operations, the same bits. No loop can be stopped from outside, so it stops by itself after a stretch, and
+    goes on where somebody waits.
 
     Args:
         function: Takes arrays and numbers, and last after how many elements to stop; it keeps in one of the
@@ -123,6 +156,7 @@ class Sequential:
     def __init__(self, function: Callable[..., bool]) -> None:
         self._function = function
         self._compiled: Callable[..., bool] | None = None
+        self._asked = 0
         self.__doc__ = function.__doc__
 
     def __call__(self, *arguments: Any) -> None:
@@ -135,14 +169,27 @@ class Sequential:
         if not _installed or elements < SHORTEST_SEQUENCE:
             return self._function
         if self._compiled is None:
+            # Two threads that add at once may count as one: then it is compiled a little later.
+            self._asked += elements
+            if self._asked <= patience.sequences:
+                return self._function
             import numba
 
             self._compiled = numba.njit(nogil=True, error_model="numpy")(self._function)
         return self._compiled
 
 
+def compile_at_once() -> None:
+    """Have loops compiled when they are first asked for: what a process wants that lives long."""
+    patience.pieces = patience.sequences = 0
+
+
 def wait_until_compiled() -> None:
-    """Wait for all loops that were asked for so far."""
+    """Have all loops compiled that were asked for so far, however seldom, and wait for them."""
+    with _lock:
+        for variant, (_, compile_it) in _asked.items():
+            _loops[variant] = compile_it()
+        _asked.clear()
     for future in list(_loops.values()):
         future.result()
 

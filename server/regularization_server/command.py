@@ -253,9 +253,12 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
 def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
     signals = _signals()
     prepare()
+    from regularization_kernels import compile_at_once
+
     from .logs import command_logger
     from .server import Server
 
+    compile_at_once()
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()

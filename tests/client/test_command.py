@@ -214,7 +214,9 @@ def test_what_is_not_in_the_catalogue(target: str) -> None:
     """The names that are there are told."""
     result = run(target, "regularizers", "lasso")
     assert result.exit_code == 2
-    assert re.search(r"no regularizer 'lasso': there are box, .*l1_norm, ", result.stderr)
+    assert "'lasso' is no regularizer of the server's; did you mean 'group_lasso' or 'fus" in result.stderr
+    result = run(target, "regularizers", "?")
+    assert re.search(r"'\?' is no regularizer of the server's: there are box, .*l1_norm, ", result.stderr)
 
 
 FAILURES: dict[str, tuple[list[str], int, str]] = {
@@ -227,9 +229,23 @@ FAILURES: dict[str, tuple[list[str], int, str]] = {
     ),
     "a number out of range": (["-r", "l1_norm:strength=-1"], 1, "strength must be"),
     "another ending": ([*L1, "-o", "out.npz"], 2, "--output must end in .npy, as FILE does"),
-    "a folder that is not there": ([*L1, "-o", "nowhere/out.npy"], 1, "No such file or directory"),
+    "a folder that is not there": (
+        [*L1, "-o", "nowhere/out.npy"],
+        1,
+        "Error: nowhere/out.npy: No such file or directory",
+    ),
     "an operand of another shape": ([*L1, "--reference", "four.npy"], 1, "must be float64 [3]"),
-    "an operand of another name": ([*L1, "--reference", "named.npz"], 1, "has no parameters 'w'"),
+    "an operand of another name": (
+        [*L1, "--reference", "named.npz"],
+        1,
+        "Error: named.npz: --reference has 'w', which ",
+    ),
+    "a file for a folder": ([*L1, "-o", "four.npy/out.npy"], 1, "Error: four.npy/out.npy: Not a directory"),
+    "no file to replace": ([*L1, "-o", "link.npy"], 1, "/dev/null: is not a regular file"),
+    "a timeout that is no number": ([*L1, "--timeout", "nan"], 2, "must be a number of seconds, got nan"),
+    "a timeout without end": ([*L1, "--timeout", "inf"], 2, "inf is not in the range 0<x<=316224000.0"),
+    "a token that no header can have": ([*L1, "--token", "a\nb"], 2, "--token must be of printable ASCII"),
+    "a command that is nearly one": (["--regularizers", "none"], 2, "--regularizer"),
 }
 
 
@@ -241,6 +257,7 @@ def test_failures_have_a_line_and_a_status(
     monkeypatch.chdir(vector.parent)
     np.save("four.npy", np.ones(4))
     np.savez("named.npz", w=np.ones(3))
+    Path("link.npy").symlink_to("/dev/null")
     before = sorted(os.listdir())  # noqa: PTH208 - of where the command writes to
     result = run(target, "gradient", vector, *arguments)
     assert result.exit_code == code
@@ -254,8 +271,8 @@ def test_tensors_that_cannot_be_computed_in_are_named(target: str, model: Path) 
     """With what to do about it."""
     result = run(target, "penalty", model, *L1)
     assert result.exit_code == 1
-    assert "tensor 'steps' is I64" in result.stderr
-    assert "-r 'steps=none'" in result.stderr
+    assert "tensor 'steps' must be floating point of 16, 32 or 64 bits, is I64; " in result.stderr
+    assert "leave it out with -r steps=none, or" in result.stderr
 
 
 def test_tensors_of_two_data_types_are_refused(target: str, tmp_path: Path) -> None:

@@ -130,6 +130,12 @@ def entry(begin: int, end: int, shape: list[Any], dtype: Any = "F32") -> dict[st
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
+def header_bytes(shape: object) -> bytes:
+    """The header of a .npy file of float32."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text
+
+
 W = numpy_bytes(TENSORS["w"])
 DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "unknown ending": ("x.txt", b"", "the name must end in .npy, .npz, .safetensors"),
@@ -145,11 +151,20 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
         W[:6] + b"\x03" + W[7:],
         "its format is a later one than 2.0",
     ),
+    "npy: negative lengths": ("x.npy", header_bytes((-1, -1)) + bytes(4), "numbers >= 0, is (-1, -1)"),
+    "npy: a nest": ("x.npy", header_bytes("(" * 3000 + ")" * 3000), "is no .npy file that can be read"),
     "npz: something else": ("x.npz", b"hello, world", "is no .npz file"),
     "npz: cut": ("x.npz", b"", "is no .npz file"),
     "safetensors: empty": ("x.safetensors", b"", "is no .safetensors file"),
     "safetensors: huge header": ("x.safetensors", b"\xff" * 20, "a header of 18446744073709551615 bytes"),
     "safetensors: no JSON": ("x.safetensors", safetensors_bytes(b"{,}"), "is no .safetensors file"),
+    "safetensors: a nest": ("x.safetensors", safetensors_bytes(b"[" * 200_000), "maximum recursion depth"),
+    "safetensors: a name twice": (
+        "x.safetensors",
+        safetensors_bytes(b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{}}', b"1234"),
+        "'w' is there twice",
+    ),
+    "safetensors: half a character": ("x.safetensors", safetensors_bytes(b'{"\\ud800":{}}'), "surrogates"),
     "safetensors: a list": ("x.safetensors", safetensors_bytes([]), "must be a JSON object"),
     "safetensors: no offsets": ("x.safetensors", safetensors_bytes({"w": {}}), "'w' must have dtype"),
     "safetensors: a negative length": (
@@ -223,7 +238,7 @@ def test_damaged_archives_are_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[30_000] ^= 1
     path.write_bytes(data)
-    with open_tensors(path) as file, pytest.raises(ArgumentError, match=r"w.npy: Bad CRC-32"):
+    with open_tensors(path) as file, pytest.raises(ArgumentError, match=r"w.npy: cannot be read: Bad CRC-32"):
         file.tensors["w"].source.read(0, 10_000)
 
 

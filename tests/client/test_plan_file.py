@@ -155,13 +155,16 @@ def test_modifiers_reach_the_server(target: str, model: Path, tmp_path: Path) ->
 
 GROUPS = 'regularizer = "group_lasso"\n'
 WRONG = {
-    'regularizer = "lasso"': "regularizer 'lasso' is none of l1_norm, ",
-    "regularizer = 1": "regularizer 1 is none of l1_norm, ",
+    'regularizer = "lasso"': "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
+    "regularizer = 1": "1 is no regularizer: there are l1_norm, ",
     "strength = 1": "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing$",
     L1 + "box = 1": "box must be a table of lower, upper, got 1",
-    L1 + "box = {low = 1}": "'box.low' is no key: there are lower, upper",
+    L1 + "box = {low = 1}": "'box.low' is no key; did you mean 'box.lower'\\?$",
+    L1 + "box = {minimum = 1}": "'box.minimum' is no key: there are lower, upper",
+    L1 + "step_sizes = 1": "'step_sizes' is no key; did you mean 'step_size'\\?$",
     L1 + "smoothing = 0": "smoothing must be a number, finite and > 0, got 0",
-    L1 + "strengt = 1": "'strengt' is no key: there are regularizer, exempt, step_size.*, strength$",
+    L1 + "strengt = 1": "'strengt' is no key; did you mean 'strength'\\?$",
+    L1 + "lambda = 1": "'lambda' is no key: there are regularizer, exempt, step_size.*, strength$",
     L1 + 'strength = "1"': "strength must be a number, got '1'",
     L1 + "strength = true": "strength must be a number, got True",
     L1 + "strength = {x = 1}": "strength must be a number",
@@ -171,8 +174,10 @@ WRONG = {
     L1 + "step_size = -1": "step_size must be a number, finite and >= 0, got -1",
     L1 + "step_size = inf": "step_size must be a number, finite and >= 0, got inf",
     L1 + "step_size = true": "step_size must be a number, finite and >= 0, got True",
+    L1 + f"strength = 0x1{'0' * 300}": "strength is out of its type's range$",
+    L1 + f"step_size = 0x1{'0' * 300}": "step_size is out of its type's range$",
     GROUPS + "groups = 4": "groups must be a table of size, sizes, axis, sqrt_size, weights, got 4",
-    GROUPS + "groups = {axes = 0}": "'groups.axes' is no key: there are size, sizes, axis",
+    GROUPS + "groups = {axes = 0}": "'groups.axes' is no key; did you mean 'groups.axis'\\?$",
     GROUPS + "groups = {size = 4.5}": "groups.size must be a whole number, got 4.5",
     GROUPS + f"groups = {{axis = {2**40}}}": "groups.axis is out of its type's range",
     GROUPS + "groups = {sizes = 4}": "groups.sizes must be a table of values, got 4",
@@ -206,6 +211,9 @@ def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
     """With the place."""
     with pytest.raises(ArgumentError, match=r"plan\.toml: .*line 1"):
         read_plan(written(tmp_path, "[layers.*.weight]"), None)
+    for text in (f"[a]\nsize = {'9' * 5000}", "a = " + "[" * 100_000):
+        with pytest.raises(ArgumentError, match=r"plan\.toml: "):
+            read_plan(written(tmp_path, text), None)
     (tmp_path / "plan.toml").write_bytes(b"\xff")
     with pytest.raises(ArgumentError, match=r"plan\.toml: "):
         read_plan(tmp_path / "plan.toml", None)
@@ -227,8 +235,14 @@ FAILURES: dict[str, tuple[str, list[str], int, str]] = {
         1,
         "plan.toml: 'foot' matches none of 'layers.0.weight'",
     ),
-    "nothing for a tensor": (PLAN.partition("[head]")[0], ["-s", "1"], 1, "nothing matches 'head'"),
-    "no step size": (PLAN, [], 1, "nothing says the step size of 'layers.0.bias'"),
+    "nothing for a tensor": (
+        PLAN.partition("[head]")[0],
+        ["-s", "1"],
+        1,
+        """nothing matches 'head'; add ["*"] with exempt = true to leave alone what no other fits""",
+    ),
+    "a name that is nearly one": (PLAN.replace("[head]", "[haed]"), ["-s", "1"], 1, "did you mean 'head'?"),
+    "no step size": (PLAN, [], 1, "nothing says the step size of 'head'"),
     "a number out of range": (PLAN.replace("0.5", "-1"), ["-s", "1"], 1, "strength must be"),
     "step sizes by pattern": (PLAN, ["-s", "head=1"], 2, "stand in the plan"),
     "a regularizer beside it": (PLAN, ["-r", "none"], 2, "--plan and --regularizer exclude each other"),

@@ -38,6 +38,7 @@ RIGHT: dict[str, tuple[str, Message | None]] = {
     "fc*.weight=l1_norm:strength=1e-4": ("fc*.weight", L1),
     "*.bias=none": ("*.bias", None),
     "dense/kernel:0=l1_norm:strength=1e-4": ("dense/kernel:0", L1),
+    "group_lasso:groups.sizes=[]": ("*", GroupLasso(groups=Groups(sizes=GroupSizes()))),
     "a=b=l1_norm:strength=1e-4": ("a=b", L1),
     "l1_norm.weight=none": ("l1_norm.weight", None),
 }
@@ -50,11 +51,19 @@ def test_regularizers(text: str, expected: tuple[str, Message | None]) -> None:
 
 
 WRONG = {
-    "lasso:strength=1": "'lasso' is none of l1_norm, ",
-    "fc=lasso:strength=1": "'lasso' is none of l1_norm, ",
-    "none:strength=1": "'none' is none of",
-    "": "'' is none of",
-    "l1_norm:strengt=1": "'strengt' is no field: there are strength",
+    "lasso:strength=1": "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
+    "fc=lasso:strength=1": "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
+    "l1norm:strength=1": "'l1norm' is no regularizer; did you mean 'l1_norm'\\?$",
+    "none:strength=1": "none has no fields, got 'strength=1'",
+    "nnoe": "'nnoe' is no regularizer; did you mean 'none'\\?$",
+    "": "'' is no regularizer: there are l1_norm, .*, none$",
+    "l1_norm:strengt=1": "'strengt' is no field; did you mean 'strength'\\?$",
+    "l1_norm:lambda=1": "'lambda' is no field: there are strength$",
+    "group_lasso:groups.axes=1": "'axes' is no field; did you mean 'axis'\\?$",
+    "l1_norm:strength=1,strength=2": "strength is given twice",
+    "group_lasso:groups.size=2,groups.axis=0": "axis and size exclude each other",
+    "group_lasso:groups.size=99999999999999999999": "size is out of its type's range, got 9+$",
+    "group_lasso:groups.sizes=[1,99999999999999999999]": r"values is out of its type's range, got \[1,9",
     "l1_norm:strength": "'strength' must be FIELD=VALUE",
     "l1_norm:strength=much": "strength must be a number, got 'much'",
     "l1_norm:strength.x=1": "strength has no fields",
@@ -90,6 +99,9 @@ def test_what_is_no_step_size_is_refused() -> None:
     """The error says what was typed."""
     with pytest.raises(click.BadParameter, match="must end in a number, got 'much'"):
         StepSizeType().convert("fc=much", None, None)
+    for number in ("-1", "inf", "nan"):
+        with pytest.raises(click.BadParameter, match=f"must be finite and >= 0, got {number}"):
+            StepSizeType().convert(f"fc={number}", None, None)
 
 
 def test_the_setting_for_everything_comes_last() -> None:

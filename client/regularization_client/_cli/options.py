@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,21 @@ import click
 from regularization_client._cli.specifications import RegularizerType, StepSizeType
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_LONGEST = 10 * 366 * 24 * 3600.0
+"""Seconds that a deadline may be away: gRPC has no numbers for what is much farther."""
+
+
+class Seconds(click.FloatRange):
+    """A number in a range, which NaN is not, though it is beyond neither end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"must be a number of seconds, got {number}", param, ctx)
+        return number
+
 
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -40,7 +56,8 @@ step_sizes = click.option(
     multiple=True,
     metavar="[PATTERN=]NUMBER",
     help="Step size, >= 0; with PATTERN= for the tensors that it fits. Repeatable. Required, but for "
-    "tensors whose table in the plan has one.",
+    "tensors whose table in the plan has one, and for those that stay as they are: exempt, and without loss "
+    "gradients.",
 )
 output = click.option(
     "-o",
@@ -56,11 +73,13 @@ def operand(name: str, text: str) -> Callable[[CommandT], CommandT]:
     return click.option(f"--{name.replace('_', '-')}", name, type=_EXISTING, metavar="FILE", help=text)
 
 
-loss_gradients_of_step = operand("loss_gradients", "Loss gradients, to step along before the proximal step.")
-loss_gradients = operand("loss_gradients", "Loss gradients, to add the result to.")
-reference = operand("reference", "Reference: what is penalized is FILE less this.")
-weights = operand("weights", "Multipliers of the strength, element by element, >= 0.")
-step_scales = operand("step_scales", "Multipliers of the step size, element by element, >= 0.")
+loss_gradients_of_step = operand("loss_gradients", "Loss gradients, of every tensor, to step along first.")
+loss_gradients = operand("loss_gradients", "Loss gradients, of every tensor, to add the result to.")
+reference = operand("reference", "Reference: what is penalized is FILE less this; 0 where it lacks a tensor.")
+weights = operand(
+    "weights", "Multipliers of the strength, element by element, >= 0; 1 where it lacks a tensor."
+)
+step_scales = operand("step_scales", "Multipliers of the step size, likewise.")
 
 
 def call_options(command: CommandT) -> CommandT:
@@ -91,7 +110,12 @@ seed = click.option(
     metavar="NUMBER",
     help="Where stochastic rounding takes its bits from; another for every step.",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
+_JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object in place of a table, and in place of an error, which goes to standard error.",
+)
 _PRINTING = (
     click.option(
         "--non-finite",
@@ -134,10 +158,10 @@ _CONNECTION = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True, max=_LONGEST),
         default=3600.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long the call may take.",
+        help="How long the call may take; at most ten years.",
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,10 @@ from regularization_client._errors import ArgumentError
 from regularization_client._files import StoredTensor, TensorFile, TensorWriter
 from regularization_client._headers import Header, Segment, layout_bytes
 from regularization_client._job import PROXIMAL_STEP, Job, Stretch
+from regularization_client._suggestions import did_you_mean
 from regularization_client._summary import Expected
+
+_LOSS_GRADIENTS = "loss_gradients"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,14 @@ class Plan:
         Raises:
             ArgumentError: If the files and the settings do not fit together.
         """
-        settings = self.settings.of(self.parameters.tensors)
+        settings = self.settings.of(self.parameters.tensors, stepping=self._stepping())
         tensors = [
             tensor
             for tensor in self.parameters.tensors.values()
             if self._takes_part(tensor, settings[tensor.name])
         ]
         if method == PROXIMAL_STEP:
-            self._check_step_sizes(tensors, settings)
+            settings = self._with_step_sizes(tensors, settings)
         data_type = self._common_type(tensors)
         self._check_operands(tensors, data_type)
         segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
@@ -53,28 +57,50 @@ class Plan:
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""
-        return [tensor.name for tensor in self.parameters.tensors.values() if tensor.data_type is None]
+        computed = {tensor.name for tensor in self._computed()}
+        return [name for name in self.parameters.tensors if name not in computed]
+
+    def _computed(self) -> list[StoredTensor]:
+        return [tensor for tensor in self.parameters.tensors.values() if tensor.data_type is not None]
 
     def _takes_part(self, tensor: StoredTensor, setting: Setting) -> bool:
         if tensor.data_type is not None:
             return True
         if setting.regularizer is not None:
+            others = len(self.parameters.tensors) > 1
+            rule = shlex.quote(f"{tensor.name}=none")
             raise ArgumentError(
-                f"{self.parameters.path}: tensor {tensor.name!r} is {tensor.type_name}, and only floating "
-                f"point of 16, 32 or 64 bits is computed with; leave it out with -r '{tensor.name}=none', or "
-                "with exempt = true in a plan",
+                f"{self.parameters.path}: tensor {tensor.name!r} must be floating point of 16, 32 or 64 "
+                f"bits, is {tensor.type_name}"
+                + (f"; leave it out with -r {rule}, or with exempt = true in a plan" if others else ""),
                 segment=tensor.name,
             )
         return False
 
-    def _check_step_sizes(self, tensors: list[StoredTensor], settings: Mapping[str, Setting]) -> None:
-        for tensor in tensors:
-            if self.settings.step_size is None and settings[tensor.name].step_size is None:
+    def _stepping(self) -> list[str]:
+        """Return the names of the tensors that a step moves though they are exempt: along loss gradients."""
+        with_gradients = self.operands[_LOSS_GRADIENTS].tensors if _LOSS_GRADIENTS in self.operands else ()
+        return [each.name for each in self._computed() if each.name in with_gradients]
+
+    def _with_step_sizes(
+        self, tensors: list[StoredTensor], settings: Mapping[str, Setting]
+    ) -> Mapping[str, Setting]:
+        """Return settings in which every tensor has a step size, of its own or that of all.
+
+        An exempt tensor that has none and steps along no loss gradients stays where it is, as with a step
+        size of 0.
+        """
+        if self.settings.step_size is not None:
+            return settings
+        stepping, complete = set(self._stepping()), dict(settings)
+        for name in [tensor.name for tensor in tensors if settings[tensor.name].step_size is None]:
+            if settings[name].regularizer is not None or name in stepping:
                 raise ArgumentError(
-                    f"nothing says the step size of {tensor.name!r}: neither its table in the plan nor "
-                    "--step-size",
-                    segment=tensor.name,
+                    f"nothing says the step size of {name!r}: neither its table in the plan nor --step-size",
+                    segment=name,
                 )
+            complete[name] = Setting(None, 0.0)
+        return complete
 
     def _common_type(self, tensors: list[StoredTensor]) -> np.dtype[Any]:
         for tensor in tensors:
@@ -88,17 +114,24 @@ class Plan:
 
     def _check_operands(self, tensors: list[StoredTensor], data_type: np.dtype[Any]) -> None:
         parameters = {tensor.name: tensor for tensor in tensors}
-        for file in self.operands.values():
+        for field, file in self.operands.items():
+            what = f"{file.path}: --{field.replace('_', '-')}"
+            for name in parameters if field == _LOSS_GRADIENTS else ():
+                if name not in file.tensors:
+                    near = did_you_mean(name, file.tensors.keys() - parameters.keys())
+                    text = f"{what} must have {name!r}, as {self.parameters.path} has{near}"
+                    raise ArgumentError(text, segment=name)
             for name, tensor in file.tensors.items():
                 own = parameters.get(name)
+                if own is None and name in self.parameters.tensors:
+                    continue  # of a tensor that takes no part
                 if own is None:
-                    raise ArgumentError(
-                        f"{file.path}: {self.parameters.path} has no parameters {name!r}", segment=name
-                    )
+                    text = f"{what} has {name!r}, which {self.parameters.path} has not"
+                    raise ArgumentError(text, segment=name)
                 if (tensor.shape, tensor.data_type and _wire_type(tensor)) != (own.shape, data_type):
                     raise ArgumentError(
-                        f"{file.path}: {name!r} must be {own.type_name} {list(own.shape)}, as the parameters "
-                        f"are, is {tensor.type_name} {list(tensor.shape)}",
+                        f"{what}: {name!r} must be {own.type_name} {list(own.shape)}, as the parameters are, "
+                        f"is {tensor.type_name} {list(tensor.shape)}",
                         segment=name,
                     )
 

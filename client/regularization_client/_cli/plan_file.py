@@ -18,6 +18,7 @@ from regularization_client._errors import ArgumentError
 from regularization_client._headers import Regularizer
 from regularization_client._modified import Modified
 from regularization_client._names import resolve
+from regularization_client._suggestions import unknown
 
 _KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
 _NAMES = [field.name for field in _KINDS]
@@ -27,6 +28,8 @@ _WHOLE_NUMBERS = {_TYPE.CPPTYPE_INT32, _TYPE.CPPTYPE_INT64, _TYPE.CPPTYPE_UINT32
 
 KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing")
 """The keys of a table, beside the fields of its regularizer."""
+
+_LEFT = 'add ["*"] with exempt = true to leave alone what no other fits'
 
 SYNTAX = """\
 A plan file says the same in TOML: a table for each name or pattern, with the regularizer's name, its fields
@@ -59,13 +62,9 @@ class PlanFile:
     step_size: float | None
     """The step size of tensors whose table has none."""
 
-    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
-        """Return each name's setting.
-
-        Raises:
-            ArgumentError: If a name has none, or one is for no name.
-        """
-        return resolve(self.rules, names, str(self.path))
+    def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
+        """See `Settings.of`; a plan may leave any step size open."""
+        return resolve(self.rules, names, str(self.path), hint=_LEFT)
 
 
 def read_plan(path: Path, step_size: float | None) -> PlanFile:
@@ -82,7 +81,7 @@ def read_plan(path: Path, step_size: float | None) -> PlanFile:
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{path}: {error}") from error
     rules = {}
     for pattern, table in tables.items():
@@ -109,7 +108,7 @@ def _number(table: Mapping[str, Any], key: str, rule: str, is_right: Callable[[f
     value = table.get(key)
     if value is not None and not (_is_number(value) and is_right(value)):
         raise ValueError(f"{key} must be a number, finite and {rule}, got {value!r}")
-    return None if value is None else float(value)
+    return None if value is None else _as_float(value, key)
 
 
 def _box(table: Any) -> regularizers_pb2.Box:
@@ -125,14 +124,14 @@ def _regularizer(table: Mapping[str, Any]) -> Message | None:
     if not isinstance(exempt, bool):
         raise ValueError(f"exempt must be true or false, got {exempt!r}")  # noqa: TRY004
     if name is not None and name not in _NAMES:
-        raise ValueError(f"regularizer {name!r} is none of {', '.join(_NAMES)}")
+        raise ValueError(unknown(name, _NAMES, "regularizer"))
     message: Message | None = None if name is None else getattr(regularizers_pb2.Regularizer(), name)
     fields = {key: value for key, value in table.items() if key not in KEYS}
     known = [*KEYS, *(message.DESCRIPTOR.fields_by_name if message is not None else ())]
     for key, value in fields.items():
         if key not in known:
             nested = "; a name that has dots needs quotes around it" if isinstance(value, dict) else ""
-            raise ValueError(f"{key!r} is no key: there are {', '.join(known)}{nested}")
+            raise ValueError(unknown(key, known, "key") + nested)
     if exempt is (message is not None):
         raise ValueError("must have either regularizer = or exempt = true")
     if message is not None:
@@ -145,7 +144,7 @@ def _fill(message: Any, table: Mapping[str, Any], path: str) -> None:
     for key, value in table.items():
         field = known.get(key)
         if field is None:
-            raise ValueError(f"{path + key!r} is no key: there are {', '.join(known)}")
+            raise ValueError(unknown(key, known, "key", path))
         choice = field.containing_oneof
         chosen = message.WhichOneof(choice.name) if choice is not None else None
         if chosen is not None:
@@ -184,13 +183,20 @@ def _scalar(field: descriptor.FieldDescriptor, value: Any, path: str) -> Any:
     if kind in _FLOATS:
         if not _is_number(value):
             raise ValueError(f"{path} must be a number, got {value!r}")
-        return float(value)
+        return _as_float(value, path)
     if kind in _WHOLE_NUMBERS:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{path} must be a whole number, got {value!r}")
     elif kind == _TYPE.CPPTYPE_BOOL and not isinstance(value, bool):
         raise ValueError(f"{path} must be true or false, got {value!r}")
     return value
+
+
+def _as_float(value: float, path: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{path} is out of its type's range") from None
 
 
 def _is_number(value: Any) -> bool:

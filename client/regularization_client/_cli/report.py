@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import click
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
+from regularization_client._errors import RegularizationError
 from regularization_client._results import Figures
 
 _TITLES = {
@@ -24,9 +26,21 @@ _LOCALITIES = {
 }
 
 
+def show(text: str) -> None:
+    """Write text to standard output.
+
+    Raises:
+        OSError: If it cannot be written there; with that name.
+    """
+    try:
+        click.echo(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def figures_table(total: Figures, segments: Mapping[str, Figures]) -> str:
     """Return the figures as an aligned table: a line for each tensor, and one for all of several."""
-    rows = [(name, _values(figures)) for name, figures in segments.items()]
+    rows = [(printable(name), _values(figures)) for name, figures in segments.items()]
     if len(rows) != 1:
         rows.append(("all", _values(total)))
     columns = [name for name in _TITLES if name in _values(total)]
@@ -39,6 +53,38 @@ def figures_json(total: Figures, segments: Mapping[str, Figures], **about: Any) 
     """Return the figures as one JSON object."""
     values = {name: _json_values(figures) for name, figures in segments.items()}
     return json.dumps({**about, **_json_values(total), "segments": values}, ensure_ascii=False)
+
+
+def tell(error: click.ClickException | RegularizationError | OSError, *, as_json: bool) -> int:
+    """Write an error to standard error, as a line or as one JSON object; return the exit status."""
+    status = error.exit_code if isinstance(error, click.ClickException) else 1
+    if as_json:
+        click.echo(error_json(error, status), err=True)
+    elif isinstance(error, click.ClickException):
+        error.show()
+    else:
+        click.echo(f"Error: {printable(_message(error))}", err=True)
+    return status
+
+
+def error_json(error: click.ClickException | RegularizationError | OSError, status: int) -> str:
+    """Return an error as one JSON object: message, kind, exit status, and what is known of the place."""
+    about: dict[str, Any] = {"message": _message(error), "kind": type(error).__name__, "status": status}
+    if isinstance(error, OSError):
+        about["file"] = error.filename
+    if isinstance(error, RegularizationError):
+        about["code"] = None if error.code is None else error.code.name
+        about |= {name: getattr(error, name) for name in ("reason", "field", "segment", "element")}
+    known = {name: value for name, value in about.items() if value is not None}
+    return json.dumps({"error": known}, ensure_ascii=False)
+
+
+def _message(error: click.ClickException | RegularizationError | OSError) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def catalogue_table(regularizers: Iterable[catalogue_pb2.RegularizerDescription]) -> str:
@@ -60,6 +106,11 @@ def catalogue_json(regularizers: Iterable[catalogue_pb2.RegularizerDescription])
 
     shown = [json_format.MessageToDict(each, preserving_proto_field_name=True) for each in regularizers]
     return json.dumps({"regularizers": shown}, ensure_ascii=False)
+
+
+def printable(text: str) -> str:
+    """Return text in one line that does nothing to a terminal: what files and servers say may be anything."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:

@@ -9,6 +9,9 @@ from typing import Protocol
 from regularization_client._headers import Regularizer
 from regularization_client._names import EVERYTHING, resolve
 
+_LEFT = "add -r '*=none' to leave alone what no other fits"
+_LEFT_STEP_SIZES = "add one without a pattern, -s NUMBER, for what no other fits"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -28,8 +31,12 @@ class Settings(Protocol):
     def step_size(self) -> float | None:
         """The step size of those that have none of their own."""
 
-    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
+    def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
         """Return each name's setting.
+
+        Args:
+            names: The names.
+            stepping: Those that need a step size though they are exempt.
 
         Raises:
             ArgumentError: If a name has none, or one is for no name.
@@ -49,14 +56,11 @@ class OptionSettings:
         """The step size, where there is one for everything and no other."""
         return self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
 
-    def of(self, names: Collection[str]) -> Mapping[str, Setting]:
-        """Return each name's setting.
-
-        Raises:
-            ArgumentError: If a name has none, or one is for no name.
-        """
-        regularizers = resolve(self.regularizers, names, "--regularizer")
+    def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
+        """See `Settings.of`."""
+        regularizers = resolve(self.regularizers, names, "--regularizer", hint=_LEFT)
         own: Mapping[str, float] = {}
         if self.step_sizes and self.step_size is None:
-            own = resolve(self.step_sizes, names, "--step-size")
+            still = {name for name in names if regularizers[name] is None and name not in stepping}
+            own = resolve(self.step_sizes, names, "--step-size", hint=_LEFT_STEP_SIZES, optional=still)
         return {name: Setting(regularizers[name], own.get(name)) for name in names}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
 from regularization_client._names import EVERYTHING
+from regularization_client._suggestions import unknown
 
 _NONE = "none"
 _KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
@@ -59,9 +61,12 @@ class StepSizeType(click.ParamType):  # type: ignore[type-arg] # not generic in 
             return value
         pattern, _, number = value.rpartition("=")
         try:
-            return pattern or EVERYTHING, float(number)
+            step_size = float(number)
         except ValueError:
             self.fail(f"{value!r}: must end in a number, got {number!r}", param, ctx)
+        if not 0 <= step_size < math.inf:
+            self.fail(f"{value!r}: must be finite and >= 0, got {step_size}", param, ctx)
+        return pattern or EVERYTHING, step_size
 
 
 def as_rules(pairs: Iterable[tuple[str, T]], what: str) -> dict[str, T]:
@@ -88,15 +93,21 @@ def parse_regularizer(text: str) -> Message | None:
         ValueError: If there is no such regularizer or field, or the value is not of the field's type.
     """
     name, _, fields = text.partition(":")
-    if name == _NONE and not fields:
+    if name == _NONE:
+        if fields:
+            raise ValueError(f"{_NONE} has no fields, got {fields!r}")
         return None
     if name not in _NAMES:
-        raise ValueError(f"{name!r} is none of {', '.join(_NAMES)}, {_NONE}")
+        raise ValueError(unknown(name, [*_NAMES, _NONE], "regularizer"))
     message: Message = getattr(regularizers_pb2.Regularizer(), name)
+    assigned: set[str] = set()
     for assignment in re.split(r",(?![^\[]*\])", fields) if fields else []:
         path, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"{assignment!r} must be FIELD=VALUE")
+        if path.strip() in assigned:
+            raise ValueError(f"{path.strip()} is given twice")
+        assigned.add(path.strip())
         _assign(message, path.strip().split("."), value.strip())
     return message
 
@@ -113,7 +124,11 @@ def _split_pattern(text: str) -> tuple[str, str]:
 def _assign(message: Any, path: list[str], value: str) -> None:
     field = message.DESCRIPTOR.fields_by_name.get(path[0])
     if field is None:
-        raise ValueError(f"{path[0]!r} is no field: there are {', '.join(message.DESCRIPTOR.fields_by_name)}")
+        raise ValueError(unknown(path[0], message.DESCRIPTOR.fields_by_name, "field"))
+    choice = field.containing_oneof
+    chosen = message.WhichOneof(choice.name) if choice is not None else None
+    if chosen not in {None, field.name}:
+        raise ValueError(f"{field.name} and {chosen} exclude each other")
     if field.message_type is not None:
         inner = getattr(message, field.name)
         inner.SetInParent()
@@ -129,9 +144,19 @@ def _assign(message: Any, path: list[str], value: str) -> None:
     elif field.is_repeated:
         if not (value.startswith("[") and value.endswith("]")):
             raise ValueError(f"{field.name} must be a list, [1,2,3], got {value!r}")
-        getattr(message, field.name).extend(_scalar(field, item.strip()) for item in value[1:-1].split(","))
+        items = value[1:-1].split(",") if value[1:-1].strip() else []
+        scalars = [_scalar(field, item.strip()) for item in items]
+        _within_range(field, value, lambda: getattr(message, field.name).extend(scalars))
     else:
-        setattr(message, field.name, _scalar(field, value))
+        scalar = _scalar(field, value)
+        _within_range(field, value, lambda: setattr(message, field.name, scalar))
+
+
+def _within_range(field: descriptor.FieldDescriptor, value: str, assign: Callable[[], object]) -> None:
+    try:
+        assign()
+    except ValueError as error:
+        raise ValueError(f"{field.name} is out of its type's range, got {value}") from error
 
 
 def _scalar(field: descriptor.FieldDescriptor, text: str) -> Any:

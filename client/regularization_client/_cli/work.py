@@ -28,6 +28,7 @@ from regularization_client._job import GRADIENT, PROXIMAL_STEP
 from regularization_client._names import EVERYTHING
 from regularization_client._replay import Conditions, Progress
 from regularization_client._results import figures_from
+from regularization_client._suggestions import unknown
 
 _CHUNK_BYTES = 1 << 20
 
@@ -54,6 +55,8 @@ class Server:
         """Open the connection."""
         if (self.certificate is None) != (self.key is None):
             raise click.UsageError("--certificate and --key must be given together")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise click.UsageError("--token must be of printable ASCII characters")
         encrypted = self.tls or self.ca is not None or self.certificate is not None
         tls = Tls(_read(self.ca), _read(self.certificate), _read(self.key)) if encrypted else None
         return Connection(self.targets or None, tls=tls, token=self.token, compression=self.compression)
@@ -121,9 +124,11 @@ class Work:
         if self.plan is None:
             if not self.regularizers:
                 raise click.UsageError("Missing option '-r' / '--regularizer', or '-p' / '--plan'.")
-            if not step_sizes and self.method == PROXIMAL_STEP:
+            regularizers = as_rules(self.regularizers, "--regularizer")
+            stays = not any(regularizers.values()) and self.operands.get("loss_gradients") is None
+            if self.method == PROXIMAL_STEP and not step_sizes and not stays:
                 raise click.UsageError("Missing option '-s' / '--step-size'.")
-            return OptionSettings(as_rules(self.regularizers, "--regularizer"), step_sizes)
+            return OptionSettings(regularizers, step_sizes)
         if self.regularizers:
             raise click.UsageError("--plan and --regularizer exclude each other")
         if set(step_sizes) - {EVERYTHING}:
@@ -144,13 +149,13 @@ class Work:
         if self.as_json:
             written = str(self.output) if self.output is not None else None
             about = {"file": str(self.file), "output": written, "left_out": left_out}
-            click.echo(report.figures_json(total, segments, **about))
+            report.show(report.figures_json(total, segments, **about))
         elif not self.quiet:
-            click.echo(report.figures_table(total, segments))
+            report.show(report.figures_table(total, segments))
             if left_out:
-                click.echo(f"left out: {', '.join(left_out)}")
+                report.show(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
-                click.echo(f"written: {self.output}")
+                report.show(f"written: {self.output}")
 
 
 def _read(path: Path | None) -> bytes | None:
@@ -164,7 +169,7 @@ def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.Reg
     by_name = {each.name: each for each in known}
     for name in names:
         if name not in by_name:
-            raise click.UsageError(f"the server has no regularizer {name!r}: there are {', '.join(by_name)}")
+            raise click.UsageError(unknown(name, by_name, "regularizer of the server's"))
     return tuple(by_name[name] for name in names) if names else known
 
 

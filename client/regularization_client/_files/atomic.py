@@ -5,41 +5,72 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from regularization_client._errors import ArgumentError
 
 
+@contextmanager
+def naming(path: Path, *instead_of: Path) -> Iterator[None]:
+    """Give errors of the system the name of the file that they are about, where they have none.
+
+    Args:
+        path: The name.
+        instead_of: Others that it is given in place of.
+
+    Raises:
+        OSError: With that name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in {None, *map(str, instead_of)}:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 class AtomicFile:
-    """Written beside its place under another name, and moved there once it is whole and on the disk."""
+    """Written beside its place under another name, and moved there once it is whole and on the disk.
+
+    Raises:
+        ArgumentError: If something else than a file has the name.
+        OSError: If it cannot be made; with the name that was given, as in `commit`.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         # A link stays a link: what it points to is replaced.
-        self._path = Path(os.path.realpath(path))
-        mode = _mode_of(self._path)
-        self._partial = self._path.with_name(f".{self._path.name}.{secrets.token_hex(6)}.partial")
-        descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self.file = os.fdopen(descriptor, "w+b")
-        if mode is not None:
-            os.fchmod(descriptor, mode)
+        self._place = Path(os.path.realpath(path))
+        self._partial = self._place.with_name(f".{self._place.name}.{secrets.token_hex(6)}.partial")
+        with naming(path, self._place, self._partial):
+            mode = _mode_of(self._place)
+            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self.file = os.fdopen(descriptor, "w+b")
+            if mode is not None:
+                os.fchmod(descriptor, mode)
 
     def commit(self) -> None:
         """Move the file to its place."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self._partial.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with naming(self.path, self._partial):
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            self._partial.replace(self._place)
+            directory = os.open(self._place.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
     def discard(self) -> None:
         """Remove what has been written, unless it is in its place."""
         self._partial.unlink(missing_ok=True)
-        self.file.close()
+        # What could not be written is tried again here, in vain, and its error was told before.
+        with suppress(OSError):
+            self.file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,10 @@ class NpyHeader(NamedTuple):
     """How many bytes it takes."""
 
 
+_LONGEST_REASON = 200
+"""Characters of what NumPy says: it quotes the header, whatever that is."""
+
+
 def _refuse(file: IO[bytes]) -> NoReturn:
     raise ValueError("its format is a later one than 2.0")
 
@@ -39,8 +43,11 @@ def read_header(file: IO[bytes], what: str) -> NpyHeader:
         version = np.lib.format.read_magic(file)
         read = _READERS.get(version, _refuse)
         shape, fortran_order, data_type = read(file)
-    except (ValueError, EOFError) as error:
-        raise ArgumentError(f"{what}: is no .npy file that can be read: {error}") from error
+        if not all(type(each) is int and each >= 0 for each in shape):
+            raise ValueError(f"its shape must be of numbers >= 0, is {shape}")  # noqa: TRY301 - told as below
+    except (ValueError, EOFError, RecursionError, MemoryError) as error:
+        reason = str(error)[:_LONGEST_REASON]
+        raise ArgumentError(f"{what}: is no .npy file that can be read: {reason}") from error
     if fortran_order and len(shape) > 1:
         raise ArgumentError(
             f"{what}: is stored column by column (Fortran order); save numpy.ascontiguousarray(array) instead"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import lzma
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
 
 from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile
+from regularization_client._files.atomic import AtomicFile, naming
 from regularization_client._files.npy import NpyHeader, read_header
 from regularization_client._files.raw import length, little_endian
 from regularization_client._files.tensors import StoredTensor, supported
@@ -19,6 +22,8 @@ from regularization_client._stores import Elements
 
 _ENDING = ".npy"
 _COPY_BYTES = 1 << 20
+_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+"""What reading a member raises where the archive is damaged, encrypted, or packed in an unknown way."""
 
 
 class NpzFile:
@@ -43,6 +48,23 @@ class NpzFile:
         """See `TensorFile.writer`."""
         return NpzWriter(self, path, keep_others=keep_others)
 
+    @contextmanager
+    def reading(self, member: zipfile.ZipInfo) -> Iterator[None]:
+        """Give errors of reading a member the names of the archive and of the member.
+
+        Raises:
+            ArgumentError: If the archive is damaged, or packed in a way that is not known.
+            OSError: If it cannot be read.
+        """
+        try:
+            with naming(self.path):
+                yield
+        except (*_DAMAGES, OSError) as error:
+            # Of damaged data, bz2 raises one without a number.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ArgumentError(f"{self.path}: {member.filename}: cannot be read: {error}") from error
+
     def close(self) -> None:
         """See `TensorFile.close`."""
         for tensor in self.tensors.values():
@@ -55,15 +77,12 @@ class NpzFile:
         what = f"{self.path}: {member.filename}"
         if name == member.filename or name in self.tensors:
             raise ArgumentError(f"{what}: a .npz file has only .npy members, each once")
-        try:
-            with self.archive.open(member) as file:
-                header = read_header(file, what)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-            raise ArgumentError(f"{what}: cannot be read: {error}") from error
+        with self.reading(member), self.archive.open(member) as file:
+            header = read_header(file, what)
         size = header.size + length(header.shape, header.data_type)
         if member.file_size != size:
             raise ArgumentError(f"{what}: must have {size} bytes by its header, has {member.file_size}")
-        source = _NpzSource(self.archive, member, header)
+        source = _NpzSource(self, member, header)
         self.members[name] = member, header
         self.tensors[name] = StoredTensor(
             name, header.shape, supported(header.data_type), str(header.data_type), source
@@ -91,20 +110,26 @@ class NpzWriter:
         """See `TensorWriter.sink`."""
         return _NpzSink(self, name, self._original.members[name][1].data_type)
 
-    def member(self, name: str) -> IO[bytes]:
-        """Return the member of a tensor, open; all before it are finished."""
-        while self._member is None or name in self._waiting:
-            following = self._begin_next()
-            if following != name:
-                self._fill(following)
-        return self._member
+    def write(self, name: str, data: memoryview) -> None:
+        """Write what comes next of a tensor; all before it are finished.
+
+        Raises:
+            OSError: If that fails; with the file's name.
+        """
+        with naming(self._output.path):
+            while self._member is None or name in self._waiting:
+                following = self._begin_next()
+                if following != name:
+                    self._fill(following)
+            self._member.write(data)
 
     def commit(self) -> None:
         """See `TensorWriter.commit`."""
-        while self._waiting:
-            self._fill(self._begin_next())
-        self._end_member()
-        self._archive.close()
+        with naming(self._output.path):
+            while self._waiting:
+                self._fill(self._begin_next())
+            self._end_member()
+            self._archive.close()
         self._output.commit()
 
     def _begin_next(self) -> str:
@@ -115,8 +140,9 @@ class NpzWriter:
         information.compress_type = original.compress_type
         information.external_attr = original.external_attr
         self._member = self._archive.open(information, "w", force_zip64=True)
-        with self._original.archive.open(original) as file:
-            self._member.write(file.read(header.size))
+        with self._original.reading(original), self._original.archive.open(original) as file:
+            start = file.read(header.size)
+        self._member.write(start)
         return name
 
     def _fill(self, name: str) -> None:
@@ -125,7 +151,11 @@ class NpzWriter:
         assert self._member is not None  # noqa: S101 - just begun
         with self._original.archive.open(original) as file:
             file.seek(header.size)
-            while data := file.read(_COPY_BYTES):
+            while True:
+                with self._original.reading(original):
+                    data = file.read(_COPY_BYTES)
+                if not data:
+                    break
                 self._member.write(data if self._keep_others else bytes(len(data)))
 
     def _end_member(self) -> None:
@@ -138,15 +168,18 @@ class NpzWriter:
 
     def __exit__(self, *error: object) -> None:
         try:
-            # An archive that is dropped unclosed would close itself later, into a file that is gone.
-            self._end_member()
-            self._archive.close()
+            # An archive that is dropped unclosed would close itself later, into a file that is gone. What
+            # could not be written before is tried again, in vain.
+            with suppress(OSError, ValueError):
+                self._end_member()
+            with suppress(OSError, ValueError):
+                self._archive.close()
         finally:
             self._output.discard()
 
 
 class _NpzSource:
-    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, header: NpyHeader) -> None:
+    def __init__(self, archive: NpzFile, member: zipfile.ZipInfo, header: NpyHeader) -> None:
         self._archive = archive
         self._info = member
         self._header = header
@@ -155,21 +188,18 @@ class _NpzSource:
 
     def read(self, begin: int, end: int) -> bytes | memoryview:
         size = self._header.data_type.itemsize
-        with self._lock:
+        with self._lock, self._archive.reading(self._info):
             if self._file is None:
-                self._file = self._archive.open(self._info)
+                self._file = self._archive.archive.open(self._info)
             place = self._header.size + begin * size
-            try:
-                if self._file.tell() != place:
-                    self._file.seek(place)
-                data = self._file.read((end - begin) * size)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise ArgumentError(f"{self._archive.filename}: {self._info.filename}: {error}") from error
+            if self._file.tell() != place:
+                self._file.seek(place)
+            data = self._file.read((end - begin) * size)
             if place + len(data) == self._info.file_size:
                 self._file.close()
                 self._file = None
         if len(data) < (end - begin) * size:
-            raise ArgumentError(f"{self._archive.filename}: {self._info.filename}: ends early")
+            raise ArgumentError(f"{self._archive.path}: {self._info.filename}: ends early")
         return little_endian(data, self._header.data_type)
 
     def close(self) -> None:
@@ -187,4 +217,4 @@ class _NpzSink:
 
     def write(self, begin: int, values: Elements) -> None:
         stored = np.asarray(values).astype(self._data_type, copy=False)
-        self._writer.member(self._name).write(stored.view(np.uint8).data)
+        self._writer.write(self._name, stored.view(np.uint8).data)

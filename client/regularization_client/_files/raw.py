@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile
+from regularization_client._files.atomic import AtomicFile, naming
 from regularization_client._files.tensors import StoredTensor
 from regularization_client._stores import Elements
 
@@ -46,13 +46,17 @@ class RawFile:
 
         Raises:
             ArgumentError: If it has become shorter.
+            OSError: If it cannot be read; with its name.
         """
-        data = os.pread(self._descriptor, end - begin, begin)
-        while len(data) < end - begin:
-            more = os.pread(self._descriptor, end - begin - len(data), begin + len(data))
-            if not more:
-                raise ArgumentError(f"{self.path}: ends at byte {begin + len(data)}, of {self.size} at first")
-            data += more
+        with naming(self.path):
+            data = os.pread(self._descriptor, end - begin, begin)
+            while len(data) < end - begin:
+                more = os.pread(self._descriptor, end - begin - len(data), begin + len(data))
+                if not more:
+                    raise ArgumentError(
+                        f"{self.path}: ends at byte {begin + len(data)}, of {self.size} at first"
+                    )
+                data += more
         return data
 
     def writer(self, path: Path, *, keep_others: bool) -> RawWriter:
@@ -100,16 +104,29 @@ class RawWriter:
         """See `TensorWriter.sink`."""
         self._written.append(name)
         data_type = self._original.tensors[name].data_type
-        return _RawSink(self._output.file.fileno(), self._original.place(name)[0], data_type)
+        return _RawSink(self, self._original.place(name)[0], data_type)
+
+    def write(self, data: bytes | memoryview, position: int) -> None:
+        """Write bytes to a position of the file.
+
+        Raises:
+            OSError: If that fails; with the file's name.
+        """
+        rest = memoryview(data)
+        with naming(self._output.path):
+            while rest:
+                count = os.pwrite(self._output.file.fileno(), rest, position)
+                rest, position = rest[count:], position + count
 
     def commit(self) -> None:
         """See `TensorWriter.commit`."""
-        os.ftruncate(self._output.file.fileno(), self._original.size)
+        with naming(self._output.path):
+            os.ftruncate(self._output.file.fileno(), self._original.size)
         gaps = self._original.gaps(self._written) if self._keep_others else [(0, self._original.header_size)]
         for begin, end in gaps:
             for position in range(begin, end, _COPY_BYTES):
                 data = self._original.read(position, min(position + _COPY_BYTES, end))
-                _write(self._output.file.fileno(), data, position)
+                self.write(data, position)
         self._output.commit()
 
     def __enter__(self) -> Self:
@@ -132,14 +149,14 @@ class _RawSource:
 
 
 class _RawSink:
-    def __init__(self, descriptor: int, begin: int, data_type: np.dtype[Any] | None) -> None:
-        self._descriptor = descriptor
+    def __init__(self, writer: RawWriter, begin: int, data_type: np.dtype[Any] | None) -> None:
+        self._writer = writer
         self._begin = begin
         self._data_type = data_type
 
     def write(self, begin: int, values: Elements) -> None:
         stored = np.asarray(values).astype(self._data_type, copy=False)
-        _write(self._descriptor, stored.view(np.uint8).data, self._begin + begin * stored.itemsize)
+        self._writer.write(stored.view(np.uint8).data, self._begin + begin * stored.itemsize)
 
 
 def little_endian(data: bytes, data_type: np.dtype[Any]) -> bytes | memoryview:
@@ -152,10 +169,3 @@ def little_endian(data: bytes, data_type: np.dtype[Any]) -> bytes | memoryview:
 def length(shape: tuple[int, ...], data_type: np.dtype[Any]) -> int:
     """Return how many bytes an array takes."""
     return math.prod(shape) * data_type.itemsize
-
-
-def _write(descriptor: int, data: bytes | memoryview, position: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        count = os.pwrite(descriptor, rest, position)
-        rest, position = rest[count:], position + count

@@ -44,8 +44,8 @@ def _read_header(raw: RawFile) -> None:
             f"{raw.path}: is no .safetensors file, or a damaged one: a header of {size} bytes"
         )
     try:
-        header = json.loads(raw.read(8, 8 + size))
-    except ValueError as error:
+        header = json.loads(raw.read(8, 8 + size), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{raw.path}: is no .safetensors file, or a damaged one: {error}") from error
     if not isinstance(header, dict):
         raise ArgumentError(f"{raw.path}: the header must be a JSON object")
@@ -64,6 +64,17 @@ def _read_header(raw: RawFile) -> None:
         raise ArgumentError(
             f"{raw.path}: must have {8 + size + position} bytes by its header, has {raw.size}"
         )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object of which no name is lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    for name in found:
+        name.encode()  # half a character would be none on the wire
+    return found
 
 
 def _entry(path: Path, name: str, value: Any) -> tuple[tuple[int, int], str, str, tuple[int, ...]]:

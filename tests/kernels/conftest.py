@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from regularization_kernels import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="package", autouse=True)
+def sequential_loops_are_compiled_at_once() -> Iterator[None]:
+    """Long inputs are for the compiled loops, short ones for Python: the tests have both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled.patience, "sequences", 0)
+        yield

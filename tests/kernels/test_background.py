@@ -1,0 +1,200 @@
+"""Work in the background, and when loops are compiled there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import Future
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+from regularization_kernels import compiled
+from regularization_kernels.background import Background
+
+FLOAT32 = np.dtype(np.float32)
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra: compiled")
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, which must end."""
+    code = textwrap.dedent(script)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_jobs_are_done_one_after_the_other() -> None:
+    """In their order, by one thread, which a failure does not end."""
+    background, done = Background("jobs"), []
+
+    def job(number: int) -> int:
+        done.append((number, threading.current_thread().name))
+        if number == 1:
+            raise ValueError(number)
+        return 10 * number
+
+    futures = [background.submit(job, number) for number in range(3)]
+    assert futures[2].result(timeout=10) == 20
+    assert isinstance(futures[1].exception(timeout=10), ValueError)
+    assert done == [(0, "jobs"), (1, "jobs"), (2, "jobs")]
+    background.stop()
+
+
+def test_a_job_is_stopped_where_it_is() -> None:
+    """Its future says so, what waits is not begun, and what comes afterwards is cancelled."""
+    background, begun = Background("jobs"), threading.Event()
+
+    def endless() -> None:
+        begun.set()
+        while True:
+            time.sleep(0.001)
+
+    running, waiting = background.submit(endless), background.submit(pytest.fail)
+    assert begun.wait(10)
+    background.stop()
+    assert isinstance(running.exception(timeout=10), SystemExit)
+    assert not waiting.done()
+    assert background.submit(pytest.fail).cancelled()
+    background.stop()
+
+
+ENDLESS = """
+    import sys, threading, time
+    from regularization_kernels.background import Background
+
+    begun = threading.Event()
+
+    class Careless:
+        def __del__(self):
+            for _ in range(30):
+                time.sleep(0.001)
+
+    def endless():
+        while True:
+            try:
+                begun.set()
+                {body}
+            except {caught}:
+                {reaction}
+
+    background = Background("jobs")
+    background.submit(endless)
+    begun.wait()
+    time.sleep({seconds})
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 0.03])
+@pytest.mark.parametrize(
+    ("body", "caught", "reaction"),
+    [
+        ("time.sleep(0.001)", "ValueError", "pass"),
+        ("sum(range(100_000))", "Exception", "pass"),
+        ("time.sleep(0.05)", "BaseException", "if time.monotonic() % 1 > 0.5: raise"),
+        ("Careless(); time.sleep(0.03)", "ValueError", "pass"),
+        ("import json.tool, wave, xml.dom.minidom; time.sleep(0.001)", "ImportError", "raise"),
+    ],
+)
+def test_a_process_ends_in_the_middle_of_a_job(body: str, caught: str, reaction: str, seconds: float) -> None:
+    """With its own status, and without a word; also where the job catches everything for a while."""
+    ended = run(ENDLESS.format(body=body, caught=caught, reaction=reaction, seconds=seconds))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "", "")
+
+
+STEP = """
+    import sys, time
+    import numpy as np
+    from regularization_kernels import GroupLasso, Groups, L1Norm, TotalVariation, compiled, proximal_step
+    {before}
+    regularizers = L1Norm(strength=0.1), GroupLasso(strength=0.1, groups=Groups(size=8))
+    for regularizer in regularizers:
+        proximal_step(np.ones(1 << 20, np.float32), regularizer, 0.5)
+    proximal_step(np.arange(2000.0), TotalVariation(strength=1.0), 0.5)
+    time.sleep({seconds})
+    sys.exit(7 + 2 * ("numba" in sys.modules))
+"""
+
+
+@needs_numba
+def test_a_process_that_computes_once_compiles_nothing() -> None:
+    """It does not even import the compiler."""
+    ended = run(STEP.format(before="", seconds=0.1))
+    assert (ended.returncode, ended.stderr) == (7, "")
+
+
+@needs_numba
+@pytest.mark.parametrize("seconds", [0, 0.2, 0.7, 1.5, 3])
+def test_a_process_ends_in_the_middle_of_a_compilation(seconds: float) -> None:
+    """With its own status and without a word, whether the compiler is being imported, or at work."""
+    ended = run(STEP.format(before="compiled.patience.pieces = 0", seconds=seconds))
+    assert ended.returncode in {7, 9}
+    assert ended.stderr == ""
+
+
+def loop(_: object) -> Any:
+    """In place of a compiled loop."""
+    return None
+
+
+def test_a_loop_is_compiled_once_it_was_asked_for_often_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pieces do not count, and each loop counts for itself."""
+    asked: list[str] = []
+
+    class AtOnce:
+        def submit(self, function: Any, variant: str) -> Future[Any]:
+            asked.append(variant)
+            future: Future[Any] = Future()
+            future.set_result(function)
+            return future
+
+    monkeypatch.setattr(compiled, "_installed", True)
+    monkeypatch.setattr(compiled, "_compiler", AtOnce())
+    monkeypatch.setattr(compiled, "_loops", {})
+    monkeypatch.setattr(compiled, "_asked", {})
+    monkeypatch.setattr(compiled.patience, "pieces", 3 * compiled.SMALLEST)
+
+    def request(variant: str, elements: int) -> Any:
+        return compiled.requested(variant, FLOAT32, elements, loop)
+
+    for _ in range(3):
+        assert request("a", compiled.SMALLEST) is None
+        assert request("a", compiled.SMALLEST - 1) is None
+        assert request("b", compiled.SMALLEST) is None
+    assert asked == []
+    assert request("a", compiled.SMALLEST) is loop
+    assert request("a", compiled.SMALLEST) is loop
+    assert asked == ["a"]
+    assert request("c", 4 * compiled.SMALLEST) is loop
+    compiled.wait_until_compiled()
+    assert asked == ["a", "c", "b"]
+    assert request("b", compiled.SMALLEST) is loop
+
+
+def test_who_lives_long_has_loops_compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the server's command does."""
+    monkeypatch.setattr(compiled, "patience", compiled.Patience())
+    compiled.compile_at_once()
+    assert (compiled.patience.pieces, compiled.patience.sequences) == (0, 0)
+
+
+@needs_numba
+def test_a_sequential_loop_is_compiled_once_there_was_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of long inputs; until then, and for short ones always, Python runs it."""
+
+    def function(array: Any) -> Any:
+        return array[0]
+
+    monkeypatch.setattr(compiled.patience, "sequences", 3 * compiled.SHORTEST_SEQUENCE)
+    sequential = compiled.Sequential(function)
+    long, short = np.ones(compiled.SHORTEST_SEQUENCE), np.ones(compiled.SHORTEST_SEQUENCE - 1)
+    for array in (long, long, short, long, short):
+        assert sequential(array) == 1
+        assert sequential._compiled is None
+    assert sequential(long) == 1
+    assert sequential._compiled is not None
