@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import regularization_kernels as kernels
-from regularization_kernels import Groups, L1Norm, compiled, proximal_step
+from regularization_kernels import Groups, L1Norm, compilation, proximal_step
 from regularization_kernels.engine import FigureChoice
 from scipy.linalg import svd
 from threadpoolctl import threadpool_limits
@@ -90,7 +90,7 @@ def run(*, quick: bool = False) -> Rows:
     for _, cases, limits in groups:
         for case in cases.values():
             case()
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         found = timed(rounds, cases)
         _name_fastest(found)
         times |= found
@@ -137,11 +137,11 @@ def _step(
 
 def _without_loops(step: Callable[[], object]) -> Callable[[], object]:
     def run() -> object:
-        smallest, compiled.SMALLEST = compiled.SMALLEST, 1 << 62
+        smallest, compilation.SMALLEST = compilation.SMALLEST, 1 << 62
         try:
             return step()
         finally:
-            compiled.SMALLEST = smallest
+            compilation.SMALLEST = smallest
 
     return run
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
-from regularization_kernels import compiled
+from regularization_kernels import compilation
 
 from benchmarks.harness.arithmetic import STRENGTH
 from benchmarks.harness.cases import Case, Timing, timings
@@ -107,7 +107,7 @@ def run(*, quick: bool = False) -> Comparison:
         penalty_cases = {**in_process.penalty_cases(parameters, penalty), **remote.penalty_cases(penalty)}
         for cases in (step_cases, penalty_cases):
             _check(cases)
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         remote.server.settle()
         found = Comparison(timings(rounds, step_cases), timings(rounds, penalty_cases), remote.sparse_bytes())
     _print("Proximal step", found.step)

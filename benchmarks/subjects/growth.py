@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 from regularization_client import Client, L1Norm
-from regularization_kernels import compiled
+from regularization_kernels import compilation
 
 from benchmarks.harness.arithmetic import STRENGTH, Vector
 from benchmarks.harness.measure import GIBIBYTE, Spread, console, heading, interleaved, print_table, seconds
@@ -125,7 +125,7 @@ def _cases(client: Client, theta: Vector, out: Vector) -> dict[str, Callable[[],
 def _warm_up(server: ServerProcess, cases: Mapping[str, Callable[[], object]]) -> None:
     for case in cases.values():
         case()
-    compiled.wait_until_compiled()
+    compilation.wait_until_compiled()
     server.settle()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from regularization_kernels import L1Norm, compiled, proximal_step
+from regularization_kernels import L1Norm, compilation, proximal_step
 from regularization_kernels.engine import FigureChoice
 
 from benchmarks.harness.measure import heading, print_table, rate, timed
@@ -44,7 +44,7 @@ def run(*, quick: bool = False) -> None:
     cases = _cases(parameters)
     for case in cases.values():
         case()
-    compiled.wait_until_compiled()
+    compilation.wait_until_compiled()
     times = timed(rounds, cases)
     one_liner = times[ONE_LINER]
     rows = [

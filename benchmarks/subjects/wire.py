@@ -12,14 +12,7 @@ import numpy as np
 from regularization_client import Client, L1Norm
 
 from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH
-from benchmarks.harness.measure import (
-    MEBIBYTE,
-    heading,
-    print_table,
-    random_chunks,
-    rate,
-    timed,
-)
+from benchmarks.harness.measure import MEBIBYTE, heading, print_table, random_chunks, rate, timed
 from benchmarks.harness.report import run_alone
 from benchmarks.harness.requests import METHOD, StubClient, proximal_step_requests
 from benchmarks.harness.servers import regularization_server, started

@@ -17,12 +17,7 @@ from regularization import wire
 from regularization.v1 import catalogue_pb2, summary_pb2
 
 from regularization_client import _status
-from regularization_client._answers import (
-    ResultReader,
-    read_catalogue,
-    read_penalty_response,
-    read_response,
-)
+from regularization_client._answers import ResultReader, read_catalogue, read_penalty_response, read_response
 from regularization_client._connection import LIST_REGULARIZERS, Connection, Lane
 from regularization_client._errors import (
     DeadlineExceededError,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from regularization.v1 import regularizers_pb2
 from regularization_kernels import REGULARIZERS, Locality, Regularizer
-from regularization_kernels.routines.linear_algebra import MatrixRegularizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,14 @@ MATRICES = Kind("Matrices", "Of the singular values of a segment with two axes."
 MAPS = Kind("Maps", "No penalties: only `ProximalStep` applies them.")
 KINDS = (ELEMENTS, GROUPS, VECTORS, SEQUENCES, MATRICES, MAPS)
 
+_FAMILIES = {
+    "elements": ELEMENTS,
+    "groups": GROUPS,
+    "vectors": VECTORS,
+    "sequences": SEQUENCES,
+    "matrices": MATRICES,
+}
+
 
 def by_kind() -> dict[Kind, list[type[Regularizer]]]:
     """Every regularizer there is, in the contract's order, by kind; kinds that have none are left out."""
@@ -41,12 +48,4 @@ def has_picture(cls: type[Regularizer]) -> bool:
 
 
 def _kind_of(cls: type[Regularizer]) -> Kind:
-    if cls.traits.map:
-        return MAPS
-    if cls.traits.locality is Locality.ELEMENT:
-        return ELEMENTS
-    if cls.traits.locality is Locality.GROUP:
-        return GROUPS
-    if issubclass(cls, MatrixRegularizer):
-        return MATRICES
-    return SEQUENCES if "last axis" in cls.description.penalty else VECTORS
+    return MAPS if cls.traits.map else _FAMILIES[cls.family]

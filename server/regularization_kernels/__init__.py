@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from . import regularizers as _catalogue  # noqa: F401 - registers them
-from .compiled import compile_at_once
-from .groups import Groups
-from .registry import REGULARIZERS
-from .regularizer import Locality, Regularizer, Traits
-from .regularizers.slope import Oscar
-from .whole_arrays import gradient, penalty, proximal_step
+from .compilation import compile_at_once
+from .in_process import gradient, penalty, proximal_step
+from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
+from .regularizers.groups.base import Groups
+from .regularizers.vectors.slope import Oscar
 
 _CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
 

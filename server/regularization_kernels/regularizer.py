@@ -10,37 +10,27 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass
 from enum import Enum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from .compiled import Scalars
+from .arrays import FLOAT64, DataType, Float64Array, StepSize
 from .errors import FieldOutOfRange
-from .expansions import ANY, Exponents, exponents_of, exponents_of_all
+from .expansions import ANY, Exponents, exponents_of
 from .summation import BlockSum, ExactSum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .formats import Grid
 
-Float64Array = npt.NDArray[np.float64]
-"""What is computed with."""
-
-DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
-"""In which elements come and go: results are rounded to it once."""
 
 FLOAT32: DataType = np.dtype(np.float32)
-FLOAT64: DataType = np.dtype(np.float64)
-
-_REGULARIZERS_KEPT = 256
-
-StepSize = float | Float64Array
-"""One step size, or one for each element where the penalty is a sum over elements."""
 
 
 class Locality(Enum):
@@ -116,6 +106,8 @@ class Regularizer(ABC):
 
     name: ClassVar[str]
     """The name it is registered by: its file, its field in the contract."""
+    family: ClassVar[str]
+    """What it looks at: the folder of its file."""
     traits: ClassVar[Traits]
     """What is known of it as a function."""
     description: ClassVar[Description]
@@ -230,61 +222,6 @@ class Regularizer(ABC):
         return ExactSum.of(sums.partials()).value
 
 
-class ElementRegularizer(Regularizer):
-    """A penalty that is a sum over elements: it says what each element's term is."""
-
-    __slots__ = ()
-
-    scalars: ClassVar[Scalars | None] = None
-    """The same formulas for one element, where there is a compiled loop for them."""
-
-    @property
-    def scalar_parameters(self) -> tuple[float, ...]:
-        """The parameters that ``scalars`` take."""
-        return tuple(getattr(self, field.name) for field in fields(self))
-
-    grows_with_magnitude: ClassVar[bool] = False
-    """Whether the term of a larger magnitude is no smaller, but for rounding; that of 0 is 0."""
-
-    def term_exponents(self, x: Exponents) -> Exponents:
-        """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
-        return _exponents_of_growing(self, x) if self.grows_with_magnitude else ANY
-
-    @abstractmethod
-    def terms(self, x: Float64Array, out: Float64Array) -> None:
-        """Write the term of each element, before ``scale``."""
-
-    def add_terms(
-        self,
-        x: Float64Array,
-        sums: BlockSum,
-        position: int = 0,
-        weights: npt.NDArray[Any] | None = None,
-    ) -> None:
-        """Add the terms of the penalty to ``sums``, each times its weight; x starts at ``position``."""
-        terms = np.empty_like(x)
-        self.terms(x, terms)
-        if weights is not None:
-            self.weigh(terms, weights)
-        sums.add(terms, position)
-
-    def weigh(self, terms: Float64Array, weights: npt.NDArray[Any]) -> None:
-        """Multiply each term by its element's weight."""
-        terms *= weights
-
-
-@lru_cache(_REGULARIZERS_KEPT)
-def _exponents_of_growing(regularizer: ElementRegularizer, x: Exponents) -> Exponents:
-    terms = np.ldexp(1.0, [max(x.lowest, -1074), min(x.highest, 1023)])
-    with np.errstate(all="ignore"):
-        regularizer.terms(terms, terms)
-    least, largest = terms.tolist()
-    if not (0 < least <= largest < math.inf):
-        return ANY
-    # One exponent more on both sides, for rounding.
-    return exponents_of_all(terms).times(Exponents(-1, 1))
-
-
 def require_strength(value: float, field: str = "strength") -> None:
     """Reject what is not finite or below 0."""
     if not (math.isfinite(value) and value >= 0):
@@ -295,3 +232,22 @@ def require_positive(value: float, field: str) -> None:
     """Reject what is not finite or not above 0."""
     if not (math.isfinite(value) and value > 0):
         raise FieldOutOfRange(f"must be finite and > 0, got {value!r}", field=field)
+
+
+REGULARIZERS: dict[str, type[Regularizer]] = {}
+"""Every regularizer class by its registered name, in the order of the names."""
+
+
+R = TypeVar("R", bound=Regularizer)
+
+
+def register(name: str) -> Callable[[type[R]], type[R]]:
+    """Enter a class in ``REGULARIZERS``; the name is also its file's and its field's in the contract."""
+
+    def enter(cls: type[R]) -> type[R]:
+        cls.name = name
+        cls.family = cls.__module__.split(".")[-2]
+        REGULARIZERS[name] = cls
+        return cls
+
+    return enter

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import regularization_kernels
 from regularization_kernels.errors import FieldMissing, RegularizationError, RegularizerUnknown
-from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.regularizer import REGULARIZERS
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from regularization.v1 import catalogue_pb2, regularization_service_pb2, regularizers_pb2
-from regularization_kernels.registry import REGULARIZERS
-from regularization_kernels.regularizer import Locality
+from regularization_kernels.regularizer import REGULARIZERS, Locality
 
 from .binding import required_fields
 from .headers import DATA_TYPES

@@ -15,7 +15,7 @@ from .binding import construct, regularizer_of, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from regularization_kernels.regularizer import DataType
+    from regularization_kernels.arrays import DataType
 
     from .header_bytes import HeaderMessage as Header
     from .header_bytes import ReadHeader

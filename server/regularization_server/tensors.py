@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mmap import mmap
 
     from regularization import wire
+    from regularization_kernels.arrays import DataType
     from regularization_kernels.engine import ElementArray
-    from regularization_kernels.regularizer import DataType
 
 OPERANDS = ("loss_gradients", "reference", "weights", "step_scales")
 """The optional operands of a chunk, by the name of their field here and in the engine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,29 @@ def imports(path: Path, *, at_import_time: bool = False) -> Iterator[tuple[str, 
             yield from ((alias.name, node) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module, node
+
+
+def module_name(package: Path, path: Path) -> str:
+    """The dotted name of a package's module, or of a package inside it."""
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(package: Path, path: Path, modules: Collection[str]) -> set[str]:
+    """Which of some modules a file imports, by absolute or relative name."""
+    here = module_name(package, path).split(".")
+    if path.name != "__init__.py":
+        here.pop()
+    found = set[str]()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            inside = {f"{module}.{alias.name}" for alias in node.names}
+            found |= inside if inside <= set(modules) else inside | {module}
+    return found & set(modules)
 
 
 def _at_import_time(node: ast.AST) -> Iterator[ast.AST]:

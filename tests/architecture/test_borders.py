@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from tests.architecture.sources import (
     PACKAGES,
     SERVER,
     files,
+    imported_modules,
     imports,
+    module_name,
     place,
     tree,
 )
@@ -88,6 +91,17 @@ def test_packages_import_only_what_is_below_them(package: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_no_modules_import_each_other_in_a_circle(package: Path) -> None:
+    """Not for the types alone either, so every module can be understood from those below it."""
+    modules = {module_name(package, path): path for path in files(package)}
+    graph = {name: imported_modules(package, path, modules) - {name} for name, path in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
 def test_only_the_embedded_server_takes_the_client_to_the_server() -> None:
     """The client names the server's package where it starts one by itself, and the kernels' nowhere."""
     named = {
@@ -133,10 +147,10 @@ def test_the_server_uses_the_kernels_public_side() -> None:
     """The engine, the registry, the errors and the types in them; no formula by its module."""
     public = {
         "regularization_kernels",
+        "regularization_kernels.arrays",
         "regularization_kernels.engine",
         "regularization_kernels.errors",
-        "regularization_kernels.groups",
-        "regularization_kernels.registry",
+        "regularization_kernels.regularizers.groups.base",
         "regularization_kernels.regularizer",
         "regularization_kernels.summation",
     }

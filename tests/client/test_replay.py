@@ -15,14 +15,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 from regularization.v1 import regularization_service_pb2 as service
-from regularization_client import (
-    ArgumentError,
-    Client,
-    L1Norm,
-    RegularizationError,
-    Retry,
-    UnavailableError,
-)
+from regularization_client import ArgumentError, Client, L1Norm, RegularizationError, Retry, UnavailableError
 
 from tests.client.faults import answering, echo
 from tests.server.processes import serving

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from regularization_kernels import compiled
+from regularization_kernels import compilation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 def sequential_loops_are_compiled_at_once() -> Iterator[None]:
     """Long inputs are for the compiled loops, short ones for Python: the tests have both."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled.patience, "sequences", 0)
+        patch.setattr(compilation.patience, "sequences", 0)
         yield

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import compiled
+from regularization_kernels import compilation
 from regularization_kernels.background import Background
 
 FLOAT32 = np.dtype(np.float32)
@@ -110,7 +110,7 @@ def test_a_process_ends_in_the_middle_of_a_job(body: str, caught: str, reaction:
 STEP = """
     import sys, time
     import numpy as np
-    from regularization_kernels import GroupLasso, Groups, L1Norm, TotalVariation, compiled, proximal_step
+    from regularization_kernels import GroupLasso, Groups, L1Norm, TotalVariation, compilation, proximal_step
     {before}
     regularizers = L1Norm(strength=0.1), GroupLasso(strength=0.1, groups=Groups(size=8))
     for regularizer in regularizers:
@@ -132,7 +132,7 @@ def test_a_process_that_computes_once_compiles_nothing() -> None:
 @pytest.mark.parametrize("seconds", [0, 0.2, 0.7, 1.5, 3])
 def test_a_process_ends_in_the_middle_of_a_compilation(seconds: float) -> None:
     """With its own status and without a word, whether the compiler is being imported, or at work."""
-    ended = run(STEP.format(before="compiled.patience.pieces = 0", seconds=seconds))
+    ended = run(STEP.format(before="compilation.patience.pieces = 0", seconds=seconds))
     assert ended.returncode in {7, 9}
     assert ended.stderr == ""
 
@@ -153,34 +153,34 @@ def test_a_loop_is_compiled_once_it_was_asked_for_often_enough(monkeypatch: pyte
             future.set_result(function)
             return future
 
-    monkeypatch.setattr(compiled, "_installed", True)
-    monkeypatch.setattr(compiled, "_compiler", AtOnce())
-    monkeypatch.setattr(compiled, "_loops", {})
-    monkeypatch.setattr(compiled, "_asked", {})
-    monkeypatch.setattr(compiled.patience, "pieces", 3 * compiled.SMALLEST)
+    monkeypatch.setattr(compilation, "_installed", True)
+    monkeypatch.setattr(compilation, "_compiler", AtOnce())
+    monkeypatch.setattr(compilation, "_loops", {})
+    monkeypatch.setattr(compilation, "_asked", {})
+    monkeypatch.setattr(compilation.patience, "pieces", 3 * compilation.SMALLEST)
 
     def request(variant: str, elements: int) -> Any:
-        return compiled.requested(variant, FLOAT32, elements, loop)
+        return compilation.requested(variant, FLOAT32, elements, loop)
 
     for _ in range(3):
-        assert request("a", compiled.SMALLEST) is None
-        assert request("a", compiled.SMALLEST - 1) is None
-        assert request("b", compiled.SMALLEST) is None
+        assert request("a", compilation.SMALLEST) is None
+        assert request("a", compilation.SMALLEST - 1) is None
+        assert request("b", compilation.SMALLEST) is None
     assert asked == []
-    assert request("a", compiled.SMALLEST) is loop
-    assert request("a", compiled.SMALLEST) is loop
+    assert request("a", compilation.SMALLEST) is loop
+    assert request("a", compilation.SMALLEST) is loop
     assert asked == ["a"]
-    assert request("c", 4 * compiled.SMALLEST) is loop
-    compiled.wait_until_compiled()
+    assert request("c", 4 * compilation.SMALLEST) is loop
+    compilation.wait_until_compiled()
     assert asked == ["a", "c", "b"]
-    assert request("b", compiled.SMALLEST) is loop
+    assert request("b", compilation.SMALLEST) is loop
 
 
 def test_who_lives_long_has_loops_compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the server's command does."""
-    monkeypatch.setattr(compiled, "patience", compiled.Patience())
-    compiled.compile_at_once()
-    assert (compiled.patience.pieces, compiled.patience.sequences) == (0, 0)
+    monkeypatch.setattr(compilation, "patience", compilation.Patience())
+    compilation.compile_at_once()
+    assert (compilation.patience.pieces, compilation.patience.sequences) == (0, 0)
 
 
 @needs_numba
@@ -190,9 +190,9 @@ def test_a_sequential_loop_is_compiled_once_there_was_enough(monkeypatch: pytest
     def function(array: Any) -> Any:
         return array[0]
 
-    monkeypatch.setattr(compiled.patience, "sequences", 3 * compiled.SHORTEST_SEQUENCE)
-    sequential = compiled.Sequential(function)
-    long, short = np.ones(compiled.SHORTEST_SEQUENCE), np.ones(compiled.SHORTEST_SEQUENCE - 1)
+    monkeypatch.setattr(compilation.patience, "sequences", 3 * compilation.SHORTEST_SEQUENCE)
+    sequential = compilation.Sequential(function)
+    long, short = np.ones(compilation.SHORTEST_SEQUENCE), np.ones(compilation.SHORTEST_SEQUENCE - 1)
     for array in (long, long, short, long, short):
         assert sequential(array) == 1
         assert sequential._compiled is None

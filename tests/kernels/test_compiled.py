@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import L1Norm, compiled, penalty, proximal_step
+from regularization_kernels import L1Norm, compilation, penalty, proximal_step
 from regularization_kernels.engine import (
     Call,
     Chunk,
@@ -23,7 +23,7 @@ from regularization_kernels.engine import (
     Segment,
 )
 from regularization_kernels.errors import ValueNotFinite
-from regularization_kernels.regularizer import ElementRegularizer
+from regularization_kernels.regularizers.elements.base import ElementRegularizer
 from regularization_kernels.summation import BLOCK
 
 from tests.kernels.cases import CASES, Case
@@ -34,8 +34,8 @@ LOOPED = [
     if isinstance(case.regularizer, ElementRegularizer) and case.regularizer.scalars is not None
 ]
 every_looped_case = pytest.mark.parametrize("case", LOOPED, ids=lambda case: case.label)
-every_data_type = pytest.mark.parametrize("dtype", compiled.DATA_TYPES, ids=str)
-FLOAT32, FLOAT64 = compiled.DATA_TYPES
+every_data_type = pytest.mark.parametrize("dtype", compilation.DATA_TYPES, ids=str)
+FLOAT32, FLOAT64 = compilation.DATA_TYPES
 SIZE = BLOCK + 70_001
 
 
@@ -57,7 +57,7 @@ class Way:
 # Compiling takes all the time: one row is tried in every way, the others in two that have everything in them.
 WAYS = [
     Way(dtype, forward, in_place, finite)
-    for dtype, forward in product(compiled.DATA_TYPES, [False, True])
+    for dtype, forward in product(compilation.DATA_TYPES, [False, True])
     for in_place, finite in [(False, True), (False, False), (True, True)]
 ]
 TWO_WAYS = [Way(FLOAT32, False, False, False), Way(FLOAT64, True, True, True)]
@@ -72,7 +72,7 @@ STEPS = [
 def pieces_of_at_least(elements: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Loops work on pieces of so many elements or more."""
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "SMALLEST", elements)
+        patch.setattr(compilation, "SMALLEST", elements)
         yield
 
 
@@ -80,7 +80,7 @@ def both_ways(compute: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tu
     """What is computed by loops, which are compiled by then, and by NumPy."""
     with pieces_of_at_least(1, monkeypatch):
         compute()
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         by_loops = compute()
     with pieces_of_at_least(1 << 62, monkeypatch):
         return by_loops, compute()
@@ -178,7 +178,7 @@ def test_loops_and_numpy_take_turns_in_one_call(monkeypatch: pytest.MonkeyPatch)
 
     with pieces_of_at_least(10_000, monkeypatch):
         in_chunks()
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         mixed, figures = in_chunks()
     with pieces_of_at_least(1 << 62, monkeypatch):
         whole, same = proximal_step(x, L1Norm(strength=0.1), 0.7)

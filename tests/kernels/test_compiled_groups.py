@@ -16,16 +16,16 @@ from regularization_kernels import (
     MaxNorm,
     NOfM,
     SparseGroupLasso,
-    compiled,
+    compilation,
     penalty,
     proximal_step,
 )
 from regularization_kernels.engine import FigureChoice
 from regularization_kernels.errors import GroupsInvalid
-from regularization_kernels.groups import PartitionedRegularizer
-from regularization_kernels.registry import REGULARIZERS
-from regularization_kernels.routines.compiled_groups import LONGEST, edges_of
-from regularization_kernels.routines.partitions import RaggedRuns
+from regularization_kernels.regularizer import REGULARIZERS
+from regularization_kernels.regularizers.groups.base import PartitionedRegularizer
+from regularization_kernels.regularizers.groups.compiled_loop import LONGEST, edges_of
+from regularization_kernels.regularizers.groups.partitions import RaggedRuns
 from regularization_kernels.summation import BLOCK
 
 SIZE = BLOCK + 69_920
@@ -70,10 +70,10 @@ def vector(dtype: Any, seed: int = 0) -> NDArray[Any]:
 def both_ways(compute: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     """What is computed by loops, which are compiled by then, and by NumPy."""
     compute()
-    compiled.wait_until_compiled()
+    compilation.wait_until_compiled()
     by_loops = compute()
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "SMALLEST", 1 << 62)
+        patch.setattr(compilation, "SMALLEST", 1 << 62)
         return by_loops, compute()
 
 

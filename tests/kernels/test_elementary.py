@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from regularization_kernels import LHalf, NegativeEntropy
-from regularization_kernels.routines.elementary import (
+from regularization_kernels.regularizers.elements.logarithm import (
     SLICE,
     by_slices,
     exp_roughly,

@@ -20,7 +20,7 @@ from regularization_kernels.errors import (
     LayoutInvalid,
     RegularizationError,
 )
-from regularization_kernels.groups import GroupRegularizer
+from regularization_kernels.regularizers.groups.base import GroupRegularizer
 
 from tests.kernels.cases import CASES, MAPS, ROWS, Case, Map, Rejected, Row
 from tests.kernels.streams import PLENTY, a_call

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm, compiled
+from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm, compilation
 from regularization_kernels.engine import Chunk, Layout, MemoryBudget, Method, Run, Segment
 from regularization_kernels.errors import BudgetExceeded, ValueNotFinite
 
@@ -38,7 +38,7 @@ def run_through(method: Method, layout: Layout, budget: MemoryBudget) -> int:
     """Stream the layout in chunks; the most bytes that Python and NumPy had allocated meanwhile."""
     # Once before, so that no loop is compiled in the background while memory is measured.
     stream_through(method, layout, budget)
-    compiled.wait_until_compiled()
+    compilation.wait_until_compiled()
     tracemalloc.start()
     try:
         stream_through(method, layout, budget)

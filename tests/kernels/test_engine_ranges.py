@@ -11,12 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Run, Segment
-from regularization_kernels.errors import (
-    ChunkOutOfOrder,
-    ElementRangeInvalid,
-    StreamTooLong,
-    StreamTooShort,
-)
+from regularization_kernels.errors import ChunkOutOfOrder, ElementRangeInvalid, StreamTooLong, StreamTooShort
 from regularization_kernels.summation import ExactSum
 
 from tests.kernels.streams import (

@@ -15,7 +15,7 @@ from regularization_kernels import (
     MaxNorm,
     NOfM,
     SparseGroupLasso,
-    compiled,
+    compilation,
     penalty,
     proximal_step,
 )
@@ -155,4 +155,4 @@ def test_a_run_with_nan_or_outside_with_an_infinity_is_nan() -> None:
     for _ in range(2):
         out, _ = proximal_step(x, NOfM(n=2, m=3), 1.0, propagate_non_finite=True)
         np.testing.assert_array_equal(out, expected)
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()

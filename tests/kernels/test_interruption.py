@@ -30,12 +30,13 @@ from regularization_kernels import (
     TopK,
     TotalVariation,
     TrendFilter,
-    compiled,
+    compilation,
 )
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Run, Segment, run_whole
 from regularization_kernels.interruption import Turns, go_on, interruptible
-from regularization_kernels.regularizers.slope import Oscar
-from regularization_kernels.routines import lapack
+from regularization_kernels.regularizers.elements import compiled_loop
+from regularization_kernels.regularizers.matrices import lapack
+from regularization_kernels.regularizers.vectors.slope import Oscar
 
 PATIENCE = 30.0
 
@@ -196,9 +197,9 @@ def test_long_computations_ask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At every stretch, iteration, pass or decomposition, whoever runs the loops; and end where they ask."""
-    monkeypatch.setattr(compiled, "STRETCH", 100)
+    monkeypatch.setattr(compiled_loop, "STRETCH", 100)
     if plain:
-        monkeypatch.setattr(compiled, "_installed", False)
+        monkeypatch.setattr(compilation, "_installed", False)
     counted = Asked()
     run(regularizer, shape, counted)
     assert counted.times >= asks

@@ -21,14 +21,14 @@ from regularization_kernels import (
     SpectralNorm,
     SpectralNormalization,
     Stiefel,
-    compiled,
+    compilation,
     penalty,
     proximal_step,
 )
 from regularization_kernels.engine import Rounding, RoundingMode
-from regularization_kernels.regularizers.orthogonality import roots
-from regularization_kernels.routines import lapack, linear_algebra
-from regularization_kernels.routines.linear_algebra import single_threaded_blas
+from regularization_kernels.regularizers.matrices import lapack, linear_algebra
+from regularization_kernels.regularizers.matrices.linear_algebra import single_threaded_blas
+from regularization_kernels.regularizers.matrices.orthogonality import roots
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.kernels.streams import elements_of
@@ -349,7 +349,7 @@ def test_memory_is_what_is_taken_from_the_budget(regularizer: Any, shape: tuple[
     ready = regularizer.on(shape)
     for work in (lambda: ready.prox(x, 0.6, out), lambda: ready.value(x)):
         work()
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         tracemalloc.start()
         work()
         most = tracemalloc.get_traced_memory()[1]

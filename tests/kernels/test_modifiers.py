@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm
+from regularization_kernels.arrays import Float64Array, StepSize
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 from regularization_kernels.errors import (
     FieldOutOfRange,
@@ -20,15 +21,8 @@ from regularization_kernels.errors import (
     OperandUnsupported,
     RegularizationError,
 )
-from regularization_kernels.regularizer import (
-    Description,
-    ElementRegularizer,
-    Float64Array,
-    Locality,
-    Regularizer,
-    StepSize,
-    Traits,
-)
+from regularization_kernels.regularizer import Description, Locality, Regularizer, Traits
+from regularization_kernels.regularizers.elements.base import ElementRegularizer
 from regularization_kernels.summation import BlockSum, ExactSum
 
 from tests.kernels import reference

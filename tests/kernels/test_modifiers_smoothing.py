@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from regularization_kernels import Box, ElasticNet, L1Norm
 from regularization_kernels.engine import Layout, Method, Segment
-from regularization_kernels.modifiers import Boxed, Smoothed
+from regularization_kernels.modifiers import Boxed, MoreauEnvelope
 
 from tests.kernels.cases import CASES, Case
 from tests.kernels.helpers import STEP_SIZES, inputs, rng, shaped
@@ -40,7 +40,7 @@ def prox_of(modified: Any, x: AnyArray, step_size: float) -> AnyArray:
 @every_penalty
 def test_the_envelope_is_the_least_objective(case: Case) -> None:
     """At the point that an independent search finds; so it is at most the penalty, and finite."""
-    modified = Smoothed(case.ready, GAMMA)
+    modified = MoreauEnvelope(case.ready, GAMMA)
     for x in (inputs(case)[0], inputs(case)[2], inputs(case)[5]):
         y = case.row.oracle(case.row.terms, case.regularizer, x, GAMMA)
         least = objective(case.row.terms, case.regularizer, y, x, GAMMA)
@@ -56,7 +56,7 @@ def test_the_envelope_is_the_least_objective(case: Case) -> None:
 @every_penalty
 def test_the_gradient_is_the_finite_difference(case: Case) -> None:
     """Of the envelope's value, also of indicators and of penalties with kinks and jumps."""
-    modified = Smoothed(case.ready, GAMMA)
+    modified = MoreauEnvelope(case.ready, GAMMA)
     x = shaped(case, rng(case, 40).normal(size=case.shape))
     g = gradient_of(modified, x)
     for at in np.ndindex(x.shape):
@@ -69,7 +69,7 @@ def test_the_gradient_is_the_finite_difference(case: Case) -> None:
 @every_convex_penalty
 def test_the_step_ends_where_the_gradient_made_it(case: Case) -> None:
     """(x − p) / s is the envelope's gradient at p: so p is the minimizer, and no other point is."""
-    modified = Smoothed(case.ready, GAMMA)
+    modified = MoreauEnvelope(case.ready, GAMMA)
     for x in (shaped(case, each) for each in inputs(case)[:6]):
         for step_size in STEP_SIZES:
             p = prox_of(modified, x, step_size)
@@ -81,7 +81,7 @@ def test_the_step_ends_where_the_gradient_made_it(case: Case) -> None:
 def test_of_the_absolute_value_it_is_huber_s_function() -> None:
     """x²/(2γ) up to γ·strength, strength·|x| − γ·strength²/2 beyond; gradient and step are known, too."""
     strength, x = 0.6, np.linspace(-2.0, 2.0, 41)
-    modified, end = Smoothed(L1Norm(strength=strength), GAMMA), GAMMA * strength
+    modified, end = MoreauEnvelope(L1Norm(strength=strength), GAMMA), GAMMA * strength
     for e in x.tolist():
         inner = abs(e) <= end
         expected = e * e / (2 * GAMMA) if inner else strength * abs(e) - GAMMA * strength**2 / 2
@@ -97,14 +97,14 @@ def test_of_a_box_it_is_the_squared_distance_to_it() -> None:
     """Over 2γ: what was infinite off the set is finite, and has a gradient."""
     box, x = Box(lower=-0.5, upper=1.0), np.linspace(-3.0, 3.0, 25)
     away = x - np.clip(x, -0.5, 1.0)
-    for modified in (Smoothed(box, GAMMA), Smoothed(Boxed(box, box), GAMMA)):
+    for modified in (MoreauEnvelope(box, GAMMA), MoreauEnvelope(Boxed(box, box), GAMMA)):
         assert modified.value(x) == pytest.approx(float(np.sum(away**2)) / (2 * GAMMA), rel=1e-14)
         np.testing.assert_allclose(gradient_of(modified, x), away / GAMMA, rtol=1e-15)
 
 
 def test_of_half_the_square_it_is_a_weaker_one() -> None:
     """strength·½·x² becomes strength / (1 + γ·strength)·½·x², in the box and out of it."""
-    modified = Smoothed(Boxed(ElasticNet(l1_strength=0.0, l2_strength=0.8), Box(upper=0.5)), GAMMA)
+    modified = MoreauEnvelope(Boxed(ElasticNet(l1_strength=0.0, l2_strength=0.8), Box(upper=0.5)), GAMMA)
     weaker = 0.8 / (1 + GAMMA * 0.8)
     assert modified.value(np.array([0.5])) == pytest.approx(weaker * 0.125, rel=1e-14)
     outside = 0.8 * 0.125 + 2.5**2 / (2 * GAMMA)

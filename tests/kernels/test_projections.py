@@ -20,15 +20,16 @@ from regularization_kernels import (
     Simplex,
     Slope,
     TopK,
-    compiled,
+    compilation,
     gradient,
     penalty,
     proximal_step,
 )
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined
-from regularization_kernels.routines import projections
-from regularization_kernels.routines.pooling import pool_rows
+from regularization_kernels.regularizers.elements import compiled_loop
+from regularization_kernels.regularizers.vectors import projections
+from regularization_kernels.regularizers.vectors.pooling import pool_rows
 from scipy.optimize import isotonic_regression
 
 from tests.kernels.streams import PLENTY
@@ -333,7 +334,7 @@ def test_isotonic_rows_are_scipy_s(numbers: list[int], scale: float) -> None:
     )
 
 
-@pytest.mark.skipif(not compiled._installed, reason="needs the extra: compiled")
+@pytest.mark.skipif(not compilation._installed, reason="needs the extra: compiled")
 @pytest.mark.parametrize("shape", [(5000,), (100, 50), (2500, 2), (5000, 1)])
 def test_pools_have_the_same_bits_compiled_or_not(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -342,7 +343,7 @@ def test_pools_have_the_same_bits_compiled_or_not(
     x = np.random.default_rng(9).normal(size=shape)
     slope = Slope(oscar=Oscar(l1_strength=0.1, pairwise_strength=1e-4))
     by_loop = step(Isotonic(), x), step(slope, x)
-    monkeypatch.setattr(compiled, "SHORTEST_SEQUENCE", 1 << 62)
+    monkeypatch.setattr(compilation, "SHORTEST_SEQUENCE", 1 << 62)
     for one, other in zip(by_loop, (step(Isotonic(), x), step(slope, x)), strict=True):
         assert one.tobytes() == other.tobytes()
 
@@ -356,7 +357,7 @@ def test_pools_have_the_same_bits_wherever_their_loop_stops(
     noise = np.random.default_rng(9).normal(size=shape)
     rows = (noise, np.sort(noise, axis=-1), -np.sort(-noise, axis=-1))
     at_once = [step(Isotonic(), x).tobytes() for x in rows]
-    monkeypatch.setattr(compiled, "STRETCH", stretch)
+    monkeypatch.setattr(compiled_loop, "STRETCH", stretch)
     for x, expected in zip(rows, at_once, strict=True):
         assert step(Isotonic(), x).tobytes() == expected
         pool_rows(same := x.reshape(-1).copy(), shape[-1], same)

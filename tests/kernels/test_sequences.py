@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, compiled, proximal_step
+from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, compilation, proximal_step
 from regularization_kernels import gradient as whole_gradient
-from regularization_kernels.routines import taut_string
-from regularization_kernels.routines.differences import shortest_slope
-from regularization_kernels.routines.trend import TOLERANCE
+from regularization_kernels.regularizers.elements import compiled_loop
+from regularization_kernels.regularizers.sequences import taut_string
+from regularization_kernels.regularizers.sequences.differences import shortest_slope
+from regularization_kernels.regularizers.sequences.trend import TOLERANCE
 
 from tests.kernels.oracles_sequences import differences as difference_matrix
 
@@ -146,7 +147,7 @@ def test_compiled_loops_have_the_bits_of_plain_python(
     """Whichever runs the loop, every bit of step and slope is the same."""
     x = np.ascontiguousarray(kind(3000).reshape(2, 1500))
     got = bits_of_steps_and_slopes(x)
-    monkeypatch.setattr(compiled, "SHORTEST_SEQUENCE", 1 << 62)
+    monkeypatch.setattr(compilation, "SHORTEST_SEQUENCE", 1 << 62)
     assert bits_of_steps_and_slopes(x) == got
 
 
@@ -159,7 +160,7 @@ def test_bits_do_not_depend_on_where_loops_stop(
     """A loop that stops, and goes on where it was, writes the same bits as one that does not."""
     x = np.ascontiguousarray(kind(2000).reshape(shape))
     at_once = bits_of_steps_and_slopes(x)
-    monkeypatch.setattr(compiled, "STRETCH", stretch)
+    monkeypatch.setattr(compiled_loop, "STRETCH", stretch)
     assert bits_of_steps_and_slopes(x) == at_once
 
 
@@ -301,7 +302,7 @@ def test_workspace_is_what_is_allocated(regularizer: Any, shape: tuple[int, ...]
     ready, out = regularizer.on(shape), np.empty(shape)
     for compute in (ready.value, lambda x: ready.gradient(x, out), lambda x: ready.prox(x, 1.0, out)):
         compute(x)  # what is imported or compiled stays
-        compiled.wait_until_compiled()
+        compilation.wait_until_compiled()
         tracemalloc.start()
         compute(x)
         most = tracemalloc.get_traced_memory()[1]

@@ -25,7 +25,7 @@ from regularization_kernels import (
     proximal_step,
 )
 from regularization_kernels.engine import Rounding, RoundingMode
-from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.regularizer import REGULARIZERS
 
 from tests.kernels.number_formats import FIXED, Q7, Q15, FixedPoint
 from tests.kernels.oracles_sets import COARSE, EVERY, INSIDE, Format, Wide, data_type_of, reachable, steps

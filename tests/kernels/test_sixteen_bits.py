@@ -11,15 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from regularization_kernels import (
-    Box,
-    L1Norm,
-    SquaredL2Norm,
-    errors,
-    gradient,
-    penalty,
-    proximal_step,
-)
+from regularization_kernels import Box, L1Norm, SquaredL2Norm, errors, gradient, penalty, proximal_step
 from regularization_kernels.engine import Method
 from regularization_kernels.formats import are_finite, limits, round_into, rounded
 

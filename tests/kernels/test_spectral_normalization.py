@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from regularization_kernels import SpectralNormalization, proximal_step
 from regularization_kernels.errors import MethodUnsupported
-from regularization_kernels.regularizers import spectral_normalization as module
+from regularization_kernels.regularizers.matrices import spectral_normalization as module
 from threadpoolctl import threadpool_limits
 
 from tests.kernels.cases import MAPS

@@ -25,20 +25,12 @@ from regularization_kernels import (
     TopK,
     TotalVariation,
     TrendFilter,
-    compiled,
+    compilation,
     proximal_step,
 )
-from regularization_kernels.engine import (
-    Call,
-    Chunk,
-    Layout,
-    MemoryBudget,
-    Method,
-    Segment,
-    run_whole,
-)
+from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 from regularization_kernels.errors import RegularizationError
-from regularization_kernels.regularizers.slope import Oscar
+from regularization_kernels.regularizers.vectors.slope import Oscar
 
 from tests.kernels.cases import CASES, MAPS
 from tests.kernels.streams import PLENTY
@@ -148,5 +140,5 @@ def test_loops_over_memory_that_changes_end(regularizer: Any, shape: tuple[int, 
         for _ in islice(calls, 24):
             continue
         with contextlib.suppress(RegularizationError):
-            compiled.wait_until_compiled()
+            compilation.wait_until_compiled()
         assert any(islice(calls, 48))

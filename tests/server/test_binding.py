@@ -21,7 +21,7 @@ from regularization.v1.regularizers_pb2 import (
     SlopeStrengths,
 )
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, RegularizationError
-from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.regularizer import REGULARIZERS
 from regularization_server.binding import construct, is_list, regularizer_of, required_fields
 
 KINDS: dict[str, Any] = {field.name: field for field in Regularizer.DESCRIPTOR.fields}

@@ -11,7 +11,7 @@ from regularization.v1 import catalogue_pb2, layout_pb2
 from regularization.v1.regularization_service_pb2 import ListRegularizersRequest
 from regularization.v1.regularization_service_pb2_grpc import RegularizationServiceStub
 from regularization.v1.regularizers_pb2 import Regularizer
-from regularization_kernels.registry import REGULARIZERS
+from regularization_kernels.regularizer import REGULARIZERS
 
 from tests.server.messages import SERVICE, TIMEOUT
 

@@ -51,10 +51,10 @@ SERVE = "from regularization_server.command import main; main()"
 WITHOUT_LOOPS = f"import sys; sys.modules['numba'] = None; {SERVE}"
 WITH_LOOPS = f"""
 import numpy as np
-from regularization_kernels import GroupLasso, Groups, compiled, proximal_step
-compiled.SMALLEST = 1  # short vectors, too, are computed by loops
+from regularization_kernels import GroupLasso, Groups, compilation, proximal_step
+compilation.SMALLEST = 1  # short vectors, too, are computed by loops
 proximal_step(np.ones(12, np.float32), GroupLasso(strength=1.0, groups=Groups(size=2)), 0.1)
-compiled.wait_until_compiled()
+compilation.wait_until_compiled()
 {SERVE}
 """
 LOOPED = "group_lasso"

@@ -19,14 +19,7 @@ from regularization.v1.summary_pb2 import SummaryFigures
 from regularization_kernels.engine import run_whole
 from regularization_server import Server, Settings
 
-from tests.server.messages import (
-    TIMEOUT,
-    call,
-    good_call,
-    l1_norm,
-    layout,
-    layout_of,
-)
+from tests.server.messages import TIMEOUT, call, good_call, l1_norm, layout, layout_of
 from tests.server.processes import channel_to, serving, until
 from tests.server.shared_memory import (
     OK,

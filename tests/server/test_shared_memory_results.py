@@ -17,15 +17,7 @@ from regularization_server import Server, Settings
 
 from tests.kernels.cases import CASES, Case
 from tests.server.instances import message_of
-from tests.server.messages import (
-    METHODS,
-    TIMEOUT,
-    Failed,
-    call,
-    l1_norm,
-    layout,
-    layout_of,
-)
+from tests.server.messages import METHODS, TIMEOUT, Failed, call, l1_norm, layout, layout_of
 from tests.server.processes import channel_to
 from tests.server.shared_memory import (
     HandOffClient,

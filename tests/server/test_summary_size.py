@@ -25,15 +25,7 @@ from regularization_server.headers import HEADERS, call_of
 from regularization_server.refusals import SummaryTooLarge
 from regularization_server.summaries import check_summary_fits
 
-from tests.server.messages import (
-    METHODS,
-    Failed,
-    call,
-    good_call,
-    header,
-    l1_norm,
-    request,
-)
+from tests.server.messages import METHODS, Failed, call, good_call, header, l1_norm, request
 from tests.server.shared_memory import HandOffClient, in_shared_memory, over_the_wire
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from regularization import wire
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import tensor_pb2
-from regularization_kernels.compiled import wait_until_compiled
+from regularization_kernels.compilation import wait_until_compiled
 
 from tests.wire.messages import header_of
 

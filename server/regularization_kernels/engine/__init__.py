@@ -3,24 +3,16 @@
 It cuts, lets wait, accounts for memory and adds up; what is computed is the regularizers' business.
 """
 
+from ..arrays import ElementArray
 from ..formats import DATA_TYPES, contract_name
 from .bounds import FigureBounds, figure_bounds
 from .budget import MemoryBudget, Reservation
-from .call import (
-    Call,
-    Chunk,
-    ElementArray,
-    FigureChoice,
-    Method,
-    Operand,
-    ResultChunk,
-    Rounding,
-    RoundingMode,
-)
+from .call import Call, FigureChoice, Method, Operand, Rounding, RoundingMode
+from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, Segment
+from .parallel import run_whole
 from .run import Run
-from .whole import run_whole
 
 __all__ = [
     "DATA_TYPES",

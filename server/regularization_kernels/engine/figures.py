@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..regularizer import ElementRegularizer, Regularizer
+from ..regularizer import Regularizer
+from ..regularizers.elements.base import ElementRegularizer
 from ..summation import BlockSum, ExactSum
 from .call import Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..regularizer import Float64Array
-    from .call import ElementArray, FigureChoice
+    from ..arrays import ElementArray, Float64Array
+    from .call import FigureChoice
     from .workspace import Workspace
 
 

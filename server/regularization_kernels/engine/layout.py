@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..arrays import DataType
 from ..errors import (
     DataTypeUnsupported,
     ElementRangeInvalid,
@@ -17,13 +18,13 @@ from ..errors import (
     RegularizationError,
 )
 from ..formats import DATA_TYPES
-from ..modifiers import Smoothed, modified
-from ..regularizer import DataType, Locality
+from ..modifiers import MoreauEnvelope, modified
+from ..regularizer import Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
     from ..regularizer import Regularizer
-    from ..regularizers.box import Box
+    from ..regularizers.elements.box import Box
 
 MAX_SEGMENTS = 10_000
 """Segments of a layout."""
@@ -86,7 +87,7 @@ class Segment:
         Raises:
             ModifierUnsupported: If it is smoothed, and not convex.
         """
-        if isinstance(self.regularizer, Smoothed) and not self.convex:
+        if isinstance(self.regularizer, MoreauEnvelope) and not self.convex:
             text = f"has a proximal step of convex regularizers only, which {self.regularizer.name} is not"
             raise ModifierUnsupported(text, field="smoothing", segment=self.name)
 

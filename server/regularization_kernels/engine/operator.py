@@ -12,19 +12,23 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..compiled import Variant, loop_for
+from ..arrays import ElementArray
 from ..errors import GradientUndefined, OperandUnsupported
 from ..formats import Grid, round_into, round_stochastically, widen_into
-from ..groups import PartitionedRegularizer
 from ..interruption import go_on
 from ..modifiers import Modifier
-from ..regularizer import ElementRegularizer, Locality
-from ..routines.compiled_groups import GroupVariant, edges_of, group_loop_for
-from .call import Call, Chunk, ElementArray, Method, Operand
+from ..regularizer import Locality
+from ..regularizers.elements.base import ElementRegularizer
+from ..regularizers.elements.compiled_loop import Variant, loop_for
+from ..regularizers.groups.base import PartitionedRegularizer
+from ..regularizers.groups.compiled_loop import GroupVariant, edges_of, group_loop_for
+from .call import Call, Method, Operand
+from .chunk import Chunk
 from .figures import Figures, Tally
 
 if TYPE_CHECKING:
-    from ..regularizer import Float64Array, Regularizer, StepSize
+    from ..arrays import Float64Array, StepSize
+    from ..regularizer import Regularizer
     from .layout import Segment
     from .workspace import Workspace
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .call import Chunk, ElementArray, ResultChunk
+from ..arrays import ElementArray
+from .chunk import Chunk, ResultChunk
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType
+    from ..arrays import DataType
 
 
 class _Pending:

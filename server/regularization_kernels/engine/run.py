@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from ..arrays import ElementArray
 from ..errors import ChunkOutOfOrder, OperandSizeMismatch, StreamTooLong, StreamTooShort
 from ..interruption import go_on, interruptible
-from .call import Call, Chunk, ElementArray, Method, ResultChunk
+from .call import Call, Method
+from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .results import ResultAssembly
-from .segment_run import SegmentRun
+from .segment import SegmentRun
 from .workspace import borrowed_workspace
 
 if TYPE_CHECKING:

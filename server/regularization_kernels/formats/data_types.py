@@ -15,10 +15,11 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import FLOAT64
 from ..expansions import Exponents, exponents_of
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType, Float64Array
+    from ..arrays import DataType, Float64Array
 
 BFLOAT16: DataType = cast("DataType", np.dtype(ml_dtypes.bfloat16))
 """The upper half of a float32; NumPy has it from a package of its own."""
@@ -34,7 +35,6 @@ DATA_TYPES: tuple[DataType, ...] = (
 )
 """In which elements come and go, in the order of the contract."""
 
-FLOAT64: DataType = np.dtype(np.float64)
 _FINE = (np.dtype(np.float32), FLOAT64)
 
 _FRACTION_BITS = {np.dtype(np.int8): 7, np.dtype(np.int16): 15, np.dtype(np.int32): 31}

@@ -12,7 +12,7 @@ from .data_types import limits, numbers_of
 from .nearest import next_inwards, round_into
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType, Float64Array
+    from ..arrays import DataType, Float64Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .data_types import BFLOAT16, fraction_bits, limits, numbers_of
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType, Float64Array
+    from ..arrays import DataType, Float64Array
 
 # What float32 keeps exactly and bfloat16 rounds off: 12 of 53 bits are more than 8 and a rounding bit.
 _LOW_BITS = np.uint64((1 << 41) - 1)

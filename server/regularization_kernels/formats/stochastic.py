@@ -17,7 +17,7 @@ from .data_types import fraction_bits, limits
 from .nearest import STRETCH, round_into, saturate_into, scaled_to
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType, Float64Array
+    from ..arrays import DataType, Float64Array
 
 _WORD = (1 << 64) - 1
 _INCREMENT = 0x9E3779B97F4A7C15

@@ -7,6 +7,6 @@ other. Modifiers are the layout's and not the catalogue's: they are in no regist
 from .apply import modified
 from .boxed import Boxed
 from .modifier import Modifier
-from .smoothed import Smoothed
+from .moreau_envelope import MoreauEnvelope
 
-__all__ = ["Boxed", "Modifier", "Smoothed", "modified"]
+__all__ = ["Boxed", "Modifier", "MoreauEnvelope", "modified"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .boxed import Boxed
-from .exempt import Exempt
-from .smoothed import Smoothed
+from .moreau_envelope import MoreauEnvelope
+from .zero import Zero
 
 if TYPE_CHECKING:
-    from ..regularizer import DataType, Regularizer
-    from ..regularizers.box import Box
+    from ..arrays import DataType
+    from ..regularizer import Regularizer
+    from ..regularizers.elements.box import Box
 
 
 def modified(
@@ -29,11 +30,11 @@ def modified(
         FieldOutOfRange: If smoothing is not in its range, or the box leaves no point.
     """
     if box is not None:
-        boxed = Boxed(Exempt() if regularizer is None else regularizer, box.on((), data_type))
+        boxed = Boxed(Zero() if regularizer is None else regularizer, box.on((), data_type))
         boxed.require_common_point()
         regularizer = boxed
     if smoothing is not None:
-        smoothed = Smoothed(Exempt() if regularizer is None else regularizer, smoothing)
+        smoothed = MoreauEnvelope(Zero() if regularizer is None else regularizer, smoothing)
         # The envelope of nothing is nothing.
-        regularizer = None if isinstance(smoothed.inner, Exempt) else smoothed
+        regularizer = None if isinstance(smoothed.inner, Zero) else smoothed
     return regularizer

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from ..arrays import FLOAT64, DataType
 from ..errors import FieldOutOfRange, ModifierUnsupported
-from ..regularizer import FLOAT64, DataType, Regularizer, Traits
+from ..regularizer import Regularizer, Traits
 from .modifier import Modifier, given
 
 if TYPE_CHECKING:
-    from ..engine.call import ElementArray
+    from ..arrays import ElementArray, Float64Array, StepSize
     from ..expansions import Exponents
-    from ..regularizer import Float64Array, StepSize
-    from ..regularizers.box import Box
+    from ..regularizers.elements.box import Box
     from ..summation import BlockSum
 
 

@@ -6,12 +6,13 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from ..regularizer import FLOAT64, DataType, Locality, Regularizer, Traits
-from .exempt import Exempt
-from .placed import Placed
+from ..arrays import FLOAT64, DataType
+from ..regularizer import Locality, Regularizer, Traits
+from .shifted import Shifted
+from .zero import Zero
 
 if TYPE_CHECKING:
-    from ..engine.call import ElementArray
+    from ..arrays import ElementArray
 
 
 class Modifier(Regularizer):
@@ -78,6 +79,6 @@ def given(
     """The penalty weights·Ω(x − reference), and what modifiers make of it."""
     if isinstance(regularizer, Modifier):
         return regularizer.given(reference, weights)
-    if isinstance(regularizer, Exempt) or (reference is None and weights is None):
+    if isinstance(regularizer, Zero) or (reference is None and weights is None):
         return regularizer
-    return Placed(regularizer, reference, weights)
+    return Shifted(regularizer, reference, weights)

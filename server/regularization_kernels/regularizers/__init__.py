@@ -1,7 +1,10 @@
-"""The catalogue: one file for each regularizer. Importing this package registers them all."""
+"""The catalogue: a folder for each family, in it a file for each regularizer. Importing it registers all."""
 
 from importlib import import_module
-from pkgutil import iter_modules
+from pathlib import Path
 
-for _module in sorted(module.name for module in iter_modules(__path__)):
-    import_module(f"{__name__}.{_module}")
+_FILES = Path(__file__).parent.glob("*/*.py")
+
+for _family, _module in sorted(((file.parent.name, file.stem) for file in _FILES), key=lambda pair: pair[1]):
+    if _module != "__init__":
+        import_module(f"{__name__}.{_family}.{_module}")

@@ -17,14 +17,7 @@ from regularization.v1.regularizers_pb2 import (
     SquaredL2Norm,
 )
 
-from tests.server.bad_input.rows import (
-    INFINITY,
-    NAN,
-    REGULARIZER,
-    Row,
-    Stream,
-    with_regularizer,
-)
+from tests.server.bad_input.rows import INFINITY, NAN, REGULARIZER, Row, Stream, with_regularizer
 from tests.server.messages import header, request
 
 

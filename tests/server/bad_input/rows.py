@@ -7,13 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from regularization.v1.layout_pb2 import (
-    ParameterLayout,
-    Segment,
-)
-from regularization.v1.regularizers_pb2 import (
-    Regularizer,
-)
+from regularization.v1.layout_pb2 import ParameterLayout, Segment
+from regularization.v1.regularizers_pb2 import Regularizer
 from regularization.v1.tensor_pb2 import TensorChunk
 
 from tests.server.messages import METHODS, chunk, header, layout_of, request

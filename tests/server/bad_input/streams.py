@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 import grpc
-from regularization.v1.layout_pb2 import (
-    DATA_TYPE_Q7,
-    DATA_TYPE_Q15,
-    DATA_TYPE_Q31,
-    ParameterLayout,
-    Segment,
-)
-from regularization.v1.regularizers_pb2 import (
-    Box,
-    GroupLasso,
-    Groups,
-    Regularizer,
-)
+from regularization.v1.layout_pb2 import DATA_TYPE_Q7, DATA_TYPE_Q15, DATA_TYPE_Q31, ParameterLayout, Segment
+from regularization.v1.regularizers_pb2 import Box, GroupLasso, Groups, Regularizer
 from regularization.v1.tensor_pb2 import TensorChunk
 
 from tests.server.bad_input.rows import (

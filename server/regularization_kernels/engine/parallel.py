@@ -1,0 +1,98 @@
+"""A whole vector at once, on several threads: the engine without a stream.
+
+The work is cut into element ranges, each a call of its own, as one vector is cut over several
+replicas; so the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ..arrays import ElementArray
+from .call import Call
+from .chunk import Chunk
+from .figures import Summary
+from .run import Run
+from .workspace import PIECE
+
+_STRIDE = 16 * PIECE  # so much is fed at once that Python's share does not count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .budget import MemoryBudget
+
+
+def run_whole(
+    call: Call,
+    chunk: Chunk,
+    out: ElementArray | None,
+    budget: MemoryBudget,
+    threads: int = 1,
+    check: Callable[[], None] | None = None,
+    *,
+    volatile: bool = False,
+) -> Summary:
+    """Carry out a call whose elements are all there.
+
+    Args:
+        call: What is asked for.
+        chunk: All elements of its range.
+        out: Where the results go, of as many elements; None for Method.PENALTY. It may be the very
+            array of the parameters, or of an operand.
+        budget: Where buffered bytes are taken from.
+        threads: How many work at once, where the regularizers may be cut.
+        check: Called now and then, by any of the threads; what it raises ends the call.
+        volatile: Whether others may write to the elements and to ``out`` meanwhile, as in ``Run``.
+
+    Returns:
+        The figures, whose bits do not depend on ``threads``.
+
+    Raises:
+        RegularizationError: If the call breaks a rule.
+    """
+    ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
+    if len(ranges) == 1:
+        return _run(call, chunk, out, budget, check, volatile)
+
+    def run_range(ends: tuple[int, int]) -> Summary:
+        begin, end = ends
+        own_out = None if out is None else out[begin - call.begin : end - call.begin]
+        own_call = replace(call, element_range=ends)
+        return _run(own_call, chunk.part(begin, end), own_out, budget, check, volatile)
+
+    others = [_helpers().submit(run_range, ends) for ends in ranges[1:]]
+    try:
+        parts = [run_range(ranges[0])]
+        while others:
+            # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
+            parts.append(others.pop(0).result())
+    finally:
+        wait(others)  # whatever happens, nobody touches the arrays once this returns
+        others.clear()
+    return Summary.combined(parts, call.figures, call.method)
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads beside the callers' own, for all calls together."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="range")
+
+
+def _run(
+    call: Call,
+    chunk: Chunk,
+    out: ElementArray | None,
+    budget: MemoryBudget,
+    check: Callable[[], None] | None,
+    volatile: bool,
+) -> Summary:
+    with Run(call, budget, out, check, volatile=volatile) as run:
+        for begin in range(call.begin, call.end, _STRIDE):
+            run.feed(chunk.part(begin, min(begin + _STRIDE, call.end)))
+        return run.finish()

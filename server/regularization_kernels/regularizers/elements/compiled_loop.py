@@ -1,0 +1,190 @@
+"""Compiled loops for penalties that are sums over elements: one pass over memory, figures included.
+
+NumPy takes a pass for each operation; a loop that Numba compiles takes one for all of them, at the
+speed of memory, and holds no lock meanwhile. It computes the same float64 operations in the same
+order, so results and sums are the same to the bit (a test compares them): which one works is a
+matter of speed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import FunctionType
+from typing import Any, cast
+
+import numpy as np
+
+from ...compilation import ANY, requested
+from ...summation import BLOCK, LANES
+
+CHECKED = 16 * LANES
+"""Elements that are checked at once: a check in front of every row would keep the compiler from taking
+several elements of the row at once."""
+
+Loop = Callable[[ANY, ANY, ANY, float, tuple[float, ...], int, ANY, ANY], int]
+"""Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
+parameters, position of the first element, and the lanes of each block that is touched, ``(blocks, 256)``,
+of the penalty and of the squared distance. Gives the number of nonzeros, or -1 - i where it stopped
+because one of the elements from i on is not finite; results are then written up to i."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalars:
+    """A penalty's formulas for one element, in the part of Python that Numba compiles.
+
+    Each takes the element first, ``prox`` then the step size, and last the regularizer's
+    parameters in the order of its fields. They do what the array methods do, operation by operation.
+    """
+
+    term: Callable[..., float]
+    """The element's term, before scale."""
+    prox: Callable[..., float]
+    """The proximal step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Which loop: the formulas, and what it reads and counts."""
+
+    scalars: Scalars
+    stepping: bool
+    """A proximal step; else a penalty."""
+    forward: bool
+    """Whether there are loss gradients to step along first."""
+    counting: bool
+    """Whether any figure is wanted."""
+    checking: bool
+    """Whether to stop before an element that is not finite."""
+    in_place: bool
+    """Whether the result may lie where the parameters or the loss gradients do."""
+    data_type: np.dtype[Any]
+    parameters: int
+    """How many parameters the regularizer has."""
+
+
+def loop_for(variant: Variant, elements: int) -> Loop | None:
+    """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
+    return requested(variant, variant.data_type, elements, _compiled)
+
+
+def _compiled(variant: Variant) -> Loop:
+    import numba
+
+    jit: Any = numba.njit
+    term, prox = (_inlined(cast("FunctionType", f)) for f in (variant.scalars.term, variant.scalars.prox))
+    finite = _finite_function()
+    # Numba takes these for constants, so what a variant does not do is not in its loop.
+    stepping, forward = variant.stepping, variant.forward
+    counting, checking, in_place = variant.counting, variant.checking, variant.in_place
+    rounded_to = variant.data_type.type
+
+    def loop(
+        x: ANY,
+        loss_gradients: ANY,
+        out: ANY,
+        step_size: float,
+        parameters: tuple[float, ...],
+        position: int,
+        penalty: ANY,
+        squared_distance: ANY,
+    ) -> int:
+        nonzeros = 0
+        begin = checked = 0
+        held, held_steps = np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
+        while begin < x.size:
+            if checking and begin >= checked:
+                checked = min(begin + CHECKED, x.size)
+                if not finite(x[begin:checked]) or (forward and not finite(loss_gradients[begin:checked])):
+                    return -1 - begin
+            block, lane = (position + begin) // BLOCK - position // BLOCK, (position + begin) % LANES
+            row = min(LANES - lane, x.size - begin)
+            # Slices, so that the compiler sees plain indices and takes several lanes at once.
+            olds, steps = x[begin : begin + row], loss_gradients[begin : begin + row]
+            news, penalties = out[begin : begin + row], penalty[block, lane : lane + row]
+            squares = squared_distance[block, lane : lane + row]
+            if in_place:
+                # Where reads and writes may meet, elements are taken one at a time; a copy of the row, which
+                # the first cache holds, lets several be taken at once again.
+                for j in range(row):
+                    held[j] = olds[j]
+                olds = held[:row]
+                if forward:
+                    for j in range(row):
+                        held_steps[j] = steps[j]
+                    steps = held_steps[:row]
+            for j in range(row):
+                old = np.float64(olds[j])
+                new = old
+                if stepping:
+                    if forward:
+                        new = old - step_size * np.float64(steps[j])
+                    rounded = rounded_to(prox(new, step_size, *parameters))
+                    news[j] = rounded
+                    new = np.float64(rounded)
+                if counting:
+                    penalties[j] += term(new, *parameters)
+                    nonzeros += new != 0.0
+                    if stepping:
+                        moved = new - old
+                        squares[j] += moved * moved
+            begin += row
+        return nonzeros
+
+    element = numba.from_dtype(variant.data_type)
+    # Elements may stand askew: in a message they begin where the fields before them end.
+    elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
+    lanes = numba.types.Array(numba.float64, 2, "C")
+    floats: Any = numba.types.Tuple
+    signature = numba.int64(
+        elements,
+        elements,
+        numba.types.Array(element, 1, "C"),
+        numba.float64,
+        floats((numba.float64,) * variant.parameters),
+        numba.int64,
+        lanes,
+        lanes,
+    )
+    compiled: Loop = jit(signature, nogil=True, error_model="numpy")(loop)
+    return compiled
+
+
+@cache
+def _inlined(function: FunctionType) -> Any:
+    """The function, compiled with those of ours that it calls: without calls, several elements go at once."""
+    import numba
+
+    jit: Any = numba.njit
+    calls = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    ours = {name: _inlined(call) for name, call in calls.items() if isinstance(call, FunctionType)}
+    for name, call in calls.items():
+        if call is np.minimum or call is np.maximum:
+            # Numba's own keep several elements from going at once.
+            ours[name] = jit(_minimum if call is np.minimum else _maximum, forceinline=True)
+    bound = FunctionType(function.__code__, function.__globals__ | ours, function.__name__)
+    return jit(bound, forceinline=True, error_model="numpy")
+
+
+def _minimum(x: float, bound: float) -> float:
+    return bound if bound < x else x
+
+
+def _maximum(x: float, bound: float) -> float:
+    return bound if bound > x else x
+
+
+@cache
+def _finite_function() -> Any:
+    """Whether all elements are, compiled."""
+    import numba
+
+    return numba.njit(_finite)
+
+
+def _finite(elements: ANY) -> bool:
+    odd = 0
+    for j in range(elements.size):
+        odd += not np.isfinite(elements[j])
+    return odd == 0

@@ -1,0 +1,1 @@
+"""Sums over groups of elements: stretches end where groups end."""

@@ -1,0 +1,332 @@
+"""Compiled loops for penalties of groups' norms: what ``compiled`` does for sums over elements.
+
+A tile of whole groups at a time, small enough for the first caches, is widened to float64; its groups'
+norms are found and made factors; its elements are multiplied, rounded, written and counted. The operations
+and their order are those of the array methods, so the bits are, too (a test compares them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...compilation import ANY, requested
+from ...summation import BLOCK, LANES
+from .partitions import EvenRuns, Partition, RaggedRuns
+from .selections import Measure, Selection, measure_function, selection_function
+from .sums import norms_function
+
+TILE = 1 << 10
+"""Elements that are computed at once, where groups are no longer."""
+
+LONGEST = 1 << 16
+"""Elements of a group above which its tile would leave the cache, and NumPy does as well."""
+
+BLOCK_BITS = BLOCK.bit_length() - 1
+
+LESS = 1.0 - float(np.finfo(np.float64).eps)
+"""What a factor is multiplied by where rounding left a norm above its limit."""
+
+TRIALS = 65
+"""How often a group is scaled at most. Its sum of squares has gone through fewer than 70 roundings, so two
+norms, a quotient and two products are off by less than 40 units in the last place; every trial takes one off.
+What another process writes into the elements meanwhile cannot make it more."""
+
+GroupLoop = Callable[..., int]
+"""Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
+parameters, ends and weights of the groups, position of the first element, and the lanes of penalty and
+squared distance, as ``compiled.Loop`` takes them. Gives the number of nonzeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScalars:
+    """A penalty's formulas for one group, in the part of Python that Numba compiles.
+
+    Each takes the regularizer's parameters last.
+    """
+
+    term: Callable[..., float]
+    """From the group's measure, size and weight: its term, before scale."""
+    measure: Measure = Measure.NORM
+    """What the term is made of."""
+    factors: Callable[..., tuple[float, float]] | None = None
+    """From norm, size, weight and step size: what the group's elements are divided by, then multiplied by."""
+    selection: Selection | None = None
+    """What a step does with a group, where there are no factors."""
+    point: Callable[..., float] | None = None
+    """From an element and the step size: the element that the norm is of, and that is multiplied."""
+    element: Callable[..., float] | None = None
+    """From an element: its own term, to which that of the group is added at its first element."""
+    limit: Callable[..., float] | None = None
+    """From size and weight: the norm that a group must not exceed afterwards in float64."""
+    longest: int = LONGEST
+    """Elements of a group above which NumPy does as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupVariant:
+    """Which loop: the formulas, and what it reads and counts."""
+
+    scalars: GroupScalars
+    stepping: bool
+    """A proximal step; else a penalty."""
+    forward: bool
+    """Whether there are loss gradients to step along first."""
+    counting: bool
+    """Whether any figure is wanted."""
+    data_type: np.dtype[Any]
+    parameters: int
+    """How many parameters the regularizer has."""
+
+
+def group_loop_for(variant: GroupVariant, elements: int) -> GroupLoop | None:
+    """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
+    return requested(variant, variant.data_type, elements, _compiled)
+
+
+def edges_of(partition: Partition, elements: int, longest: int = LONGEST) -> npt.NDArray[np.int64] | None:
+    """Where groups begin, and where the last ends; None where they are not runs, or one is too long.
+
+    They increase from 0 to ``elements``, which is what makes them indices that a loop need not check.
+
+    Raises:
+        ValueError: If runs fill more or fewer elements.
+    """
+    if isinstance(partition, EvenRuns):
+        filled = partition.count * partition.inner
+    elif isinstance(partition, RaggedRuns):
+        filled = int(partition.edges[-1])
+    else:
+        return None
+    if filled != elements:
+        raise ValueError(f"runs fill {filled} elements, not {elements}")
+    if isinstance(partition, RaggedRuns):
+        return partition.edges if np.max(partition.sizes(), initial=0) <= longest else None
+    size = partition.inner
+    return np.arange(0, filled + size, size, dtype=np.int64) if size <= longest else None
+
+
+def _compiled(variant: GroupVariant) -> GroupLoop:
+    import numba
+
+    jit: Any = numba.njit
+    inlined: Any = jit(error_model="numpy", forceinline=True)
+    measure_of = measure_function(variant.scalars.measure)
+    step = _step_function(
+        variant.scalars, limited=variant.scalars.limit is not None and variant.data_type == np.float64
+    )
+    count = _count_function(stepping=variant.stepping, adding_elements=variant.scalars.element is not None)
+    term = inlined(variant.scalars.term)
+    point, element = inlined(variant.scalars.point or _nothing), inlined(variant.scalars.element or _nothing)
+    # Numba takes these for constants, so what a variant does not do is not in its loop.
+    stepping, forward, counting = variant.stepping, variant.forward, variant.counting
+    pointing, adding_elements = variant.scalars.point is not None, variant.scalars.element is not None
+    rounded_to = variant.data_type.type
+
+    def loop(
+        x: ANY,
+        loss_gradients: ANY,
+        out: ANY,
+        step_size: float,
+        parameters: tuple[float, ...],
+        edges: ANY,
+        weights: ANY,
+        position: int,
+        penalty: ANY,
+        squared_distance: ANY,
+    ) -> int:
+        nonzeros, group, groups = 0, 0, edges.size - 1
+        room = TILE
+        for k in range(groups):
+            room = max(room, edges[k + 1] - edges[k])
+        olds, values, news, scratch = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
+        norms, factors = np.empty(TILE), np.empty(TILE)
+        while group < groups:
+            last = group + 1
+            while last < groups and edges[last + 1] - edges[group] <= TILE and last - group < TILE:
+                last += 1
+            begin, size = edges[group], edges[last] - edges[group]
+            # Slices, so that the compiler sees plain indices and takes several elements at once.
+            tile, steps, results = x[begin : begin + size], loss_gradients[begin:], out[begin:]
+            old, value, new, own = olds[:size], values[:size], news[:size], scratch[:size]
+            ends, heavy = edges[group : last + 1], weights[group:last]
+            for j in range(size):
+                old[j] = np.float64(tile[j])
+            if stepping:
+                if forward:
+                    for j in range(size):
+                        value[j] = old[j] - step_size * np.float64(steps[j])
+                if pointing:
+                    source = value if forward else old
+                    for j in range(size):
+                        value[j] = point(source[j], step_size, *parameters)
+                if not (forward or pointing):
+                    value = old
+                step(value, new, norms, factors, ends, heavy, own, step_size, parameters)
+                for j in range(size):
+                    rounded = rounded_to(new[j])
+                    results[j] = rounded
+                    new[j] = np.float64(rounded)
+            else:
+                new = old
+            if counting:
+                measure_of(new, ends, norms)
+                if adding_elements:
+                    for j in range(size):
+                        own[j] = element(new[j], *parameters)
+                for k in range(last - group):
+                    of_group = term(norms[k], ends[k + 1] - ends[k], heavy[k], *parameters)
+                    place = position + ends[k]
+                    if adding_elements:
+                        own[ends[k] - begin] += of_group
+                    else:
+                        penalty[(place >> BLOCK_BITS) - (position >> BLOCK_BITS), place & (LANES - 1)] += (
+                            of_group
+                        )
+                nonzeros += count(new, old, own, position, begin, penalty, squared_distance)
+            group = last
+        return nonzeros
+
+    compiled: GroupLoop = jit(_signature(numba, variant), nogil=True, error_model="numpy")(loop)
+    return compiled
+
+
+def _nothing(*_: float) -> float:
+    """In the place of a formula that a penalty has not; it is never called, but has a type."""
+    return 0.0
+
+
+def _ones(*_: float) -> tuple[float, float]:
+    """Likewise."""
+    return 1.0, 1.0
+
+
+@cache
+def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
+    """Writes a tile's new elements, unrounded, from its elements and its groups' ends and weights."""
+    import numba
+
+    jit: Any = numba.njit(error_model="numpy")
+    inlined: Any = numba.njit(error_model="numpy", forceinline=True)
+    norms_of, factors_of = norms_function(), inlined(scalars.factors or _ones)
+    selecting = scalars.selection is not None
+    select = selection_function(scalars.selection or Selection.KEEP_LARGEST)
+    limit = jit(scalars.limit or _nothing)
+
+    def divide_first(
+        values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
+    ) -> None:
+        for k in range(weights.size):
+            size = ends[k + 1] - ends[k]
+            divisor, factor = factors_of(norms[k], size, weights[k], step_size, *parameters)
+            if divisor != 1.0:
+                for j in range(ends[k] - ends[0], ends[k + 1] - ends[0]):
+                    new[j] = values[j] / divisor * factor + 0.0
+
+    def settle(
+        values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
+    ) -> None:
+        reached = np.empty(weights.size)
+        norms_of(new, ends, reached)
+        for k in range(weights.size):
+            begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
+            divisor, factor = factors_of(norms[k], end - begin, weights[k], step_size, *parameters)
+            for _ in range(TRIALS - 1):
+                if not reached[k] > limit(end - begin, weights[k], *parameters):
+                    break
+                factor *= LESS
+                for j in range(begin, end):
+                    new[j] = values[j] / divisor * factor + 0.0
+                norms_of(new[begin:end], ends[k : k + 2], reached[k : k + 1])
+
+    divide_first, settle = jit(divide_first), jit(settle)
+
+    def step(
+        values: ANY,
+        new: ANY,
+        norms: ANY,
+        factors: ANY,
+        ends: ANY,
+        weights: ANY,
+        scratch: ANY,
+        step_size: float,
+        parameters: tuple[float, ...],
+    ) -> None:
+        if selecting:
+            select(values, new, ends, weights, scratch, step_size, parameters)
+            return
+        groups, divided = weights.size, 0
+        norms_of(values, ends, norms)
+        for k in range(groups):
+            size = ends[k + 1] - ends[k]
+            divisor, factor = factors_of(norms[k], size, weights[k], step_size, *parameters)
+            factors[k] = factor
+            divided += divisor != 1.0
+        for k in range(groups):
+            begin, end, factor = ends[k] - ends[0], ends[k + 1] - ends[0], factors[k]
+            elements, results = values[begin:end], new[begin:end]
+            for j in range(end - begin):
+                # Zero is added so that no zero is negative.
+                results[j] = elements[j] * factor + 0.0
+        if divided:
+            divide_first(values, new, norms, ends, weights, step_size, parameters)
+        if limited:
+            settle(values, new, norms, ends, weights, step_size, parameters)
+
+    return jit(step)
+
+
+@cache
+def _count_function(*, stepping: bool, adding_elements: bool) -> Any:
+    """Adds a tile's squared distances and its elements' own terms to their lanes; gives the nonzeros."""
+    import numba
+
+    def count(
+        news: ANY, olds: ANY, terms: ANY, position: int, offset: int, penalty: ANY, squared_distance: ANY
+    ) -> int:
+        nonzeros = begin = 0
+        while begin < news.size:
+            place = position + offset + begin
+            block, lane = place // BLOCK - position // BLOCK, place % LANES
+            row = min(LANES - lane, news.size - begin)
+            new, old, own = news[begin : begin + row], olds[begin : begin + row], terms[begin : begin + row]
+            for j in range(row):
+                nonzeros += new[j] != 0.0
+            if stepping:
+                squares = squared_distance[block, lane : lane + row]
+                for j in range(row):
+                    moved = new[j] - old[j]
+                    squares[j] += moved * moved
+            if adding_elements:
+                penalties = penalty[block, lane : lane + row]
+                for j in range(row):
+                    penalties[j] += own[j]
+            begin += row
+        return nonzeros
+
+    return numba.njit(count)
+
+
+def _signature(numba: Any, variant: GroupVariant) -> Any:
+    element = numba.from_dtype(variant.data_type)
+    # Elements may stand askew: in a message they begin where the fields before them end.
+    elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
+    floats = numba.types.Array(numba.float64, 1, "C")
+    lanes = numba.types.Array(numba.float64, 2, "C")
+    return numba.int64(
+        elements,
+        elements,
+        numba.types.Array(element, 1, "C"),
+        numba.float64,
+        numba.types.Tuple((numba.float64,) * variant.parameters),
+        numba.types.Array(numba.int64, 1, "C"),
+        floats,
+        numba.int64,
+        lanes,
+        lanes,
+    )

@@ -1,0 +1,128 @@
+"""A bound on the largest singular value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...arrays import FLOAT64, Float64Array
+from ...errors import FieldOutOfRange
+from ...formats import Grid, slack, spacings
+from ...regularizer import FLOAT32, Description, Locality, Traits, register
+from .base import Excess, SpectralSet
+from .linear_algebra import (
+    EPSILON,
+    lapack_error,
+    largest_at_most,
+    put_together,
+    single_threaded_blas,
+    singular_values,
+)
+
+_TRIALS = 5
+
+
+@register("spectral_ball")
+@dataclass(frozen=True, slots=True)
+class SpectralBall(SpectralSet):
+    """0 where the largest singular value of a matrix is at most ``radius``, infinite otherwise.
+
+    Prox: ``U * min(σ, radius) @ V'``, the nearest such matrix, whatever the step size; a matrix inside
+    stays as it is to the bit. Gradient: 0 inside, undefined outside. The largest singular value is outside
+    where it exceeds the radius by more than two units in the last place, and LAPACK's own errors; what is
+    rounded to 16 bits or to fixed point is made smaller, so that it is inside.
+
+    Args:
+        radius: Finite, >= 0; units of x.
+
+    Raises:
+        FieldOutOfRange: If radius is negative or not finite.
+
+    Cost: one singular value decomposition, O(m·n·min(m, n)). Source: Lefkimmiatis, Ward and Unser (2013),
+    Hessian Schatten-norm regularization for linear inverse problems.
+    """
+
+    radius: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=False,
+        indicator=True,
+        locality=Locality.SEGMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="a bound on the largest singular value: on the Lipschitz constant",
+        penalty="0 if the largest singular value <= radius, infinity otherwise",
+        terms="0 inside, infinity outside, at the first element",
+        gradient="0 inside, undefined outside",
+        prox="U min(singular values, radius) V'",
+        parameters={"radius": "finite, >= 0; units of x"},
+        source="Lefkimmiatis, Ward and Unser 2013",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if not (math.isfinite(self.radius) and self.radius >= 0):
+            raise FieldOutOfRange(f"must be finite and >= 0, got {self.radius!r}", field="radius")
+
+    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+        """By how much the largest is above the radius."""
+        rounding = slack(self.data_type, x.size, self.radius) if self.data_type == FLOAT32 else 0.0
+        errors = slack(FLOAT64, x.size, self.radius) + lapack_error(x.shape) * self.radius
+        return Excess(float(singular_values[0]) - self.radius, rounding, errors)
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Wherever anything is rounded: what an element loses says little of the largest singular value."""
+        del at_random
+        return grid.reference is not None or grid.data_type != FLOAT64
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set."""
+        if exact.size and np.isfinite(exact).all() and self.data_type == FLOAT32:
+            moved = grid.points(numbers) - exact
+            if largest_at_most(moved, 0.5 * slack(self.data_type, exact.size, self.radius)):
+                return None
+        return SpectralSet.settled(self, exact, numbers, grid)
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers whose largest singular value is at most the radius.
+
+        The matrix is made smaller by what is too much, then by twice that and so on, is rounded and measured.
+        After some trials it is made so small that it is inside: rounding to nearest adds to the largest
+        singular value no more than half a step in every element does to the norm of them all.
+        """
+        del numbers
+        scale = 1.0
+        for trial in range(_TRIALS):
+            near = grid.nearest(scale * exact)
+            excess = self.excess(exact, singular_values(grid.points(near)))
+            if excess.got <= 0.5 * excess.slack(0.5):
+                return near
+            scale -= 2**trial * excess.got / self.radius
+            if scale <= 0:
+                break
+        ends = [np.zeros(exact.shape), exact]
+        steps = np.maximum(*(spacings(grid.nearest(end), grid.data_type) for end in ends))
+        scale = max(1.0 - 0.5 * math.sqrt(np.add.reduce(np.square(steps).reshape(-1))) / self.radius, 0.0)
+        near = grid.nearest(scale * exact)
+        # Past the end of the data type's range more is lost than half a step; the origin is always inside.
+        return near if self.contains(grid.points(near)) else grid.nearest(ends[0])
+
+    def nearest(
+        self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array
+    ) -> None:
+        """Write the matrix with its singular values cut off at the radius."""
+        u, values, vt = factors
+        if values[0] * EPSILON <= lapack_error(x.shape) * self.radius / 32:
+            # Near enough that no digits are lost: take off what is too much.
+            surplus = np.maximum(values - self.radius, 0.0)
+            many = int(np.count_nonzero(surplus))
+            with single_threaded_blas(x.size * many):
+                np.subtract(x, (u[:, :many] * surplus[:many]) @ vt[:many], out=out)
+        else:
+            put_together(u, np.minimum(values, self.radius), vt, out)

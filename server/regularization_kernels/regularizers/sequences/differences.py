@@ -1,0 +1,95 @@
+"""Differences of neighbours along the last axis: magnitudes, and the slope of what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...arrays import Float64Array
+from ...compilation import Sequential
+
+
+def as_rows(x: Float64Array) -> Float64Array:
+    """The same elements as a matrix, whose rows are those along the last axis."""
+    length = x.shape[-1] if x.ndim else 1
+    return x.reshape(x.size // length if length else 0, length)
+
+
+def magnitudes(x: Float64Array, order: int = 1) -> Float64Array:
+    """|Δ^order x| for each row, each at the place of the first of its ``order + 1`` elements, 0 elsewhere.
+
+    A difference of a higher order is a difference of differences, each rounded.
+
+    Returns:
+        One number for each element, in the order of the elements.
+    """
+    rows = as_rows(x)
+    terms = np.zeros(rows.shape)
+    if rows.shape[1] > order:
+        np.abs(np.diff(rows, order, axis=1), out=terms[:, : rows.shape[1] - order])
+    return terms.reshape(-1)
+
+
+def shortest_slope(x: Float64Array, l1_strength: float, tv_strength: float, out: Float64Array) -> None:
+    """Write the shortest subgradient of ``l1_strength·Σ|x_i| + tv_strength·Σ|x_{i+1} − x_i|``, row by row.
+
+    On a run of equal elements only the sum of what the differences contribute is settled, by the two jumps at
+    its ends; spread evenly it is shortest. On a run of zeros the elements' own signs are free as well, and
+    take off up to ``l1_strength``. All NaN where x is not finite.
+
+    Args:
+        x: Rows along the last axis, C-contiguous.
+        l1_strength: At least 0.
+        tv_strength: At least 0.
+        out: Of the shape of x; may be x.
+    """
+    if not np.isfinite(x).all():
+        out.fill(np.nan)
+    elif x.size:
+        _spread(as_rows(x), l1_strength, tv_strength, as_rows(out), np.zeros(4))
+
+
+def _spread_over_runs(
+    x: Float64Array,
+    l1_strength: float,
+    tv_strength: float,
+    out: Float64Array,
+    state: Float64Array,
+    stretch: int,
+) -> bool:
+    """Write the slopes of runs; ``state`` has the row, where in it to go on, the run's start and its jump."""
+    count = x.shape[1]
+    row, end, begin = int(state[0]), int(state[1]), int(state[2])
+    before = state[3]  # the sign of the jump into the run
+    ahead = stretch
+    while row < x.shape[0] and ahead > 0:
+        stop = min(count, end + ahead)
+        ahead -= stop - end
+        while end < stop:
+            level = x[row, end]
+            end += 1
+            after = 0.0
+            if end < count:
+                following = x[row, end]
+                if following == level:
+                    continue
+                after = 1.0 if following > level else -1.0
+            slope = tv_strength * (before - after) / (end - begin)
+            if level > 0.0:
+                slope += l1_strength
+            elif level < 0.0:
+                slope -= l1_strength
+            else:
+                slope -= min(max(slope, -l1_strength), l1_strength)
+            for j in range(begin, end):
+                out[row, j] = slope + 0.0  # no negative zeros
+            begin = end
+            before = after
+        if end == count:
+            row += 1
+            end = begin = 0
+            before = 0.0
+    state[0], state[1], state[2], state[3] = row, end, begin, before
+    return bool(row == x.shape[0])
+
+
+_spread = Sequential(_spread_over_runs)

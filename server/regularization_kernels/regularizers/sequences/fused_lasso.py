@@ -1,0 +1,101 @@
+"""The fused lasso along rows: sparsity, and neighbours that are equal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...arrays import Float64Array, StepSize
+from ...expansions import Exponents, exponents_of
+from ...regularizer import Description, Locality, Regularizer, Traits, register, require_strength
+from ...summation import BlockSum
+from ..elements.thresholding import soft_threshold
+from .differences import magnitudes, shortest_slope
+from .taut_string import step_workspace, total_variation_step
+
+
+@register("fused_lasso")
+@dataclass(frozen=True, slots=True)
+class FusedLasso(Regularizer):
+    """L1 norm and total variation, ``l1_strength * sum(|x|) + tv_strength * sum(|x[i + 1] - x[i]|)``.
+
+    Neighbours are those along the last axis. Rows are independent of each other, except that one NaN makes
+    all of them NaN.
+
+    Prox: ``S(p, step_size * l1_strength)``, with p the step of total variation and ``S(p, t) = sign(p) *
+    max(|p| - t, 0)``. Gradient: that of total variation, plus ``l1_strength * sign(x)``, or where x is 0
+    shortened by up to ``l1_strength``.
+
+    Args:
+        l1_strength: Weight of the L1 norm, finite, >= 0; units of loss per unit of x.
+        tv_strength: Weight of total variation, finite, >= 0; units of loss per unit of x.
+
+    Raises:
+        FieldOutOfRange: If a strength is negative or not finite.
+
+    Source: Tibshirani et al. (2005), Sparsity and smoothness via the fused lasso; Friedman, Hastie, Höfling
+    and Tibshirani (2007), Pathwise coordinate optimization.
+    """
+
+    l1_strength: float
+    tv_strength: float
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=True,
+        indicator=False,
+        locality=Locality.SEGMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="sparse, piecewise constant rows",
+        penalty="l1_strength * sum |x| + tv_strength * sum |x[i + 1] - x[i]| along the last axis",
+        terms="l1_strength * |x[i]| + tv_strength * |x[i + 1] - x[i]| at element i, every operation rounded;"
+        " without the second product at the last of a row; scale: 1",
+        gradient="total variation's g, plus l1_strength * sign(x) where x is not 0, else S(g, l1_strength)",
+        prox="S(total variation's step, step_size * l1_strength)",
+        parameters={
+            "l1_strength": "finite, >= 0; units of loss per unit of x",
+            "tv_strength": "finite, >= 0; units of loss per unit of x",
+        },
+        source="Friedman, Hastie, Hoefling and Tibshirani 2007",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.l1_strength, "l1_strength")
+        require_strength(self.tv_strength, "tv_strength")
+
+    @property
+    def scale(self) -> float:
+        """1: the strengths are in the terms."""
+        return 1.0
+
+    def workspace(self, elements: int) -> int:
+        """The chains of the taut string, which are more than the terms."""
+        return step_workspace(elements)
+
+    def term_exponents(self, x: Exponents) -> Exponents:
+        """Products with the strengths, added."""
+        return x.times(exponents_of(self.l1_strength)).plus(x.plus(x).times(exponents_of(self.tv_strength)))
+
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add l1_strength·|x_i| + tv_strength·|x_{i+1} − x_i|, each at the place of element i."""
+        jumps = magnitudes(x)
+        jumps *= self.tv_strength
+        terms = np.abs(x.reshape(-1))
+        terms *= self.l1_strength
+        terms += jumps
+        sums.add(terms, position)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write each run's share of its two jumps, and the elements' own part."""
+        shortest_slope(x, self.l1_strength, self.tv_strength, out)
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the taut string's slopes, soft-thresholded."""
+        total_variation_step(x, float(step_size) * self.tv_strength, out)
+        soft_threshold(out, step_size * self.l1_strength, out)

@@ -1,0 +1,1 @@
+"""Penalties of a whole segment as one vector, whatever its shape."""

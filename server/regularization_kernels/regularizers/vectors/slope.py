@@ -1,0 +1,220 @@
+"""SLOPE: strengths by rank, the largest for the largest element. OSCAR's fall by equal steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ...arrays import FLOAT64, DataType, Float64Array, StepSize
+from ...errors import FieldMissing, FieldOutOfRange, LayoutInvalid
+from ...interruption import go_on, turn
+from ...regularizer import Description, Locality, Regularizer, Traits, register, require_strength
+from ...summation import BlockSum
+from .pooling import pool_rows
+
+_PLACE_BITS = 32
+_PLACES = 1 << _PLACE_BITS
+_LONG = 1 << 18
+"""Elements that it takes a few hundredths of a second to sort."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oscar:
+    """Strengths that fall by equal steps, ``l1_strength + pairwise_strength * (n - i)`` for i = 1 to n.
+
+    With them SLOPE is ``l1_strength * sum(|x|)`` plus ``pairwise_strength`` times the sum over pairs of
+    ``max(|x_i|, |x_j|)``.
+
+    Args:
+        l1_strength: The least strength, finite, >= 0; units of loss per unit of x.
+        pairwise_strength: The step from one to the next, finite, >= 0; units of loss per unit of x.
+
+    Raises:
+        FieldOutOfRange: If one of them is negative or not finite.
+
+    Source: Bondell and Reich (2008), Simultaneous regression shrinkage, variable selection, and supervised
+    clustering of predictors with OSCAR.
+    """
+
+    l1_strength: float
+    pairwise_strength: float
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        require_strength(self.l1_strength, "l1_strength")
+        require_strength(self.pairwise_strength, "pairwise_strength")
+
+
+class _ByRank(Regularizer):
+    """Keeps explicit strengths as an array, too."""
+
+    __slots__ = ("_explicit",)
+
+    _explicit: Float64Array
+
+
+@register("slope")
+@dataclass(frozen=True, slots=True)
+class Slope(_ByRank):
+    """Strengths times sorted magnitudes, ``sum(strength_i * |x|_(i))``, ``|x|_(1)`` the largest magnitude.
+
+    Prox: less ``step_size * strength_i`` each, the sorted magnitudes are made nonincreasing by pooling
+    adjacent violators, cut off at 0, and put back. Gradient: ``strength_i * sign(x)``, averaged over equal
+    magnitudes, 0 at 0.
+
+    Args:
+        strengths: One for each element, finite, >= 0, nonincreasing; units of loss per unit of x.
+        oscar: Strengths that fall by equal steps, in their place.
+
+    Raises:
+        FieldMissing: If there is neither.
+        FieldOutOfRange: If there are both, or a strength is not finite, negative, or above the one before it.
+
+    Cost: O(n log n), the sort. Source: Bogdan, van den Berg, Sabatti, Su and Candès (2015), SLOPE: adaptive
+    variable selection via convex optimization.
+    """
+
+    strengths: tuple[float, ...] | None = None
+    oscar: Oscar | None = None
+
+    traits: ClassVar[Traits] = Traits(
+        convex=True,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=True,
+        indicator=False,
+        locality=Locality.SEGMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="sparsity that gives related elements equal magnitudes: SLOPE, OSCAR",
+        penalty="sum of strength_i * |x|_(i), |x|_(1) the largest magnitude",
+        terms="strength_i * |x|_(i), at the place of the i-th element",
+        gradient="strength_i * sign(x) by rank, averaged over equal magnitudes, 0 at 0",
+        prox="sorted |x| - step_size * strength_i, pooled to be nonincreasing, cut off at 0, put back",
+        parameters={
+            "strengths": "one for each element, finite, >= 0, nonincreasing; units of loss per unit of x",
+            "oscar": "strengths l1_strength + pairwise_strength * (n - i) in their place",
+        },
+        source="Bogdan et al. 2015; Bondell and Reich 2008",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.strengths is None and self.oscar is None:
+            raise FieldMissing("must have strengths or oscar")
+        if self.strengths is None:
+            return
+        if self.oscar is not None:
+            raise FieldOutOfRange("must be unset where there are strengths", field="oscar")
+        array = np.array(self.strengths, np.float64)
+        wrong = ~np.isfinite(array) | (array < 0)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            text = f"must be finite and >= 0, got {self.strengths[first]!r}"
+            raise FieldOutOfRange(text, field=f"strengths[{first}]")
+        rises = array[1:] > array[:-1]
+        if rises.any():
+            first = int(np.argmax(rises))
+            text = (
+                f"must be <= the one before it {self.strengths[first]!r}, got {self.strengths[first + 1]!r}"
+            )
+            raise FieldOutOfRange(text, field=f"strengths[{first + 1}]")
+        object.__setattr__(self, "_explicit", array)
+
+    @property
+    def scale(self) -> float:
+        """1: the strengths are in the terms."""
+        return 1.0
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+        """The regularizer itself, if it has a strength for each element.
+
+        Raises:
+            LayoutInvalid: If it has more or fewer.
+        """
+        del data_type
+        elements = math.prod(shape)
+        if self.strengths is not None and len(self.strengths) != elements:
+            text = f"must be one for each of the segment's {elements} elements, got {len(self.strengths)}"
+            raise LayoutInvalid(text, field="strengths")
+        return self
+
+    def workspace(self, elements: int) -> int:
+        """Magnitudes in two orders, their order, strengths, and the pools."""
+        return 8 * elements
+
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add each strength times the magnitude of its rank."""
+        magnitudes = np.abs(x).reshape(-1)
+        with turn(x.size > _LONG):
+            magnitudes.sort()
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            sums.add(magnitudes[::-1] * self._strengths(x.size), position)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the strengths by rank, averaged over equal magnitudes, with the signs of x."""
+        if not x.size or _has_nan(x):
+            out.fill(math.nan)
+            return
+        order, magnitudes = _ascending(x)
+        starts = np.flatnonzero(np.append(True, magnitudes[1:] != magnitudes[:-1]))
+        counts = np.diff(starts, append=magnitudes.size)
+        slopes = np.empty_like(magnitudes)
+        slopes[order] = np.repeat(np.add.reduceat(self._strengths(x.size)[::-1], starts) / counts, counts)
+        np.multiply(slopes.reshape(x.shape), np.sign(x), out=out)
+        out += 0.0  # no negative zeros
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write x with each magnitude less its share of the strengths, NaN where one is not finite."""
+        if not x.size or not np.isfinite(x).all():
+            out.fill(math.nan)
+            return
+        order, magnitudes = _ascending(x)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            magnitudes -= (step_size * self._strengths(x.size))[::-1]
+            go_on()
+            pool_rows(magnitudes, magnitudes.size, magnitudes)
+        go_on()
+        np.maximum(magnitudes, 0.0, out=magnitudes)
+        back = np.empty_like(magnitudes)
+        back[order] = magnitudes
+        np.copysign(back.reshape(x.shape), x, out=out)
+        out += 0.0  # no negative zeros
+
+    def _strengths(self, elements: int) -> Float64Array:
+        """One for each element, from the largest on."""
+        if self.oscar is not None:
+            steps = np.arange(elements - 1, -1, -1, dtype=np.float64)
+            return self.oscar.l1_strength + self.oscar.pairwise_strength * steps
+        explicit: Float64Array | None = getattr(self, "_explicit", None)
+        return np.array(self.strengths, np.float64) if explicit is None else explicit
+
+
+def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
+    """The order of the magnitudes from the smallest on, and the magnitudes in that order."""
+    magnitudes = np.abs(x).reshape(-1)
+    with np.errstate(over="ignore", under="ignore"):
+        single = magnitudes.astype(np.float32)
+    if magnitudes.size > _PLACES or not np.array_equal(single, magnitudes):
+        with turn(x.size > _LONG):
+            order = np.argsort(magnitudes)
+        return order, magnitudes[order]
+    # Bits of numbers >= 0 are in the order of the numbers. With their places below them, sorting these takes
+    # a fraction of the time of sorting places by numbers.
+    go_on()
+    packed = single.view(np.uint32).astype(np.uint64)
+    packed <<= _PLACE_BITS
+    packed |= np.arange(packed.size, dtype=np.uint64)
+    with turn(x.size > _LONG):
+        packed.sort()
+    order = (packed & np.uint64(_PLACES - 1)).astype(np.intp)
+    packed >>= _PLACE_BITS
+    return order, packed.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def _has_nan(x: Float64Array) -> bool:
+    return math.isnan(np.max(x))  # the largest of numbers and NaN is NaN

@@ -1,0 +1,123 @@
+"""The k largest elements: sparsity of a given count."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ...arrays import FLOAT64, DataType, Float64Array
+from ...errors import FieldOutOfRange
+from ...formats import Grid
+from ...regularizer import Description, Locality, Traits, register
+from .base import Breach, SegmentSet
+from .projections import SAMPLE, above, blocks
+
+
+@register("top_k")
+@dataclass(frozen=True, slots=True)
+class TopK(SegmentSet):
+    """0 where at most ``count`` elements are not 0, infinite otherwise.
+
+    Prox: the ``count`` elements that are largest in magnitude, of equal ones the first; 0 elsewhere.
+    Gradient: 0 inside, undefined outside.
+
+    Args:
+        count: How many may stay, >= 0 and at most the segment's length.
+
+    Raises:
+        FieldOutOfRange: If the count is negative.
+
+    Cost: O(n). Source: Blumensath and Davies (2009), Iterative hard thresholding for compressed sensing.
+    """
+
+    count: int
+
+    traits: ClassVar[Traits] = Traits(
+        convex=False,
+        separable=False,
+        smooth=False,
+        positively_homogeneous=True,
+        indicator=True,
+        locality=Locality.SEGMENT,
+    )
+    description: ClassVar[Description] = Description(
+        title="sparsity of a given count: the largest elements stay",
+        penalty="0 if at most count elements are not 0, infinity otherwise",
+        terms="0 inside, infinity outside, at the first element",
+        gradient="0 inside, undefined outside",
+        prox="the count elements largest in magnitude, of equal ones the first; 0 elsewhere",
+        parameters={"count": "how many may stay, >= 0 and at most the segment's length"},
+        source="Blumensath and Davies 2009",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.count < 0:
+            raise FieldOutOfRange(f"must be >= 0, got {self.count}", field="count")
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+        """The set made ready for a segment of this shape.
+
+        Raises:
+            FieldOutOfRange: If the segment has fewer elements than may stay.
+        """
+        elements = math.prod(shape)
+        if self.count > elements:
+            text = f"must be at most the segment's {elements} elements, got {self.count}"
+            raise FieldOutOfRange(text, field="count")
+        return SegmentSet.on(self, shape, data_type)
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Never: 0 is a number of every data type."""
+        del grid, at_random
+        return False
+
+    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
+        """The number of elements that are not 0, where it is above the count."""
+        del share
+        nonzeros = int(np.count_nonzero(x != 0))
+        if nonzeros <= self.count:
+            return None
+        return Breach(f"must have at most {self.count} elements that are not 0", nonzeros)
+
+    def project(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the largest elements, and 0 elsewhere."""
+        if not self.count:
+            out.fill(0.0)
+            return
+        least, ties = _least_of_largest(x.reshape(-1), self.count)
+        for old, new in zip(blocks(x.reshape(-1)), blocks(out.reshape(-1)), strict=True):
+            magnitudes = np.abs(old)
+            kept = magnitudes > least
+            if ties:
+                first = np.flatnonzero(magnitudes == least)[:ties]
+                kept[first] = True
+                ties -= first.size
+            places = np.flatnonzero(kept)
+            values = old.take(places)
+            new.fill(0.0)
+            new[places] = values
+
+
+def _least_of_largest(x: Float64Array, count: int) -> tuple[float, int]:
+    """The least of the ``count`` largest magnitudes, and how many that have it are among them."""
+    candidates = above(x, _guess(x, count), np.abs)
+    if candidates.size < count:
+        candidates = np.abs(x)
+    place = candidates.size - count
+    candidates.partition(place)
+    least = float(candidates[place])
+    return least, int(np.count_nonzero(candidates[place:] == least))
+
+
+def _guess(x: Float64Array, count: int) -> float:
+    """Probably a little less than the least of the largest magnitudes, from a sample."""
+    if x.size < 4 * SAMPLE:
+        return 0.0
+    sample = np.abs(x[:: x.size // SAMPLE])
+    share = count * sample.size / x.size
+    place = sample.size - 1 - int(share + 4.0 * math.sqrt(share) + 4.0)
+    return float(np.partition(sample, place)[place]) if place > 0 else 0.0

@@ -1,1 +1,0 @@
-"""What regularizers compute with: thresholds, projections, groups, sequences, matrices."""
