@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, field, fields
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -22,10 +23,7 @@ from .expansions import ANY, Exponents, exponents_of
 from .summation import BlockSum, ExactSum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .formats import Grid
 
@@ -48,20 +46,22 @@ class Locality(Enum):
 class Traits:
     """What is known of a penalty as a function. A test checks what each trait implies."""
 
-    convex: bool
+    convex: bool = False
     """A convex function; its proximal step is unique."""
-    separable: bool
+    separable: bool = False
     """A sum over elements."""
-    smooth: bool
+    smooth: bool = False
     """It has a gradient everywhere."""
-    positively_homogeneous: bool
+    positively_homogeneous: bool = False
     """Ω(c·x) = c·Ω(x) for c ≥ 0."""
-    indicator: bool
+    indicator: bool = False
     """0 on a set and +∞ off it, so it has no strength."""
-    locality: Locality
-    """How far it may be cut."""
     map: bool = False
     """No penalty at all: its step is a map, and it has no other method."""
+    scaled: bool = False
+    """Its terms leave the strength out, and their sum is multiplied by it."""
+    locality: Locality = Locality.ELEMENT
+    """How far it may be cut."""
 
     @property
     def takes_reference(self) -> bool:
@@ -93,10 +93,48 @@ class Description:
     """The minimum-norm subgradient's formula."""
     prox: str
     """The proximal step's formula."""
-    parameters: Mapping[str, str]
-    """Meaning, range and units of each field, by name."""
     source: str
     """Where the formulas come from."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Meaning, range and units of those fields that do not say it themselves, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that a parameter may be: finite ones, above or from a bound on.
+
+    Args:
+        words: What it must be, after "finite and ".
+        holds: Whether a finite number is one of them.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+
+    def check(self, value: float, name: str) -> None:
+        """Check a parameter.
+
+        Raises:
+            FieldOutOfRange: If it is none of these numbers.
+        """
+        if not (math.isfinite(value) and self.holds(value)):
+            raise FieldOutOfRange(f"must be finite and {self.words}, got {value!r}", field=name)
+
+
+NOT_NEGATIVE = Range(">= 0", lambda value: value >= 0)
+POSITIVE = Range("> 0", lambda value: value > 0)
+
+
+def parameter(numbers: Range, words: str, symbol: str = "") -> Any:
+    """A field of a regularizer with all that is known of it: constructor, catalogue and errors read it here.
+
+    Args:
+        numbers: What it may be.
+        words: Meaning and units.
+        symbol: What formulas call it, where that is not its name.
+    """
+    told = f"{symbol}, " if symbol else ""
+    return field(metadata={"range": numbers, "words": f"{told}finite, {numbers.words}; {words}"})
 
 
 class Regularizer(ABC):
@@ -113,6 +151,17 @@ class Regularizer(ABC):
     description: ClassVar[Description]
     """The same in words."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        for name, numbers in _ranges(type(self)):
+            numbers.check(getattr(self, name), name)
+
+    @classmethod
+    def parameters(cls) -> dict[str, str]:
+        """Meaning, range and units of each field, by name."""
+        told = {field.name: field.metadata["words"] for field in fields(cls) if "words" in field.metadata}
+        return {**told, **cls.description.parameters}
 
     @property
     def locality(self) -> Locality:
@@ -135,9 +184,10 @@ class Regularizer(ABC):
         return self.traits.takes_step_scales
 
     @property
-    @abstractmethod
     def scale(self) -> float:
         """What the sum of the terms is multiplied by to give the penalty: the strength, or 1."""
+        strength: float = getattr(self, "strength") if self.traits.scaled else 1.0  # noqa: B009 - of some
+        return strength
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The regularizer made ready for a segment of this shape and data type.
@@ -220,6 +270,11 @@ class Regularizer(ABC):
         sums = BlockSum(self.scale)
         self.add_terms(x, sums)
         return ExactSum.of(sums.partials()).value
+
+
+@cache
+def _ranges(cls: type[Regularizer]) -> tuple[tuple[str, Range], ...]:
+    return tuple((field.name, field.metadata["range"]) for field in fields(cls) if "range" in field.metadata)
 
 
 def require_strength(value: float, field: str = "strength") -> None:

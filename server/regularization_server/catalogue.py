@@ -34,7 +34,7 @@ def catalogue() -> regularization_service_pb2.ListRegularizersResponse:
 
 
 def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.RegularizerDescription:
-    words, traits = cls.description, cls.traits
+    words, parameters, traits = cls.description, cls.parameters(), cls.traits
     return catalogue_pb2.RegularizerDescription(
         name=cls.name,
         message=message.name,
@@ -47,7 +47,7 @@ def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.R
                 name=field.name,
                 type=_type_name(field),
                 required=field.name in required_fields(cls),
-                description=words.parameters[field.name],
+                description=parameters[field.name],
             )
             for field in message.fields
         ],

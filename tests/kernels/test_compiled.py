@@ -28,11 +28,7 @@ from regularization_kernels.summation import BLOCK
 
 from tests.kernels.cases import CASES, Case
 
-LOOPED = [
-    case
-    for case in CASES
-    if isinstance(case.regularizer, ElementRegularizer) and case.regularizer.scalars is not None
-]
+LOOPED = [case for case in CASES if isinstance(case.regularizer, ElementRegularizer)]
 every_looped_case = pytest.mark.parametrize("case", LOOPED, ids=lambda case: case.label)
 every_data_type = pytest.mark.parametrize("dtype", compilation.DATA_TYPES, ids=str)
 FLOAT32, FLOAT64 = compilation.DATA_TYPES

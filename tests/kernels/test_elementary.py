@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from regularization_kernels import LHalf, NegativeEntropy
 from regularization_kernels.regularizers.elements.logarithm import (
-    SLICE,
-    by_slices,
     exp_roughly,
     log,
     log1p,
@@ -54,14 +52,6 @@ def test_the_exponential_has_four_digits() -> None:
     """Over its whole range."""
     x = np.linspace(-708.0, 700.0, 30_011)
     np.testing.assert_allclose(exp_roughly(x), np.exp(x), rtol=1e-4)
-
-
-def test_slices_are_parts_of_one_answer() -> None:
-    """Also over one of the arrays, with numbers among the arguments, and for no elements at all."""
-    for size in (0, 1, SLICE - 1, SLICE, 2 * SLICE + 3):
-        x = np.arange(float(size))
-        by_slices(lambda part, number, other: part * number + other, x, x, 3.0, x.copy())
-        np.testing.assert_array_equal(x, 4.0 * np.arange(size))
 
 
 @pytest.mark.parametrize(("low", "high"), [(-690, -20), (-20, -2), (-2, 2), (2, 20), (20, 1e3), (1e3, 1e15)])

@@ -32,13 +32,13 @@ def boxed(case: Case) -> Boxed:
 def cost_of_elements(case: Case, box: Box, y: Array) -> Array:
     """The documented terms, infinite outside the box, of an array of any shape."""
     terms = np.asarray(case.row.terms(case.regularizer, y.ravel()), dtype=np.float64).reshape(y.shape)
-    lower, upper = box.scalar_parameters
+    lower, upper = box.numbers
     return np.where((y >= lower) & (y <= upper), terms, np.inf)
 
 
 def least_points(case: Case, box: Box, v: Array, step_size: float) -> Array:
     """Where each element's objective is least, found on ever finer grids between the bounds."""
-    lower, upper = (np.full((v.size, 1), bound) for bound in box.scalar_parameters)
+    lower, upper = (np.full((v.size, 1), bound) for bound in box.numbers)
     numbers = [getattr(case.regularizer, field.name) for field in dataclasses.fields(case.regularizer)]
     kinks = np.array([[0.0, *(sign * each for each in numbers if each is not None for sign in (1, -1))]])
     low, high, fractions = lower, upper, np.linspace(0.0, 1.0, 101)
@@ -84,7 +84,7 @@ def test_the_step_is_the_point_that_a_search_between_the_bounds_finds(case: Case
 def test_the_gradient_is_the_shortest_subgradient(case: Case) -> None:
     """Along −g the penalty in the box falls at the rate |g|², and where g is 0 nothing near is lower."""
     modified, random = boxed(case), rng(case, 30)
-    lower, upper = modified.box.scalar_parameters
+    lower, upper = modified.box.numbers
     points = [np.empty(case.size) for _ in inputs(case)]
     for v, point in zip(inputs(case), points, strict=True):
         modified.prox(v.ravel(), 0.6, point)

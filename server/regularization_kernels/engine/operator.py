@@ -129,15 +129,16 @@ class SegmentOperator:
             that is not finite and has to be rejected, or all.
         """
         regularizer, x = self._regularizer, piece.parameters
-        if not isinstance(regularizer, ElementRegularizer) or regularizer.scalars is None:
+        if not isinstance(regularizer, ElementRegularizer):
             return None
         if self._method is Method.GRADIENT or not piece.operands <= {Operand.LOSS_GRADIENTS}:
             return None
         if self._seed is not None:
             return None
-        parameters = regularizer.scalar_parameters
+        parameters = regularizer.numbers
         variant = Variant(
-            scalars=regularizer.scalars,
+            term=regularizer.formulas.term,
+            step=regularizer.formulas.step,
             stepping=out is not None,
             forward=piece.loss_gradients is not None,
             counting=self._tally.reads_results,

@@ -96,7 +96,7 @@ class Boxed(Modifier):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add infinity for elements outside the box, and Ω's terms with Ω's scale."""
-        lower, upper = self.box.scalar_parameters
+        lower, upper = self.box.numbers
         # Zeros change no sum, so where all are inside there is nothing to add.
         if not (np.min(x, initial=upper) >= lower and np.max(x, initial=lower) <= upper):
             outside = np.empty(x.size)
@@ -111,7 +111,7 @@ class Boxed(Modifier):
             GradientUndefined: If an element is outside the box, naming the first, or where Ω has none.
         """
         self.box.gradient(x.reshape(-1), np.empty(x.size))
-        lower, upper = self.box.scalar_parameters
+        lower, upper = self.box.numbers
         at_lower, at_upper = x == lower, x == upper
         self.inner.gradient(x, out)
         # At a bound the subdifferential goes on without end, away from Ω's on one side.
@@ -124,5 +124,5 @@ class Boxed(Modifier):
 
 
 def _interval(box: Box) -> str:
-    lower, upper = box.scalar_parameters
+    lower, upper = box.numbers
     return f"[{lower}, {upper}]"

@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Float64Array
+from ...arrays import Float64Array, StepSize
 from ...expansions import ANY, Exponents, exponents_of_all
 from ...regularizer import Regularizer
 from ...summation import BlockSum
-from .compiled_loop import Scalars
+from .evaluation import evaluate
 
 _REGULARIZERS_KEPT = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Formulas:
+    """A penalty's formulas for one element, each stated once: NumPy evaluates them, and Numba compiles them.
+
+    Each takes the element first, ``step`` then the step size, and last the regularizer's parameters in the
+    order of its fields. Branches are on numbers that all elements share; between elements, ``where`` chooses.
+    """
+
+    term: Callable[..., Any]
+    """The element's term, before scale."""
+    step: Callable[..., Any]
+    """The proximal step."""
+    slope: Callable[..., Any]
+    """The minimum-norm subgradient."""
+
+
 class ElementRegularizer(Regularizer):
-    """A penalty that is a sum over elements: it says what each element's term is."""
+    """A penalty that is a sum over elements."""
 
     __slots__ = ()
 
-    scalars: ClassVar[Scalars | None] = None
-    """The same formulas for one element, where there is a compiled loop for them."""
-
-    @property
-    def scalar_parameters(self) -> tuple[float, ...]:
-        """The parameters that ``scalars`` take."""
-        return tuple(getattr(self, field.name) for field in fields(self))
-
+    formulas: ClassVar[Formulas]
+    """Its formulas for one element."""
     grows_with_magnitude: ClassVar[bool] = False
     """Whether the term of a larger magnitude is no smaller, but for rounding; that of 0 is 0."""
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The parameters that the formulas take."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     def term_exponents(self, x: Exponents) -> Exponents:
         """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
         return _exponents_of_growing(self, x) if self.grows_with_magnitude else ANY
 
-    @abstractmethod
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write the term of each element, before ``scale``."""
+        evaluate(self.formulas.term, out, x, *self.numbers)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the minimum-norm element of the subdifferential of Ω at x."""
+        evaluate(self.formulas.slope, out, x, *self.numbers)
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
+        evaluate(self.formulas.step, out, x, step_size, *self.numbers)
 
     def add_terms(
         self,

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...compilation import ANY, requested
 from ...summation import BLOCK, LANES
+from . import operations
 
 CHECKED = 16 * LANES
 """Elements that are checked at once: a check in front of every row would keep the compiler from taking
@@ -31,24 +32,13 @@ because one of the elements from i on is not finite; results are then written up
 
 
 @dataclass(frozen=True, slots=True)
-class Scalars:
-    """A penalty's formulas for one element, in the part of Python that Numba compiles.
-
-    Each takes the element first, ``prox`` then the step size, and last the regularizer's
-    parameters in the order of its fields. They do what the array methods do, operation by operation.
-    """
-
-    term: Callable[..., float]
-    """The element's term, before scale."""
-    prox: Callable[..., float]
-    """The proximal step."""
-
-
-@dataclass(frozen=True, slots=True)
 class Variant:
     """Which loop: the formulas, and what it reads and counts."""
 
-    scalars: Scalars
+    term: Callable[..., Any]
+    """The formula of an element's term."""
+    step: Callable[..., Any]
+    """That of its proximal step."""
     stepping: bool
     """A proximal step; else a penalty."""
     forward: bool
@@ -73,7 +63,7 @@ def _compiled(variant: Variant) -> Loop:
     import numba
 
     jit: Any = numba.njit
-    term, prox = (_inlined(cast("FunctionType", f)) for f in (variant.scalars.term, variant.scalars.prox))
+    term, step = (_inlined(cast("FunctionType", f)) for f in (variant.term, variant.step))
     finite = _finite_function()
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
@@ -120,7 +110,7 @@ def _compiled(variant: Variant) -> Loop:
                 if stepping:
                     if forward:
                         new = old - step_size * np.float64(steps[j])
-                    rounded = rounded_to(prox(new, step_size, *parameters))
+                    rounded = rounded_to(step(new, step_size, *parameters))
                     news[j] = rounded
                     new = np.float64(rounded)
                 if counting:
@@ -153,18 +143,25 @@ def _compiled(variant: Variant) -> Loop:
 
 @cache
 def _inlined(function: FunctionType) -> Any:
-    """The function, compiled with those of ours that it calls: without calls, several elements go at once."""
+    """A formula, compiled with what it is made of: without calls, several elements go at once."""
     import numba
 
     jit: Any = numba.njit
-    calls = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    ours = {name: _inlined(call) for name, call in calls.items() if isinstance(call, FunctionType)}
-    for name, call in calls.items():
-        if call is np.minimum or call is np.maximum:
-            # Numba's own keep several elements from going at once.
-            ours[name] = jit(_minimum if call is np.minimum else _maximum, forceinline=True)
+    names = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    ours: dict[str, Any] = {}
+    for name, value in names.items():
+        twin = _twin_of(value)
+        if twin is not None:
+            ours[name] = jit(twin, forceinline=True, error_model="numpy")
+        elif isinstance(value, FunctionType):
+            ours[name] = _inlined(value)
     bound = FunctionType(function.__code__, function.__globals__ | ours, function.__name__)
     return jit(bound, forceinline=True, error_model="numpy")
+
+
+def _twin_of(operation: Any) -> Callable[..., Any] | None:
+    """What Numba compiles in the place of an operation: its own keep several elements from going at once."""
+    return next((twin for known, twin in _TWINS if operation is known), None)
 
 
 def _minimum(x: float, bound: float) -> float:
@@ -173,6 +170,44 @@ def _minimum(x: float, bound: float) -> float:
 
 def _maximum(x: float, bound: float) -> float:
     return bound if bound > x else x
+
+
+def _clip(x: float, lower: float, upper: float) -> float:
+    raised = lower if x < lower else x
+    return upper if raised > upper else raised
+
+
+def _where(condition: bool, one: float, other: float) -> float:
+    return one if condition else other
+
+
+def _is_zero(number: float) -> bool:
+    return number == 0.0
+
+
+def _sign(x: float) -> float:
+    # NaN stays, and so does a zero's sign.
+    return 1.0 if x > 0.0 else -1.0 if x < 0.0 else x
+
+
+def _bits_of(x: float) -> Any:
+    return np.float64(x).view(np.int64)
+
+
+def _number_of(bits: int) -> Any:
+    return np.int64(bits).view(np.float64)
+
+
+_TWINS: tuple[tuple[Any, Callable[..., Any]], ...] = (
+    (operations.minimum, _minimum),
+    (operations.maximum, _maximum),
+    (operations.sign, _sign),
+    (operations.clip, _clip),
+    (operations.where, _where),
+    (operations.is_zero, _is_zero),
+    (operations.bits_of, _bits_of),
+    (operations.number_of, _number_of),
+)
 
 
 @cache

@@ -2,26 +2,16 @@
 
 A library's logarithm differs from the next one's in the last bit, and from itself on another processor.
 These are made of operations that IEEE 754 rounds alike everywhere, so results have the same bits everywhere
-too. Each function takes a number or an array: NumPy runs it on arrays, compiled loops call it for an element.
+too. Each function is made of the operations that formulas are made of, and serves in them.
 
 The logarithm is fdlibm's (Sun Microsystems 1993, ``e_log.c``); its error is below one unit in the last place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from ...arrays import Float64Array
-
-SLICE = 1 << 14
-"""Elements that are computed at once: few enough for all that comes in between to stay in the cache."""
-
-minimum, maximum = np.minimum, np.maximum
-"""Of numbers or arrays, by names that compiled loops put their own in the place of."""
+from .operations import bits_of, number_of
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
@@ -33,18 +23,11 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _INTEGERS = 1.5 * 2.0**52
 
 
-def by_slices(function: Callable[..., Any], out: Float64Array, *arguments: Any) -> None:
-    """Write what a function gives for arrays and numbers, slice by slice; ``out`` may be an array of them."""
-    for begin in range(0, out.size, SLICE):
-        place = slice(begin, begin + SLICE)
-        out[place] = function(*(a[place] if isinstance(a, np.ndarray) else a for a in arguments))
-
-
 def log_of_normal(x: Any) -> Any:
     """The natural logarithm of a normal number > 0; some number for any other."""
-    bits = np.float64(x).view(np.int64)
+    bits = bits_of(x)
     exponent = (bits - _ROOT_HALF) >> _MANTISSA_BITS
-    f = np.int64(bits - (exponent << _MANTISSA_BITS)).view(np.float64) - 1.0
+    f = number_of(bits - (exponent << _MANTISSA_BITS)) - 1.0
     s = f / (2.0 + f)
     z = s * s
     w = z * z
@@ -74,5 +57,5 @@ def exp_roughly(x: Any) -> Any:
     powers = x * 1.4426950408889634
     integer = powers + _INTEGERS
     r = (powers - (integer - _INTEGERS)) * 0.6931471805599453
-    two_to_it = np.int64((np.float64(integer).view(np.int64) + _EXPONENT_BIAS) << _MANTISSA_BITS)
-    return two_to_it.view(np.float64) * (1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0)))))
+    two_to_it = number_of((bits_of(integer) + _EXPONENT_BIAS) << _MANTISSA_BITS)
+    return two_to_it * (1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0)))))

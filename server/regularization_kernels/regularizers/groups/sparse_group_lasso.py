@@ -11,6 +11,7 @@ from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of, norm_exponents
 from ...regularizer import Description, Locality, Traits, register, require_strength
 from ...summation import BlockSum
+from ..elements.evaluation import evaluate
 from ..elements.thresholding import soft_threshold
 from .base import GroupRegularizer, Groups
 from .compiled_loop import GroupScalars
@@ -130,6 +131,6 @@ class SparseGroupLasso(GroupRegularizer):
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the group lasso's step of S(x, step_size·l1_strength)."""
         partition = self.partition_of(x)
-        soft_threshold(x, step_size * self.l1_strength, out)
+        evaluate(soft_threshold, out.reshape(-1), x.reshape(-1), step_size * self.l1_strength)
         thresholds = partition.times_weights(np.full(partition.count, step_size * self.group_strength))
         shrink_norms(partition, out, thresholds, out)

@@ -11,6 +11,7 @@ from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of
 from ...regularizer import Description, Locality, Regularizer, Traits, register, require_strength
 from ...summation import BlockSum
+from ..elements.evaluation import evaluate
 from ..elements.thresholding import soft_threshold
 from .differences import magnitudes, shortest_slope
 from .taut_string import step_workspace, total_variation_step
@@ -98,4 +99,4 @@ class FusedLasso(Regularizer):
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the taut string's slopes, soft-thresholded."""
         total_variation_step(x, float(step_size) * self.tv_strength, out)
-        soft_threshold(out, step_size * self.l1_strength, out)
+        evaluate(soft_threshold, out.reshape(-1), out.reshape(-1), step_size * self.l1_strength)
