@@ -15,7 +15,7 @@ from ..registry import register
 from ..regularizer import FLOAT32, Description, Float64Array, Locality, StepSize, Traits, require_strength
 from ..routines.compiled_groups import LESS, TRIALS, GroupScalars
 from ..routines.partitions import Partition
-from ..routines.rounding_inwards import Places, lowered
+from ..routines.rounding_inwards import SETTLING, Places, lowered
 from ..summation import BlockSum
 
 _SMALLEST_FACTOR = 1e-290
@@ -152,7 +152,7 @@ class MaxNorm(GroupRegularizer):
 
     def workspace(self, elements: int) -> int:
         """The squares, the same in the order of the groups, and a result that is looked at again."""
-        return 3 * elements
+        return (SETTLING if is_coarse(self.data_type) else 3) * elements
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 for a group inside, infinity outside, NaN where its norm is, at its first element."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import FieldOutOfRange
-from ..formats import Grid, spacings
+from ..formats import Grid, slack, spacings
 from ..registry import register
 from ..regularizer import FLOAT64, DataType, Description, Float64Array, Locality, Traits
 from ..routines.linear_algebra import Excess, SpectralSet, lapack_error, put_together
@@ -81,7 +81,7 @@ class RankBall(SpectralSet):
         others = singular_values[self.rank :] / scale
         distance = scale * math.sqrt(np.add.reduce(np.square(others)))
         errors = lapack_error(x.shape) * largest * math.sqrt(max(others.size, 1))
-        return Excess(distance, self.rounding(x), errors)
+        return Excess(distance, self.rounding(x), errors + slack(FLOAT64, x.size, 0.0))
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Wherever there is an end of the range, past which elements are cut off."""

@@ -28,6 +28,10 @@ _ROUNDS = 4
 """The first settles all but what sums of costs are off by; in the last, whatever is left is rounded down."""
 
 
+SETTLING = 16
+"""Float64 numbers an element that rounding a point inwards takes: neighbours, costs, and their order."""
+
+
 def lowered(
     exact: Float64Array,
     numbers: Float64Array,
@@ -123,21 +127,22 @@ def _raised(
     """
     points = grid.points(lower)
     lack = radius - total(points)
-    remainders = np.divide(exact - points, units, out=np.zeros(units.shape), where=units > 0)
+    places = np.flatnonzero(units)
+    units = units[places]
+    remainders = (exact[places] - points[places]) / units
     order = np.lexsort((-remainders, -units))
-    order = order[: np.count_nonzero(units)]
-    levels = np.flatnonzero(np.diff(units[order], prepend=0.0))
-    counts = np.diff(levels, append=order.size)
+    places, units, remainders = places[order], units[order], remainders[order]
+    levels = np.flatnonzero(np.diff(units, prepend=0.0))
+    counts = np.diff(levels, append=units.size)
     numbers = lower.copy()
     smaller = float(np.sum(units))
     for begin, count in zip(levels.tolist(), counts.tolist(), strict=True):
-        level = order[begin : begin + count]
-        unit = float(units[level[0]])
+        unit = float(units[begin])
         smaller -= unit * count
-        wanted = round(float(np.sum(remainders[level])))
+        wanted = round(float(np.sum(remainders[begin : begin + count])))
         most = math.floor(lack / unit + 1e-6)
         least = math.ceil((lack - smaller) / unit - 1e-6)
         taken = min(max(wanted, least, 0), max(most, 0), count)
-        numbers[level[:taken]] += unit
+        numbers[places[begin : begin + taken]] += unit
         lack -= taken * unit
     return numbers, lack if abs(lack) > 2.0 * np.finfo(np.float64).eps * radius else 0.0

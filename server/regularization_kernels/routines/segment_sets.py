@@ -15,6 +15,7 @@ from ..formats import Grid, is_coarse, share_left_alone, slack
 from ..interruption import go_on
 from ..regularizer import FLOAT64, DataType, Float64Array, Regularizer, StepSize
 from ..summation import BlockSum
+from .rounding_inwards import SETTLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class SegmentSet(Regularizer):
         return ready
 
     def workspace(self, elements: int) -> int:
-        """A copy or two of the segment, and flags."""
-        return 3 * elements
+        """A copy or two of the segment, and flags; more where its rounding is looked at."""
+        return (SETTLING if is_coarse(self.data_type) else 3) * elements
 
     @abstractmethod
     def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
