@@ -39,6 +39,8 @@ _FINE = (np.dtype(np.float32), FLOAT64)
 
 _EXPONENT = np.uint64(0x7FF << 52)
 
+_WHOLE = 2.0**53
+
 _FRACTION_BITS = {np.dtype(np.int8): 7, np.dtype(np.int16): 15, np.dtype(np.int32): 31}
 
 
@@ -147,7 +149,9 @@ def on_grid(value: float, data_type: DataType) -> float:
     if not step:
         exponent = math.frexp(value)[1] - 1
         step = max(math.ldexp(information.eps, exponent), information.smallest_subnormal)
-    return round(value / step) * step
+    steps = value / step
+    # From there on a number of float64 is a whole number of steps by itself.
+    return value if steps >= _WHOLE else round(steps) * step
 
 
 def numbers_of(elements: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -139,10 +139,15 @@ def _raised(
     for begin, count in zip(levels.tolist(), counts.tolist(), strict=True):
         unit = float(units[begin])
         smaller -= unit * count
-        wanted = round(float(np.sum(remainders[begin : begin + count])))
-        most = math.floor(lack / unit + 1e-6)
-        least = math.ceil((lack - smaller) / unit - 1e-6)
-        taken = min(max(wanted, least, 0), max(most, 0), count)
+        wanted = round(_between(float(np.sum(remainders[begin : begin + count])), count))
+        most = math.floor(_between(lack / unit + 1e-6, count))
+        least = math.ceil(_between((lack - smaller) / unit - 1e-6, count))
+        taken = min(max(wanted, least), most)
         numbers[places[begin : begin + taken]] += unit
         lack -= taken * unit
     return numbers, lack if abs(lack) > 2.0 * np.finfo(np.float64).eps * radius else 0.0
+
+
+def _between(number: float, count: int) -> float:
+    """The number, or the nearer of 0 and a count: beside huge units, quotients by tiny ones are infinite."""
+    return 0.0 if math.isnan(number) else min(max(number, 0.0), float(count))
