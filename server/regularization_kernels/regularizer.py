@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 FLOAT32: DataType = np.dtype(np.float32)
 
 
+SETTLING = 16
+"""Float64 numbers an element that rounding a point inwards takes: neighbours, costs, and their order."""
+
+
 class Locality(Enum):
     """The stretches of a segment on which a regularizer can be computed by itself."""
 

@@ -187,14 +187,16 @@ def test_who_lives_long_has_loops_compiled_at_once(monkeypatch: pytest.MonkeyPat
 def test_a_sequential_loop_is_compiled_once_there_was_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of long inputs; until then, and for short ones always, Python runs it."""
 
-    def function(array: Any) -> Any:
-        return array[0]
+    def function(array: Any, stretch: int) -> Any:
+        array[0] += 1
+        return stretch > 0
 
     monkeypatch.setattr(compilation.patience, "sequences", 3 * compilation.SHORTEST_SEQUENCE)
     sequential = compilation.Sequential(function)
     long, short = np.ones(compilation.SHORTEST_SEQUENCE), np.ones(compilation.SHORTEST_SEQUENCE - 1)
     for array in (long, long, short, long, short):
-        assert sequential(array) == 1
+        sequential(array)
         assert sequential._compiled is None
-    assert sequential(long) == 1
+    sequential(long)
     assert sequential._compiled is not None
+    assert (long[0], short[0]) == (5, 3)

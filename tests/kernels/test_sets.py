@@ -274,6 +274,22 @@ def test_a_radius_past_the_range_leaves_finite_numbers(kind: Any, dtype: type[An
     assert summary.total.penalty.value == 0.0
 
 
+@every_form
+@pytest.mark.parametrize("radius", [1.7e308, 1e150, 6.0, 1e-300, 5e-324])
+@pytest.mark.parametrize("kind", [Simplex, L1Ball, L2Ball, SpectralBall])
+def test_radii_and_references_of_all_sizes_have_an_answer(form: Format, radius: float, kind: Any) -> None:
+    """Also where the neighbours of one element are farther apart than another's by more than float64 has."""
+    data_type = data_type_of(form)
+    numbers = [[100, -100], [0, 1]] if data_type.kind == "i" else [[1e150, -1e150], [0.0, 1e-310]]
+    with np.errstate(over="ignore"):
+        reference = np.array(numbers).astype(data_type)
+    reference[~np.isfinite(reference)] = 3
+    x = np.ones((2, 2), data_type)
+    for operands in ({}, {"reference": reference}):
+        result, _ = proximal_step(x, kind(radius=radius), 1.0, **operands)
+        assert result.dtype == data_type
+
+
 class Shifting(np.ndarray[Any, np.dtype[np.float64]]):
     """Elements that grow each time they are multiplied, as if another process wrote into them."""
 

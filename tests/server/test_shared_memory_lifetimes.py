@@ -45,10 +45,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
     """Makes calls on shared memory wait: one event is set when one has begun, the other lets it go on."""
     begun, go_on = Event(), Event()
 
-    def wait(*arguments: Any) -> Summary:
+    def wait(*arguments: Any, **options: Any) -> Summary:
         begun.set()
         assert go_on.wait(TIMEOUT)
-        return run_whole(*arguments)
+        return run_whole(*arguments, **options)
 
     monkeypatch.setattr("regularization_server.shared_calls.run_whole", wait)
     yield begun, go_on

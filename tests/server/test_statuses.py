@@ -108,7 +108,7 @@ def test_clipping_keeps_whole_characters(size: int) -> None:
 def test_fault_of_the_server_is_logged_and_not_told(
     server: Server, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected exception is INTERNAL for the client; what it says goes to the log alone."""
+    """An unexpected exception is INTERNAL for the client; its type and its place go to the log alone."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a secret")
@@ -119,6 +119,7 @@ def test_fault_of_the_server_is_logged_and_not_told(
             answers(channel, "gradient", [request("gradient", header=header("gradient"), chunk=chunk())])
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in str(caught.value)
-    assert "ZeroDivisionError: a secret" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "in broken" in caplog.text
     assert "reason=ERROR_REASON_INTERNAL" in caplog.text
     good_call(channel)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import fraction_bits
-from ..regularizer import Locality
+from ..regularizer import SETTLING, Locality
 from .chunk import Chunk
 from .workspace import PIECE
 
@@ -43,6 +43,9 @@ class Stage(ABC):
         # forward step and the result, and operands in fixed point; and the kernel's own.
         elements = (len(like.arrays()) + 1) * size * like.parameters.itemsize
         wide = 3 if fraction_bits(like.parameters.dtype) is None else 3 + len(like.operands)
+        regularizer = self._segment.regularizer
+        if like.reference is not None and regularizer is not None and regularizer.traits.indicator:
+            wide += SETTLING  # rounded with the reference, a set may have to be rounded inwards
         return elements + (wide * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize
 
     @abstractmethod

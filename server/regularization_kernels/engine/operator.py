@@ -103,6 +103,8 @@ class SegmentOperator:
         ):
             return
         piece = piece.with_operands_as_numbers()
+        if self._copies and piece.reference is not None:
+            piece = replace(piece, reference=piece.reference.copy())
         x = _wide(piece.parameters, "x", workspace)
         if out is not None and np.may_share_memory(x, out):
             x = x.copy()
@@ -281,25 +283,39 @@ class SegmentOperator:
         go_on()
         self._narrow(exact, out, piece.element_offset)
         if regularizer.traits.indicator:
-            settled = self._settle(new, regularizer, out, piece.reference, workspace)
+            settled = self._settle(new, exact, regularizer, out, piece, workspace)
             return exact if settled is None else settled
         return exact
 
     def _settle(
         self,
+        point: Float64Array,
         exact: Float64Array,
         regularizer: Regularizer,
         out: ElementArray,
-        reference: ElementArray | None,
+        piece: Chunk,
         workspace: Workspace,
     ) -> Float64Array | None:
-        """Move what rounding put outside its set inside again, where the data type has such points."""
+        """Move what rounding put outside its set inside again, where the data type has such points.
+
+        Args:
+            point: The exact point of the set.
+            exact: The same plus the reference.
+            regularizer: The set.
+            out: What that was rounded to.
+            piece: The elements, with the reference.
+            workspace: Buffers.
+        """
+        reference = piece.reference
         grid = Grid(out.dtype, None if reference is None else self._shaped(reference))
         if not regularizer.rounds_outside(grid, at_random=self._seed is not None):
             return None
-        numbers = workspace.array("rounded", exact.size)
-        widen_into(out, numbers)
-        settled = regularizer.settled(self._shaped(exact), self._shaped(numbers), grid)
+        numbers, elements = workspace.array("rounded", point.size), out
+        if self._copies:  # others may have written to the result since
+            elements = np.empty_like(out)
+            self._narrow(exact, elements, piece.element_offset)
+        widen_into(elements, numbers)
+        settled = regularizer.settled(self._shaped(point), self._shaped(numbers), grid)
         if settled is None:
             return None
         settled = settled.reshape(-1)

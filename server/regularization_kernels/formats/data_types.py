@@ -37,6 +37,10 @@ DATA_TYPES: tuple[DataType, ...] = (
 
 _FINE = (np.dtype(np.float32), FLOAT64)
 
+_EXPONENT = np.uint64(0x7FF << 52)
+
+_WHOLE = 2.0**53
+
 _FRACTION_BITS = {np.dtype(np.int8): 7, np.dtype(np.int16): 15, np.dtype(np.int32): 31}
 
 
@@ -127,8 +131,10 @@ def spacings(numbers: Float64Array, data_type: DataType) -> Float64Array:
     information = limits(data_type)
     if data_type == FLOAT64 or information.spacing:
         return np.full(numbers.shape, information.spacing)
-    distances = np.ldexp(information.eps, np.frexp(numbers)[1] - 1)
-    return np.maximum(np.where(numbers == 0, 0.0, distances), information.smallest_subnormal)
+    # A number's exponent by itself is the power of two that is not above it, and 0 for 0.
+    powers = (np.ascontiguousarray(numbers).view(np.uint64) & _EXPONENT).view(np.float64)
+    powers *= information.eps
+    return np.maximum(powers, information.smallest_subnormal, out=powers)
 
 
 def on_grid(value: float, data_type: DataType) -> float:
@@ -143,7 +149,9 @@ def on_grid(value: float, data_type: DataType) -> float:
     if not step:
         exponent = math.frexp(value)[1] - 1
         step = max(math.ldexp(information.eps, exponent), information.smallest_subnormal)
-    return round(value / step) * step
+    steps = value / step
+    # From there on a number of float64 is a whole number of steps by itself.
+    return value if steps >= _WHOLE else round(steps) * step
 
 
 def numbers_of(elements: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -128,9 +128,8 @@ def rank_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
     assert weights is None
     r, dtype = meant
     values = bits_of_singular_values(x)
-    room = a_step_everywhere(x, dtype) + 4 * (max(x.shape) + 4) * 2.0**-52 * values[0] * math.sqrt(
-        len(values)
-    )
+    errors = 4 * (max(x.shape) + 4) * 2.0**-52 * values[0] * math.sqrt(len(values)) + x.size * 1e-323
+    room = a_step_everywhere(x, dtype) + errors
     return [(0, within(math.hypot(*values[r.rank :]) <= room, x)[0])]
 
 

@@ -11,7 +11,7 @@ from ...arrays import Float64Array, StepSize
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone, slack
 from ...interruption import go_on
-from ...regularizer import FLOAT32, Description, Locality, Traits, register, require_strength
+from ...regularizer import FLOAT32, SETTLING, Description, Locality, Traits, register, require_strength
 from ...summation import BlockSum
 from ..vectors.rounding_inwards import Places, lowered
 from .base import GroupRegularizer, Groups
@@ -152,7 +152,7 @@ class MaxNorm(GroupRegularizer):
 
     def workspace(self, elements: int) -> int:
         """The squares, the same in the order of the groups, and a result that is looked at again."""
-        return 3 * elements
+        return (SETTLING if is_coarse(self.data_type) else 3) * elements
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 for a group inside, infinity outside, NaN where its norm is, at its first element."""

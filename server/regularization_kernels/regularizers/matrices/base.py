@@ -81,6 +81,10 @@ class MatrixSet(MatrixRegularizer):
             share: Of what is granted to rounding.
         """
 
+    def workspace(self, elements: int) -> int:
+        """As of all matrices; and the matrix as rounded, and less a reference, which is decomposed, too."""
+        return MatrixRegularizer.workspace(self, elements) + 5 * elements * (self.data_type != FLOAT64)
+
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Where it is at random; to nearest, rounding takes half of what counts as inside."""
         return grid.reference is not None or (at_random and grid.data_type != FLOAT64)

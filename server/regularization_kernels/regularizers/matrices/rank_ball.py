@@ -10,7 +10,7 @@ import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldOutOfRange
-from ...formats import Grid, spacings
+from ...formats import Grid, slack, spacings
 from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralSet
 from .linear_algebra import lapack_error, put_together
@@ -82,7 +82,7 @@ class RankBall(SpectralSet):
         others = singular_values[self.rank :] / scale
         distance = scale * math.sqrt(np.add.reduce(np.square(others)))
         errors = lapack_error(x.shape) * largest * math.sqrt(max(others.size, 1))
-        return Excess(distance, self.rounding(x), errors)
+        return Excess(distance, self.rounding(x), errors + slack(FLOAT64, x.size, 0.0))
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Wherever there is an end of the range, past which elements are cut off."""

@@ -14,7 +14,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldOutOfRange, GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone, slack
 from ...interruption import go_on
-from ...regularizer import Regularizer
+from ...regularizer import SETTLING, Regularizer
 from ...summation import BlockSum
 
 
@@ -50,8 +50,8 @@ class SegmentSet(Regularizer):
         return ready
 
     def workspace(self, elements: int) -> int:
-        """A copy or two of the segment, and flags."""
-        return 3 * elements
+        """A copy or two of the segment, and flags; more where its rounding is looked at."""
+        return (SETTLING if is_coarse(self.data_type) else 3) * elements
 
     @abstractmethod
     def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:

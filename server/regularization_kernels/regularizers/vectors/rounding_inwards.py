@@ -123,21 +123,27 @@ def _raised(
     """
     points = grid.points(lower)
     lack = radius - total(points)
-    remainders = np.divide(exact - points, units, out=np.zeros(units.shape), where=units > 0)
+    places = np.flatnonzero(units)
+    units = units[places]
+    remainders = (exact[places] - points[places]) / units
     order = np.lexsort((-remainders, -units))
-    order = order[: np.count_nonzero(units)]
-    levels = np.flatnonzero(np.diff(units[order], prepend=0.0))
-    counts = np.diff(levels, append=order.size)
+    places, units, remainders = places[order], units[order], remainders[order]
+    levels = np.flatnonzero(np.diff(units, prepend=0.0))
+    counts = np.diff(levels, append=units.size)
     numbers = lower.copy()
     smaller = float(np.sum(units))
     for begin, count in zip(levels.tolist(), counts.tolist(), strict=True):
-        level = order[begin : begin + count]
-        unit = float(units[level[0]])
+        unit = float(units[begin])
         smaller -= unit * count
-        wanted = round(float(np.sum(remainders[level])))
-        most = math.floor(lack / unit + 1e-6)
-        least = math.ceil((lack - smaller) / unit - 1e-6)
-        taken = min(max(wanted, least, 0), max(most, 0), count)
-        numbers[level[:taken]] += unit
+        wanted = round(_between(float(np.sum(remainders[begin : begin + count])), count))
+        most = math.floor(_between(lack / unit + 1e-6, count))
+        least = math.ceil(_between((lack - smaller) / unit - 1e-6, count))
+        taken = min(max(wanted, least), most)
+        numbers[places[begin : begin + taken]] += unit
         lack -= taken * unit
     return numbers, lack if abs(lack) > 2.0 * np.finfo(np.float64).eps * radius else 0.0
+
+
+def _between(number: float, count: int) -> float:
+    """The number, or the nearer of 0 and a count: beside huge units, quotients by tiny ones are infinite."""
+    return 0.0 if math.isnan(number) else min(max(number, 0.0), float(count))

@@ -70,6 +70,10 @@ class TopK(SegmentSet):
             raise FieldOutOfRange(text, field="count")
         return SegmentSet.on(self, shape, data_type)
 
+    def workspace(self, elements: int) -> int:
+        """A copy or two of the segment, and flags."""
+        return 3 * elements
+
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Never: 0 is a number of every data type."""
         del grid, at_random
