@@ -16,6 +16,7 @@ ElementArray = npt.NDArray[np.floating[Any] | np.signedinteger[Any]]
 DataType = np.dtype[np.floating[Any] | np.signedinteger[Any]]
 """In which elements come and go: results are rounded to it once."""
 
+FLOAT32: DataType = np.dtype(np.float32)
 FLOAT64: DataType = np.dtype(np.float64)
 
 StepSize = float | Float64Array

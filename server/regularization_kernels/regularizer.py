@@ -15,8 +15,6 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-import numpy as np
-
 from .arrays import FLOAT64, DataType, Float64Array, StepSize
 from .errors import FieldOutOfRange
 from .expansions import ANY, Exponents, exponents_of
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .formats import Grid
-
-
-FLOAT32: DataType = np.dtype(np.float32)
 
 
 SETTLING = 16

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import Float64Array, StepSize
+from ...arrays import FLOAT32, Float64Array, StepSize
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone, slack
 from ...interruption import go_on
-from ...regularizer import FLOAT32, SETTLING, Description, Locality, Traits, register, require_strength
+from ...regularizer import SETTLING, Description, Locality, Traits, register, require_strength
 from ...summation import BlockSum
 from ..vectors.rounding_inwards import Places, lowered
 from .base import GroupRegularizer, Groups

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT64, Float64Array
+from ...arrays import FLOAT32, FLOAT64, Float64Array
 from ...errors import FieldOutOfRange
 from ...formats import Grid, slack, spacings
-from ...regularizer import FLOAT32, Description, Locality, Traits, register
+from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralSet
 from .linear_algebra import (
     EPSILON,

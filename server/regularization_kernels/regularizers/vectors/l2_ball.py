@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import Float64Array
+from ...arrays import FLOAT32, Float64Array
 from ...formats import Grid
-from ...regularizer import FLOAT32, Description, Locality, Traits, register
+from ...regularizer import Description, Locality, Traits, register
 from .base import Breach, SegmentSet, require_radius
 from .projections import total
 from .rounding_inwards import Places, lowered
