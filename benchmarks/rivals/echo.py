@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
-from regularization_server.process import prepare
+from regularization_server.process.preparation import prepare
 
 from benchmarks.harness.servers import module_server
 

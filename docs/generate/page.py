@@ -6,7 +6,7 @@ from pathlib import Path
 
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 from regularization_kernels import Regularizer
-from regularization_server.catalogue import catalogue
+from regularization_server.contract.catalogue import catalogue
 
 from docs.generate.kinds import Kind, by_kind, has_picture
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .log_writer import is_terminal
-from .process import give_back_freed_memory, prepare
+from .process.log_writer import is_terminal
+from .process.preparation import give_back_freed_memory, prepare
+from .process.signals import Signals
 from .settings import GIB, KIB, MIB, SettingInvalid, Settings
-from .signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO, NoReturn
 
-    from .logs import LogFormat
+    from .process.logs import LogFormat
 
 SECONDS_TO_KEEP_MEMORY = 30.0
 """How often memory that was freed goes back to the system."""
@@ -239,8 +239,8 @@ def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: Binary
 
 
 def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int:
-    from .logs import command_logger
-    from .supervisor import Supervisor
+    from .process.logs import command_logger
+    from .process.supervisor import Supervisor
 
     arguments = [f"--log-level={log_level}", f"--log-format={log_format}"]
     log, writer = command_logger(log_level, log_format)
@@ -255,7 +255,7 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     prepare()
     from regularization_kernels import compile_at_once
 
-    from .logs import command_logger
+    from .process.logs import command_logger
     from .server import Server
 
     compile_at_once()

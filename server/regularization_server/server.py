@@ -11,15 +11,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
-from .calls import Calls
-from .handoff import HandOff
-from .interceptor import CallInterceptor
-from .listeners import credentials_of, group_of, is_unix, listen, listen_for_hand_off, token_of
-from .logs import library_logger
-from .regions import SYSTEM_SHARES_MEMORY, Regions
-from .service import SERVICE, RegularizationService
+from .calls.admission import Calls
+from .calls.interceptor import CallInterceptor
+from .calls.service import SERVICE, RegularizationService
+from .calls.threads import CallThreads
+from .process.addresses import credentials_of, group_of, is_unix, listen, listen_for_hand_off, token_of
+from .process.logs import library_logger
 from .settings import MIB, SettingInvalid, Settings
-from .threads import CallThreads
+from .shared_memory.hand_off import HandOff
+from .shared_memory.regions import SYSTEM_SHARES_MEMORY, Regions
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -35,7 +35,7 @@ from regularization_kernels.engine import (
     contract_name,
 )
 from regularization_kernels.summation import ExactSum
-from regularization_server import refusals
+from regularization_server.contract import refusals
 
 from tests.architecture.sources import KERNELS, tree
 from tests.kernels.cases import MAPS, ROWS

@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from regularization_kernels import LHalf, NegativeEntropy
-from regularization_kernels.regularizers.elements.logarithm import (
-    exp_roughly,
-    log,
-    log1p,
-    log_of_normal,
-)
+from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p, log_of_normal
 from scipy.special import wrightomega
 
 from tests.kernels.oracles_elements import rule_log, rule_log1p

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextvars import ContextVar
 
 import pytest
-from regularization_server.ahead import ALONE, SPARE, ahead
+from regularization_server.calls.read_ahead import ALONE, SPARE, ahead
 
 WAIT = 5.0
 counted: ContextVar[list[int]] = ContextVar("counted")

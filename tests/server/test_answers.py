@@ -15,8 +15,8 @@ from regularization.v1.regularization_service_pb2 import (
 from regularization.v1.summary_pb2 import Figures, Summary
 from regularization.v1.tensor_pb2 import ResultChunk as ResultChunkMessage
 from regularization_kernels.engine import MemoryBudget, ResultChunk
-from regularization_server.answers import Answer
-from regularization_server.service import SERVICE, RegularizationService
+from regularization_server.calls.service import SERVICE, RegularizationService
+from regularization_server.contract.answers import Answer
 
 
 @pytest.mark.parametrize("message", [GradientResponse, ProximalStepResponse])

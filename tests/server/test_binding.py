@@ -22,7 +22,7 @@ from regularization.v1.regularizers_pb2 import (
 )
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, RegularizationError
 from regularization_kernels.regularizer import REGULARIZERS
-from regularization_server.binding import construct, is_list, regularizer_of, required_fields
+from regularization_server.contract.binding import construct, is_list, regularizer_of, required_fields
 
 KINDS: dict[str, Any] = {field.name: field for field in Regularizer.DESCRIPTOR.fields}
 NUMBERS = {FieldDescriptor.CPPTYPE_DOUBLE: 0.5, FieldDescriptor.CPPTYPE_BOOL: True}

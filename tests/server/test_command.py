@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from regularization_server import Settings
 from regularization_server.command import main
-from regularization_server.process import prepare
+from regularization_server.process.preparation import prepare
 
 from tests.server.messages import good_call
 from tests.server.processes import COMMAND, ServerProcess, channel_to, serving
@@ -193,7 +193,7 @@ def test_open_files_up_to_the_hard_limit() -> None:
     """The command may open as many files as the system lets it, whatever the soft limit is."""
     script = """
         import resource
-        from regularization_server.process import prepare
+        from regularization_server.process.preparation import prepare
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
         prepare()
@@ -215,7 +215,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
     """What malloc keeps below buffers in use is the system's again, once it is handed back."""
     script = """
         from pathlib import Path
-        from regularization_server.process import give_back_freed_memory, prepare
+        from regularization_server.process.preparation import give_back_freed_memory, prepare
         resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) << 12
         prepare()
         buffers = [b'.' * (1 << 20) for _ in range(400)]

@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization_server import Server, Settings
-from regularization_server.logs import library_logger
-from regularization_server.threads import CallThreads
+from regularization_server.calls.threads import CallThreads
+from regularization_server.process.logs import library_logger
 
 from tests.server.messages import TIMEOUT, OpenCall, good_call
 from tests.server.processes import channel_to, until

@@ -15,7 +15,7 @@ from regularization.v1.layout_pb2 import ElementRange, Segment
 from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
 from regularization_kernels.engine import Call, Layout, Run
 from regularization_kernels.errors import RegularizationError
-from regularization_server.header_bytes import ReadHeader
+from regularization_server.contract.header_bytes import ReadHeader
 
 from tests.server.messages import (
     METHODS,

@@ -25,7 +25,7 @@ from regularization.v1.regularizers_pb2 import (
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels import interruption
 from regularization_kernels.regularizers.elements import compiled_loop
-from regularization_server import service
+from regularization_server.calls import service
 
 from tests.server.messages import TIMEOUT, call, good_call, header, layout_of, nuclear_norm, request
 from tests.server.processes import until

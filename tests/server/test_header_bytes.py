@@ -13,9 +13,9 @@ from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.layout_pb2 import DATA_TYPE_FLOAT32, ParameterLayout, Segment
 from regularization_kernels.engine import MAX_SEGMENTS, Method
 from regularization_kernels.errors import LayoutInvalid, RegularizationError
-from regularization_server.header_bytes import PART, SMALL, read_header
-from regularization_server.headers import HEADERS, call_of
-from regularization_server.refusals import FieldUnknown, MessageUnreadable
+from regularization_server.contract.header_bytes import PART, SMALL, read_header
+from regularization_server.contract.headers import HEADERS, call_of
+from regularization_server.contract.refusals import FieldUnknown, MessageUnreadable
 
 from tests.server.messages import Failed, answers, call, good_call, header, l1_norm, layout_of
 from tests.server.processes import ServerProcess, channel_to, serving

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization_server import Server, Settings
-from regularization_server.calls import Calls
+from regularization_server.calls.admission import Calls
 from regularization_server.settings import SettingInvalid
 
 from tests.server.messages import SERVICE, TIMEOUT, Failed, OpenCall, good_call

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
-from regularization_server.log_writer import LogWriter
+from regularization_server.process.log_writer import LogWriter
 
 from tests.server.messages import TIMEOUT, good_call
 from tests.server.processes import COMMAND, channel_to, until
@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_of_once_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "log"
     script = f"""
 import os, resource, signal
-from regularization_server.log_writer import LogWriter
+from regularization_server.process.log_writer import LogWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (250, resource.RLIM_INFINITY))
 log = LogWriter(os.open({str(path)!r}, os.O_CREAT | os.O_WRONLY), "lost {{}}".format)

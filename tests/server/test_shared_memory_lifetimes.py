@@ -50,7 +50,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
         assert go_on.wait(TIMEOUT)
         return run_whole(*arguments, **options)
 
-    monkeypatch.setattr("regularization_server.shared_calls.run_whole", wait)
+    monkeypatch.setattr("regularization_server.shared_memory.shared_calls.run_whole", wait)
     yield begun, go_on
     go_on.set()
 

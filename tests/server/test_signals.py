@@ -9,7 +9,7 @@ def test_a_signal_just_before_the_wait_is_not_missed() -> None:
     """It ends the wait at once, also where another thread of the process has received it."""
     script = """
         import os, signal, threading, time
-        from regularization_server.signals import Signals
+        from regularization_server.process.signals import Signals
         signals = Signals([signal.SIGTERM])
         def receive():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

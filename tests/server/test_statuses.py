@@ -8,8 +8,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from regularization.v1.errors_pb2 import ErrorReason
 from regularization_kernels import errors
 from regularization_kernels.errors import RegularizationError
-from regularization_server import refusals
-from regularization_server.statuses import STATUSES, clipped, failure_of
+from regularization_server.contract import refusals
+from regularization_server.contract.statuses import STATUSES, clipped, failure_of
 
 from tests.server.messages import answers, chunk, good_call, header, request
 
@@ -114,7 +114,7 @@ def test_fault_of_the_server_is_logged_and_not_told(
         raise ZeroDivisionError("a secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr("regularization_server.service.call_of", broken)
+        patch.setattr("regularization_server.calls.service.call_of", broken)
         with pytest.raises(grpc.RpcError) as caught:
             answers(channel, "gradient", [request("gradient", header=header("gradient"), chunk=chunk())])
     assert caught.value.code() is grpc.StatusCode.INTERNAL

@@ -19,11 +19,12 @@ from regularization.v1.layout_pb2 import (
 from regularization.v1.shared_memory_pb2 import SharedStretch, SharedTensor
 from regularization.v1.summary_pb2 import SummaryFigures
 from regularization_kernels.engine import MAX_NAME_BYTES, MAX_SEGMENTS, Method
-from regularization_server import service, summaries
-from regularization_server.header_bytes import read_header
-from regularization_server.headers import HEADERS, call_of
-from regularization_server.refusals import SummaryTooLarge
-from regularization_server.summaries import check_summary_fits
+from regularization_server.calls import service
+from regularization_server.contract import summaries
+from regularization_server.contract.header_bytes import read_header
+from regularization_server.contract.headers import HEADERS, call_of
+from regularization_server.contract.refusals import SummaryTooLarge
+from regularization_server.contract.summaries import check_summary_fits
 
 from tests.server.messages import METHODS, Failed, call, good_call, header, l1_norm, request
 from tests.server.shared_memory import HandOffClient, in_shared_memory, over_the_wire

@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
+from ..settings import Settings
 from .ports import is_tcp, reserved
-from .settings import Settings
 from .signals import Signals
 
 if TYPE_CHECKING:

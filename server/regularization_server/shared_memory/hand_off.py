@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from .listeners import HandOffListener
+    from ..process.addresses import HandOffListener
     from .regions import Regions
 
 MAGIC = b"RGM1"

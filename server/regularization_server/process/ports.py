@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from .settings import SettingInvalid
+from ..settings import SettingInvalid
 
 
 def is_tcp(address: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
-from .refusals import TokenRefused
+from ..contract.refusals import TokenRefused
 
 HEADER = "authorization"
 """Name of the header that shows the token."""

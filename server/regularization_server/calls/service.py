@@ -18,23 +18,23 @@ from regularization.v1.regularization_service_pb2 import (
 from regularization_kernels.engine import Method, Reservation, Run
 from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
 
-from .answers import Answer
-from .binding import within
-from .calls import check_wanted, count_elements, note_shared_memory
-from .catalogue import catalogue
-from .header_bytes import read_header
-from .headers import HEADERS, call_of
-from .refusals import FieldUnknown
-from .settings import MIB
-from .shared_calls import SHARED, SharedRun
-from .summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
-from .tensors import chunk_of
+from ..contract.answers import Answer
+from ..contract.binding import within
+from ..contract.catalogue import catalogue
+from ..contract.header_bytes import read_header
+from ..contract.headers import HEADERS, call_of
+from ..contract.refusals import FieldUnknown
+from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
+from ..contract.tensors import chunk_of
+from ..settings import MIB
+from ..shared_memory.shared_calls import SHARED, SharedRun
+from .admission import check_wanted, count_elements, note_shared_memory
 
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary as SummaryMessage
     from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk
 
-    from .regions import Regions
+    from ..shared_memory.regions import Regions
 
 SERVICE = regularization_service_pb2.DESCRIPTOR.services_by_name["RegularizationService"].full_name
 """Full name of the service."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from regularization_kernels.engine import Chunk, Method, run_whole
 from regularization_kernels.errors import FieldMissing, OperandUnsupported, RegularizationError
 
-from .binding import within
-from .refusals import RegionOverlap, RegionRangeInvalid, SharedMemoryUnavailable
-from .tensors import elements_at
+from ..contract.binding import within
+from ..contract.refusals import RegionOverlap, RegionRangeInvalid, SharedMemoryUnavailable
+from ..contract.tensors import elements_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from .ahead import ahead
+from ..contract.refusals import MessageUnreadable, TokenRefused
+from ..contract.statuses import Failure, failure_of
+from .admission import CallRecord, Calls, ClientGone
 from .authorization import check_token
-from .calls import CallRecord, Calls, ClientGone
-from .refusals import MessageUnreadable, TokenRefused
-from .statuses import Failure, failure_of
+from .read_ahead import ahead
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -6,7 +6,7 @@ import ctypes
 import os
 import resource
 
-from .settings import MIB
+from ..settings import MIB
 
 # glibc's parameters of mallopt(3), by their numbers in malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from ..settings import SettingInvalid
 from .ports import check_free
-from .settings import SettingInvalid
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from ..settings import Settings
 
 UNIX = "unix:"
 ABSTRACT = "unix-abstract:"

@@ -15,7 +15,7 @@ import weakref
 from mmap import MAP_SHARED, PAGESIZE, mmap
 from threading import RLock
 
-from .refusals import RegionUnknown
+from ..contract.refusals import RegionUnknown
 
 SYSTEM_SHARES_MEMORY = hasattr(os, "memfd_create")
 """Whether the system has anonymous memory that can be sealed and passed on: Linux has."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from regularization.v1 import summary_pb2
 from regularization_kernels.engine import MAX_NAME_BYTES, FigureBounds, figure_bounds
 
+from ..settings import MIB
 from .refusals import SummaryTooLarge
-from .settings import MIB
 
 if TYPE_CHECKING:
     from regularization_kernels.engine import Call, Figures, Summary

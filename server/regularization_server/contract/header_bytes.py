@@ -17,9 +17,9 @@ from regularization.v1.layout_pb2 import ParameterLayout, Segment
 from regularization_kernels.engine import MAX_AXES, MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
 
+from ..settings import KIB
 from .binding import is_list, within
 from .refusals import FieldUnknown, MessageUnreadable
-from .settings import KIB
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from threading import Condition, Thread
 
-from .settings import MIB
+from ..settings import MIB
 
 MOST_WAITING = 4 * MIB
 """Bytes of lines that may wait to be written; further ones are dropped, and counted."""

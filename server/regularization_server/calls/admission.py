@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from regularization_kernels.errors import ShuttingDown
 
-from .refusals import TooManyCalls
+from ..contract.refusals import TooManyCalls
 
 if TYPE_CHECKING:
     import grpc

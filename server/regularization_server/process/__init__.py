@@ -1,0 +1,1 @@
+"""The server as a process: its addresses, signals, logs, memory, and the processes beside it."""
