@@ -19,7 +19,7 @@ run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table 
 	$(BIN)/python examples/digits/train.py --output build/digits
 
 test: $(VENV)/.test ## Run all tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema and Dockerfile.
 	$(BIN)/ruff check .
