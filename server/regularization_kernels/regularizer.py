@@ -57,8 +57,6 @@ class Traits:
     """0 on a set and +∞ off it, so it has no strength."""
     map: bool = False
     """No penalty at all: its step is a map, and it has no other method."""
-    scaled: bool = False
-    """Its terms leave the strength out, and their sum is multiplied by it."""
     locality: Locality = Locality.ELEMENT
     """How far it may be cut."""
 
@@ -185,8 +183,7 @@ class Regularizer(ABC):
     @property
     def scale(self) -> float:
         """What the sum of the terms is multiplied by to give the penalty: the strength, or 1."""
-        strength: float = getattr(self, "strength") if self.traits.scaled else 1.0  # noqa: B009 - of some
-        return strength
+        return 1.0
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The regularizer made ready for a segment of this shape and data type.

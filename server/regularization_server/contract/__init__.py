@@ -1,1 +1,1 @@
-"""Between the contract and the kernels: messages to calls and arrays, results to messages, errors to statuses."""
+"""Between contract and kernels: messages to calls and arrays, results to messages, errors to statuses."""

@@ -34,7 +34,8 @@ class Hinge(ElementRegularizer):
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, scaled=True)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True)
     description: ClassVar[Description] = Description(
         title="margins: elements of at least one",
         penalty="strength * sum max(0, 1 - x)",

@@ -36,7 +36,8 @@ class L0Norm(ElementRegularizer):
     strength: float = parameter(NOT_NEGATIVE, "units of loss")
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
-    traits: ClassVar[Traits] = Traits(separable=True, scaled=True)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(separable=True)
     description: ClassVar[Description] = Description(
         title="hard thresholding: small elements to zero, the others as they are",
         penalty="strength * number of elements that are not 0",

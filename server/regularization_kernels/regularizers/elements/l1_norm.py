@@ -35,7 +35,8 @@ class L1Norm(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, positively_homogeneous=True, scaled=True)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True, positively_homogeneous=True)
     description: ClassVar[Description] = Description(
         title="sparsity: many elements exactly zero",
         penalty="strength * sum |x|",

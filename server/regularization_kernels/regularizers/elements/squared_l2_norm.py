@@ -33,7 +33,8 @@ class SquaredL2Norm(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True, scaled=True)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True)
     description: ClassVar[Description] = Description(
         title="small weights: weight decay, ridge",
         penalty="strength * 1/2 * sum x^2",
