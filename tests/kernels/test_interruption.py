@@ -34,7 +34,6 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Run, Segment, run_whole
 from regularization_kernels.interruption import Turns, go_on, interruptible
-from regularization_kernels.regularizers.elements import compiled_loop
 from regularization_kernels.regularizers.matrices import lapack
 from regularization_kernels.regularizers.vectors.slope import Oscar
 
@@ -197,7 +196,7 @@ def test_long_computations_ask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At every stretch, iteration, pass or decomposition, whoever runs the loops; and end where they ask."""
-    monkeypatch.setattr(compiled_loop, "STRETCH", 100)
+    monkeypatch.setattr(compilation, "STRETCH", 100)
     if plain:
         monkeypatch.setattr(compilation, "_installed", False)
     counted = Asked()

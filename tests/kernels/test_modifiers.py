@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm
-from regularization_kernels.arrays import Float64Array, StepSize
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 from regularization_kernels.errors import (
     FieldOutOfRange,
@@ -22,7 +21,7 @@ from regularization_kernels.errors import (
     RegularizationError,
 )
 from regularization_kernels.regularizer import Description, Locality, Regularizer, Traits
-from regularization_kernels.regularizers.elements.base import ElementRegularizer
+from regularization_kernels.regularizers.elements.base import ElementRegularizer, Formulas
 from regularization_kernels.summation import BlockSum, ExactSum
 
 from tests.kernels import reference
@@ -34,71 +33,30 @@ NO_WORDS = Description(title="", penalty="", terms="", gradient="", prox="", par
 every_method = pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)
 
 
+def _nobody_asks(x: Any) -> Any:
+    raise AssertionError
+
+
 @dataclass(frozen=True, slots=True)
 class Halving(ElementRegularizer):
-    """A map, of which there is a step and nothing else."""
+    """A map, of which there is a step and nothing else: x / 2."""
 
     name: ClassVar[str] = "halving"
     description: ClassVar[Description] = NO_WORDS
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=False,
-        indicator=False,
-        locality=Locality.ELEMENT,
-        map=True,
-    )
-
-    @property
-    def scale(self) -> float:
-        """1."""
-        return 1.0
-
-    def terms(self, x: Float64Array, out: Float64Array) -> None:
-        """Fail: nobody may ask."""
-        raise AssertionError
-
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
-        """Fail: nobody may ask."""
-        raise AssertionError
-
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write x / 2."""
-        np.multiply(x, 0.5, out=out)
+    formulas: ClassVar[Formulas] = Formulas(_nobody_asks, lambda x, step_size: x * 0.5, _nobody_asks)
+    traits: ClassVar[Traits] = Traits(map=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Sunken(ElementRegularizer):
-    """The penalty −½·x², which is not convex."""
+    """The penalty −½·x², which is not convex; step sizes are below 1."""
 
     name: ClassVar[str] = "sunken"
     description: ClassVar[Description] = NO_WORDS
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=True,
-        smooth=True,
-        positively_homogeneous=False,
-        indicator=False,
-        locality=Locality.ELEMENT,
+    formulas: ClassVar[Formulas] = Formulas(
+        lambda x: x * (-0.5 * x), lambda x, step_size: x / (1.0 - step_size), lambda x: -x
     )
-
-    @property
-    def scale(self) -> float:
-        """1."""
-        return 1.0
-
-    def terms(self, x: Float64Array, out: Float64Array) -> None:
-        """Write −½·x²."""
-        np.multiply(x, -0.5 * x, out=out)
-
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
-        """Write −x."""
-        np.negative(x, out=out)
-
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write x / (1 − step_size), for step sizes below 1."""
-        np.divide(x, 1.0 - step_size, out=out)
+    traits: ClassVar[Traits] = Traits(separable=True, smooth=True)
 
 
 def one(regularizer: Regularizer | None, size: int = 3, **modifiers: Any) -> Layout:

@@ -27,7 +27,6 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined
-from regularization_kernels.regularizers.elements import compiled_loop
 from regularization_kernels.regularizers.vectors import projections
 from regularization_kernels.regularizers.vectors.pooling import pool_rows
 from scipy.optimize import isotonic_regression
@@ -357,7 +356,7 @@ def test_pools_have_the_same_bits_wherever_their_loop_stops(
     noise = np.random.default_rng(9).normal(size=shape)
     rows = (noise, np.sort(noise, axis=-1), -np.sort(-noise, axis=-1))
     at_once = [step(Isotonic(), x).tobytes() for x in rows]
-    monkeypatch.setattr(compiled_loop, "STRETCH", stretch)
+    monkeypatch.setattr(compilation, "STRETCH", stretch)
     for x, expected in zip(rows, at_once, strict=True):
         assert step(Isotonic(), x).tobytes() == expected
         pool_rows(same := x.reshape(-1).copy(), shape[-1], same)

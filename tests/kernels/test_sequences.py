@@ -14,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, compilation, proximal_step
 from regularization_kernels import gradient as whole_gradient
-from regularization_kernels.regularizers.elements import compiled_loop
 from regularization_kernels.regularizers.sequences import taut_string
 from regularization_kernels.regularizers.sequences.differences import shortest_slope
 from regularization_kernels.regularizers.sequences.trend import TOLERANCE
@@ -160,7 +159,7 @@ def test_bits_do_not_depend_on_where_loops_stop(
     """A loop that stops, and goes on where it was, writes the same bits as one that does not."""
     x = np.ascontiguousarray(kind(2000).reshape(shape))
     at_once = bits_of_steps_and_slopes(x)
-    monkeypatch.setattr(compiled_loop, "STRETCH", stretch)
+    monkeypatch.setattr(compilation, "STRETCH", stretch)
     assert bits_of_steps_and_slopes(x) == at_once
 
 

@@ -23,8 +23,7 @@ from regularization.v1.regularizers_pb2 import (
     TrendFilter,
 )
 from regularization.v1.tensor_pb2 import TensorChunk
-from regularization_kernels import interruption
-from regularization_kernels.regularizers.elements import compiled_loop
+from regularization_kernels import compilation, interruption
 from regularization_server.calls import service
 
 from tests.server.messages import TIMEOUT, call, good_call, header, layout_of, nuclear_norm, request
@@ -100,7 +99,7 @@ def test_a_computation_ends_where_it_asks_next(
 ) -> None:
     """Nothing more is computed, all memory comes back, and the log says how the call ended: in order."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(compiled_loop, "STRETCH", 1000)
+    monkeypatch.setattr(compilation, "STRETCH", 1000)
     watched = Watched(asks=PARTS + 4)
     monkeypatch.setattr(service, "check_wanted", watched)
     started = call(channel, "proximal_step", stream_of(*LONG[name]), timeout=1.5 if deadline else TIMEOUT)
