@@ -117,7 +117,7 @@ class PartitionedRegularizer(Regularizer):
 
     @property
     def scalar_parameters(self) -> tuple[float, ...]:
-        """The parameters that ``scalars`` take: all but the groups."""
+        """The parameters that the group formulas take: all but the groups."""
         return tuple(getattr(self, field.name) for field in fields(self) if field.name != "groups")
 
     @abstractmethod
