@@ -151,7 +151,8 @@ def test_a_pipe_that_nobody_reads_costs_no_answer(tmp_path: Path, processes: int
 def test_a_log_that_is_read_again_says_what_was_lost(tmp_path: Path) -> None:
     """Lines that found a pipe full, and no room to wait, are told of by number."""
     script = f"""
-from regularization_server import command, log_writer, logs
+from regularization_server import command
+from regularization_server.process import log_writer
 log_writer.LogWriter.__init__.__defaults__ = (4096,)
 command.main(["--listen", "unix:{tmp_path / "s"}", "--log-format=logfmt"])
 """

@@ -80,7 +80,8 @@ def test_failed_call_says_why(tmp_path: Path) -> None:
 
 
 FAULTY = """
-from regularization_server import command, service
+from regularization_server import command
+from regularization_server.calls import service
 def opened(self, requests, *_):
     secret_local = str(bytes(next(requests).header))
     try:
