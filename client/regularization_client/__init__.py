@@ -11,35 +11,11 @@ from regularization.v1 import regularizers_pb2
 from regularization_client._client import Client
 from regularization_client._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
 from regularization_client._conversions import elastic_net_from_mix, elastic_net_from_sklearn
-from regularization_client._errors import (
-    ArgumentError,
-    AuthenticationError,
-    DataTypeError,
-    DeadlineExceededError,
-    EmbeddedServerError,
-    GradientUndefinedError,
-    InternalError,
-    InvalidRequestError,
-    ProtocolError,
-    RegularizationError,
-    ResourceExhaustedError,
-    SharedMemoryError,
-    TruncatedStreamError,
-    UnavailableError,
-    UnimplementedError,
-)
+from regularization_client._errors import ArgumentError, AuthenticationError, DataTypeError, DeadlineExceededError, EmbeddedServerError, GradientUndefinedError, InternalError, InvalidRequestError, ProtocolError, RegularizationError, ResourceExhaustedError, SharedMemoryError, TruncatedStreamError, UnavailableError, UnimplementedError
 from regularization_client._exact import ExactSum
 from regularization_client._fixed_point import from_fixed_point, to_fixed_point
 from regularization_client._modified import Modified
-from regularization_client._results import (
-    CombinedFigures,
-    Figures,
-    GradientResult,
-    PenaltyResult,
-    ProximalStepResult,
-    SegmentFigures,
-    combine,
-)
+from regularization_client._results import CombinedFigures, Figures, GradientResult, PenaltyResult, ProximalStepResult, SegmentFigures, combine
 from regularization_client._shared import Shared
 
 if TYPE_CHECKING:

@@ -19,13 +19,7 @@ from regularization.v1 import catalogue_pb2, summary_pb2
 from regularization_client import _status
 from regularization_client._answers import ResultReader, read_catalogue, read_penalty_response, read_response
 from regularization_client._connection import LIST_REGULARIZERS, Connection, Lane
-from regularization_client._errors import (
-    DeadlineExceededError,
-    ProtocolError,
-    RegularizationError,
-    TruncatedStreamError,
-    UnavailableError,
-)
+from regularization_client._errors import DeadlineExceededError, ProtocolError, RegularizationError, TruncatedStreamError, UnavailableError
 from regularization_client._job import PENALTY, Cut, Job, SharedJob, chunks
 from regularization_client._replay import Cancellation, Conditions, Progress, broke_off, replayed
 from regularization_client._replicas import Watch, Watched

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import (
+from tests.support.sources import (
     CLIENT,
     CONTRACT,
     KERNELS,

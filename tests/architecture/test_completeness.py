@@ -37,8 +37,8 @@ from regularization_kernels.engine import (
 from regularization_kernels.summation import ExactSum
 from regularization_server.contract import refusals
 
-from tests.architecture.sources import KERNELS, tree
-from tests.kernels.cases import MAPS, ROWS
+from tests.support.cases import MAPS, ROWS
+from tests.support.sources import KERNELS, tree
 
 KIND = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"]
 MESSAGES = {field.name: field.message_type for field in KIND.fields if field.message_type is not None}

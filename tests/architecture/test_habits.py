@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.architecture.sources import PACKAGES, ROOT, files, place, tree
+from tests.support.sources import PACKAGES, ROOT, files, place, tree
 
 PUBLIC = (
     "regularization_kernels",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from regularization_client import Client
 
-from tests.server.processes import serving
+from tests.support.processes import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,8 @@ from regularization_client import (
 from regularization_client._connection import _address, stays_on_host
 from regularization_client.command import main
 
-from tests.client.faults import answering, echo
-from tests.server.processes import serving
+from tests.support.faulty_server import answering, echo
+from tests.support.processes import serving
 
 L1 = L1Norm(strength=0.1)
 THETA = np.array([0.8, -0.3, 0.5])

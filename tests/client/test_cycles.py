@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from regularization_client import Client, L1Norm, RegularizationError
 
-from tests.server.processes import until
+from tests.support.processes import until
 
 BAD = L1Norm(strength=-1.0)
 METHODS: dict[str, Callable[[Client, Any], Any]] = {

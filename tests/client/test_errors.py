@@ -27,7 +27,7 @@ from regularization_client import (
     UnimplementedError,
 )
 
-from tests.client.faults import answering, echo, result, summary
+from tests.support.faulty_server import answering, echo, result, summary
 
 THETA = np.array([0.8, -0.3, 0.5], np.float32)
 L1 = L1Norm(strength=0.1)

@@ -28,9 +28,9 @@ from regularization_client import (
     UnavailableError,
 )
 
-from tests.client.faults import Answer, answering, result, summary
-from tests.client.hand_offs import gives, handing_off, reply, sealed
-from tests.server.processes import until
+from tests.support.faulty_hand_off import gives, handing_off, reply, sealed
+from tests.support.faulty_server import Answer, answering, result, summary
+from tests.support.processes import until
 
 L1 = L1Norm(strength=0.1)
 QUICK = Retry(attempts=3, first_pause=0.01)

@@ -28,7 +28,7 @@ from regularization_client import (
     TruncatedStreamError,
 )
 
-from tests.client.hand_offs import gives, handing_off
+from tests.support.faulty_hand_off import gives, handing_off
 
 L1 = L1Norm(strength=0.5)
 THETA = {"a": np.array([0.75, -0.25], np.float32), "b": np.array([0.5], np.float32)}

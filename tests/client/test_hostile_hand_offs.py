@@ -19,7 +19,7 @@ from regularization_client import (
     SharedMemoryError,
 )
 
-from tests.client.hand_offs import gives, handing_off, reply
+from tests.support.faulty_hand_off import gives, handing_off, reply
 
 
 def passes(make: Callable[[], int], granted: int = 12, handle: bytes = b"h" * 16) -> Callable[..., None]:

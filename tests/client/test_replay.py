@@ -17,8 +17,8 @@ from grpc_status import rpc_status
 from regularization.v1 import regularization_service_pb2 as service
 from regularization_client import ArgumentError, Client, L1Norm, RegularizationError, Retry, UnavailableError
 
-from tests.client.faults import answering, echo
-from tests.server.processes import serving
+from tests.support.faulty_server import answering, echo
+from tests.support.processes import serving
 
 L1 = L1Norm(strength=0.1)
 THETA = np.random.default_rng(2).standard_normal(5000).astype(np.float32)

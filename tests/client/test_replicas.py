@@ -18,8 +18,8 @@ from regularization_client import Client, DeadlineExceededError, L1Norm, Regular
 from regularization_client._connection import _single
 from regularization_client._replicas import Replica, Turns
 
-from tests.client.faults import answering, echo
-from tests.server.processes import ServerProcess, serving, until
+from tests.support.faulty_server import answering, echo
+from tests.support.processes import ServerProcess, serving, until
 
 L1 = L1Norm(strength=0.1)
 THETA = np.random.default_rng(2).standard_normal(5000).astype(np.float32)

@@ -35,7 +35,7 @@ from regularization_client import (
     UnavailableError,
 )
 
-from tests.server.processes import serving
+from tests.support.processes import serving
 
 L1 = L1Norm(strength=0.1)
 THETA = np.array([0.8, -0.3, 0.5])

@@ -16,7 +16,7 @@ from regularization_client import Client, L1Norm, ProtocolError
 from regularization_client._connection import Connection
 from regularization_client.command import main
 
-from tests.client.faults import answering, echo, summary
+from tests.support.faulty_server import answering, echo, summary
 
 L1 = L1Norm(strength=1.0)
 

@@ -35,7 +35,7 @@ from regularization_client import (
 )
 from regularization_client._streams import BLOCK, Piece, cuts
 
-from tests.client.faults import answering, echo
+from tests.support.faulty_server import answering, echo
 
 L1 = L1Norm(strength=0.1)
 LARGE = np.random.default_rng(3).standard_normal(4 * BLOCK + 1000).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.server.processes import serving
+from tests.support.processes import serving
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.processes import serving
+from tests.support.processes import serving
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]

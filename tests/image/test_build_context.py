@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.image.dockerfile import PROJECT, ROOT, STAGES
+from tests.support.dockerfile import PROJECT, ROOT, STAGES
 
 PATTERNS = [
     line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.dockerfile import PROJECT, ROOT
+from tests.support.dockerfile import PROJECT, ROOT
 
 VERSION = PROJECT["project"]["version"]
 WORKS = 'printf "%s\\n" "$0" "$@"'

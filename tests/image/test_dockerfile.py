@@ -7,7 +7,7 @@ import pytest
 from click.core import ParameterSource
 from regularization_server.command import main
 
-from tests.image.dockerfile import INSTRUCTIONS, PROJECT, RUNTIME, STAGES, only, settings
+from tests.support.dockerfile import INSTRUCTIONS, PROJECT, RUNTIME, STAGES, only, settings
 
 
 def listened() -> list[str]:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from regularization_server import Server, Settings
 
-from tests.server.processes import ServerProcess, channel_to, serving
-from tests.server.shared_memory import HandOffClient, hand_off_of
+from tests.support.processes import ServerProcess, channel_to, serving
+from tests.support.shared_memory import HandOffClient, hand_off_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

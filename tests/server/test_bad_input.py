@@ -8,8 +8,8 @@ import grpc
 import pytest
 from regularization.v1.layout_pb2 import Segment
 
-from tests.server.bad_input import ROWS, Row
-from tests.server.messages import (
+from tests.support.bad_input import ROWS, Row
+from tests.support.messages import (
     METHODS,
     SERVICE,
     TIMEOUT,
@@ -22,7 +22,7 @@ from tests.server.messages import (
     nuclear_norm,
     request,
 )
-from tests.server.processes import ServerProcess, channel_to, serving
+from tests.support.processes import ServerProcess, channel_to, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from regularization.v1.regularization_service_pb2_grpc import RegularizationServ
 from regularization.v1.regularizers_pb2 import Regularizer
 from regularization_kernels.regularizer import REGULARIZERS
 
-from tests.server.messages import SERVICE, TIMEOUT
+from tests.support.messages import SERVICE, TIMEOUT
 
 if TYPE_CHECKING:
     import grpc

@@ -17,8 +17,8 @@ from regularization_server import Settings
 from regularization_server.command import main
 from regularization_server.process.preparation import prepare
 
-from tests.server.messages import good_call
-from tests.server.processes import COMMAND, ServerProcess, channel_to, serving
+from tests.support.messages import good_call
+from tests.support.processes import COMMAND, ServerProcess, channel_to, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

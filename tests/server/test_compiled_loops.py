@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from regularization_client import Client, L1Norm
 
-from tests.server.processes import serving, until
+from tests.support.processes import serving, until
 
 pytestmark = pytest.mark.skipif(
     find_spec("numba") is None or not Path("/proc/self/maps").exists(),

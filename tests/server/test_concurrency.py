@@ -10,8 +10,8 @@ from regularization_server import Server, Settings
 from regularization_server.calls.threads import CallThreads
 from regularization_server.process.logs import library_logger
 
-from tests.server.messages import TIMEOUT, OpenCall, good_call
-from tests.server.processes import channel_to, until
+from tests.support.messages import TIMEOUT, OpenCall, good_call
+from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:
     from pathlib import Path

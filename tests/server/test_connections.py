@@ -15,9 +15,9 @@ from regularization.v1.layout_pb2 import Segment
 from regularization_server import Server, Settings
 from regularization_server.server import LOOKAHEAD_BYTES
 
-from tests.server.frames import MuteSender, connected
-from tests.server.messages import SERVICE, TIMEOUT, chunk, good_call, header, l1_norm, layout_of, request
-from tests.server.processes import ServerProcess, channel_to, serving
+from tests.support.http2_frames import MuteSender, connected
+from tests.support.messages import SERVICE, TIMEOUT, chunk, good_call, header, l1_norm, layout_of, request
+from tests.support.processes import ServerProcess, channel_to, serving
 
 MIB = 1 << 20
 

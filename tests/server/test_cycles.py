@@ -17,7 +17,7 @@ from regularization_kernels.engine import Call, Layout, Run
 from regularization_kernels.errors import RegularizationError
 from regularization_server.contract.header_bytes import ReadHeader
 
-from tests.server.messages import (
+from tests.support.messages import (
     METHODS,
     answers,
     call,
@@ -28,7 +28,7 @@ from tests.server.messages import (
     nuclear_norm,
     request,
 )
-from tests.server.processes import until
+from tests.support.processes import until
 
 if TYPE_CHECKING:
     from regularization_server import Server

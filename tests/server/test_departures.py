@@ -13,7 +13,7 @@ import grpc
 import pytest
 from regularization.v1.layout_pb2 import ParameterLayout, Segment
 
-from tests.server.messages import (
+from tests.support.messages import (
     METHODS,
     Failed,
     call,
@@ -24,7 +24,7 @@ from tests.server.messages import (
     nuclear_norm,
     request,
 )
-from tests.server.processes import until
+from tests.support.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +94,8 @@ def test_killed_client_frees_its_memory(server: Server, channel: grpc.Channel, m
     """A client whose process is killed in the middle of a segment leaves nothing behind."""
     script = f"""
         import sys, threading
-        from tests.server.messages import call
-        from tests.server.processes import channel_to
+        from tests.support.messages import call
+        from tests.support.processes import channel_to
         from tests.server.test_departures import half_a_matrix
         with channel_to({server.addresses[0]!r}) as channel:
             started = call(channel, {method!r}, half_a_matrix({method!r}, threading.Event()), timeout=None)

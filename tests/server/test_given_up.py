@@ -26,8 +26,8 @@ from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels import compilation, interruption
 from regularization_server.calls import service
 
-from tests.server.messages import TIMEOUT, call, good_call, header, layout_of, nuclear_norm, request
-from tests.server.processes import until
+from tests.support.messages import TIMEOUT, call, good_call, header, layout_of, nuclear_norm, request
+from tests.support.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

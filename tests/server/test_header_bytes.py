@@ -17,9 +17,9 @@ from regularization_server.contract.header_bytes import PART, SMALL, read_header
 from regularization_server.contract.headers import HEADERS, call_of
 from regularization_server.contract.refusals import FieldUnknown, MessageUnreadable
 
-from tests.server.messages import Failed, answers, call, good_call, header, l1_norm, layout_of
-from tests.server.processes import ServerProcess, channel_to, serving
-from tests.wire.messages import field, varint
+from tests.support.messages import Failed, answers, call, good_call, header, l1_norm, layout_of
+from tests.support.processes import ServerProcess, channel_to, serving
+from tests.support.protobuf_messages import field, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

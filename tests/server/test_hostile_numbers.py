@@ -20,14 +20,14 @@ from google.protobuf.descriptor import FieldDescriptor
 from regularization.v1.layout_pb2 import ElementRange, Rounding, Segment
 from regularization.v1.shared_memory_pb2 import SharedTensor
 
-from tests.kernels.cases import CASES, Case
-from tests.kernels.helpers import feasible, rng
-from tests.server import hostile
-from tests.server.instances import message_of
-from tests.server.messages import METHODS, chunk, good_call, header, layout_of, request
-from tests.server.outcomes import Outcome, outcome_of
-from tests.server.processes import ServerProcess, channel_to, serving
-from tests.server.shared_memory import (
+from tests.support import hostile_numbers as hostile
+from tests.support.cases import CASES, Case
+from tests.support.inputs import feasible, rng
+from tests.support.instances import message_of
+from tests.support.messages import METHODS, chunk, good_call, header, layout_of, request
+from tests.support.outcomes import Outcome, outcome_of
+from tests.support.processes import ServerProcess, channel_to, serving
+from tests.support.shared_memory import (
     ALLOCATE,
     MALFORMED,
     NO_HANDLE,

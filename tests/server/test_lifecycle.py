@@ -13,8 +13,8 @@ from regularization_server import Server, Settings
 from regularization_server.calls.admission import Calls
 from regularization_server.settings import SettingInvalid
 
-from tests.server.messages import SERVICE, TIMEOUT, Failed, OpenCall, good_call
-from tests.server.processes import channel_to, serving, until
+from tests.support.messages import SERVICE, TIMEOUT, Failed, OpenCall, good_call
+from tests.support.processes import channel_to, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from regularization_server import Server, Settings
 
-from tests.server.frames import (
+from tests.support.http2_frames import (
     DATA,
     EMPTY_MESSAGE,
     END_HEADERS,
@@ -19,8 +19,8 @@ from tests.server.frames import (
     frame,
     headers,
 )
-from tests.server.messages import TIMEOUT, OpenCall, good_call
-from tests.server.processes import channel_to, until
+from tests.support.messages import TIMEOUT, OpenCall, good_call
+from tests.support.processes import channel_to, until
 
 LINGER = 1.0
 FOREVER = 600.0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from regularization_server.process.log_writer import LogWriter
 
-from tests.server.messages import TIMEOUT, good_call
-from tests.server.processes import COMMAND, channel_to, until
+from tests.support.messages import TIMEOUT, good_call
+from tests.support.processes import COMMAND, channel_to, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization.v1.layout_pb2 import Segment
 
-from tests.server.frames import status_of
-from tests.server.messages import (
+from tests.support.http2_frames import status_of
+from tests.support.messages import (
     TIMEOUT,
     OpenCall,
     answers,
@@ -23,7 +23,7 @@ from tests.server.messages import (
     layout_of,
     request,
 )
-from tests.server.processes import ServerProcess, channel_to, serving, until
+from tests.support.processes import ServerProcess, channel_to, serving, until
 
 if TYPE_CHECKING:
     from pathlib import Path

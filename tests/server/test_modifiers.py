@@ -10,9 +10,9 @@ import pytest
 from regularization.v1.layout_pb2 import Segment
 from regularization.v1.regularizers_pb2 import Box, Regularizer, SquaredL2Norm
 
-from tests.kernels.cases import CASES
-from tests.server.instances import message_of
-from tests.server.messages import (
+from tests.support.cases import CASES
+from tests.support.instances import message_of
+from tests.support.messages import (
     METHODS,
     Failed,
     answers,

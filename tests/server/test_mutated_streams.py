@@ -21,17 +21,17 @@ from regularization.v1.regularization_service_pb2 import NON_FINITE_POLICY_PROPA
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels.engine import DATA_TYPES, contract_name
 
-from tests.kernels.cases import CASES
-from tests.server import hostile
-from tests.server.instances import message_of
-from tests.server.messages import METHODS, good_call, header, request
-from tests.server.outcomes import outcome_of
-from tests.server.shared_memory import operands_for
+from tests.support import hostile_numbers as hostile
+from tests.support.cases import CASES
+from tests.support.instances import message_of
+from tests.support.messages import METHODS, good_call, header, request
+from tests.support.outcomes import outcome_of
+from tests.support.shared_memory import operands_for
 
 if TYPE_CHECKING:
     import grpc
 
-    from tests.server.processes import ServerProcess
+    from tests.support.processes import ServerProcess
 
 STREAMS = 3_000
 

@@ -13,13 +13,13 @@ from regularization.v1.regularizers_pb2 import Regularizer, SquaredL2Norm
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels import L1Norm, engine, gradient, proximal_step
 
-from tests.server.messages import answers, header, l1_norm, request
-from tests.server.shared_memory import in_shared_memory, operands_for, over_the_wire
+from tests.support.messages import answers, header, l1_norm, request
+from tests.support.shared_memory import in_shared_memory, operands_for, over_the_wire
 
 if TYPE_CHECKING:
     import grpc
 
-    from tests.server.shared_memory import HandOffClient
+    from tests.support.shared_memory import HandOffClient
 
 SIZE = 300_000
 TYPES = {

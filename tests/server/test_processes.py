@@ -19,9 +19,9 @@ from regularization_server.process.ports import reserved
 from regularization_server.process.supervisor import FIRST_PAUSE, LONGEST_PAUSE, Child, arguments_of, shares
 from regularization_server.settings import SettingInvalid
 
-from tests.server.messages import TIMEOUT, OpenCall, good_call
-from tests.server.processes import ServerProcess, channel_to, serving, until
 from tests.server.test_command import run
+from tests.support.messages import TIMEOUT, OpenCall, good_call
+from tests.support.processes import ServerProcess, channel_to, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from regularization.v1.regularization_service_pb2_grpc import RegularizationServ
 from regularization_server import Server, Settings
 from regularization_server.settings import SettingInvalid
 
-from tests.server.frames import status_of
-from tests.server.messages import TIMEOUT, good_call
-from tests.server.processes import COMMAND, channel_to, until
+from tests.support.http2_frames import status_of
+from tests.support.messages import TIMEOUT, good_call
+from tests.support.processes import COMMAND, channel_to, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

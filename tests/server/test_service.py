@@ -11,7 +11,7 @@ from regularization.v1.regularizers_pb2 import Regularizer, SquaredL2Norm
 from regularization.v1.summary_pb2 import SummaryFigures
 from regularization.v1.tensor_pb2 import TensorChunk
 
-from tests.server.messages import (
+from tests.support.messages import (
     METHODS,
     SERVICE,
     answers,

@@ -8,15 +8,15 @@ import grpc
 import pytest
 from regularization.v1.shared_memory_pb2 import SharedTensor
 
-from tests.server.bad_input import Row
-from tests.server.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
-from tests.server.bad_input.regularizers import GROUPS, REGULARIZERS
-from tests.server.bad_input.streams import CHUNKS, OPERANDS, VALUES
-from tests.server.messages import good_call
-from tests.server.shared_memory import OK, HandOffClient, failed, in_memory
+from tests.support.bad_input import Row
+from tests.support.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
+from tests.support.bad_input.regularizers import GROUPS, REGULARIZERS
+from tests.support.bad_input.streams import CHUNKS, OPERANDS, VALUES
+from tests.support.messages import good_call
+from tests.support.shared_memory import OK, HandOffClient, failed, in_memory
 
 if TYPE_CHECKING:
-    from tests.server.processes import ServerProcess
+    from tests.support.processes import ServerProcess
 
 NAMES = ("parameters", "loss_gradients", "reference", "weights", "step_scales")
 WIDTH = 4

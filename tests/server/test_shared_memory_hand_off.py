@@ -19,9 +19,9 @@ import pytest
 from regularization_server import Server, Settings
 from regularization_server.settings import SettingInvalid
 
-from tests.server.messages import TIMEOUT, good_call
-from tests.server.processes import channel_to, serving, until
-from tests.server.shared_memory import (
+from tests.support.messages import TIMEOUT, good_call
+from tests.support.processes import channel_to, serving, until
+from tests.support.shared_memory import (
     ALLOCATE,
     MALFORMED,
     NO_HANDLE,
@@ -98,7 +98,7 @@ def test_killed_client_frees_its_regions(tmp_path: Path) -> None:
     """A client whose process is killed leaves no mapping behind in the server's process."""
     script = """
         import sys
-        from tests.server.shared_memory import HandOffClient
+        from tests.support.shared_memory import HandOffClient
         client = HandOffClient(sys.argv[1])
         memories = [client.allocate(1 << 20) for _ in range(3)]
         print("ready", flush=True)

@@ -10,9 +10,9 @@ from regularization.v1.layout_pb2 import Segment
 from regularization.v1.shared_memory_pb2 import SharedStretch
 from regularization_server import Server, Settings
 
-from tests.server.messages import TIMEOUT, l1_norm, layout_of
-from tests.server.processes import until
-from tests.server.shared_memory import shared_call
+from tests.support.messages import TIMEOUT, l1_norm, layout_of
+from tests.support.processes import until
+from tests.support.shared_memory import shared_call
 
 if TYPE_CHECKING:
     import grpc

@@ -19,9 +19,9 @@ from regularization.v1.summary_pb2 import SummaryFigures
 from regularization_kernels.engine import run_whole
 from regularization_server import Server, Settings
 
-from tests.server.messages import TIMEOUT, call, good_call, l1_norm, layout, layout_of
-from tests.server.processes import channel_to, serving, until
-from tests.server.shared_memory import (
+from tests.support.messages import TIMEOUT, call, good_call, l1_norm, layout, layout_of
+from tests.support.processes import channel_to, serving, until
+from tests.support.shared_memory import (
     OK,
     HandOffClient,
     failed,
@@ -92,9 +92,9 @@ def test_client_that_is_killed_in_a_call(
     begun, go_on = held
     script = """
         import sys
-        from tests.server.messages import layout
-        from tests.server.processes import channel_to
-        from tests.server.shared_memory import HandOffClient, shared_call
+        from tests.support.messages import layout
+        from tests.support.processes import channel_to
+        from tests.support.shared_memory import HandOffClient, shared_call
         client = HandOffClient(sys.argv[1])
         memory = client.holding(*range(8))
         with channel_to(sys.argv[1]) as channel:

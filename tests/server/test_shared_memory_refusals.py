@@ -8,7 +8,7 @@ import pytest
 from regularization.v1.layout_pb2 import Segment
 from regularization_server import Server, Settings
 
-from tests.server.messages import (
+from tests.support.messages import (
     METHODS,
     answers,
     chunk,
@@ -19,8 +19,8 @@ from tests.server.messages import (
     nuclear_norm,
     request,
 )
-from tests.server.processes import channel_to, until
-from tests.server.shared_memory import (
+from tests.support.processes import channel_to, until
+from tests.support.shared_memory import (
     OK,
     HandOffClient,
     failed,

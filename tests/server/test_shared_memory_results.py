@@ -15,11 +15,11 @@ from regularization.v1.summary_pb2 import SummaryFigures
 from regularization_kernels.engine import DATA_TYPES, contract_name
 from regularization_server import Server, Settings
 
-from tests.kernels.cases import CASES, Case
-from tests.server.instances import message_of
-from tests.server.messages import METHODS, TIMEOUT, Failed, call, l1_norm, layout, layout_of
-from tests.server.processes import channel_to
-from tests.server.shared_memory import (
+from tests.support.cases import CASES, Case
+from tests.support.instances import message_of
+from tests.support.messages import METHODS, TIMEOUT, Failed, call, l1_norm, layout, layout_of
+from tests.support.processes import channel_to
+from tests.support.shared_memory import (
     HandOffClient,
     Stretches,
     elements_of,

@@ -9,16 +9,16 @@ import numpy as np
 from regularization.v1.layout_pb2 import DATA_TYPE_FLOAT64, ParameterLayout, Segment
 from regularization.v1.regularization_service_pb2 import NON_FINITE_POLICY_PROPAGATE
 
-from tests.kernels.cases import CASES
-from tests.kernels.volatile import writing_to
-from tests.server.instances import message_of
-from tests.server.messages import METHODS, Failed, good_call
-from tests.server.shared_memory import ALLOCATE, OK, HandOffClient, Memory, shared_call
+from tests.support.cases import CASES
+from tests.support.instances import message_of
+from tests.support.messages import METHODS, Failed, good_call
+from tests.support.shared_memory import ALLOCATE, OK, HandOffClient, Memory, shared_call
+from tests.support.volatile_memory import writing_to
 
 if TYPE_CHECKING:
     from regularization.v1.shared_memory_pb2 import SharedStretch
 
-    from tests.server.processes import ServerProcess
+    from tests.support.processes import ServerProcess
 
 ROOM = 8 * max(int(np.prod(case.shape)) for case in CASES)
 """Bytes of the longest case's elements."""

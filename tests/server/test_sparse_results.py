@@ -10,7 +10,7 @@ from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.layout_pb2 import Segment
 from regularization.v1.regularizers_pb2 import GroupLasso, Groups, MaxNorm, Regularizer
 
-from tests.server.messages import answers, chunk, header, l1_norm, layout_of, request
+from tests.support.messages import answers, chunk, header, l1_norm, layout_of, request
 
 if TYPE_CHECKING:
     import grpc

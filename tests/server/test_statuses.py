@@ -11,7 +11,7 @@ from regularization_kernels.errors import RegularizationError
 from regularization_server.contract import refusals
 from regularization_server.contract.statuses import STATUSES, clipped, failure_of
 
-from tests.server.messages import answers, chunk, good_call, header, request
+from tests.support.messages import answers, chunk, good_call, header, request
 
 if TYPE_CHECKING:
     from regularization_server import Server

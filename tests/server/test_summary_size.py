@@ -26,8 +26,8 @@ from regularization_server.contract.headers import HEADERS, call_of
 from regularization_server.contract.refusals import SummaryTooLarge
 from regularization_server.contract.summaries import check_summary_fits
 
-from tests.server.messages import METHODS, Failed, call, good_call, header, l1_norm, request
-from tests.server.shared_memory import HandOffClient, in_shared_memory, over_the_wire
+from tests.support.messages import METHODS, Failed, call, good_call, header, l1_norm, request
+from tests.support.shared_memory import HandOffClient, in_shared_memory, over_the_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

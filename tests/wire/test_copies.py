@@ -10,7 +10,7 @@ from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import tensor_pb2
 from regularization_kernels.compilation import wait_until_compiled
 
-from tests.wire.messages import header_of
+from tests.support.protobuf_messages import header_of
 
 PAYLOAD = bytes(1 << 22)
 SPARE = 1 << 14

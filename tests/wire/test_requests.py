@@ -12,7 +12,7 @@ from regularization import wire
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import tensor_pb2
 
-from tests.wire.messages import (
+from tests.support.protobuf_messages import (
     PAYLOADS,
     REQUESTS,
     chunks,

@@ -11,7 +11,7 @@ from regularization import wire
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import summary_pb2
 
-from tests.wire.messages import (
+from tests.support.protobuf_messages import (
     RESPONSES,
     damaged,
     fields_of_response,

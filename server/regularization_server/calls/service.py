@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
-from regularization.v1.regularization_service_pb2 import (
-    ListRegularizersRequest,
-    ListRegularizersResponse,
-    PenaltyResponse,
-)
+from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse, PenaltyResponse
 from regularization_kernels.engine import Method, Reservation, Run
 from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
 

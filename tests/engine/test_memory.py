@@ -1,0 +1,205 @@
+"""Memory is bounded by chunk, group or segment, is taken from the budget first, and goes back."""
+
+from __future__ import annotations
+
+import tracemalloc
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm, compilation
+from regularization_kernels.engine import Chunk, Layout, MemoryBudget, Method, Run, Segment
+from regularization_kernels.errors import BudgetExceeded, ValueNotFinite
+
+from tests.support.engine_streams import PLENTY, a_call
+
+CHUNK = 1 << 15
+every_method = pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)
+
+
+class Watched(MemoryBudget):
+    """A budget that remembers the most that was ever taken from it."""
+
+    most = 0
+
+    def reserve(self, size: int) -> None:
+        """Take bytes, and remember."""
+        super().reserve(size)
+        self.most = max(self.most, self.used)
+
+
+def only(shape: tuple[int, ...], regularizer: Any) -> Layout:
+    """A layout of one segment."""
+    return Layout(np.dtype(np.float64), (Segment("w", shape, regularizer),))
+
+
+def run_through(method: Method, layout: Layout, budget: MemoryBudget) -> int:
+    """Stream the layout in chunks; the most bytes that Python and NumPy had allocated meanwhile."""
+    # Once before, so that no loop is compiled in the background while memory is measured.
+    stream_through(method, layout, budget)
+    compilation.wait_until_compiled()
+    tracemalloc.start()
+    try:
+        stream_through(method, layout, budget)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def stream_through(method: Method, layout: Layout, budget: MemoryBudget) -> None:
+    """Stream the layout in chunks."""
+    x = np.full(CHUNK, 0.01)
+    g = np.full(CHUNK, 0.02)
+    operands = {} if method is Method.PENALTY else {"loss_gradients": g}
+    with Run(a_call(method, layout), budget) as run:
+        for begin in range(0, layout.size, CHUNK):
+            length = min(CHUNK, layout.size - begin)
+            run.feed(Chunk(begin, x[:length], **{name: array[:length] for name, array in operands.items()}))
+        run.finish()
+
+
+@every_method
+@pytest.mark.parametrize(
+    "regularizer", [None, L1Norm(strength=0.1), Box(lower=-1.0)], ids=["exempt", "l1", "box"]
+)
+def test_elements_are_bounded_by_the_chunk(method: Method, regularizer: Any) -> None:
+    """A long segment of locality ELEMENT takes nothing from the budget and a few chunks of memory."""
+    budget = Watched(0)
+    most = run_through(method, only((64 * CHUNK,), regularizer), budget)
+    assert budget.most == 0
+    assert most < 12 * CHUNK * 8
+
+
+@every_method
+def test_groups_are_bounded_by_chunk_and_group(method: Method) -> None:
+    """Groups that end inside chunks make a few chunks wait at most, however long the segment is."""
+    layout = only((3000 * 600,), GroupLasso(strength=0.1, groups=Groups(size=3000)))
+    budget = Watched(PLENTY)
+    most = run_through(method, layout, budget)
+    assert 0 < budget.most < 16 * CHUNK * 8
+    assert most < 24 * CHUNK * 8
+    assert budget.used == 0
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("shape", "regularizer"),
+    [
+        ((CHUNK * 32,), GroupLasso(strength=0.1, groups=Groups(size=CHUNK * 32))),
+        ((CHUNK * 4, 8), GroupLasso(strength=0.1, groups=Groups(axis=1))),
+        ((4, CHUNK * 8), NuclearNorm(strength=0.1)),
+    ],
+    ids=["one-group", "columns", "matrix"],
+)
+def test_what_waits_is_accounted_for(method: Method, shape: tuple[int, ...], regularizer: Any) -> None:
+    """What the process allocates for a whole group or segment, it has taken from the budget."""
+    budget = Watched(PLENTY)
+    most = run_through(method, only(shape, regularizer), budget)
+    assert budget.used == 0
+    assert most <= budget.most + 12 * CHUNK * 8
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("shape", "regularizer"),
+    [
+        ((1 << 50,), GroupLasso(strength=0.1, groups=Groups(size=1 << 50))),
+        ((1 << 25, 1 << 25), GroupLasso(strength=0.1, groups=Groups(axis=1))),
+        ((1 << 25, 1 << 25), NuclearNorm(strength=0.1)),
+    ],
+    ids=["group", "columns", "matrix"],
+)
+def test_what_does_not_fit_is_refused_before_it_is_allocated(
+    method: Method, shape: tuple[int, ...], regularizer: Any
+) -> None:
+    """A segment of eight pebibytes is refused at the first element that would have to wait."""
+    budget = MemoryBudget(4096)
+    with (
+        Run(a_call(method, only(shape, regularizer)), budget) as run,
+        pytest.raises(BudgetExceeded) as caught,
+    ):
+        run.feed(Chunk(0, np.ones(1000)))
+    figures = caught.value.metadata
+    assert figures["requested_bytes"] > figures["available_bytes"]
+    assert (figures["available_bytes"], figures["budget_bytes"]) == (4096, 4096)
+    assert budget.used == 0
+
+
+def test_calls_share_the_budget() -> None:
+    """What one call holds another cannot have; after it is closed, the other can."""
+    layout = only((20, 20), NuclearNorm(strength=0.1))
+    call = a_call(Method.PENALTY, layout)
+    need = Watched(PLENTY)
+    with Run(call, need) as run:
+        run.feed(Chunk(0, np.ones(10)))
+        assert need.used == need.most > 0
+    budget = MemoryBudget(need.most * 3 // 2)
+    first, second = Run(call, budget), Run(call, budget)
+    first.feed(Chunk(0, np.ones(10)))
+    with pytest.raises(BudgetExceeded) as caught:
+        second.feed(Chunk(0, np.ones(10)))
+    assert caught.value.metadata["available_bytes"] == budget.total - need.most
+    second.close()
+    assert budget.used == need.most
+    first.close()
+    first.close()
+    assert budget.used == 0
+    with Run(call, budget) as third:
+        third.feed(Chunk(0, np.ones(400)))
+        third.finish()
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [GroupLasso(strength=0.1, groups=Groups(size=400)), NuclearNorm(strength=0.1)],
+    ids=["group", "segment"],
+)
+def test_a_call_that_is_given_up_gives_everything_back(regularizer: Any) -> None:
+    """Closed in the middle, or after an error, nothing stays taken."""
+    layout = only((20, 20), regularizer)
+    for x, error in ((np.ones(30), None), (np.where(np.arange(30) == 25, np.nan, 1.0), ValueNotFinite)):
+        budget = MemoryBudget(PLENTY)
+        with Run(a_call(Method.PROXIMAL_STEP, layout), budget) as run:
+            run.feed(Chunk(0, np.ones(100)))
+            assert budget.used >= 100 * 8
+            if error is None:
+                run.feed(Chunk(100, x))
+            else:
+                with pytest.raises(error):
+                    run.feed(Chunk(100, x))
+        assert budget.used == 0
+
+
+def test_budget_counts_from_many_threads() -> None:
+    """Reserving and releasing at once never loses a byte, and never exceeds the total."""
+    budget = MemoryBudget(1000)
+    refused: list[int] = []
+
+    def work() -> None:
+        for _ in range(2000):
+            try:
+                budget.reserve(300)
+            except BudgetExceeded:
+                refused.append(1)
+            else:
+                assert budget.used <= 1000
+                budget.release(300)
+
+    threads = [Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (budget.used, budget.total) == (0, 1000)
+
+
+def test_budget_gives_exactly_what_it_has() -> None:
+    """The last byte can be had, and not one more."""
+    budget = MemoryBudget(10)
+    budget.reserve(10)
+    budget.reserve(0)
+    with pytest.raises(BudgetExceeded):
+        budget.reserve(1)
+    assert budget.used == 10

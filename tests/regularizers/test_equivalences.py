@@ -1,0 +1,236 @@
+"""Different regularizers that are the same function on some shape give the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from regularization_kernels import (
+    Box,
+    ElasticNet,
+    ExclusiveLasso,
+    GroupLasso,
+    GroupLinf,
+    Groups,
+    L1Norm,
+    L2Norm,
+    LinfNorm,
+    NuclearNorm,
+    SparseGroupLasso,
+    SquaredL2Norm,
+)
+
+from tests.support.cases import ROWS, Case
+from tests.support.inputs import gradient, prox, value
+
+Array = NDArray[np.floating[Any]]
+
+
+def same(x: Array) -> Array:
+    """The vector itself."""
+    return x
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two regularizers that agree, the second on the first's vectors after ``embed``."""
+
+    label: str
+    one: Any
+    other: Any
+    shape: tuple[int, ...] = (12,)
+    other_shape: tuple[int, ...] = (12,)
+    embed: Callable[[Array], Array] = same
+    extract: Callable[[Array], Array] = same
+
+
+def lasso(**groups: Any) -> GroupLasso:
+    """A group lasso of strength 0.3."""
+    return GroupLasso(strength=0.3, groups=Groups(**groups))
+
+
+def peaks(**groups: Any) -> GroupLinf:
+    """An L1,infinity norm of strength 0.3."""
+    return GroupLinf(strength=0.3, groups=Groups(**groups))
+
+
+def sparse(l1_strength: float, group_strength: float, **groups: Any) -> SparseGroupLasso:
+    """A sparse group lasso."""
+    return SparseGroupLasso(l1_strength=l1_strength, group_strength=group_strength, groups=Groups(**groups))
+
+
+def exclusive(**groups: Any) -> ExclusiveLasso:
+    """An exclusive lasso of strength 0.7."""
+    return ExclusiveLasso(strength=0.7, groups=Groups(**groups))
+
+
+L1 = L1Norm(strength=0.3)
+WEIGHTS = tuple(0.5 * k for k in range(4))
+ONES = (1.0, 1.0, 1.0)
+
+EQUIVALENCES = (
+    Equivalence("groups of one are L1", L1, lasso(size=1)),
+    Equivalence("groups of sizes one are L1", L1, lasso(sizes=(1,) * 12)),
+    Equivalence("square roots of size one are L1", L1, lasso(size=1, sqrt_size=True)),
+    Equivalence("slices of a vector are L1", L1, lasso(axis=0)),
+    Equivalence("elastic net without l2 is L1", L1, ElasticNet(l1_strength=0.3, l2_strength=0.0)),
+    Equivalence(
+        "elastic net without l1 is squared L2",
+        SquaredL2Norm(strength=0.7),
+        ElasticNet(l1_strength=0.0, l2_strength=0.7),
+    ),
+    Equivalence("size and sizes are the same groups", lasso(size=4), lasso(sizes=(4, 4, 4))),
+    Equivalence("rows are runs", lasso(size=4), lasso(axis=0), (12,), (3, 4)),
+    Equivalence(
+        "rows are columns of the transpose",
+        lasso(axis=0, weights=WEIGHTS),
+        lasso(axis=1, weights=WEIGHTS),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+    Equivalence("weights of one are none", lasso(size=4), lasso(size=4, weights=(1.0, 1.0, 1.0))),
+    Equivalence("sqrt_size false is none", lasso(size=4), lasso(size=4, sqrt_size=False)),
+    Equivalence(
+        "sqrt_size is a weight of 2 for groups of 4",
+        lasso(size=4, sqrt_size=True),
+        lasso(size=4, weights=(2.0,) * 3),
+    ),
+    Equivalence(
+        "weights multiply the strength",
+        lasso(size=4, weights=(2.0,) * 3),
+        GroupLasso(strength=0.6, groups=Groups(size=4)),
+    ),
+    Equivalence("peaks of groups of one are L1", L1, peaks(size=1)),
+    Equivalence("sparse groups of one are L1", L1, sparse(0.1, 0.2, size=1)),
+    Equivalence("sparse groups without groups are L1", L1, sparse(0.3, 0.0, size=4)),
+    Equivalence("sparse groups without l1 are groups", lasso(size=4), sparse(0.0, 0.3, size=4)),
+    Equivalence("exclusive groups of one are squared L2", SquaredL2Norm(strength=0.7), exclusive(size=1)),
+    Equivalence("one group is the L2 norm", L2Norm(strength=0.3), lasso(size=12)),
+    Equivalence("the L2 norm takes any shape", L2Norm(strength=0.3), L2Norm(strength=0.3), (12,), (2, 3, 2)),
+    Equivalence("one group of peaks is the L-infinity norm", LinfNorm(strength=0.3), peaks(size=12)),
+    Equivalence("peaks of rows are those of runs", peaks(size=4), peaks(axis=0), (12,), (3, 4)),
+    Equivalence("peaks of size and sizes", peaks(size=4), peaks(sizes=(4, 4, 4))),
+    Equivalence(
+        "peaks of rows are those of columns of the transpose",
+        peaks(axis=0, weights=WEIGHTS),
+        peaks(axis=1, weights=WEIGHTS),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+    Equivalence(
+        "exclusive rows are columns of the transpose",
+        exclusive(axis=0, weights=WEIGHTS),
+        exclusive(axis=1, weights=WEIGHTS),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+    *(
+        Equivalence(
+            f"weights of one are none for {build.__name__}", build(size=4), build(size=4, weights=ONES)
+        )
+        for build in (peaks, exclusive)
+    ),
+    Equivalence(
+        "a matrix of one row is one group", lasso(size=12), NuclearNorm(strength=0.3), (12,), (1, 12)
+    ),
+    Equivalence(
+        "a matrix of one column is one group", lasso(size=12), NuclearNorm(strength=0.3), (12,), (12, 1)
+    ),
+    Equivalence("a diagonal matrix is L1", L1, NuclearNorm(strength=0.3), (5,), (5, 5), np.diag, np.diag),
+    Equivalence(
+        "the transpose has the same singular values",
+        NuclearNorm(strength=0.3),
+        NuclearNorm(strength=0.3),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+)
+
+
+def case_of(regularizer: Any, shape: tuple[int, ...]) -> Case:
+    """A case outside the table."""
+    return Case(
+        regularizer.name, regularizer, shape, next(row for row in ROWS if row.name == regularizer.name)
+    )
+
+
+def vectors(shape: tuple[int, ...]) -> list[Array]:
+    """Random vectors, some with zeros."""
+    random = np.random.default_rng(17)
+    dense = [random.normal(size=shape) * size for size in (0.3, 3.0)]
+    return [np.zeros(shape), *dense, dense[1] * (random.random(shape) < 0.5)]
+
+
+@pytest.mark.parametrize("law", EQUIVALENCES, ids=lambda law: law.label.replace(" ", "-"))
+def test_two_names_for_one_function_agree(law: Equivalence) -> None:
+    """On penalty, gradient and steps of several sizes."""
+    one, other = case_of(law.one, law.shape), case_of(law.other, law.other_shape)
+    for x in vectors(law.shape):
+        z = law.embed(x).reshape(law.other_shape)
+        assert value(one, x) == pytest.approx(value(other, z), rel=1e-13, abs=1e-14)
+        g = law.extract(gradient(other, z)).reshape(law.shape)
+        np.testing.assert_allclose(gradient(one, x), g, rtol=1e-12, atol=1e-13)
+        for step_size in (0.1, 1.0, 10.0):
+            p = law.extract(prox(other, z, step_size)).reshape(law.shape)
+            np.testing.assert_allclose(prox(one, x, step_size), p, rtol=1e-12, atol=1e-13)
+
+
+def test_a_box_clips() -> None:
+    """Its step is NumPy's clip, and two boxes one after the other are their intersection where they meet."""
+    x = np.linspace(-3, 3, 61)
+    out, both = np.empty_like(x), np.empty_like(x)
+    Box(lower=-1.0, upper=2.0).prox(x, 1.0, out)
+    np.testing.assert_array_equal(out, np.clip(x, -1.0, 2.0))
+    Box(lower=0.5).prox(out, 1.0, both)
+    Box(lower=0.5, upper=2.0).prox(x, 1.0, out)
+    np.testing.assert_array_equal(both, out)
+
+
+def test_moreau_decomposition_of_the_l1_norm() -> None:
+    """A vector is prox of γ‖·‖₁ plus the projection onto the box of radius γ, its conjugate's domain."""
+    x = np.random.default_rng(4).normal(size=200)
+    shrunk, clipped = np.empty_like(x), np.empty_like(x)
+    L1Norm(strength=0.5).prox(x, 0.8, shrunk)
+    Box(lower=-0.4, upper=0.4).prox(x, 1.0, clipped)
+    np.testing.assert_allclose(shrunk + clipped, x, rtol=1e-15)
+
+
+def nearest_of_l1_ball(x: Array, radius: float) -> Array:
+    """The projection onto the L1 ball, by sorting (Held, Wolfe and Crowder 1974)."""
+    magnitudes = np.sort(np.abs(x))[::-1]
+    if magnitudes.sum() <= radius:
+        return x.copy()
+    thresholds = (np.cumsum(magnitudes) - radius) / np.arange(1, x.size + 1)
+    return np.sign(x) * np.maximum(np.abs(x) - thresholds[magnitudes > thresholds][-1], 0.0)
+
+
+@pytest.mark.parametrize("radius", [0.1, 3.0, 40.0, 1e6])
+@pytest.mark.parametrize("digits", [16, 1], ids=["distinct", "ties"])
+def test_moreau_decomposition_of_the_linf_norm(radius: float, digits: int) -> None:
+    """A vector is prox of γ‖·‖∞ plus the projection onto the L1 ball of radius γ, its conjugate's domain."""
+    x = np.round(np.random.default_rng(5).normal(size=200), digits)
+    clipped = np.empty_like(x)
+    LinfNorm(strength=radius).prox(x, 1.0, clipped)
+    np.testing.assert_allclose(clipped + nearest_of_l1_ball(x, radius), x, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 16, 100], ids=str)
+def test_moreau_decomposition_group_by_group(size: int) -> None:
+    """Of L1,infinity, with a ball for each group."""
+    x = np.random.default_rng(6).normal(size=400) * np.repeat([0.1, 1.0, 10.0, 100.0], 100)
+    clipped = np.empty_like(x)
+    GroupLinf(strength=0.5, groups=Groups(size=size)).prox(x, 0.8, clipped)
+    projected = np.concatenate([nearest_of_l1_ball(group, 0.4) for group in x.reshape(-1, size)])
+    np.testing.assert_allclose(clipped + projected, x, rtol=0, atol=1e-13)

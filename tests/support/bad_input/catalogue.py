@@ -1,0 +1,120 @@
+"""Parameters of the rest of the catalogue that break a rule, alone or with the shape of their segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regularization.v1 import regularizers_pb2 as v1
+from regularization.v1.regularizers_pb2 import Groups, Oscar, Regularizer, SlopeStrengths
+
+from tests.support.bad_input.rows import INFINITY, NAN, REGULARIZER, Row, with_regularizer
+
+RANGE, MISSING, LAYOUT, GROUPS = "FIELD_OUT_OF_RANGE", "FIELD_MISSING", "LAYOUT_INVALID", "GROUPS_INVALID"
+PAIRS = Groups(size=2)
+SHAPE = "header.layout.segments[0].shape"
+
+GOOD: dict[str, dict[str, Any]] = {
+    "huber": {"strength": 1.0, "delta": 1.0},
+    "l0_norm": {"strength": 1.0},
+    "l_half": {"strength": 1.0},
+    "mcp": {"strength": 1.0, "concavity": 3.0},
+    "scad": {"strength": 1.0, "concavity": 3.7},
+    "log_sum": {"strength": 1.0, "epsilon": 1.0},
+    "hinge": {"strength": 1.0},
+    "negative_entropy": {"strength": 1.0},
+    "sparse_group_lasso": {"l1_strength": 1.0, "group_strength": 1.0, "groups": PAIRS},
+    "exclusive_lasso": {"strength": 1.0, "groups": PAIRS},
+    "group_linf": {"strength": 1.0, "groups": PAIRS},
+    "max_norm": {"radius": 1.0, "groups": PAIRS},
+    "l2_norm": {"strength": 1.0},
+    "linf_norm": {"strength": 1.0},
+    "l1_ball": {"radius": 1.0},
+    "l2_ball": {"radius": 1.0},
+    "simplex": {"radius": 1.0},
+    "total_variation": {"strength": 1.0},
+    "fused_lasso": {"l1_strength": 1.0, "tv_strength": 1.0},
+    "trend_filter": {"strength": 1.0, "order": 1},
+    "spectral_norm": {"strength": 1.0},
+    "spectral_ball": {"radius": 1.0},
+    "spectral_normalization": {"target": 1.0},
+    "orthogonality": {"strength": 1.0},
+}
+"""Parameters that are right, of every row with numbers, on six elements or six by one."""
+
+POSITIVE = {"delta", "concavity", "epsilon", "target"}
+"""The numbers that must be above 0."""
+
+METHODS = {"spectral_normalization": ("proximal_step",)}
+"""Of a map; the other methods reject it whatever its parameters are."""
+
+
+def message(name: str, **parameters: Any) -> Regularizer:
+    """The regularizer of a name."""
+    kind = Regularizer.DESCRIPTOR.fields_by_name[name].message_type.name
+    return Regularizer(**{name: getattr(v1, kind)(**parameters)})
+
+
+def row(label: str, name: str, parameters: dict[str, Any], fault: tuple[str, str], *shape: int) -> Row:
+    """A row of the table: the fault is a reason and a path in the regularizer's message, or a whole path."""
+    reason, path = fault
+    at = path if path.startswith("header") else ".".join(filter(None, (REGULARIZER, name, path)))
+    stream = with_regularizer(message(name, **parameters), *shape)
+    methods = METHODS.get(name)
+    return Row(label, stream, reason, at, **({} if methods is None else {"methods": methods}))
+
+
+def numbers() -> list[Row]:
+    """Every number of every row: unset, out of range, not finite."""
+    rows = []
+    for name, good in GOOD.items():
+        for field, value in good.items():
+            rest = {other: given for other, given in good.items() if other != field}
+            rows.append(row(f"{name}_{field}_missing", name, rest, (MISSING, field), 6, 1))
+            if not isinstance(value, float):
+                continue
+            lowest = (0.0,) if field in POSITIVE else ()
+            for bad in (-0.5, NAN, INFINITY, -INFINITY, *lowest):
+                label = f"{name}_{field}_{bad}"
+                rows.append(row(label, name, {**rest, field: bad}, (RANGE, field), 6, 1))
+    return rows
+
+
+MATRICES = ("spectral_norm", "spectral_ball", "orthogonality")
+
+CATALOGUE = [
+    *numbers(),
+    row("scad_concavity_2", "scad", {"strength": 1.0, "concavity": 2.0}, (RANGE, "concavity")),
+    row("n_above_m", "n_of_m", {"n": 3, "m": 2}, (RANGE, "n")),
+    row("n_negative", "n_of_m", {"n": -1, "m": 2}, (RANGE, "n")),
+    row("m_zero", "n_of_m", {"n": 0, "m": 0}, (RANGE, "m")),
+    row("m_does_not_divide", "n_of_m", {"n": 2, "m": 4}, (GROUPS, "m")),
+    row("top_k_missing", "top_k", {}, (MISSING, "count")),
+    row("top_k_negative", "top_k", {"count": -1}, (RANGE, "count")),
+    row("top_k_above_the_length", "top_k", {"count": 7}, (RANGE, "count")),
+    row("slope_without_strengths", "slope", {}, (MISSING, "")),
+    row(
+        "slope_rising", "slope", {"strengths": SlopeStrengths(values=[1, 2])}, (RANGE, "strengths.values[1]")
+    ),
+    row(
+        "slope_negative", "slope", {"strengths": SlopeStrengths(values=[-1])}, (RANGE, "strengths.values[0]")
+    ),
+    row("slope_too_short", "slope", {"strengths": SlopeStrengths(values=[2, 1])}, (LAYOUT, "strengths")),
+    row("oscar_missing", "slope", {"oscar": Oscar(l1_strength=1)}, (MISSING, "oscar.pairwise_strength")),
+    row(
+        "oscar_negative",
+        "slope",
+        {"oscar": Oscar(l1_strength=-1, pairwise_strength=1)},
+        (RANGE, "oscar.l1_strength"),
+    ),
+    row("order_negative", "trend_filter", {"strength": 1.0, "order": -1}, (RANGE, "order")),
+    row("order_too_high", "trend_filter", {"strength": 1.0, "order": 6}, (RANGE, "order")),
+    row("groups_do_not_fill", "max_norm", {"radius": 1.0, "groups": Groups(size=4)}, (GROUPS, "groups.size")),
+    *(row(f"{name}_on_a_vector", name, GOOD[name], (LAYOUT, SHAPE), 6) for name in MATRICES),
+    row("stiefel_on_a_vector", "stiefel", {}, (LAYOUT, SHAPE), 6),
+    row("stiefel_wider_than_tall", "stiefel", {}, (LAYOUT, SHAPE), 2, 3),
+    row("rank_missing", "rank_ball", {}, (MISSING, "rank"), 2, 3),
+    row("rank_negative", "rank_ball", {"rank": -1}, (RANGE, "rank"), 2, 3),
+    row("rank_above_the_shorter_side", "rank_ball", {"rank": 3}, (RANGE, "rank"), 2, 3),
+    row("normalization_of_a_vector", "spectral_normalization", {"target": 1.0}, (LAYOUT, SHAPE), 6),
+    row("simplex_of_nothing", "simplex", {"radius": 1.0}, (LAYOUT, SHAPE), 0),
+]

@@ -1,0 +1,37 @@
+"""The table of cases: every regularizer, its documented penalty, and what must be true of it.
+
+A row says everything that the tests know of one regularizer: the penalty's terms, written from the
+documentation and not from the kernels; a way to find the proximal point from those terms alone; how far a
+slope is from the subdifferential; what the contract's rule of summation adds, to the bit; instances with the
+shapes they are tried on; and constructions that must fail. The laws in this package run over every row. To
+add a regularizer, add one row to the module of its kind.
+"""
+
+from tests.support.cases import (
+    elements,
+    group_penalties,
+    matrices,
+    robust_and_concave,
+    sequences,
+    sorted_sets,
+)
+from tests.support.cases.row import Case, Certificate, Map, Rejected, Row
+
+__all__ = ["CASES", "MAPS", "ROWS", "Case", "Certificate", "Map", "Rejected", "Row"]
+
+ROWS: tuple[Row, ...] = (
+    *elements.ROWS,
+    *robust_and_concave.ROWS,
+    *group_penalties.ROWS,
+    *sorted_sets.ROWS,
+    *sequences.ROWS,
+    *matrices.ROWS,
+)
+
+MAPS: tuple[Map, ...] = matrices.MAPS
+
+CASES: tuple[Case, ...] = tuple(
+    Case(f"{row.name}{suffix}", regularizer, shape, row)
+    for row in ROWS
+    for suffix, (regularizer, shape) in row.instances.items()
+)

@@ -1,0 +1,346 @@
+"""Penalties of groups, and norms of whole segments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from regularization_kernels import (
+    ExclusiveLasso,
+    GroupLasso,
+    GroupLinf,
+    Groups,
+    L2Norm,
+    LinfNorm,
+    MaxNorm,
+    NOfM,
+    SparseGroupLasso,
+)
+from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid
+
+from tests.support.cases.parameters import bad_groups, bad_numbers
+from tests.support.cases.row import Rejected, Row
+from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groups import (
+    by_ceiling,
+    by_choice,
+    by_group_alone,
+    by_nonnegative_squares,
+    by_support_and_multiple,
+    of_groups,
+    runs,
+    whole,
+)
+from tests.support.oracles.minimizers import Array, by_group
+from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
+
+
+def norm(group: Array) -> float:
+    """Euclidean norm, without overflow."""
+    return math.hypot(*group.tolist())
+
+
+def peak(group: Array) -> float:
+    """Largest magnitude."""
+    return float(np.max(np.abs(group), initial=0.0))
+
+
+def magnitude(group: Array) -> float:
+    """Sum of magnitudes, rounded once."""
+    return math.fsum(np.abs(group).tolist())
+
+
+def off_norm(radius: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the subdifferential of ``radius * norm(x)``."""
+    length = norm(x)
+    return norm(s - radius * x / length) if length else norm(s) - radius
+
+
+def off_peak(radius: float, x: Array, s: Array) -> float:
+    """What a slope misses of the subdifferential of ``radius * max |x|``: signed shares of the largest."""
+    top = peak(x)
+    if top == 0.0:
+        return magnitude(s) - radius
+    outward, largest = s * np.sign(x), np.abs(x) == top
+    elsewhere = float(np.max(np.abs(s[~largest]), initial=0.0))
+    return max(elsewhere, -float(np.min(outward[largest])), abs(math.fsum(outward[largest]) - radius))
+
+
+def off_l1_and_norm(r: SparseGroupLasso, weight: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the subdifferential of ``l1 * sum |x| + radius * norm(x)``."""
+    radius, length = r.group_strength * weight, norm(x)
+    if length == 0.0:
+        return norm(np.maximum(np.abs(s) - r.l1_strength, 0.0)) - radius
+    left = s - radius * x / length
+    missed = np.where(x == 0, np.maximum(np.abs(left) - r.l1_strength, 0), left - r.l1_strength * np.sign(x))
+    return norm(missed)
+
+
+def off_squared_l1(radius: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the subdifferential of ``radius / 2 * (sum |x|)^2``."""
+    bound = radius * magnitude(x)
+    return peak(np.where(x == 0, np.maximum(np.abs(s) - bound, 0.0), s - bound * np.sign(x)))
+
+
+def off_ball(bound: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the directions that point out of a ball."""
+    length = norm(x)
+    if bound == 0.0:
+        return 0.0
+    if length < bound * (1 - 1e-12):
+        return norm(s)
+    outward = max(0.0, float(np.dot(s, x)) / length)
+    return norm(s - outward * (x / length))
+
+
+def worst_group(miss: Any) -> Any:
+    """The largest of what the groups' slopes miss; ``miss`` takes regularizer, weight, elements and slope."""
+
+    def worst(r: Any, point: Array, slope: Array) -> float:
+        x, s = point.ravel(), slope.ravel()
+        return max((miss(r, w, x[part], s[part]) for w, part in weighted_groups(r, point.shape)), default=0.0)
+
+    return worst
+
+
+def group_terms(term: Any) -> Any:
+    """A term for each group; ``term`` takes regularizer, weight and elements."""
+    return lambda r, x: [term(r, w, x.ravel()[part]) for w, part in weighted_groups(r, x.shape)]
+
+
+def in_bounds(r: MaxNorm, weight: float, group: Array) -> float:
+    """0 where a norm is at most its bound, give or take what rounding does; infinite otherwise."""
+    bound = r.radius * weight
+    return 0.0 if norm(group) <= bound * (1 + 1e-15) + group.size * 5e-324 else math.inf
+
+
+def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
+    """0 where a run has at most n nonzero elements, infinite otherwise."""
+    return [0.0 if np.count_nonzero(x.ravel()[run]) <= r.n else math.inf for run in runs(r, x.shape)]
+
+
+def at_first_elements(number: Any) -> Any:
+    """The rule of a row that adds a number for each group, at its first element."""
+
+    def terms(r: Any, x: Array, weights: Array | None) -> Terms:
+        assert weights is None
+        return [(int(part[0]), number(x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
+
+    return terms
+
+
+def whole_summand(number: Any) -> Any:
+    """The rule of a row that adds a number for the segment, at its first element."""
+
+    def terms(r: Any, x: Array, weights: Array | None) -> Terms:
+        del r
+        assert weights is None
+        return [(0, number(x.ravel()))]
+
+    return terms
+
+
+def rooted_sum(x: Array) -> float:
+    """The root of the pairwise sum of squares."""
+    return math.sqrt(pairwise((x * x).tolist()))
+
+
+def half_squared_sum(x: Array) -> float:
+    """Half the squared pairwise sum of magnitudes."""
+    total = pairwise(np.abs(x).tolist())
+    return 0.5 * (total * total)
+
+
+def sparse_group_summands(r: SparseGroupLasso, x: Array, weights: Array | None) -> Terms:
+    """Magnitudes times their strength; the weighted norms, times theirs, are added to the first elements'."""
+    assert weights is None
+    terms = [r.l1_strength * abs(e) for e in x.ravel().tolist()]
+    for at, weighted in group_summands(r, x, weights):
+        terms[at] += r.group_strength * weighted
+    return list(enumerate(terms))
+
+
+def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, with two units in the last place of the data type that the elements are rounded to."""
+    assert weights is None
+    (r, dtype), flat = rounded, x.ravel()
+    info = np.finfo(dtype)
+    terms = []
+    for weight, part in weighted_groups(r, x.shape):
+        bound = r.radius * weight
+        limit = bound + (2.0 * float(info.eps) * bound + part.size * (2.0 * float(info.smallest_subnormal)))
+        terms.append((int(part[0]), math.inf if rooted_sum(flat[part]) > limit else 0.0))
+    return terms
+
+
+def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, at the first element of each run."""
+    assert weights is None
+    return [(at * r.m, term) for at, term in enumerate(n_of_m_terms(r, x))]
+
+
+def lasso(strength: float = 0.3, **groups: Any) -> GroupLasso:
+    """A group lasso over groups made of keyword arguments."""
+    return GroupLasso(strength=strength, groups=Groups(**groups))
+
+
+def sparse(l1_strength: float = 0.2, group_strength: float = 0.3, **groups: Any) -> SparseGroupLasso:
+    """A sparse group lasso, likewise."""
+    return SparseGroupLasso(l1_strength=l1_strength, group_strength=group_strength, groups=Groups(**groups))
+
+
+def exclusive(strength: float = 0.3, **groups: Any) -> ExclusiveLasso:
+    """An exclusive lasso, likewise."""
+    return ExclusiveLasso(strength=strength, groups=Groups(**groups))
+
+
+def peaks(strength: float = 0.3, **groups: Any) -> GroupLinf:
+    """An L1,infinity norm, likewise."""
+    return GroupLinf(strength=strength, groups=Groups(**groups))
+
+
+def bounded(radius: float = 0.6, **groups: Any) -> MaxNorm:
+    """Bounded norms, likewise."""
+    return MaxNorm(radius=radius, groups=Groups(**groups))
+
+
+def too_large(_: Any, x: Array) -> Array:
+    """The point with one huge element."""
+    outside = x.copy()
+    outside.ravel()[1] = 1e3
+    return outside
+
+
+def filled(_: NOfM, x: Array) -> Array:
+    """The point with no zero in it."""
+    return np.where(x == 0, 0.5, x)
+
+
+RAGGED: dict[str, Sequence[int]] = {"sizes": (1, 4, 2, 5)}
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="group_lasso",
+        terms=group_terms(lambda r, w, x: r.strength * w * norm(x)),
+        oracle=by_group(of_groups),
+        certificate=worst_group(lambda r, w, x, s: off_norm(r.strength * w, x, s)),
+        rule=Rule(group_summands, scale=lambda r: float(r.strength)),
+        instances={
+            "-size": (lasso(size=3), (12,)),
+            "-whole": (lasso(size=12), (12,)),
+            "-sizes": (lasso(**RAGGED), (12,)),
+            "-rows": (lasso(axis=0), (4, 3)),
+            "-columns": (lasso(axis=1), (4, 3)),
+            "-middle": (lasso(axis=1, sqrt_size=True), (2, 3, 2)),
+            "-sqrt": (lasso(**RAGGED, sqrt_size=True), (12,)),
+            "-weights": (lasso(size=4, weights=(0.0, 0.5, 3.0)), (12,)),
+            "-column-weights": (lasso(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-free": (lasso(strength=0.0, size=2), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: lasso(v, size=1), "strength"), *bad_groups(lasso)),
+    ),
+    Row(
+        name="sparse_group_lasso",
+        terms=lambda r, x: [
+            *(r.l1_strength * np.abs(x)).ravel().tolist(),
+            *(r.group_strength * w * norm(x.ravel()[part]) for w, part in weighted_groups(r, x.shape)),
+        ],
+        oracle=by_support_and_multiple(lambda r: float(r.l1_strength)),
+        certificate=worst_group(off_l1_and_norm),
+        rule=Rule(sparse_group_summands),
+        instances={
+            "-size": (sparse(size=3, weights=(0.0, 0.5, 3.0)), (9,)),
+            "-sizes": (sparse(sizes=(1, 4, 2), sqrt_size=True), (7,)),
+            "-columns": (sparse(0.4, 0.1, axis=1), (3, 2)),
+            "-free": (sparse(0.0, 0.0, size=2), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: sparse(v, 1.0, size=1), "l1_strength"),
+            *bad_numbers(lambda v: sparse(1.0, v, size=1), "group_strength"),
+            *bad_groups(sparse),
+        ),
+    ),
+    Row(
+        name="exclusive_lasso",
+        terms=group_terms(lambda r, w, x: r.strength * 0.5 * w * magnitude(x) ** 2),
+        oracle=by_nonnegative_squares,
+        certificate=worst_group(lambda r, w, x, s: off_squared_l1(r.strength * w, x, s)),
+        rule=Rule(at_first_elements(half_squared_sum), scale=lambda r: float(r.strength)),
+        instances={
+            "": (exclusive(size=4, weights=(0.0, 0.5, 3.0)), (12,)),
+            "-sizes": (exclusive(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (exclusive(axis=1), (4, 3)),
+            "-free": (exclusive(0.0, size=2), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: exclusive(v, size=1), "strength"), *bad_groups(exclusive)),
+    ),
+    Row(
+        name="group_linf",
+        terms=group_terms(lambda r, w, x: r.strength * w * peak(x)),
+        oracle=by_ceiling(of_groups),
+        certificate=worst_group(lambda r, w, x, s: off_peak(r.strength * w, x, s)),
+        rule=Rule(at_first_elements(peak), scale=lambda r: float(r.strength)),
+        instances={
+            "-size": (peaks(size=4, weights=(0.0, 0.5, 3.0)), (12,)),
+            "-sizes": (peaks(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (peaks(axis=1), (4, 3)),
+            "-free": (peaks(0.0, size=2), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: peaks(v, size=1), "strength"), *bad_groups(peaks)),
+    ),
+    Row(
+        name="n_of_m",
+        terms=n_of_m_terms,
+        oracle=by_choice,
+        certificate=lambda r, p, s: float(np.max(np.abs(s[p != 0]), initial=0.0)),
+        rule=Rule(n_of_m_summands),
+        instances={
+            "-2-of-4": (NOfM(n=2, m=4), (3, 4)),
+            "-3-of-6": (NOfM(n=3, m=6), (12,)),
+            "-none": (NOfM(n=0, m=3), (6,)),
+        },
+        rejected=(
+            Rejected(FieldOutOfRange, "n", lambda: NOfM(n=-1, m=4)),
+            Rejected(FieldOutOfRange, "n", lambda: NOfM(n=5, m=4)),
+            Rejected(FieldOutOfRange, "m", lambda: NOfM(n=0, m=0)),
+            Rejected(GroupsInvalid, "m", lambda: NOfM(n=2, m=5), (12,)),
+        ),
+        outside=filled,
+        parts=runs,
+    ),
+    Row(
+        name="max_norm",
+        terms=group_terms(in_bounds),
+        oracle=by_group_alone(of_groups),
+        certificate=worst_group(lambda r, w, x, s: off_ball(r.radius * w, x, s)),
+        rule=Rule(max_norm_summands, rounded=lambda r, dtype: (r, dtype)),
+        instances={
+            "": (bounded(size=4), (12,)),
+            "-sizes": (bounded(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (bounded(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-zero": (bounded(0.0, size=3), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: bounded(v, size=1), "radius"), *bad_groups(bounded)),
+        outside=too_large,
+    ),
+    Row(
+        name="l2_norm",
+        terms=lambda r, x: [r.strength * norm(x.ravel())],
+        oracle=by_group(whole),
+        certificate=lambda r, p, s: off_norm(r.strength, p.ravel(), s.ravel()),
+        rule=Rule(whole_summand(rooted_sum), scale=lambda r: float(r.strength)),
+        instances={"": (L2Norm(strength=0.3), (3, 4)), "-free": (L2Norm(strength=0.0), (6,))},
+        rejected=bad_numbers(lambda v: L2Norm(strength=v), "strength"),
+    ),
+    Row(
+        name="linf_norm",
+        terms=lambda r, x: [r.strength * peak(x)],
+        oracle=by_ceiling(whole),
+        certificate=lambda r, p, s: off_peak(r.strength, p.ravel(), s.ravel()),
+        rule=Rule(whole_summand(peak), scale=lambda r: float(r.strength)),
+        instances={"": (LinfNorm(strength=0.3), (3, 4)), "-free": (LinfNorm(strength=0.0), (6,))},
+        rejected=bad_numbers(lambda v: LinfNorm(strength=v), "strength"),
+    ),
+)

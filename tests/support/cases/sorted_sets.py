@@ -1,0 +1,288 @@
+"""Sets and penalties that depend on the order of magnitudes, and nondecreasing rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from regularization_kernels import Isotonic, L1Ball, L2Ball, Oscar, Simplex, Slope, TopK
+from regularization_kernels.errors import FieldMissing, FieldOutOfRange, LayoutInvalid
+
+from tests.support.cases.parameters import bad_numbers
+from tests.support.cases.row import Rejected, Row
+from tests.support.oracles.minimizers import Array, by_group
+from tests.support.oracles.sorted import (
+    best_of,
+    isotonic_candidates,
+    l1_ball_candidates,
+    simplex_candidates,
+    slope_candidates,
+    strengths_of,
+    top_k_candidates,
+)
+from tests.support.oracles.summation import Rule, Terms
+
+Inside = Callable[[Any, list[float], float, float], bool]
+"""Whether a segment of these elements is in the set, where sums may be off by eps times as much and by some
+smallest numbers."""
+
+
+def slack(bound: float, elements: int, eps: float, tiny: float) -> float:
+    """By how much a sum or a norm may miss its bound."""
+    return 2.0 * (eps * bound + elements * tiny)
+
+
+def in_l1_ball(r: Any, x: list[float], eps: float, tiny: float) -> bool:
+    """A sum of magnitudes of at most the radius."""
+    return math.fsum(map(abs, x)) <= r.radius + slack(r.radius, len(x), eps, tiny)
+
+
+def in_l2_ball(r: Any, x: list[float], eps: float, tiny: float) -> bool:
+    """A norm of at most the radius."""
+    return math.hypot(*x) <= r.radius + slack(r.radius, len(x), eps, tiny)
+
+
+def in_simplex(r: Any, x: list[float], eps: float, tiny: float) -> bool:
+    """Nonnegative, and the radius as their sum."""
+    return all(e >= 0 for e in x) and abs(math.fsum(x) - r.radius) <= slack(r.radius, len(x), eps, tiny)
+
+
+def has_at_most_count(r: Any, x: list[float], eps: float, tiny: float) -> bool:
+    """Few enough elements that are not 0."""
+    del eps, tiny
+    return len(x) - x.count(0.0) <= r.count
+
+
+def terms_of(inside: Inside) -> Callable[[Any, Array], list[float]]:
+    """The documented penalty of a set, in float64."""
+    limits = np.finfo(np.float64)
+    eps, tiny = float(limits.eps), float(limits.smallest_subnormal)
+    return lambda r, x: [0.0 if inside(r, x.ravel().tolist(), eps, tiny) else math.inf]
+
+
+def rule_of(inside: Inside) -> Rule:
+    """The rule of summation of a set: one term at the first element, by the tolerance of the data type."""
+
+    def terms(meant: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
+        assert weights is None
+        r, dtype = meant
+        limits = np.finfo(dtype)
+        within = inside(r, x.ravel().tolist(), float(limits.eps), float(limits.smallest_subnormal))
+        return [(0, 0.0 if within else math.inf)]
+
+    return Rule(terms, rounded=lambda r, dtype: (r, dtype))
+
+
+def never_falls(_: Any, x: Array) -> list[float]:
+    """The documented penalty of rows that decrease nowhere."""
+    return [0.0 if bool((x[..., 1:] >= x[..., :-1]).all()) else math.inf]
+
+
+def isotonic_terms(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
+    """The same at the first element."""
+    assert weights is None
+    return [(0, never_falls(r, x)[0])]
+
+
+def slope_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
+    """Strengths times sorted magnitudes, each at the place of its rank."""
+    assert weights is None
+    descending = sorted(map(abs, x.ravel().tolist()), reverse=True)
+    return [(at, e * s) for at, (e, s) in enumerate(zip(descending, strengths_of(r, x.size), strict=True))]
+
+
+def is_full(size: float, radius: float) -> bool:
+    """Whether a sum or norm has reached its bound."""
+    return size >= radius * (1 - 1e-12)
+
+
+def off_threshold(slope: Array, support: Array) -> float:
+    """Distance of a slope from one that is some τ ≥ 0 on the support and at most τ elsewhere."""
+    tau = float(np.max(slope, initial=0.0))
+    return float(np.max(np.where(support, tau - slope, 0.0), initial=0.0))
+
+
+def off_l1_ball(r: L1Ball, point: Array, slope: Array) -> float:
+    """Distance of a slope from the normals of the L1 ball: the threshold is the certificate."""
+    if not is_full(float(np.sum(np.abs(point))), r.radius):
+        return float(np.max(np.abs(slope), initial=0.0))
+    outwards = np.where(point == 0, np.abs(slope), slope * np.sign(point))
+    return off_threshold(outwards, point != 0)
+
+
+def off_simplex(r: Simplex, point: Array, slope: Array) -> float:
+    """Distance of a slope from the normals of the simplex: τ on the support, at most τ elsewhere."""
+    del r
+    if not point.any():
+        return 0.0
+    tau = float(slope.ravel()[np.argmax(point)])
+    return float(np.max(np.where(point > 0, np.abs(slope - tau), slope - tau), initial=0.0))
+
+
+def off_l2_ball(r: L2Ball, point: Array, slope: Array) -> float:
+    """Distance of a slope from the normals of the L2 ball: they point away from its centre."""
+    if not is_full(math.hypot(*point.ravel().tolist()), r.radius):
+        return float(np.max(np.abs(slope), initial=0.0))
+    if not point.any():
+        return 0.0
+    along = max(float(np.sum(slope * point)) / float(np.sum(point * point)), 0.0)
+    return float(np.max(np.abs(slope - along * point)))
+
+
+def off_top_k(r: TopK, point: Array, slope: Array) -> float:
+    """What was taken off elements that stay, or of any where a place is left: nothing may be."""
+    moves = np.abs(slope)[point != 0] if np.count_nonzero(point) == r.count else np.abs(slope)
+    return float(np.max(moves, initial=0.0))
+
+
+def off_majorized(slopes: Array, strengths: Array, *, tight: bool) -> float:
+    """By how much sums of the largest slopes exceed the strengths', or the whole sum misses theirs."""
+    gaps = np.cumsum(-np.sort(-slopes)) - np.cumsum(strengths)
+    return max(float(np.max(gaps, initial=0.0)), float(abs(gaps[-1])) if tight else 0.0)
+
+
+def off_slope(r: Slope, point: Array, slope: Array) -> float:
+    """Distance of a slope from the subdifferential: among equal magnitudes the strengths majorize it."""
+    magnitudes, strengths = np.abs(point.ravel()), strengths_of(r, point.size)
+    signs = np.sign(point.ravel())
+    outwards = np.where(signs == 0, np.abs(slope.ravel()), slope.ravel() * signs)
+    worst, first = 0.0, 0
+    for magnitude in np.unique(magnitudes)[::-1]:
+        tied = outwards[magnitudes == magnitude]
+        ranks = strengths[first : first + tied.size]
+        worst = max(worst, off_majorized(tied, ranks, tight=bool(magnitude > 0)))
+        first += tied.size
+    return worst
+
+
+def off_isotonic(r: Isotonic, point: Array, slope: Array) -> float:
+    """Distance of a slope from the normals at nondecreasing rows: in a pool it sums to 0, never below."""
+    del r
+    worst = 0.0
+    for at in np.ndindex(point.shape[:-1]):
+        edges = np.flatnonzero(np.diff(point[at])) + 1
+        for pool in np.split(slope[at], edges):
+            sums = np.cumsum(pool)
+            worst = max(worst, float(np.max(-sums, initial=0.0)), float(abs(sums[-1])))
+    return worst
+
+
+def slope_with(*values: float) -> Slope:
+    """SLOPE with explicit strengths."""
+    return Slope(strengths=values)
+
+
+def oscar(l1_strength: float, pairwise_strength: float) -> Slope:
+    """SLOPE with OSCAR's strengths."""
+    return Slope(oscar=Oscar(l1_strength, pairwise_strength))
+
+
+BAD_STRENGTHS = (
+    *(
+        Rejected(FieldOutOfRange, "strengths", partial(slope_with, 1.0, value))
+        for value in (-0.5, 2.0, math.inf, math.nan)
+    ),
+    Rejected(FieldOutOfRange, "strengths[0]", lambda: slope_with(-0.5, -1.0)),
+    Rejected(FieldOutOfRange, "strengths[2]", lambda: slope_with(1.0, 0.0, 0.5)),
+    Rejected(LayoutInvalid, "strengths", lambda: slope_with(1.0, 0.5), (3,)),
+    Rejected(LayoutInvalid, "strengths", slope_with, (1,)),
+    Rejected(FieldMissing, None, Slope),
+    Rejected(FieldOutOfRange, "oscar", lambda: Slope(strengths=(1.0,), oscar=Oscar(1.0, 1.0))),
+    *bad_numbers(lambda v: oscar(v, 1.0), "l1_strength"),
+    *bad_numbers(lambda v: oscar(1.0, v), "pairwise_strength"),
+)
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="l1_ball",
+        terms=terms_of(in_l1_ball),
+        oracle=best_of(l1_ball_candidates),
+        certificate=off_l1_ball,
+        rule=rule_of(in_l1_ball),
+        instances={
+            "": (L1Ball(radius=2.0), (12,)),
+            "-point": (L1Ball(radius=0.0), (6,)),
+            "-wide": (L1Ball(radius=9.7), (2, 5)),
+        },
+        rejected=bad_numbers(lambda v: L1Ball(radius=v), "radius"),
+    ),
+    Row(
+        name="l2_ball",
+        terms=terms_of(in_l2_ball),
+        oracle=by_group(lambda _, shape: [np.arange(math.prod(shape))]),
+        certificate=off_l2_ball,
+        rule=rule_of(in_l2_ball),
+        instances={
+            "": (L2Ball(radius=0.7), (12,)),
+            "-point": (L2Ball(radius=0.0), (6,)),
+            "-wide": (L2Ball(radius=3.3), (2, 5)),
+        },
+        rejected=bad_numbers(lambda v: L2Ball(radius=v), "radius"),
+    ),
+    Row(
+        name="simplex",
+        terms=terms_of(in_simplex),
+        oracle=best_of(simplex_candidates),
+        certificate=off_simplex,
+        rule=rule_of(in_simplex),
+        instances={
+            "": (Simplex(radius=6.0), (12,)),
+            "-point": (Simplex(radius=0.0), (6,)),
+            "-unit": (Simplex(radius=1.0), (2, 5)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: Simplex(radius=v), "radius"),
+            Rejected(LayoutInvalid, "shape", lambda: Simplex(radius=1.0), (0,)),
+            Rejected(LayoutInvalid, "shape", lambda: Simplex(radius=0.1), (3, 0)),
+        ),
+    ),
+    Row(
+        name="top_k",
+        terms=terms_of(has_at_most_count),
+        oracle=best_of(top_k_candidates),
+        certificate=off_top_k,
+        rule=rule_of(has_at_most_count),
+        outside=lambda _, x: np.where(x == 0, 0.5, x),
+        instances={
+            "": (TopK(count=3), (12,)),
+            "-none": (TopK(count=0), (6,)),
+            "-most": (TopK(count=8), (2, 5)),
+        },
+        rejected=(
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=-1)),
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=13), (3, 4)),
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=1), (0,)),
+        ),
+    ),
+    Row(
+        name="slope",
+        terms=lambda r, x: strengths_of(r, x.size) * -np.sort(-np.abs(x.ravel())),
+        oracle=best_of(slope_candidates),
+        certificate=off_slope,
+        rule=Rule(slope_summands),
+        instances={
+            "": (slope_with(0.9, 0.7, 0.7, 0.5, 0.25, 0.25, 0.1, 0.0), (8,)),
+            "-oscar": (oscar(0.1, 0.05), (2, 4)),
+            "-heavy": (oscar(3.0, 2.0), (6,)),
+            "-free": (slope_with(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (6,)),
+        },
+        rejected=BAD_STRENGTHS,
+    ),
+    Row(
+        name="isotonic",
+        terms=never_falls,
+        oracle=best_of(isotonic_candidates),
+        certificate=off_isotonic,
+        rule=Rule(isotonic_terms),
+        instances={
+            "": (Isotonic(), (10,)),
+            "-rows": (Isotonic(), (3, 4)),
+            "-cube": (Isotonic(), (2, 2, 3)),
+        },
+        rejected=(Rejected(LayoutInvalid, "shape", Isotonic, ()),),
+    ),
+)

@@ -1,0 +1,19 @@
+"""When the tests have loops compiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from regularization_kernels import compilation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="package", autouse=True)
+def sequential_loops_are_compiled_at_once() -> Iterator[None]:
+    """Long inputs are for the compiled loops, short ones for Python: the tests have both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation.patience, "sequences", 0)
+        yield

@@ -1,0 +1,156 @@
+"""Ways to find the proximal points of group penalties from the documented penalty alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear, minimize_scalar
+
+from tests.support.oracles.groupings import group_weights, partition
+from tests.support.oracles.minimizers import Array, Formula, Oracle, by_group, objective
+
+Parts = Callable[[Any, tuple[int, ...]], list[NDArray[np.int64]]]
+
+
+def whole(_: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """One group of all elements."""
+    return [np.arange(math.prod(shape), dtype=np.int64)]
+
+
+def runs(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Runs of m consecutive elements."""
+    return list(np.arange(math.prod(shape), dtype=np.int64).reshape(-1, regularizer.m))
+
+
+def of_groups(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """The groups that the parameters name."""
+    return partition(regularizer.groups, shape)
+
+
+def by_ceiling(parts: Parts) -> Oracle:
+    """Oracle for sums of groups' largest magnitudes: the best of all ceilings, one search per group.
+
+    Of all vectors with a given largest magnitude, the nearest is the group cut off there.
+    """
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        y = np.array(v, dtype=np.float64)
+        for part in parts(regularizer, v.shape):
+            group = v.ravel()[part]
+
+            def cut(ceiling: float, group: Array = group) -> Array:
+                return np.clip(group, -ceiling, ceiling)
+
+            top = float(np.max(np.abs(group), initial=0.0))
+            _settle(formula, regularizer, y, part, v, step_size, cut, (0.0, top))
+        return y
+
+    return find
+
+
+def by_group_alone(parts: Parts) -> Oracle:
+    """Oracle for bounded group norms: that for sums of norms, one group at a time with zeros around it.
+
+    Zeros are inside every bound, so that no other group makes each objective infinite.
+    """
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        y = np.zeros(v.shape)
+        for part in parts(regularizer, v.shape):
+            alone = np.zeros(v.shape)
+            alone.ravel()[part] = v.ravel()[part]
+            found = by_group(lambda r, shape, part=part: [part])(formula, regularizer, alone, step_size)
+            y.ravel()[part] = found.ravel()[part]
+        return y
+
+    return find
+
+
+def by_support_and_multiple(shrinkage: Callable[[Any], float]) -> Oracle:
+    """Oracle for absolute values and norms together: every support of every group, and the best multiple.
+
+    On a support the slope of the absolute values is a constant, and the rest pulls to a multiple of what it
+    leaves.
+    """
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        y = np.zeros(v.shape)
+        for part in of_groups(regularizer, v.shape):
+            group = v.ravel()[part]
+            best, lowest = np.zeros(part.size), math.inf
+            for support in _subsets(part.size):
+                left = np.where(support, group - step_size * shrinkage(regularizer) * np.sign(group), 0.0)
+
+                def multiple(factor: float, left: Array = left) -> Array:
+                    return factor * left
+
+                cost = _settle(formula, regularizer, y, part, v, step_size, multiple, (0.0, 1.0))
+                if cost < lowest:
+                    best, lowest = y.ravel()[part].copy(), cost
+            y.ravel()[part] = best
+        return y
+
+    return find
+
+
+def by_nonnegative_squares(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+    """Minimizer for half squared sums of magnitudes: least squares with nonnegative magnitudes (SciPy)."""
+    del formula  # the caller compares objectives by it
+    y = np.zeros(v.shape)
+    parts = of_groups(regularizer, v.shape)
+    for part, weight in zip(parts, group_weights(regularizer.groups, parts), strict=True):
+        group = v.ravel()[part]
+        root = math.sqrt(step_size * regularizer.strength * weight)
+        rows = np.vstack([np.eye(part.size), np.full(part.size, root)])
+        found = lsq_linear(rows, np.append(np.abs(group), 0.0), (0.0, np.inf), method="bvls", tol=1e-14)
+        y.ravel()[part] = np.sign(group) * found.x
+    return y
+
+
+def by_choice(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+    """Minimizer where elements stay or go: every choice in every run is tried."""
+    y = np.zeros(v.shape)
+    for run in runs(regularizer, v.shape):
+        group = v.ravel()[run]
+        best, lowest = np.zeros(run.size), math.inf
+        for kept in _subsets(run.size):
+            y.ravel()[run] = np.where(kept, group, 0.0)
+            cost = objective(formula, regularizer, y, v, step_size)
+            if cost < lowest:
+                best, lowest = y.ravel()[run].copy(), cost
+        y.ravel()[run] = best
+    return y
+
+
+def _subsets(size: int) -> Iterator[NDArray[np.bool_]]:
+    yield from (np.array(choice, dtype=bool) for choice in itertools.product((False, True), repeat=size))
+
+
+def _settle(
+    formula: Formula,
+    regularizer: Any,
+    y: Array,
+    part: NDArray[np.int64],
+    v: Array,
+    step_size: float,
+    candidate: Callable[[float], Array],
+    ends: tuple[float, float],
+) -> float:
+    """Put the best of a family of candidates into a group of y; give the objective there."""
+
+    def cost(number: float) -> float:
+        y.ravel()[part] = candidate(number)
+        return objective(formula, regularizer, y, v, step_size)
+
+    low, high = ends
+    numbers = [low, high]
+    if high > low:
+        found = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-9 * (high - low)})
+        numbers.append(float(found.x))
+    best = min(numbers, key=cost)
+    return cost(best)

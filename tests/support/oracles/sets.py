@@ -1,0 +1,155 @@
+"""Which points are in a set, in exact rationals wherever the set's border is a sum or an order.
+
+A point is on the border where it misses it by no more than two units in the last place: of float32 in
+float32, and in every other data type of float64, in which the sums are computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
+
+Wide = NDArray[np.float64]
+Format = FixedPoint | FloatingPoint | None
+"""None is float64."""
+Inside = Callable[[Any, Wide, Format], bool]
+
+COARSE: tuple[Format, ...] = (*FIXED, *(form for form in FLOATING if form.mantissa_bits < 23))
+EVERY: tuple[Format, ...] = (*FIXED, *FLOATING, None)
+
+
+def data_type_of(form: Format) -> np.dtype[Any]:
+    """Which elements a format has."""
+    return np.dtype(np.float64) if form is None else form.data_type
+
+
+def units(form: Format) -> Fraction:
+    """Two units in the last place of what is compared in, relative to the bound."""
+    return Fraction(2, 1 << (23 if form is not None and form not in COARSE else 52))
+
+
+def steps(form: Format, x: Wide) -> Wide:
+    """The distance of neighbours in a format at each number; 0 in float64."""
+    if form is None:
+        return np.zeros(x.shape)
+    if isinstance(form, FixedPoint):
+        return np.full(x.shape, 2.0**-form.bits)
+    least = form.lowest_exponent
+    exponents = [max(math.frexp(e)[1] - 1, least) if e else least for e in x.ravel().tolist()]
+    return np.ldexp(1.0, np.array(exponents, int) - form.mantissa_bits).reshape(x.shape)
+
+
+def reachable(radius: float, form: Format) -> Fraction:
+    """What sums of a coarse format's numbers can be: the radius, with as many bits as they have."""
+    if form not in COARSE or not radius:
+        return Fraction(radius)
+    step = Fraction(float(steps(form, np.array([radius]))[0]))
+    return round(Fraction(radius) / step) * step
+
+
+def exact(x: Wide) -> list[Fraction]:
+    """The elements as rationals."""
+    return [Fraction(e) for e in x.ravel().tolist()]
+
+
+def in_l1_ball(r: Any, x: Wide, form: Format) -> bool:
+    """A sum of magnitudes of at most the radius."""
+    return sum(map(abs, exact(x))) <= Fraction(r.radius) * (1 + units(form))
+
+
+def norm_at_most(x: Wide, bound: Fraction, form: Format) -> bool:
+    """A Euclidean norm of at most a bound."""
+    return sum(e * e for e in exact(x)) <= (bound * (1 + units(form))) ** 2
+
+
+def in_l2_ball(r: Any, x: Wide, form: Format) -> bool:
+    """A norm of at most the radius."""
+    return norm_at_most(x, Fraction(r.radius), form)
+
+
+def in_max_norm(r: Any, x: Wide, form: Format) -> bool:
+    """Groups of norms of at most their bounds."""
+    flat = x.ravel()
+    return all(
+        norm_at_most(flat[part], Fraction(r.radius * weight), form)
+        for weight, part in weighted_groups(r, x.shape)
+    )
+
+
+def in_simplex(r: Any, x: Wide, form: Format) -> bool:
+    """Nonnegative elements that add up to the radius."""
+    radius = reachable(r.radius, form)
+    return bool(np.all(x >= 0)) and abs(sum(exact(x)) - radius) <= radius * units(form)
+
+
+def in_box(r: Any, x: Wide, form: Format) -> bool:
+    """Elements between the bounds, as the format has them."""
+    ends = np.array([-math.inf if r.lower is None else r.lower, math.inf if r.upper is None else r.upper])
+    if isinstance(form, FixedPoint):
+        ends = form.numbers(np.array(form.nearest(ends), form.data_type))
+    elif form is not None:
+        with np.errstate(over="ignore"):
+            ends = ends.astype(form.data_type).astype(np.float64)
+    return bool(np.all((x >= ends[0]) & (x <= ends[1])))
+
+
+def in_top_k(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough elements that are not 0."""
+    del form
+    return int(np.count_nonzero(x)) <= r.count
+
+
+def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough of them in each run."""
+    del form
+    return all(np.count_nonzero(run) <= r.n for run in x.reshape(-1, r.m))
+
+
+def in_isotonic(r: Any, x: Wide, form: Format) -> bool:
+    """No element below one before it."""
+    del r, form
+    return bool(np.all(x[..., 1:] >= x[..., :-1]))
+
+
+def in_spectral_ball(r: Any, x: Wide, form: Format) -> bool:
+    """A largest singular value of at most the radius."""
+    largest = float(np.linalg.svd(x, compute_uv=False)[0])
+    return largest <= r.radius * (1 + float(units(form)) + 4e-15 * max(x.shape))
+
+
+def in_rank_ball(r: Any, x: Wide, form: Format) -> bool:
+    """No farther from a matrix of that rank than a step in every element."""
+    values = np.linalg.svd(x, compute_uv=False)
+    errors = 4e-15 * max(x.shape) * float(values[0])
+    return float(np.linalg.norm(values[r.rank :])) <= float(np.linalg.norm(steps(form, x))) + errors
+
+
+def in_stiefel(r: Any, x: Wide, form: Format) -> bool:
+    """Products of columns as near to those of orthonormal ones as a step in every element leaves them."""
+    del r
+    far = float(np.linalg.norm(steps(form, x)))
+    miss = float(np.linalg.norm(x.T @ x - np.eye(x.shape[1])))
+    return miss <= (1 + far) ** 2 - 1 + 4e-15 * max(x.shape) * x.shape[1]
+
+
+INSIDE: dict[str, Inside] = {
+    "box": in_box,
+    "isotonic": in_isotonic,
+    "l1_ball": in_l1_ball,
+    "l2_ball": in_l2_ball,
+    "max_norm": in_max_norm,
+    "n_of_m": in_n_of_m,
+    "rank_ball": in_rank_ball,
+    "simplex": in_simplex,
+    "spectral_ball": in_spectral_ball,
+    "stiefel": in_stiefel,
+    "top_k": in_top_k,
+}

@@ -1,0 +1,266 @@
+"""Cases of the table with other parameters and shapes, and elements and steps for them, drawn at random."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from regularization_kernels import (
+    Box,
+    Groups,
+    Mcp,
+    NOfM,
+    Oscar,
+    RankBall,
+    Scad,
+    Simplex,
+    Slope,
+    Stiefel,
+    TopK,
+    TrendFilter,
+)
+
+from tests.support.cases import Case, Row
+from tests.support.inputs import AnyArray
+
+Shape = tuple[int, ...]
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Chosen = tuple[Any, Shape]
+"""A regularizer, and the shape it is tried on."""
+
+NEAR = 2.0**-10
+FEW = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1.0 + NEAR, NEAR - 1.0])
+"""Values that tie with each other, and are at and on both sides of a threshold when multiplied by it."""
+SCALES = (1e-30, 1e-6, 1.0, 1e6, 1e30)
+WIDE = 6
+"""Decades by which elements of one vector differ at most, either way."""
+LONGEST_SIDE = 5
+
+
+def powers(low: float, high: float) -> st.SearchStrategy[float]:
+    """Positive numbers, evenly spread over the decades."""
+    return st.floats(low, high).map(lambda exponent: 10.0**exponent)
+
+
+def strengths() -> st.SearchStrategy[float]:
+    """Of a penalty, or a radius: nothing, something round, or anything."""
+    return st.sampled_from([0.0, 0.25, 1.0]) | powers(-3, 3)
+
+
+def shapes(least: int = 0) -> st.SearchStrategy[Shape]:
+    """Of one to three axes and at most 24 elements."""
+    line = st.tuples(st.integers(least, 24))
+    table = st.tuples(st.integers(least, 4), st.integers(least, 6))
+    block = st.tuples(st.integers(least, 2), st.integers(least, 3), st.integers(least, 4))
+    return line | table | block
+
+
+def matrices(least: int = 0) -> st.SearchStrategy[Shape]:
+    """Wide, tall, square, and without a row or column."""
+    side = st.integers(least, LONGEST_SIDE)
+    return st.tuples(side, side)
+
+
+@st.composite
+def step_sizes(draw: Draw, case: Case) -> float:
+    """Nothing, anything, and the numbers at which a formula of the case has its branches."""
+    own = [n for number in numbers_of(case.regularizer) for n in (number, number - 1) if 1e-6 <= n <= 1e6]
+    size: float = draw(st.sampled_from([0.0, 1.0, *own]) | powers(-6, 6) | powers(-2, 2))
+    return size
+
+
+def numbers_of(regularizer: Any) -> list[float]:
+    """The parameters that are numbers; of several strengths, the largest."""
+    values = [getattr(regularizer, field.name) for field in dataclasses.fields(regularizer)]
+    parts = [number for value in values if isinstance(value, Oscar) for number in numbers_of(value)]
+    largest = [value[0] for value in values if isinstance(value, tuple) and value]
+    return [*(float(value) for value in values if isinstance(value, int | float)), *parts, *largest]
+
+
+@st.composite
+def elements(
+    draw: Draw, case: Case, dtype: Any, step_size: float = 1.0, scales: tuple[float, ...] = SCALES
+) -> AnyArray:
+    """A vector of ties, of anything, of many sizes, or of subnormals; mostly of sizes that steps change."""
+    kind = draw(st.sampled_from(["ties", "numbers", "decades", "subnormals"]))
+    natural = draw(st.sampled_from([True, True, False]))
+    scale = draw(st.sampled_from(borders(case, step_size) if natural else scales))
+    if kind == "subnormals" and not natural:
+        scale = float(np.finfo(dtype).smallest_subnormal)
+    if kind in ("ties", "subnormals"):
+        values = FEW[_integers(draw, case.size, np.uint8) % FEW.size]
+    else:
+        values = _integers(draw, case.size, np.int32) / 2**29
+    if kind == "decades":
+        values = values * 10.0 ** (_integers(draw, case.size, np.int8) % (2 * WIDE + 1) - WIDE)
+    return (values * scale).reshape(case.shape).astype(dtype)
+
+
+@st.composite
+def starts(draw: Draw, case: Case, dtype: Any, scales: tuple[float, ...] = SCALES) -> tuple[AnyArray, float]:
+    """Elements to make a step from, and its size."""
+    step_size = draw(step_sizes(case))
+    return draw(elements(case, dtype, step_size, scales)), step_size
+
+
+def borders(case: Case, step_size: float) -> list[float]:
+    """Sizes of elements near which a step of this size does one thing or another."""
+    traits = case.regularizer.traits
+    if traits.separable and not traits.convex and step_size > 0:
+        return [1.0, last_where(case, step_size, 0.0), last_where(case, step_size, 1.0, equal=False)]
+    numbers = [number for number in numbers_of(case.regularizer) if number > 0]
+    return [1.0, *numbers, *(number * step_size for number in numbers if step_size > 0)]
+
+
+def last_where(case: Case, step_size: float, multiple: float, *, equal: bool = True) -> float:
+    """Up to which size of an element its step is that multiple of it, or is not."""
+    low, high = 1e-12, 1e12
+    element, out = np.empty(1), np.empty(1)
+    for _ in range(60):
+        element[0] = math.sqrt(low * high)
+        case.regularizer.prox(element, step_size, out)
+        if (out[0] == multiple * element[0]) == equal:
+            low = element[0]
+        else:
+            high = element[0]
+    return low
+
+
+def _integers(draw: Draw, count: int, dtype: Any) -> AnyArray:
+    # One draw for all of them, which is faster than one for each.
+    drawn: bytes = draw(st.binary(min_size=count * dtype().itemsize, max_size=count * dtype().itemsize))
+    return np.frombuffer(drawn, dtype).astype(np.int64)
+
+
+class Drawn(Case):
+    """A case that an example shows in one line."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(f"{self.regularizer!r} on {self.shape}")
+
+
+@st.composite
+def cases(draw: Draw, row: Row) -> Case:
+    """The row's regularizer with parameters, groups and a shape of all kinds."""
+    first = next(iter(row.instances.values()))[0]
+    if row.name in OWN:
+        regularizer, shape = draw(OWN[row.name]())
+    elif hasattr(first, "groups"):
+        regularizer, shape = draw(grouped(first))
+    else:
+        regularizer = draw(with_numbers(first))
+        shape = draw(matrices() if row.matrix else shapes())
+    return Drawn(row.name, regularizer, shape, row)
+
+
+@st.composite
+def with_numbers(draw: Draw, regularizer: Any) -> Any:
+    """The regularizer with other numbers: each field is a strength, a radius or a width."""
+    fields = dataclasses.fields(regularizer)
+    numbers = [field.name for field in fields if isinstance(getattr(regularizer, field.name), float)]
+    widths = {"delta", "epsilon"}
+    drawn = {name: draw(powers(-3, 3) if name in widths else strengths()) for name in numbers}
+    return dataclasses.replace(regularizer, **drawn)
+
+
+@st.composite
+def grouped(draw: Draw, regularizer: Any) -> Chosen:
+    """The regularizer with other numbers and groups, and a shape that these fit."""
+    kind = draw(st.sampled_from(["size", "sizes", "axis"]))
+    shape: Shape
+    if kind == "size":
+        size, count = draw(st.integers(1, 6)), draw(st.integers(0, 4))
+        shape, groups = (count * size,), {"size": size}
+    elif kind == "sizes":
+        sizes = tuple(draw(st.lists(st.integers(1, 6), max_size=4)))
+        shape, count, groups = (sum(sizes),), len(sizes), {"sizes": sizes}
+    else:
+        shape = draw(shapes())
+        axis = draw(st.integers(0, len(shape) - 1))
+        count, groups = shape[axis], {"axis": axis}
+    weights = st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count).map(tuple)
+    weighting = draw(st.sampled_from([{}, {"sqrt_size": True}]) | st.fixed_dictionaries({"weights": weights}))
+    numbers = draw(with_numbers(regularizer))
+    return dataclasses.replace(numbers, groups=Groups(**groups, **weighting)), shape
+
+
+@st.composite
+def _box(draw: Draw) -> Chosen:
+    number = st.sampled_from([0.0, -1.0, 0.5]) | st.floats(-100, 100)
+    lower, upper = sorted(draw(st.tuples(number, number)))
+    bounds = [{"lower": lower}, {"upper": upper}, {"lower": lower, "upper": upper}]
+    return Box(**draw(st.sampled_from(bounds))), draw(shapes())
+
+
+@st.composite
+def _mcp(draw: Draw) -> Chosen:
+    return Mcp(strength=draw(strengths()), concavity=draw(powers(-2, 2))), draw(shapes())
+
+
+@st.composite
+def _scad(draw: Draw) -> Chosen:
+    concavity = 2.0 + draw(st.sampled_from([1.0, 1.7]) | powers(-3, 2))
+    return Scad(strength=draw(strengths()), concavity=concavity), draw(shapes())
+
+
+@st.composite
+def _n_of_m(draw: Draw) -> Chosen:
+    m, runs = draw(st.integers(1, 6)), draw(st.integers(0, 4))
+    return NOfM(n=draw(st.integers(0, m)), m=m), (runs * m,)
+
+
+@st.composite
+def _simplex(draw: Draw) -> Chosen:
+    return Simplex(radius=draw(strengths())), draw(shapes(least=1))
+
+
+@st.composite
+def _top_k(draw: Draw) -> Chosen:
+    shape = draw(shapes())
+    return TopK(count=draw(st.integers(0, math.prod(shape)))), shape
+
+
+@st.composite
+def _slope(draw: Draw) -> Chosen:
+    shape = draw(shapes())
+    if draw(st.booleans()):
+        return Slope(oscar=Oscar(draw(strengths()), draw(strengths()))), shape
+    size = math.prod(shape)
+    values = FEW[_integers(draw, size, np.uint8) % FEW.size] * draw(strengths())
+    return Slope(strengths=tuple(sorted(np.abs(values).tolist(), reverse=True))), shape
+
+
+@st.composite
+def _trend_filter(draw: Draw) -> Chosen:
+    return TrendFilter(strength=draw(strengths()), order=draw(st.integers(0, 5))), draw(shapes())
+
+
+@st.composite
+def _rank_ball(draw: Draw) -> Chosen:
+    shape = draw(matrices())
+    return RankBall(rank=draw(st.integers(0, min(shape)))), shape
+
+
+@st.composite
+def _stiefel(draw: Draw) -> Chosen:
+    columns = draw(st.integers(0, LONGEST_SIDE))
+    return Stiefel(), (draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns)
+
+
+OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
+    "box": _box,
+    "mcp": _mcp,
+    "scad": _scad,
+    "n_of_m": _n_of_m,
+    "simplex": _simplex,
+    "top_k": _top_k,
+    "slope": _slope,
+    "trend_filter": _trend_filter,
+    "rank_ball": _rank_ball,
+    "stiefel": _stiefel,
+}
+"""Rows whose parameters have ranges of their own, or must fit the shape."""
