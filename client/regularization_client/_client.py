@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from regularization.v1 import catalogue_pb2
 
-from regularization_client._calls import ArrayCall, array_call
-from regularization_client._carrier import Carrier
-from regularization_client._config import CallOptions, Compression, Retry, Tls
-from regularization_client._connection import Connection, Token
-from regularization_client._errors import ArgumentError
-from regularization_client._exchange import list_regularizers
-from regularization_client._headers import Regularizers, StepSizes
-from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
-from regularization_client._replay import Conditions
-from regularization_client._results import GradientResult, PenaltyResult, ProximalStepResult, ResultFields
-from regularization_client._shared import Shape, Shared, SharedMemory
-from regularization_client._structure import AnyArray, Arrays
+from ._config import CallOptions, Compression, Retry, Tls
+from ._errors import ArgumentError
+from ._request.arrays import AnyArray, Arrays
+from ._request.call import ArrayCall, array_call
+from ._request.header import Regularizers, StepSizes
+from ._request.job import GRADIENT, PENALTY, PROXIMAL_STEP
+from ._results import GradientResult, PenaltyResult, ProximalStepResult, ResultFields
+from ._transport.carry_out import Carrier
+from ._transport.chunked import list_regularizers
+from ._transport.connection import Connection, Token
+from ._transport.replay import Conditions
+from ._transport.shared_memory import Shape, Shared, SharedMemory
 
 Named: TypeAlias = Mapping[str, npt.ArrayLike]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from regularization.v1.regularizers_pb2 import ElasticNet
 
-from regularization_client._errors import ArgumentError
+from ._errors import ArgumentError
 
 
 def elastic_net_from_mix(strength: float, mix: float) -> ElasticNet:

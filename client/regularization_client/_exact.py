@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from regularization.v1 import summary_pb2
 
-from regularization_client._errors import ProtocolError
+from ._errors import ProtocolError
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import Message
 from regularization.v1 import layout_pb2, regularizers_pb2
 
-from regularization_client._errors import ArgumentError, DataTypeError
+from ._errors import ArgumentError, DataTypeError
 
 REGULARIZERS = {
     field.message_type.full_name: field.name

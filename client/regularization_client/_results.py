@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 import numpy as np
 from regularization.v1 import summary_pb2
 
-from regularization_client._exact import ExactSum
+from ._exact import ExactSum
 
 ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 """An array, or a dict of them: what the caller's parameters were."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from regularization_client._cli import options, report
-from regularization_client._cli.plan_file import SYNTAX as PLAN_SYNTAX
-from regularization_client._cli.signals import exiting_on_sigterm
-from regularization_client._cli.specifications import SYNTAX
-from regularization_client._cli.work import Server, Work, catalogue
-from regularization_client._errors import RegularizationError
-from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
+from ._cli import options, report
+from ._cli.plan_file import SYNTAX as PLAN_SYNTAX
+from ._cli.signals import exiting_on_sigterm
+from ._cli.specifications import SYNTAX
+from ._cli.work import Server, Work, catalogue
+from ._errors import RegularizationError
+from ._request.job import GRADIENT, PENALTY, PROXIMAL_STEP
 
 _STATUS = """\
 Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after

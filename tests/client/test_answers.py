@@ -6,7 +6,7 @@ import pytest
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import summary_pb2
 from regularization_client import ProtocolError
-from regularization_client._answers import read_penalty_response, read_response
+from regularization_client._transport.answers import read_penalty_response, read_response
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from regularization_client._job import Job, Stretch, chunks
-from regularization_client._stores import ArrayStore
-from regularization_client._summary import Expected
+from regularization_client._request.expected import Expected
+from regularization_client._request.job import Job, Stretch, chunks
+from regularization_client._request.stores import ArrayStore
 
 SOURCE = ArrayStore(np.zeros(1, np.float32))
 

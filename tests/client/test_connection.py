@@ -23,7 +23,7 @@ from regularization_client import (
     Tls,
     UnavailableError,
 )
-from regularization_client._connection import _address, stays_on_host
+from regularization_client._transport.connection import _address, stays_on_host
 from regularization_client.command import main
 
 from tests.support.faulty_server import answering, echo

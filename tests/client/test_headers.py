@@ -12,7 +12,7 @@ from regularization.v1 import layout_pb2, shared_memory_pb2
 from regularization.v1 import regularization_service_pb2 as service
 from regularization_client import ArgumentError, Box, GroupLasso, Groups, L1Norm, Regularizer
 from regularization_client._config import CallOptions
-from regularization_client._headers import Header, Segment, known_layout_bytes, layout_bytes
+from regularization_client._request.header import Header, Segment, known_layout_bytes, layout_bytes
 
 F4 = np.dtype("<f4")
 SHAPES = {"fc.weight": (3, 2), "fc.bias": (2,)}

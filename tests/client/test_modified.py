@@ -22,7 +22,7 @@ from regularization_client import (
     Regularizer,
     combine,
 )
-from regularization_client._headers import Segment, known_layout_bytes, layout_bytes
+from regularization_client._request.header import Segment, known_layout_bytes, layout_bytes
 from regularization_client._results import result_fields
 
 F4 = np.dtype("<f4")

@@ -20,7 +20,7 @@ from regularization_client import (
     to_fixed_point,
 )
 from regularization_client._config import CallOptions
-from regularization_client._headers import Header, layout_bytes
+from regularization_client._request.header import Header, layout_bytes
 from regularization_kernels import L1Norm as Kernel
 from regularization_kernels import proximal_step
 from regularization_kernels.engine import Rounding, RoundingMode

@@ -64,12 +64,12 @@ def test_a_call_that_broke_midway_is_replayed_from_its_start(in_place: bool) -> 
 
 def test_what_was_stored_is_not_stored_again() -> None:
     """A replay has the same bits, so a sink sees every element once and in order."""
-    from regularization_client._connection import Connection
-    from regularization_client._exchange import exchange
-    from regularization_client._job import Job, Stretch
-    from regularization_client._replay import Conditions
-    from regularization_client._stores import ArrayStore
-    from regularization_client._summary import Expected
+    from regularization_client._request.expected import Expected
+    from regularization_client._request.job import Job, Stretch
+    from regularization_client._request.stores import ArrayStore
+    from regularization_client._transport.chunked import exchange
+    from regularization_client._transport.connection import Connection
+    from regularization_client._transport.replay import Conditions
 
     written: list[tuple[int, int]] = []
 

@@ -15,8 +15,8 @@ import grpc
 import numpy as np
 import pytest
 from regularization_client import Client, DeadlineExceededError, L1Norm, RegularizationError, Retry, Tls
-from regularization_client._connection import _single
-from regularization_client._replicas import Replica, Turns
+from regularization_client._transport.connection import _single
+from regularization_client._transport.replicas import Replica, Turns
 
 from tests.support.faulty_server import answering, echo
 from tests.support.processes import ServerProcess, serving, until

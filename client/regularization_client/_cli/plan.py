@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from regularization_client._cli.settings import Setting, Settings
-from regularization_client._config import CallOptions
-from regularization_client._errors import ArgumentError
-from regularization_client._files import StoredTensor, TensorFile, TensorWriter
-from regularization_client._headers import Header, Segment, layout_bytes
-from regularization_client._job import PROXIMAL_STEP, Job, Stretch
-from regularization_client._suggestions import did_you_mean
-from regularization_client._summary import Expected
+from .._config import CallOptions
+from .._errors import ArgumentError
+from .._files import StoredTensor, TensorFile, TensorWriter
+from .._request.expected import Expected
+from .._request.header import Header, Segment, layout_bytes
+from .._request.job import PROXIMAL_STEP, Job, Stretch
+from .._suggestions import did_you_mean
+from .settings import Setting, Settings
 
 _LOSS_GRADIENTS = "loss_gradients"
 

@@ -13,12 +13,12 @@ from google.protobuf import descriptor
 from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._cli.settings import Setting
-from regularization_client._errors import ArgumentError
-from regularization_client._headers import Regularizer
-from regularization_client._modified import Modified
-from regularization_client._names import resolve
-from regularization_client._suggestions import unknown
+from .._errors import ArgumentError
+from .._modified import Modified
+from .._request.header import Regularizer
+from .._request.names import resolve
+from .._suggestions import unknown
+from .settings import Setting
 
 _KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
 _NAMES = [field.name for field in _KINDS]

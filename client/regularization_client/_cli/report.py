@@ -10,8 +10,8 @@ from typing import Any
 import click
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
-from regularization_client._errors import RegularizationError
-from regularization_client._results import Figures
+from .._errors import RegularizationError
+from .._results import Figures
 
 _TITLES = {
     "elements": "elements",

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from regularization_client._headers import Regularizer
-from regularization_client._names import EVERYTHING, resolve
+from .._request.header import Regularizer
+from .._request.names import EVERYTHING, resolve
 
 _LEFT = "add -r '*=none' to leave alone what no other fits"
 _LEFT_STEP_SIZES = "add one without a pattern, -s NUMBER, for what no other fits"

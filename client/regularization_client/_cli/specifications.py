@@ -12,8 +12,8 @@ from google.protobuf import descriptor
 from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._names import EVERYTHING
-from regularization_client._suggestions import unknown
+from .._request.names import EVERYTHING
+from .._suggestions import unknown
 
 _NONE = "none"
 _KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields

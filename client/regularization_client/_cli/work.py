@@ -14,21 +14,21 @@ from google.protobuf.message import Message
 from regularization.v1 import catalogue_pb2, summary_pb2
 from regularization.wire import OPERANDS
 
-from regularization_client import _exchange
-from regularization_client._cli import report
-from regularization_client._cli.plan import Plan
-from regularization_client._cli.plan_file import read_plan
-from regularization_client._cli.settings import OptionSettings, Settings
-from regularization_client._cli.signals import interruptibly
-from regularization_client._cli.specifications import as_rules
-from regularization_client._config import CallOptions, Compression, Retry, Tls
-from regularization_client._connection import Connection, stays_on_host
-from regularization_client._files import open_tensors
-from regularization_client._job import GRADIENT, PROXIMAL_STEP
-from regularization_client._names import EVERYTHING
-from regularization_client._replay import Conditions, Progress
-from regularization_client._results import figures_from
-from regularization_client._suggestions import unknown
+from .._config import CallOptions, Compression, Retry, Tls
+from .._files import open_tensors
+from .._request.job import GRADIENT, PROXIMAL_STEP
+from .._request.names import EVERYTHING
+from .._results import figures_from
+from .._suggestions import unknown
+from .._transport import chunked
+from .._transport.connection import Connection, stays_on_host
+from .._transport.replay import Conditions, Progress
+from . import report
+from .plan import Plan
+from .plan_file import read_plan
+from .settings import OptionSettings, Settings
+from .signals import interruptibly
+from .specifications import as_rules
 
 _CHUNK_BYTES = 1 << 20
 
@@ -113,7 +113,7 @@ class Work:
             with _progress(job.end - job.begin, quiet=self.quiet) as progress:
                 conditions = self.server.conditions(progress)
                 summary = interruptibly(
-                    lambda: _exchange.exchange(connection, job, conditions), connection.close
+                    lambda: chunked.exchange(connection, job, conditions), connection.close
                 )
             if output is not None:
                 output.commit()
@@ -165,7 +165,7 @@ def _read(path: Path | None) -> bytes | None:
 def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
     """Return what the server says of the regularizers of these names, or of all where there are none."""
     with closing(server.connection()) as connection:
-        known = _exchange.list_regularizers(connection, server.conditions())
+        known = chunked.list_regularizers(connection, server.conditions())
     by_name = {each.name: each for each in known}
     for name in names:
         if name not in by_name:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from regularization_client._errors import ArgumentError
+from .._errors import ArgumentError
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile, naming
-from regularization_client._files.npy import NpyHeader, read_header
-from regularization_client._files.raw import length, little_endian
-from regularization_client._files.tensors import StoredTensor, supported
-from regularization_client._stores import Elements
+from .._errors import ArgumentError
+from .._request.stores import Elements
+from .atomic import AtomicFile, naming
+from .npy import NpyHeader, read_header
+from .raw import length, little_endian
+from .tensors import StoredTensor, supported
 
 _ENDING = ".npy"
 _COPY_BYTES = 1 << 20

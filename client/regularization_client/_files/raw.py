@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile, naming
-from regularization_client._files.tensors import StoredTensor
-from regularization_client._stores import Elements
+from .._errors import ArgumentError
+from .._request.stores import Elements
+from .atomic import AtomicFile, naming
+from .tensors import StoredTensor
 
 _COPY_BYTES = 1 << 20
 

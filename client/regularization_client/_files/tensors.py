@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from regularization_client._messages import DATA_TYPES, FIXED_POINT
-from regularization_client._stores import Sink, Source
+from .._messages import DATA_TYPES, FIXED_POINT
+from .._request.stores import Sink, Source
 
 
 @dataclass(frozen=True, slots=True)

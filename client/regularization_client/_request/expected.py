@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from regularization.v1 import summary_pb2
 
-from regularization_client._errors import ProtocolError, TruncatedStreamError
+from .._errors import ProtocolError, TruncatedStreamError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from regularization_client._stores import Sink, Source
-from regularization_client._summary import Expected
+from .expected import Expected
+from .stores import Sink, Source
 
 PENALTY, GRADIENT, PROXIMAL_STEP = "Penalty", "Gradient", "ProximalStep"
 """The methods that take a stream."""

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 from regularization.v1 import catalogue_pb2, regularizers_pb2, summary_pb2
 
-from regularization_client._connection import Connection
-from regularization_client._exchange import exchange, list_regularizers
-from regularization_client._headers import Header
-from regularization_client._job import Job
-from regularization_client._messages import wrap
-from regularization_client._replay import Cancellation, Conditions, Progress
+from .._messages import wrap
+from .._request.header import Header
+from .._request.job import Job
+from .chunked import exchange, list_regularizers
+from .connection import Connection
+from .replay import Cancellation, Conditions, Progress
 
 BLOCK = 1 << 18
 """Inside an array, a cut lies at a multiple of so many elements from the array's start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from regularization_client._errors import EmbeddedServerError
+from .._errors import EmbeddedServerError
 
 _GRACE_SECONDS = 0.2
 """For calls that their client gave up by closing: what they would answer, nobody would read."""

@@ -9,9 +9,9 @@ from regularization.sparse import SparseElements
 from regularization.v1 import catalogue_pb2, summary_pb2
 from regularization.v1 import regularization_service_pb2 as service
 
-from regularization_client._errors import ProtocolError
-from regularization_client._job import Job, chunks
-from regularization_client._stores import Elements
+from .._errors import ProtocolError
+from .._request.job import Job, chunks
+from .._request.stores import Elements
 
 
 def read_response(message: bytes) -> wire.Response:

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 
-from regularization_client import _errors as errors
+from .. import _errors as errors
 
 REGION_UNKNOWN = "ERROR_REASON_REGION_UNKNOWN"
 """The reason why memory is not the server's any more."""

@@ -13,10 +13,10 @@ import grpc
 from grpc.experimental import ChannelOptions
 from regularization.v1 import regularization_service_pb2 as service
 
-from regularization_client._config import Compression, Retry, Tls
-from regularization_client._embedded import EmbeddedServer
-from regularization_client._errors import ArgumentError, UnavailableError
-from regularization_client._replicas import Replica, Turns, Watch
+from .._config import Compression, Retry, Tls
+from .._errors import ArgumentError, UnavailableError
+from .embedded import EmbeddedServer
+from .replicas import Replica, Turns, Watch
 
 Token = str | Callable[[], str]
 """A bearer token, or what returns the current one."""

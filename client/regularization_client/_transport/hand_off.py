@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import grpc
 
-from regularization_client._errors import DeadlineExceededError, ProtocolError, SharedMemoryError, UnavailableError
+from .._errors import DeadlineExceededError, ProtocolError, SharedMemoryError, UnavailableError
 
 _REQUEST = struct.Struct("<4sIQ16s")
 _REPLY = struct.Struct("<IIQ16s")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 
-from regularization_client import _status
-from regularization_client._calls import ArrayCall
-from regularization_client._connection import Connection
-from regularization_client._errors import SharedMemoryError
-from regularization_client._exchange import exchange, exchange_shared
-from regularization_client._headers import regularizers_by_name
-from regularization_client._modified import without_modifiers
-from regularization_client._placement import shared_job
-from regularization_client._replay import Conditions
-from regularization_client._results import ResultFields, combined_fields, result_fields
-from regularization_client._shared import SharedMemory
-from regularization_client._streams import Streams
+from .._errors import SharedMemoryError
+from .._modified import without_modifiers
+from .._request.call import ArrayCall
+from .._request.header import regularizers_by_name
+from .._results import ResultFields, combined_fields, result_fields
+from . import status
+from .chunked import exchange, exchange_shared
+from .connection import Connection
+from .placement import shared_job
+from .replay import Conditions
+from .sharded import Streams
+from .shared_memory import SharedMemory
 
-_FORGOTTEN = (_status.REGION_UNKNOWN, _status.SHARED_MEMORY_UNAVAILABLE)
+_FORGOTTEN = (status.REGION_UNKNOWN, status.SHARED_MEMORY_UNAVAILABLE)
 _log = logging.getLogger("regularization_client")
 
 

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from regularization_client._config import Retry
-from regularization_client._errors import RegularizationError, UnavailableError
+from .._config import Retry
+from .._errors import RegularizationError, UnavailableError
 
 T = TypeVar("T")
 Progress = Callable[[int, int], object]

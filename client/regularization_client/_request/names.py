@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from regularization_client._errors import ArgumentError
-from regularization_client._suggestions import did_you_mean
+from .._errors import ArgumentError
+from .._suggestions import did_you_mean
 
 EVERYTHING = "*"
 """The pattern that matches all names."""

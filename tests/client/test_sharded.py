@@ -33,7 +33,7 @@ from regularization_client import (
     SquaredL2Norm,
     combine,
 )
-from regularization_client._streams import BLOCK, Piece, cuts
+from regularization_client._transport.sharded import BLOCK, Piece, cuts
 
 from tests.support.faulty_server import answering, echo
 

@@ -14,11 +14,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from regularization_client._errors import ArgumentError, SharedMemoryError
-from regularization_client._handoff import HandOff, Memory
-from regularization_client._messages import wire_type
-from regularization_client._replay import Conditions, replayed
-from regularization_client._structure import AnyArray
+from .._errors import ArgumentError, SharedMemoryError
+from .._messages import wire_type
+from .._request.arrays import AnyArray
+from .hand_off import HandOff, Memory
+from .replay import Conditions, replayed
 
 ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 """An array, or a dict of them."""

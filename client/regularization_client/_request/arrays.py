@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regularization_client._config import Part
-from regularization_client._errors import ArgumentError
-from regularization_client._job import Stretch
-from regularization_client._messages import wire_type
-from regularization_client._stores import ArrayStore
+from .._config import Part
+from .._errors import ArgumentError
+from .._messages import wire_type
+from .job import Stretch
+from .stores import ArrayStore
 
 AnyArray = npt.NDArray[Any]
 Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]

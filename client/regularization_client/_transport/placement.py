@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from regularization.v1 import shared_memory_pb2
 
-from regularization_client._calls import ArrayCall
-from regularization_client._job import PENALTY, SharedJob
-from regularization_client._shared import Location, SharedMemory
-from regularization_client._structure import AnyArray
+from .._request.arrays import AnyArray
+from .._request.call import ArrayCall
+from .._request.job import PENALTY, SharedJob
+from .shared_memory import Location, SharedMemory
 
 _RESULT = "result"
 _log = logging.getLogger("regularization_client")

@@ -16,14 +16,20 @@ import grpc
 from regularization import wire
 from regularization.v1 import catalogue_pb2, summary_pb2
 
-from regularization_client import _status
-from regularization_client._answers import ResultReader, read_catalogue, read_penalty_response, read_response
-from regularization_client._connection import LIST_REGULARIZERS, Connection, Lane
-from regularization_client._errors import DeadlineExceededError, ProtocolError, RegularizationError, TruncatedStreamError, UnavailableError
-from regularization_client._job import PENALTY, Cut, Job, SharedJob, chunks
-from regularization_client._replay import Cancellation, Conditions, Progress, broke_off, replayed
-from regularization_client._replicas import Watch, Watched
-from regularization_client._stores import Elements
+from .._errors import (
+    DeadlineExceededError,
+    ProtocolError,
+    RegularizationError,
+    TruncatedStreamError,
+    UnavailableError,
+)
+from .._request.job import PENALTY, Cut, Job, SharedJob, chunks
+from .._request.stores import Elements
+from . import status
+from .answers import ResultReader, read_catalogue, read_penalty_response, read_response
+from .connection import LIST_REGULARIZERS, Connection, Lane
+from .replay import Cancellation, Conditions, Progress, broke_off, replayed
+from .replicas import Watch, Watched
 
 T = TypeVar("T")
 
@@ -85,7 +91,7 @@ def exchange_shared(
     def harmless(error: RegularizationError) -> bool:
         if connection.closed:
             return False
-        if error.reason == _status.SHUTTING_DOWN or job.method == PENALTY:
+        if error.reason == status.SHUTTING_DOWN or job.method == PENALTY:
             return True
         return not job.in_place and server_gone()
 
@@ -94,7 +100,7 @@ def exchange_shared(
             lambda timeout: _shared(connection.lane(0), job, timeout), conditions, harmless=harmless
         )
     except UnavailableError as error:
-        if error.reason == _status.SHUTTING_DOWN or job.method == PENALTY:
+        if error.reason == status.SHUTTING_DOWN or job.method == PENALTY:
             raise
         text = f"{error.message}; shared out may hold old elements, new ones, or some of each"
         raise UnavailableError(text, code=error.code, reason=error.reason) from error
@@ -161,7 +167,7 @@ def _asked(
         try:
             answer = lane.ask(method, message, timeout)
         except grpc.RpcError as error:
-            raise _status.from_call(error) from error
+            raise status.from_call(error) from error
     if answer is None:
         raise TruncatedStreamError("the answer ended without a message")
     return answer
@@ -202,7 +208,7 @@ def _failure_of(error: grpc.RpcError) -> RegularizationError:
     # It is the call itself, and its traceback knows frames that know it: all of this would stay, the caller's
     # arrays with it, until a search for cycles.
     error.__traceback__ = None
-    return _status.from_call(error)
+    return status.from_call(error)
 
 
 class _Result:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from regularization.wire import OPERANDS
 
-from regularization_client._config import CallOptions
-from regularization_client._errors import ArgumentError
-from regularization_client._headers import Header, Regularizers, StepSizes, known_layout_bytes
-from regularization_client._job import Job
-from regularization_client._structure import AnyArray, Arrays, Structure
-from regularization_client._summary import Expected
+from .._config import CallOptions
+from .._errors import ArgumentError
+from .arrays import AnyArray, Arrays, Structure
+from .expected import Expected
+from .header import Header, Regularizers, StepSizes, known_layout_bytes
+from .job import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from google.protobuf.message import Message
 from regularization.v1 import layout_pb2, shared_memory_pb2, summary_pb2
 from regularization.v1 import regularization_service_pb2 as service
 
-from regularization_client._config import CallOptions
-from regularization_client._errors import ArgumentError
-from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
-from regularization_client._messages import schema_type, wrap
-from regularization_client._modified import Modified, without_modifiers
-from regularization_client._names import resolve
+from .._config import CallOptions
+from .._errors import ArgumentError
+from .._messages import schema_type, wrap
+from .._modified import Modified, without_modifiers
+from .job import GRADIENT, PENALTY, PROXIMAL_STEP
+from .names import resolve
 
 Regularizer: TypeAlias = Message | Modified | None
 """A regularizer's message, with modifiers or without; None where there is none."""
