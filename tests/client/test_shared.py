@@ -421,6 +421,14 @@ def test_negative_lengths_are_refused(client: Client) -> None:
         client.shared_array((3, -1))
 
 
+def test_sizes_that_no_request_can_state_are_refused(client: Client) -> None:
+    """Before one is made of them, however large they are."""
+    with pytest.raises(SharedMemoryError, match=f"no server has {1 << 64} bytes"):
+        client.shared_array(1 << 62)
+    with pytest.raises(SharedMemoryError, match="no server has"):
+        client.shared_array((1 << 62, 1 << 62))
+
+
 def test_only_memory_that_the_server_forgot_is_given_up(client: Client) -> None:
     """Such as an array that another thread released meanwhile; the others are shared as before."""
     with client.shared_array(10) as one, client.shared_array(10) as two:

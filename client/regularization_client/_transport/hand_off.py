@@ -1,7 +1,6 @@
-"""The hand-off of shared memory: a Unix socket beside the server's, over which descriptors of memory come.
+"""A connection to the hand-off of shared memory, over which descriptors of memory come.
 
-A request is 32 bytes, and so is its reply; the reply to an allocation carries the descriptor. What a
-connection was given is the server's to free when the connection closes.
+What a connection was given is the server's to free when the connection closes.
 """
 
 from __future__ import annotations
@@ -12,25 +11,27 @@ import mmap
 import os
 import select
 import socket
-import struct
 import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+from regularization.hand_off import (
+    MOST_BYTES,
+    NO_HANDLE,
+    REPLY_BYTES,
+    SUFFIX,
+    Operation,
+    Reply,
+    Request,
+    Status,
+)
 
 from .._errors import DeadlineExceededError, ProtocolError, SharedMemoryError, UnavailableError
 
-_REQUEST = struct.Struct("<4sIQ16s")
-_REPLY = struct.Struct("<IIQ16s")
-_MAGIC = b"RGM1"
-_ALLOCATE, _RELEASE = 1, 2
-_NO_HANDLE = bytes(16)
-_SUFFIX = ".memory"
 _SECONDS_TO_SHOW = 0.1
 _SHORTEST_WAIT = 0.001
-_OK, _TOO_LARGE, _TOO_MANY = 0, 2, 3
 _NO_SERVER = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 
 
@@ -62,7 +63,7 @@ class HandOff:
         self._socket.settimeout(timeout)
         self._timeout = timeout
         try:
-            self._socket.connect(path + _SUFFIX)
+            self._socket.connect(path + SUFFIX)
         except OSError as error:
             self._socket.close()
             raise _no_connection(path, error) from error
@@ -75,19 +76,21 @@ class HandOff:
             ProtocolError: If what comes is not memory of that size, sealed against shrinking.
             ConnectionError: If the server has closed the connection.
         """
-        status, granted, handle, descriptor = self._ask(_ALLOCATE, size, _NO_HANDLE)
+        if size > MOST_BYTES:
+            raise SharedMemoryError(f"no server has {size} bytes of shared memory")
+        reply, descriptor = self._ask(Request(Operation.ALLOCATE, size))
         try:
-            if status != _OK:
-                raise SharedMemoryError(_refusal(status, size))
+            if reply.status != Status.OK:
+                raise SharedMemoryError(_refusal(reply.status, size))
             if (
                 descriptor is None
-                or min(granted, os.fstat(descriptor).st_size) < size
-                or handle == _NO_HANDLE
+                or min(reply.size, os.fstat(descriptor).st_size) < size
+                or reply.handle == NO_HANDLE
             ):
                 raise ProtocolError("the hand-off of shared memory came without all of the memory")
             if not _keeps_its_size(descriptor):
                 raise ProtocolError("the hand-off of shared memory came with memory that is not sealed")
-            return Memory(handle, mmap.mmap(descriptor, size))
+            return Memory(reply.handle, mmap.mmap(descriptor, size))
         except (OSError, ValueError, OverflowError) as error:
             raise SharedMemoryError(f"cannot map {size} bytes of shared memory: {error}") from error
         finally:
@@ -97,7 +100,7 @@ class HandOff:
     def release(self, handle: bytes) -> None:
         """Let the server free memory. It does so by itself where the connection is closed."""
         try:
-            self._ask(_RELEASE, 0, handle)
+            self._ask(Request(Operation.RELEASE, handle=handle))
         except (ConnectionError, DeadlineExceededError):
             self.close()
 
@@ -115,14 +118,13 @@ class HandOff:
         """Close the connection. Closing again does nothing."""
         self._socket.close()
 
-    def _ask(self, operation: int, size: int, handle: bytes) -> tuple[int, int, bytes, int | None]:
-        request = _REQUEST.pack(_MAGIC, operation, size, handle)
+    def _ask(self, request: Request) -> tuple[Reply, int | None]:
         with self._lock:
             try:
                 deadline = None if self._timeout is None else time.monotonic() + self._timeout
                 self._socket.settimeout(self._timeout)
-                self._socket.sendall(request)
-                reply, descriptor = self._receive(deadline)
+                self._socket.sendall(request.pack())
+                raw, descriptor = self._receive(deadline)
             except TimeoutError as error:
                 # What comes late would be taken for the answer to the next request.
                 self._socket.close()
@@ -130,22 +132,21 @@ class HandOff:
             except OSError as error:
                 self._socket.close()
                 raise ConnectionError(str(error)) from error
-        status, _, granted, given = _REPLY.unpack(reply)
-        return status, granted, given, descriptor
+        return Reply.unpack(raw), descriptor
 
     def _receive(self, deadline: float | None) -> tuple[bytes, int | None]:
-        reply, descriptors, _, _ = socket.recv_fds(self._socket, _REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
+        reply, descriptors, _, _ = socket.recv_fds(self._socket, REPLY_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         descriptor = descriptors[0] if descriptors else None
         try:
-            while len(reply) < _REPLY.size:
+            while len(reply) < REPLY_BYTES:
                 # The time is for the whole reply, in however many pieces it comes.
                 if deadline is not None:
                     self._socket.settimeout(max(deadline - time.monotonic(), _SHORTEST_WAIT))
-                more = self._socket.recv(_REPLY.size - len(reply)) if reply else b""
+                more = self._socket.recv(REPLY_BYTES - len(reply)) if reply else b""
                 if not more:
                     raise ConnectionResetError("the server closed the hand-off of shared memory")
                 reply += more
-                if deadline is not None and len(reply) < _REPLY.size and time.monotonic() > deadline:
+                if deadline is not None and len(reply) < REPLY_BYTES and time.monotonic() > deadline:
                     raise TimeoutError("the reply did not come in time")
         except OSError:
             if descriptor is not None:
@@ -163,7 +164,7 @@ def _keeps_its_size(descriptor: int) -> bool:
 
 
 def _no_connection(path: str, error: OSError) -> Exception:
-    place = f"{path}{_SUFFIX}".replace("\0", "@")
+    place = f"{path}{SUFFIX}".replace("\0", "@")
     if isinstance(error, TimeoutError):
         return DeadlineExceededError(f"{place}: the hand-off of shared memory did not answer in time")
     if error.errno == errno.ENOENT and Path(path).exists():
@@ -174,9 +175,9 @@ def _no_connection(path: str, error: OSError) -> Exception:
 
 
 def _refusal(status: int, size: int) -> str:
-    reasons = {
-        _TOO_LARGE: "which is more than its budget for shared memory leaves, or allows at all",
-        _TOO_MANY: "for it has given out as many regions as it may",
+    reasons: dict[int, str] = {
+        Status.NO_ROOM: "which is more than its budget for shared memory leaves, or allows at all",
+        Status.TOO_MANY_REGIONS: "for it has given out as many regions as it may",
     }
     reason = reasons.get(status, f"with status {status}")
     return f"the server refuses {size} bytes of shared memory, {reason}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+from regularization.hand_off import SUFFIX as HAND_OFF_SUFFIX
 
 from ..settings import SettingInvalid
 from .ports import check_free
@@ -25,9 +26,6 @@ UNIX = "unix:"
 ABSTRACT = "unix-abstract:"
 LONGEST_UNIX_PATH = 107
 """Bytes that the path of a Unix socket may have on Linux."""
-
-HAND_OFF_SUFFIX = ".memory"
-"""What a Unix socket's path or name has behind it for the socket that hands out shared memory."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ import weakref
 from mmap import MAP_SHARED, PAGESIZE, mmap
 from threading import RLock
 
+from regularization.hand_off import HANDLE_BYTES
+
 from ..contract.refusals import RegionUnknown
 
 SYSTEM_SHARES_MEMORY = hasattr(os, "memfd_create")
 """Whether the system has anonymous memory that can be sealed and passed on: Linux has."""
-
-HANDLE_BYTES = 16
-"""Bytes of a handle; they are random, all of them."""
 
 MAPPING_NAME = "regularization"
 """What regions are called where the system lists a process's mappings. It gives no access."""
