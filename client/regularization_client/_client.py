@@ -13,16 +13,20 @@ from regularization.v1 import catalogue_pb2
 
 from ._config import CallOptions, Compression, Retry, Tls
 from ._errors import ArgumentError
+from ._request.array_call import array_call
 from ._request.arrays import AnyArray, Arrays
-from ._request.call import ArrayCall, array_call
-from ._request.header import Regularizers, StepSizes
-from ._request.job import GRADIENT, PENALTY, PROXIMAL_STEP
-from ._results import GradientResult, PenaltyResult, ProximalStepResult, ResultFields
-from ._transport.carry_out import Carrier
-from ._transport.chunked import list_regularizers
-from ._transport.connection import Connection, Token
-from ._transport.replay import Conditions
+from ._request.call import Call
+from ._request.layout import Regularizers, StepSizes
+from ._request.method import GRADIENT, PENALTY, PROXIMAL_STEP
+from ._results import GradientResult, PenaltyResult, ProximalStepResult, Summary
+from ._transport.base import Conditions, Transport
+from ._transport.catalogue import list_regularizers
+from ._transport.connection import Connection
+from ._transport.in_shared_memory import InSharedMemory
+from ._transport.lane import Token
+from ._transport.sharded import Sharded
 from ._transport.shared_memory import Shape, Shared, SharedMemory
+from ._transport.unaliased import Unaliased
 
 Named: TypeAlias = Mapping[str, npt.ArrayLike]
 
@@ -97,7 +101,8 @@ class Client:
             longest_silence=self._retry.longest_silence,
         )
         self._memory = SharedMemory(self._connection.address)
-        self._carrier = Carrier(self._connection, self._memory)
+        in_chunks = Unaliased(Sharded(self._connection))
+        self._transport: Transport = InSharedMemory(self._connection, self._memory, otherwise=in_chunks)
 
     def __enter__(self) -> Self:
         return self
@@ -199,9 +204,8 @@ class Client:
             RegularizationError: If the call fails: see the tree there.
         """
         operands = {"reference": reference, "weights": weights}
-        call = array_call(PENALTY, parameters, regularizer, operands, self._known(options), has_result=False)
-        fields = self._carried_out(call, options)
-        return PenaltyResult(**fields)
+        call, _ = array_call(PENALTY, parameters, regularizer, operands, self._known(options))
+        return PenaltyResult(**vars(self._carried_out(call, options)))
 
     @overload
     def gradient(
@@ -260,9 +264,8 @@ class Client:
             RegularizationError: If the call fails in another way: see the tree there.
         """
         operands = {"loss_gradients": loss_gradients, "reference": reference, "weights": weights}
-        call = array_call(GRADIENT, parameters, regularizer, operands, self._known(options), out=out)
-        fields = self._carried_out(call, options)
-        return GradientResult(gradient=call.finished(), **fields)
+        call, result = array_call(GRADIENT, parameters, regularizer, operands, self._known(options), out=out)
+        return GradientResult(gradient=result, **vars(self._carried_out(call, options)))
 
     @overload
     def proximal_step(
@@ -334,7 +337,7 @@ class Client:
             "weights": weights,
             "step_scales": step_scales,
         }
-        call = array_call(
+        call, result = array_call(
             PROXIMAL_STEP,
             parameters,
             regularizer,
@@ -343,8 +346,7 @@ class Client:
             step_size=step_size,
             out=out,
         )
-        fields = self._carried_out(call, options)
-        return ProximalStepResult(parameters=call.finished(), **fields)
+        return ProximalStepResult(parameters=result, **vars(self._carried_out(call, options)))
 
     def list_regularizers(
         self, *, timeout: float | None = None
@@ -360,11 +362,8 @@ class Client:
         conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
         return list_regularizers(self._connection, conditions)
 
-    def _carried_out(self, call: ArrayCall, options: CallOptions) -> ResultFields:
-        streams = options.get("streams", 1)
-        if not 1 <= streams <= _MOST_STREAMS:
-            raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
-        return self._carrier.carry_out(call, self._conditions(options), streams)
+    def _carried_out(self, call: Call, options: CallOptions) -> Summary:
+        return self._transport.carry_out(call, self._conditions(options))
 
     def _known(self, options: CallOptions) -> CallOptions:
         """Return the options with the default of `sparse`, which is the connection's."""
@@ -375,11 +374,15 @@ class Client:
         return {"sparse": self._connection.leaves_host, **options}
 
     def _conditions(self, options: CallOptions) -> Conditions:
+        streams = options.get("streams", 1)
+        if not 1 <= streams <= _MOST_STREAMS:
+            raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
         return Conditions(
             timeout=_checked(options.get("timeout", self._timeout)),
             retry=self._retry,
             chunk_bytes=self._chunk_bytes,
             progress=options.get("progress"),
+            streams=streams,
         )
 
 

@@ -15,7 +15,7 @@ from regularization.v1 import regularizers_pb2
 
 from .._errors import ArgumentError
 from .._modified import Modified
-from .._request.header import Regularizer
+from .._request.layout import Regularizer
 from .._request.names import resolve
 from .._suggestions import unknown
 from .settings import Setting

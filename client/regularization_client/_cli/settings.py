@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from .._request.header import Regularizer
+from .._request.layout import Regularizer
 from .._request.names import EVERYTHING, resolve
 
 _LEFT = "add -r '*=none' to leave alone what no other fits"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .._config import Part
 from .._errors import ArgumentError
 from .._messages import wire_type
-from .job import Stretch
+from .call import Stretch
 from .stores import ArrayStore
 
 AnyArray = npt.NDArray[Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from regularization.v1 import summary_pb2
 
@@ -25,18 +25,6 @@ class Expected:
 
     figures: Collection[str]
     """Names of the figures that were asked for."""
-
-    @classmethod
-    def of_layout(
-        cls, sizes: Mapping[str, int], figures: Collection[str], element_range: tuple[int, int] | None = None
-    ) -> Expected:
-        """Return what is expected of a call that carries a range of the layout's elements, or all."""
-        begin, end = element_range or (0, sum(sizes.values()))
-        return cls(sizes, begin, end, figures)
-
-    def of(self, begin: int, end: int) -> Expected:
-        """Return what is expected of the part of the call from begin to end."""
-        return replace(self, begin=begin, end=end)
 
     def check(self, summary: summary_pb2.Summary | None) -> summary_pb2.Summary:
         """Return the summary, if it is one of this call. Sums are checked where they are taken out of it.

@@ -1,4 +1,4 @@
-"""Where elements are read from and written to: arrays here, files in `_files`."""
+"""Where elements are read from and written to: arrays here, files in ``_files``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from regularization.sparse import SparseElements
 
 Elements = npt.NDArray[Any] | SparseElements
-"""Elements of a result: `numpy.asarray` makes an array of both."""
+"""Elements of a result: ``numpy.asarray`` makes an array of both."""
 
 
 class Source(Protocol):
@@ -30,19 +30,24 @@ class Sink(Protocol):
 
 
 class ArrayStore:
-    """An array as source and sink, whatever its strides and byte order, without a copy of the whole."""
+    """An array as source and sink, whatever its strides and byte order, without a copy of the whole.
+
+    Args:
+        array: The array, of any shape.
+    """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
+        self.array = array
         self._elements: Any = array.reshape(-1) if array.flags.c_contiguous else array.flat
         self._wire_type = array.dtype.newbyteorder("<")
 
     def read(self, begin: int, end: int) -> memoryview:
-        """See `Source.read`."""
+        """See ``Source.read``."""
         stretch: npt.NDArray[Any] = self._elements[begin:end]
         return stretch.astype(self._wire_type, copy=False).view(np.uint8).data
 
     def write(self, begin: int, values: Elements) -> None:
-        """See `Sink.write`."""
+        """See ``Sink.write``."""
         if isinstance(values, SparseElements) and isinstance(self._elements, np.ndarray):
             values.write_into(self._elements[begin : begin + values.size])
         else:

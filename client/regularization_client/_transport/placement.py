@@ -1,35 +1,46 @@
-"""Where a call's arrays lie in shared memory, if all of them do."""
+"""Where a call's elements lie in shared memory, if all of them do."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from regularization.v1 import shared_memory_pb2
 
-from .._request.arrays import AnyArray
-from .._request.call import ArrayCall
-from .._request.job import PENALTY, SharedJob
+from .._request.call import Call
+from .._request.stores import ArrayStore, Sink, Source
 from .shared_memory import Location, SharedMemory
 
 _RESULT = "result"
 _log = logging.getLogger("regularization_client")
 
 
-def shared_job(call: ArrayCall, memory: SharedMemory) -> SharedJob | None:
-    """Return the call as one that moves no elements; None where it has to.
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the elements of a call lie, and its results will."""
 
-    That takes the parameters, every operand that is given and the result each to be all in one region, array
-    after array as in the layout. The result may lie where an operand does, or apart from all of them.
+    stretches: shared_memory_pb2.SharedTensor
+    """Where, as the header says it."""
+
+    regions: frozenset[bytes]
+    """The handles of the memory."""
+
+    in_place: bool
+    """Whether the results take the place of what they are computed from."""
+
+
+def placement_of(call: Call, memory: SharedMemory) -> Placement | None:
+    """Return where a call's elements lie; None where they must travel.
+
+    For a placement, the parameters, every operand that is given and the result each have to be all in one
+    region, array after array as in the layout. The result may lie where an operand does, or apart from all.
     """
-    if memory.empty or not any(array.size for array in call.structure.arrays.values()):
+    if memory.empty or not call.stretches:
         return None
-    fields = {name: arrays for name, arrays in call.inputs.items() if arrays}
-    if call.header.method != PENALTY:
-        fields[_RESULT] = call.out if call.given_out else {}
     places: dict[str, Location] = {}
-    for name, arrays in fields.items():
-        place = _place(call, arrays, memory)
+    for name, stores in _stores(call).items():
+        place = _place(call, stores, memory)
         if place is None:
             _log.debug("in chunks, for %s is not all in one piece of shared memory", name)
             return None
@@ -39,24 +50,27 @@ def shared_job(call: ArrayCall, memory: SharedMemory) -> SharedJob | None:
     if result is not None and any(place != result and place.overlaps(result) for place in inputs):
         _log.debug("in chunks, for out lies partly where the parameters or an operand do")
         return None
-    return SharedJob(
-        method=call.header.method,
-        header=call.header.to_bytes(call.structure.element_range, _message(places)),
-        expected=call.expected(),
-        regions=frozenset(place.region for place in places.values()),
-        in_place=result in inputs,
-    )
+    regions = frozenset(place.region for place in places.values())
+    return Placement(_message(places), regions, in_place=result in inputs)
 
 
-def _place(call: ArrayCall, arrays: Mapping[str, AnyArray], memory: SharedMemory) -> Location | None:
-    """Return where the arrays of all parameters lie, in the order of the layout."""
-    named = [(name, array) for name, array in call.structure.arrays.items() if array.size]
-    if not all(name in arrays for name, _ in named):
-        return None
-    return memory.locate((arrays[name] for name, _ in named), call.structure.data_type)
+def _stores(call: Call) -> dict[str, list[Source | Sink | None]]:
+    """What the elements of each operand come from, and the results go to, by field of ``SharedTensor``."""
+    names = dict.fromkeys(name for stretch in call.stretches for name in stretch.sources)
+    stores: dict[str, list[Source | Sink | None]] = {
+        name: [stretch.sources.get(name) for stretch in call.stretches] for name in names
+    }
+    if call.method.has_results:
+        stores[_RESULT] = [stretch.sink for stretch in call.stretches]
+    return stores
 
 
-def _message(places: Mapping[str, Location]) -> shared_memory_pb2.SharedTensor:
+def _place(call: Call, stores: Sequence[Source | Sink | None], memory: SharedMemory) -> Location | None:
+    arrays = [store.array for store in stores if isinstance(store, ArrayStore)]
+    return memory.locate(arrays, call.data_type) if len(arrays) == len(stores) else None
+
+
+def _message(places: dict[str, Location]) -> shared_memory_pb2.SharedTensor:
     message = shared_memory_pb2.SharedTensor()
     for name, place in places.items():
         stretch: shared_memory_pb2.SharedStretch = getattr(message, name)

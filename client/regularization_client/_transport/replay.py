@@ -6,33 +6,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import grpc
 
-from .._config import Retry
 from .._errors import RegularizationError, UnavailableError
+from .base import Conditions
 
 T = TypeVar("T")
-Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """How a job is carried out."""
-
-    timeout: float | None
-    """Seconds for everything, replays and pauses included; None for no limit."""
-
-    retry: Retry
-    """How often to replay, and how long to wait before."""
-
-    chunk_bytes: int
-    """The most bytes of parameters and operands in one message."""
-
-    progress: Progress | None = None
-    """Called with elements done and elements in all."""
 
 
 class Cancellable(Protocol):

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from google.protobuf.message import Message
-from regularization.v1 import catalogue_pb2, regularizers_pb2, summary_pb2
+from regularization.v1 import catalogue_pb2
 
-from .._messages import wrap
-from .._request.header import Header
-from .._request.job import Job
-from .chunked import exchange, list_regularizers
+from .._request.call import Call
+from .._results import Summary
+from .base import Conditions, Progress
+from .catalogue import list_regularizers
+from .chunked import Chunked
 from .connection import Connection
-from .replay import Cancellation, Conditions, Progress
+from .replay import Cancellation
 
 BLOCK = 1 << 18
 """Inside an array, a cut lies at a multiple of so many elements from the array's start."""
@@ -56,8 +55,8 @@ def cuts(pieces: Sequence[Piece], begin: int, end: int, parts: int) -> list[int]
     return [begin, *sorted(cut for cut in inner if begin < cut < end), end]
 
 
-class Streams:
-    """Carries out calls over several streams.
+class Sharded:
+    """Carries out calls over several streams, where they are large enough to be cut; others over one.
 
     Args:
         connection: To where.
@@ -67,53 +66,34 @@ class Streams:
         self._connection = connection
         self._divisible: frozenset[str] | None = None
 
-    def exchange(
-        self,
-        job: Job,
-        header: Header,
-        segments: Mapping[str, tuple[tuple[int, ...], Message | None]],
-        streams: int,
-        conditions: Conditions,
-    ) -> list[summary_pb2.Summary]:
-        """Carry out a job and return the summaries of its parts, in their order.
-
-        The first part that fails ends all others.
-
-        Args:
-            job: What.
-            header: What its header says.
-            segments: Shape and regularizer of the whole layout's segments, by name.
-            streams: How many to use at most.
-            conditions: How. The time is for all of them together.
-
-        Raises:
-            RegularizationError: If a part fails.
-        """
+    def carry_out(self, call: Call, conditions: Conditions) -> Summary:
+        """See ``Transport``. The first part that fails ends all others; they share the time."""
         deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
-        if job.end - job.begin <= BLOCK:
-            ranges = [(job.begin, job.end)]
-        else:
-            divisible = self._divisible_regularizers(conditions)
-            pieces = [
-                Piece(math.prod(shape), regularizer is None or _name(regularizer) in divisible)
-                for shape, regularizer in segments.values()
-            ]
-            ranges = list(pairwise(cuts(pieces, job.begin, job.end, streams)))
+        ranges = self._ranges(call, conditions)
         if len(ranges) == 1:
-            return [exchange(self._connection, job, conditions)]
-        parts = [job.part(begin, end, header.to_bytes((begin, end))) for begin, end in ranges]
+            return Chunked(self._connection).carry_out(call, conditions)
         if deadline is not None:
             conditions = replace(conditions, timeout=max(deadline - time.monotonic(), 0.0))
-        return self._side_by_side(parts, conditions, job.end - job.begin)
+        parts = [call.part(begin, end) for begin, end in ranges]
+        return Summary.combined(self._side_by_side(parts, conditions, call.elements))
 
-    def _side_by_side(
-        self, parts: Sequence[Job], conditions: Conditions, elements: int
-    ) -> list[summary_pb2.Summary]:
+    def _ranges(self, call: Call, conditions: Conditions) -> list[tuple[int, int]]:
+        """Begin and end of each stream's elements."""
+        if conditions.streams == 1 or call.elements <= BLOCK:
+            return [(call.begin, call.end)]
+        divisible, layout = self._divisible_regularizers(conditions), call.header.layout
+        pieces = [
+            Piece(size, layout.regularizers[name] is None or layout.regularizers[name] in divisible)
+            for name, size in layout.sizes.items()
+        ]
+        return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
+
+    def _side_by_side(self, parts: Sequence[Call], conditions: Conditions, elements: int) -> list[Summary]:
         cancellation, progress = Cancellation(), _Sum(conditions.progress, elements)
 
-        def carry_out(lane: int, part: Job) -> summary_pb2.Summary:
+        def carry_out(lane: int, part: Call) -> Summary:
             own = replace(conditions, progress=progress.of(lane) if conditions.progress else None)
-            return exchange(self._connection, part, own, lane, cancellation)
+            return Chunked(self._connection, lane, cancellation).carry_out(part, own)
 
         with ThreadPoolExecutor(len(parts)) as pool:
             calls = [pool.submit(carry_out, lane, part) for lane, part in enumerate(parts)]
@@ -156,8 +136,3 @@ class _Sum:
                     self._report(sum(self._done.values()), self._total)
 
         return report
-
-
-def _name(regularizer: Message) -> str | None:
-    choice = wrap(regularizer)
-    return choice.WhichOneof("kind") if isinstance(choice, regularizers_pb2.Regularizer) else None

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from .._errors import ArgumentError, SharedMemoryError
 from .._messages import wire_type
 from .._request.arrays import AnyArray
+from .base import Conditions
 from .hand_off import HandOff, Memory
-from .replay import Conditions, replayed
+from .replay import replayed
 
 ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 """An array, or a dict of them."""

@@ -12,18 +12,25 @@ from regularization.v1 import layout_pb2, shared_memory_pb2
 from regularization.v1 import regularization_service_pb2 as service
 from regularization_client import ArgumentError, Box, GroupLasso, Groups, L1Norm, Regularizer
 from regularization_client._config import CallOptions
-from regularization_client._request.header import Header, Segment, known_layout_bytes, layout_bytes
+from regularization_client._request.header import Header
+from regularization_client._request.layout import Layout, Segment, layout_of
+from regularization_client._request.method import METHODS, PROXIMAL_STEP, Method
 
 F4 = np.dtype("<f4")
 SHAPES = {"fc.weight": (3, 2), "fc.bias": (2,)}
 
 
+def message_of(layout: Layout) -> layout_pb2.ParameterLayout:
+    """The message that a layout is in a header."""
+    return service.PenaltyHeader.FromString(layout.content).layout
+
+
 def test_a_header_is_what_protobuf_writes() -> None:
     """The layout, which is kept, comes before all the rest."""
-    layout = layout_bytes(F4, [Segment("a", (2, 3), L1Norm(strength=0.5), 0.25), Segment("b", ())])
+    layout = Layout.of(F4, [Segment("a", (2, 3), L1Norm(strength=0.5), 0.25), Segment("b", ())])
     stretch = shared_memory_pb2.SharedStretch(region=bytes(16), byte_offset=8)
     shared = shared_memory_pb2.SharedTensor(parameters=stretch)
-    header = Header("ProximalStep", layout, CallOptions(figures=["penalty"], non_finite="propagate"), 0.0)
+    header = Header(PROXIMAL_STEP, layout, CallOptions(figures=["penalty"], non_finite="propagate"), 0.0)
     written = header.to_bytes((1, 4), shared)
     read = service.ProximalStepHeader.FromString(written)
     assert read.SerializeToString() == written
@@ -32,14 +39,15 @@ def test_a_header_is_what_protobuf_writes() -> None:
     assert [segment.name for segment in read.layout.segments] == ["a", "b"]
     assert read.layout.segments[0].regularizer.l1_norm.strength == 0.5
     assert not read.layout.segments[1].HasField("regularizer")
+    assert layout.sizes == {"a": 6, "b": 1}
+    assert layout.regularizers == {"a": "l1_norm", "b": None}
 
 
-@pytest.mark.parametrize("method", ["Penalty", "Gradient", "ProximalStep"])
-def test_every_header_has_its_layout_first(method: str) -> None:
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_header_has_its_layout_first(method: Method) -> None:
     """Under one number, so that one layout's bytes serve all."""
-    header: Any = getattr(service, f"{method}Header")
     layout = layout_pb2.ParameterLayout(data_type=layout_pb2.DATA_TYPE_FLOAT32)
-    assert header(layout=layout).SerializeToString() == layout_bytes(F4, [])
+    assert method.header(layout=layout).SerializeToString() == Layout.of(F4, []).content
 
 
 RULES: dict[str, Any] = {
@@ -55,10 +63,10 @@ RULES: dict[str, Any] = {
 @pytest.mark.parametrize("steps", [None, 0.5, {"fc.bias": 0, "*": np.float32(0.5)}], ids=str)
 def test_a_question_asked_again_has_the_same_bytes(rules: Any, steps: Any) -> None:
     """As the same question in new objects, and as the layout that is not kept."""
-    first = known_layout_bytes(F4, SHAPES, rules, steps)
+    first = layout_of(F4, SHAPES, rules, steps)
     copy = type(rules).FromString(rules.SerializeToString()) if hasattr(rules, "FromString") else rules
-    assert known_layout_bytes(F4, dict(SHAPES), copy, steps) == first
-    layout = service.PenaltyHeader.FromString(first).layout
+    assert layout_of(F4, dict(SHAPES), copy, steps) == first
+    layout = message_of(first)
     assert [(each.name, tuple(each.shape)) for each in layout.segments] == list(SHAPES.items())
     named = isinstance(steps, dict)
     assert [each.HasField("step_size") for each in layout.segments] == [named, named]
@@ -67,18 +75,35 @@ def test_a_question_asked_again_has_the_same_bytes(rules: Any, steps: Any) -> No
 def test_a_message_that_was_changed_is_another_question() -> None:
     """Messages can change; what is kept is kept by their contents."""
     norm = L1Norm(strength=0.5)
-    before = known_layout_bytes(F4, SHAPES, norm, None)
+    before = layout_of(F4, SHAPES, norm, None)
     norm.strength = 0.75
-    after = known_layout_bytes(F4, SHAPES, norm, None)
-    assert service.PenaltyHeader.FromString(before).layout.segments[0].regularizer.l1_norm.strength == 0.5
-    assert service.PenaltyHeader.FromString(after).layout.segments[0].regularizer.l1_norm.strength == 0.75
+    after = layout_of(F4, SHAPES, norm, None)
+    assert message_of(before).segments[0].regularizer.l1_norm.strength == 0.5
+    assert message_of(after).segments[0].regularizer.l1_norm.strength == 0.75
+
+
+class Restless(dict[str, Any]):
+    """Regularizers that somebody changes while they are looked at."""
+
+    def items(self) -> Any:
+        """Change one, and return all."""
+        self["*"].strength += 1
+        return super().items()
+
+
+def test_messages_that_change_meanwhile_are_kept_for_no_other_question() -> None:
+    """What came of them would be given as the answer to a question that was never asked."""
+    with pytest.raises(ArgumentError, match="must not change"):
+        layout_of(F4, SHAPES, Restless({"*": L1Norm(strength=7.0)}), None)
+    kept = message_of(layout_of(F4, SHAPES, {"*": L1Norm(strength=8.0)}, None))
+    assert kept.segments[0].regularizer.l1_norm.strength == 8.0
 
 
 @given(st.lists(st.floats(), min_size=2, max_size=4))
 def test_step_sizes_keep_their_bits(sizes: list[float]) -> None:
     """Also where numbers are equal and their bits are not, as 0.0 and -0.0; and NaN is sent as it is."""
     for size in sizes:
-        layout = service.PenaltyHeader.FromString(known_layout_bytes(F4, {"a": ()}, None, {"a": size})).layout
+        layout = message_of(layout_of(F4, {"a": ()}, None, {"a": size}))
         sent = layout.segments[0].step_size
         assert np.float64(sent).tobytes() == np.float64(size).tobytes() or (sent != sent and size != size)
 
@@ -89,15 +114,15 @@ def test_the_order_and_the_data_type_are_part_of_the_question() -> None:
     assert swapped == SHAPES
     double = np.dtype("<f8")
     questions = ((F4, SHAPES), (F4, swapped), (double, SHAPES))
-    assert len({known_layout_bytes(data_type, shapes, None, None) for data_type, shapes in questions}) == 3
+    assert len({layout_of(data_type, shapes, None, None).content for data_type, shapes in questions}) == 3
 
 
 def test_mistakes_are_found_every_time() -> None:
     """Nothing of a question that was refused is kept."""
     for _ in range(2):
         with pytest.raises(ArgumentError, match="matches none"):
-            known_layout_bytes(F4, SHAPES, {"fc.wieght": None, "*": None}, None)
+            layout_of(F4, SHAPES, {"fc.wieght": None, "*": None}, None)
         with pytest.raises(ArgumentError, match="must be one of box"):
-            known_layout_bytes(F4, SHAPES, {"*": "l1"}, None)  # type: ignore[dict-item]
+            layout_of(F4, SHAPES, {"*": "l1"}, None)  # type: ignore[dict-item]
         with pytest.raises(ArgumentError, match="nothing matches"):
-            known_layout_bytes(F4, SHAPES, None, {})
+            layout_of(F4, SHAPES, None, {})
