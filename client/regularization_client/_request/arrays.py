@@ -99,13 +99,15 @@ class Structure:
             end = begin + math.prod(shape)
             lower, upper = max(begin, first), min(end, last)
             if lower < upper:
-                name = segment if self._part is None else SINGLE
-                here = slice(lower - first, upper - first) if self._part is not None else ...
-                sources = {
-                    field: ArrayStore(own[name][here]) for field, own in operands.items() if name in own
-                }
-                sink = ArrayStore(outputs[name][here]) if outputs else None
-                stretches.append(Stretch(lower, upper, sources, sink))
+                if self._part is None:
+                    own = {field: arrays[segment] for field, arrays in operands.items() if segment in arrays}
+                    out = outputs.get(segment)
+                else:
+                    here = slice(lower - first, upper - first)
+                    own = {field: arrays[SINGLE][here] for field, arrays in operands.items()}
+                    out = outputs[SINGLE][here] if outputs else None
+                sources = {field: ArrayStore(array) for field, array in own.items()}
+                stretches.append(Stretch(lower, upper, sources, None if out is None else ArrayStore(out)))
             begin = end
         return stretches
 

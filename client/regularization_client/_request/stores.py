@@ -36,19 +36,25 @@ class ArrayStore:
         array: The array, of any shape.
     """
 
+    __slots__ = ("array",)
+
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self.array = array
-        self._elements: Any = array.reshape(-1) if array.flags.c_contiguous else array.flat
-        self._wire_type = array.dtype.newbyteorder("<")
 
     def read(self, begin: int, end: int) -> memoryview:
         """See ``Source.read``."""
-        stretch: npt.NDArray[Any] = self._elements[begin:end]
-        return stretch.astype(self._wire_type, copy=False).view(np.uint8).data
+        stretch: npt.NDArray[Any] = self._elements()[begin:end]
+        return stretch.astype(self.array.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
 
     def write(self, begin: int, values: Elements) -> None:
         """See ``Sink.write``."""
-        if isinstance(values, SparseElements) and isinstance(self._elements, np.ndarray):
-            values.write_into(self._elements[begin : begin + values.size])
+        elements = self._elements()
+        if isinstance(values, SparseElements) and isinstance(elements, np.ndarray):
+            values.write_into(elements[begin : begin + values.size])
         else:
-            self._elements[begin : begin + values.size] = np.asarray(values)
+            elements[begin : begin + values.size] = np.asarray(values)
+
+    def _elements(self) -> Any:
+        """The elements in row-major order, to be sliced."""
+        # Where a call's memory is shared nobody asks for them, so they are not made before.
+        return self.array.reshape(-1) if self.array.flags.c_contiguous else self.array.flat
