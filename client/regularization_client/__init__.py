@@ -1,7 +1,7 @@
 """A thin client of the regularization service: penalty, gradient and proximal step of regularizers.
 
-The regularizers are the schema's own messages: every message of `regularizers.proto`, `L1Norm` and all the
-others, is a name of this package.
+The regularizers are the schema's own messages: every message of ``regularizers.proto``, ``L1Norm`` and all
+the others, is a name of this package.
 """
 
 from typing import TYPE_CHECKING

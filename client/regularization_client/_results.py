@@ -20,17 +20,17 @@ ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 class Figures:
     """The figures of a set of elements.
 
-    Reading a figure that the call does not have, or was told to leave out, raises `RuntimeError`.
+    Reading a figure that the call does not have, or was told to leave out, raises ``RuntimeError``.
     """
 
     elements: int
     """How many elements the figures are of."""
 
     sums: Mapping[str, ExactSum] = field(default_factory=dict)
-    """The exact sums behind `penalty` and `squared_distance`, under these names, where asked for."""
+    """The exact sums behind ``penalty`` and ``squared_distance``, under these names, where asked for."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
-    """The number behind `nonzeros`, under this name, where asked for."""
+    """The number behind ``nonzeros``, under this name, where asked for."""
 
     @property
     def penalty(self) -> float:
@@ -116,12 +116,12 @@ class Summary(_Whole):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PenaltyResult(Summary):
-    """The answer to `Client.penalty`."""
+    """The answer to ``Client.penalty``."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class GradientResult(Summary, Generic[ArraysT_co]):
-    """The answer to `Client.gradient`."""
+    """The answer to ``Client.gradient``."""
 
     gradient: ArraysT_co
     """The minimum-norm subgradient of the penalty, plus the loss gradient where one was given."""
@@ -132,7 +132,7 @@ class GradientResult(Summary, Generic[ArraysT_co]):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ProximalStepResult(Summary, Generic[ArraysT_co]):
-    """The answer to `Client.proximal_step`."""
+    """The answer to ``Client.proximal_step``."""
 
     parameters: ArraysT_co
     """The new parameters."""
@@ -143,7 +143,7 @@ class ProximalStepResult(Summary, Generic[ArraysT_co]):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CombinedFigures(_Whole):
-    """Figures of several calls as one: what `combine` returns."""
+    """Figures of several calls as one: what ``combine`` returns."""
 
 
 def combine(

@@ -1,4 +1,4 @@
-"""The `regularize` command."""
+"""The ``regularize`` command."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class PlanFile:
     """The step size of tensors whose table has none."""
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
-        """See `Settings.of`; a plan may leave any step size open."""
+        """See ``Settings.of``; a plan may leave any step size open."""
         return resolve(self.rules, names, str(self.path), hint=_LEFT)
 
 

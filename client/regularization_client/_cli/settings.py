@@ -57,7 +57,7 @@ class OptionSettings:
         return self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
-        """See `Settings.of`."""
+        """See ``Settings.of``."""
         regularizers = resolve(self.regularizers, names, "--regularizer", hint=_LEFT)
         own: Mapping[str, float] = {}
         if self.step_sizes and self.step_size is None:

@@ -37,7 +37,7 @@ class AtomicFile:
 
     Raises:
         ArgumentError: If something else than a file has the name.
-        OSError: If it cannot be made; with the name that was given, as in `commit`.
+        OSError: If it cannot be made; with the name that was given, as in ``commit``.
     """
 
     def __init__(self, path: Path) -> None:

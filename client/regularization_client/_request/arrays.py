@@ -17,7 +17,7 @@ from .stores import ArrayStore
 
 AnyArray = npt.NDArray[Any]
 Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
-"""What a caller may give: anything that `numpy.asarray` takes, or a mapping of name to such."""
+"""What a caller may give: anything that ``numpy.asarray`` takes, or a mapping of name to such."""
 
 SINGLE = "parameters"
 """The segment name of an array that was given without one."""

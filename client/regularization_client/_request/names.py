@@ -32,7 +32,7 @@ def resolve(
     Only the pattern "*" may come to nothing.
 
     Args:
-        rules: Settings by name or by `fnmatch` pattern.
+        rules: Settings by name or by ``fnmatch`` pattern.
         names: The names to find settings for.
         what: What is being set, for messages.
         hint: What to do about a name without a rule, for messages.

@@ -29,10 +29,10 @@ Shape = int | Sequence[int]
 
 
 class Shared(Generic[ArraysT_co]):
-    """Memory that client and server share, as an array or as several: what `Client.shared_array` returns.
+    """Memory that client and server share, as an array or as several: what ``Client.shared_array`` returns.
 
-    It is a context manager, whose value is the arrays; or `release` it; or leave it to `Client.close`. After
-    that the arrays, and whatever views them, stay what they are, as ordinary memory of this process.
+    It is a context manager, whose value is the arrays; or ``release`` it; or leave it to ``Client.close``.
+    After that the arrays, and whatever views them, stay what they are, as ordinary memory of this process.
     """
 
     def __init__(self, arrays: ArraysT_co, release: Callable[[], None]) -> None:

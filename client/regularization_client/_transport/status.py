@@ -54,7 +54,7 @@ class _Details(NamedTuple):
 
 
 def from_call(call: grpc.RpcError) -> errors.RegularizationError:
-    """Return the exception for a failed call; raise it `from` the call, which keeps the cause.
+    """Return the exception for a failed call; raise it ``from`` the call, which keeps the cause.
 
     Args:
         call: What grpc raised. It is the call too, and has its code, text and trailing metadata.
