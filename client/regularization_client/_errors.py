@@ -73,7 +73,7 @@ class RegularizationError(Exception):
         self.metadata = dict(metadata or {})
 
     def __str__(self) -> str:
-        """The message, and the place where it does not name one."""
+        """Return the message, and the place where it does not name one."""
         place = [f"segment {self.segment!r}"] if self.segment is not None else []
         place += [f"element {self.element}"] if self.element is not None else []
         return f"{self.message} ({', '.join(place)})" if place and self.code is not None else self.message

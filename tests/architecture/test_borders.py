@@ -114,6 +114,23 @@ def test_only_the_embedded_server_takes_the_client_to_the_server() -> None:
     assert len({file for file, _ in named}) <= 1
 
 
+CARRYING = {"grpc", "threading", "concurrent", "socket", "regularization_client._transport"}
+
+
+@pytest.mark.parametrize(
+    "path", [*files(CLIENT / "_request"), CLIENT / "_transport" / "answers.py"], ids=lambda path: path.name
+)
+def test_what_is_asked_and_answered_knows_no_way(path: Path) -> None:
+    """Requests are made, and answers read, without gRPC, threads and sockets."""
+    modules = {module_name(CLIENT, other): other for other in files(CLIENT)}
+    own = imported_modules(CLIENT, path, modules)
+    named = {name.partition(".")[0] for name, _ in imports(path)} | {
+        ".".join(name.split(".")[:2]) for name in own
+    }
+    allowed = {"regularization_client._transport"} if path.name == "answers.py" else set()
+    assert named & CARRYING <= allowed
+
+
 NUMPY_OF_THE_SERVER = {"dtype", "float32", "float64", "floating", "frombuffer", "ndarray", "typing"}
 ARITHMETIC_METHODS = {"clip", "cumprod", "cumsum", "dot", "max", "mean", "min", "prod", "std", "sum", "var"}
 

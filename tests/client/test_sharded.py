@@ -34,6 +34,7 @@ from regularization_client import (
     combine,
 )
 from regularization_client._transport.sharded import BLOCK, Piece, cuts
+from regularization_kernels import summation
 
 from tests.support.faulty_server import answering, echo
 
@@ -71,6 +72,11 @@ def test_cuts_are_where_the_contract_allows_them(
             piece.divisible and start < cut < start + piece.size and (cut - start) % BLOCK == 0
             for start, piece in zip(starts, pieces, strict=False)
         )
+
+
+def test_cuts_are_on_the_grid_that_the_server_adds_up_along() -> None:
+    """The contract states it for both; off it, the parts' sums would not be those of the whole."""
+    assert BLOCK == summation.BLOCK
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 8])

@@ -57,5 +57,5 @@ def payloads(chunk: list[Cut]) -> dict[str, list[wire.Buffer]]:
 
 
 def _power_of_two(number: int) -> int:
-    """The largest power of two up to the number, and 1 at least."""
+    """Return the largest power of two up to the number, and 1 at least."""
     return 1 << max(number.bit_length() - 1, 0)

@@ -134,7 +134,7 @@ def _answered(question: _Question) -> Layout:
 def _key(
     data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
 ) -> tuple[object, ...]:
-    """The values that a question is known by."""
+    """Return the values that a question is known by."""
     rules = (
         tuple((name, _value(each)) for name, each in regularizer.items())
         if isinstance(regularizer, Mapping)
@@ -150,7 +150,7 @@ def _key(
 
 
 def _value(regularizer: Regularizer) -> object:
-    """A regularizer as a value."""
+    """Return a regularizer as a value."""
     if isinstance(regularizer, Modified):
         inner, box = _value(regularizer.regularizer), _value(regularizer.box)
         return inner, box, None if regularizer.smoothing is None else repr(regularizer.smoothing)

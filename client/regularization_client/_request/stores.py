@@ -55,6 +55,6 @@ class ArrayStore:
             elements[begin : begin + values.size] = np.asarray(values)
 
     def _elements(self) -> Any:
-        """The elements in row-major order, to be sliced."""
+        """Return the elements in row-major order, to be sliced."""
         # Where a call's memory is shared nobody asks for them, so they are not made before.
         return self.array.reshape(-1) if self.array.flags.c_contiguous else self.array.flat

@@ -127,7 +127,7 @@ class AnswerReader:
         self._results.reach(position)
 
     def _elements(self, result: wire.Result) -> Elements:
-        """The elements of a result chunk; of a dense one they are a view."""
+        """Return the elements of a result chunk; of a dense one they are a view."""
         data_type = self._call.data_type
         if len(result.values) % data_type.itemsize:
             raise ProtocolError(

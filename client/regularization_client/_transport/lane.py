@@ -138,7 +138,7 @@ class Lane:
 
 
 def _failure_of(error: grpc.RpcError) -> RegularizationError:
-    """What a call's error is for callers."""
+    """Return what a call's error is for callers."""
     # It is the call itself, and its traceback knows frames that know it: all of this would stay, the caller's
     # arrays with it, until a search for cycles.
     error.__traceback__ = None

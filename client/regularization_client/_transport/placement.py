@@ -55,7 +55,7 @@ def placement_of(call: Call, memory: SharedMemory) -> Placement | None:
 
 
 def _stores(call: Call) -> dict[str, list[Source | Sink | None]]:
-    """What the elements of each operand come from, and the results go to, by field of ``SharedTensor``."""
+    """Return where elements come from and results go, by field of ``SharedTensor``."""
     names = dict.fromkeys(name for stretch in call.stretches for name in stretch.sources)
     stores: dict[str, list[Source | Sink | None]] = {
         name: [stretch.sources.get(name) for stretch in call.stretches] for name in names

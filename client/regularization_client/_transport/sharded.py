@@ -78,7 +78,7 @@ class Sharded:
         return Summary.combined(self._side_by_side(parts, conditions, call.elements))
 
     def _ranges(self, call: Call, conditions: Conditions) -> list[tuple[int, int]]:
-        """Begin and end of each stream's elements."""
+        """Return begin and end of each stream's elements."""
         if conditions.streams == 1 or call.elements <= BLOCK:
             return [(call.begin, call.end)]
         divisible, layout = self._divisible_regularizers(conditions), call.header.layout
@@ -106,7 +106,7 @@ class Sharded:
         return [failed.result()] if failed is not None else [call.result() for call in calls]
 
     def _divisible_regularizers(self, conditions: Conditions) -> frozenset[str]:
-        """Names of the regularizers that may be cut anywhere on the grid, which the server knows."""
+        """Return the names of regularizers that may be cut anywhere on the grid, which the server knows."""
         if self._divisible is None:
             self._divisible = frozenset(
                 each.name

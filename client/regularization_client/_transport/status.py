@@ -79,7 +79,7 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
 
 
 def _status(call: grpc.Call) -> status_pb2.Status | None:
-    """The rich status, or None where the call has none, or bytes that are none, or contradicts it."""
+    """Return the rich status, or None where the call has none, or bytes that are none, or contradicts it."""
     try:
         return rpc_status.from_call(call)
     except (ValueError, DecodeError):
@@ -106,7 +106,7 @@ def _unpacked(detail: any_pb2.Any, into: Message) -> bool:
 
 
 def _index(text: str | None) -> int | None:
-    """The index of an element, if the text is one."""
+    """Return the index of an element, if the text is one."""
     if text is None or not text.isdecimal() or len(text) > _LONGEST_INDEX:
         return None
     number = int(text)

@@ -54,7 +54,7 @@ def stays_on_host(address: str) -> bool:
 
 
 def _resolve(target: str) -> dict[socket.AddressFamily, str]:
-    """An address of each family for a "host:port"."""
+    """Return an address of each family for a "host:port"."""
     host, colon, port = target.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
         raise ArgumentError(

@@ -24,10 +24,10 @@ AnyArray = npt.NDArray[Any]
 
 
 class Unaliased:
-    """Carries out calls whose results share no memory with their parameters and operands, or do not seem to.
+    """Carries out calls so that no result overwrites what is still to be read.
 
     Args:
-        transport: Carries them out in truth.
+        transport: Carries them out, given results that lie apart.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -46,7 +46,7 @@ class Unaliased:
 
 
 def _apart(call: Call) -> Call:
-    """The call with new arrays for the results that would change what it reads."""
+    """Return the call with new arrays for the results that would change what it reads."""
     taken = _Bounds(
         source.array
         for stretch in call.stretches
