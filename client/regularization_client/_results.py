@@ -102,17 +102,6 @@ class Summary(_Whole):
     shared: bool = field(default=False, compare=False)
     """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
-    @classmethod
-    def from_message(cls, message: summary_pb2.Summary, *, shared: bool = False) -> Summary:
-        """Return what a message of the schema states."""
-        segments = _Segments(message)
-        return Summary(**vars(figures_from(message.total)), segments=segments, shared=shared)
-
-    @classmethod
-    def combined(cls, parts: Sequence[Summary]) -> Summary:
-        """Return the summary of a call by those of its parts, in their order."""
-        return Summary(**vars(_combined(parts)))
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PenaltyResult(Summary):
@@ -179,8 +168,25 @@ def _combined(parts: Sequence[_Whole]) -> CombinedFigures:
     return CombinedFigures(**vars(_added(parts)), segments=segments)
 
 
-def figures_from(message: summary_pb2.Figures) -> Figures:
-    """Return what a message of the schema states."""
+def summary_from(message: summary_pb2.Summary, *, shared: bool = False) -> Summary:
+    """Return what a message of the schema states.
+
+    Args:
+        message: The message, checked against what was asked.
+        shared: Whether no elements were sent.
+
+    Raises:
+        ProtocolError: If a sum of the total is none; those of segments are looked at when asked for.
+    """
+    return Summary(**vars(_figures_from(message.total)), segments=_Segments(message), shared=shared)
+
+
+def combined_summary(parts: Sequence[Summary]) -> Summary:
+    """Return the summary of a call by those of its parts, in their order."""
+    return Summary(**vars(_combined(parts)))
+
+
+def _figures_from(message: summary_pb2.Figures) -> Figures:
     sums = {
         name: ExactSum.from_message(getattr(message, name))
         for name in ("penalty", "squared_distance")
@@ -191,7 +197,7 @@ def figures_from(message: summary_pb2.Figures) -> Figures:
 
 
 def _segment_figures_from(message: summary_pb2.SegmentSummary) -> SegmentFigures:
-    figures = figures_from(message.figures)
+    figures = _figures_from(message.figures)
     convex = message.convex if message.HasField("convex") else None
     return SegmentFigures(**vars(figures), convex=convex)
 

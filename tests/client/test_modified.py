@@ -23,7 +23,7 @@ from regularization_client import (
     combine,
 )
 from regularization_client._request.layout import Layout, Segment, layout_of
-from regularization_client._results import Summary
+from regularization_client._results import summary_from
 
 F4 = np.dtype("<f4")
 L1 = L1Norm(strength=0.5)
@@ -153,7 +153,7 @@ def test_all_are_convex_where_each_is(said: tuple[bool | None, ...], expected: b
             summary_pb2.SegmentSummary(name=str(index), convex=convex) for index, convex in enumerate(said)
         ]
     )
-    read = Summary.from_message(summary)
+    read = summary_from(summary)
     assert [figures.convex for figures in read.segments.values()] == list(said)
     module = importlib.import_module("regularization_client")
     assert module.PenaltyResult(**vars(read)).convex is expected

@@ -29,7 +29,7 @@ class Header:
     """What a call's header says, apart from which elements it is for and where they lie.
 
     Raises:
-        ArgumentError: If an option is none, or options do not fit together.
+        ArgumentError: If an option has a wrong value, or options do not fit together.
     """
 
     method: Method

@@ -69,7 +69,7 @@ class Layout:
             segments: In their order, each name once.
 
         Raises:
-            ArgumentError: If a regularizer is none.
+            ArgumentError: If a regularizer is not one of the schema's.
         """
         message = layout_pb2.ParameterLayout(data_type=schema_type(data_type))
         regularizers: dict[str, str | None] = {}

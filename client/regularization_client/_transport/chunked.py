@@ -16,7 +16,7 @@ from regularization.v1 import summary_pb2
 from .._errors import RegularizationError
 from .._request.call import Call
 from .._request.chunks import Cut, chunks, payloads
-from .._results import Summary
+from .._results import Summary, summary_from
 from .answers import AnswerReader, Results
 from .base import Conditions
 from .connection import Connection
@@ -56,7 +56,7 @@ class Chunked:
             self._cancellation,
             harmless=lambda error: not self._connection.closed,
         )
-        return Summary.from_message(summary)
+        return summary_from(summary)
 
 
 class _Attempt:

@@ -9,7 +9,7 @@ from regularization.v1 import summary_pb2
 
 from .._errors import ProtocolError, RegularizationError, SharedMemoryError, UnavailableError
 from .._request.call import Call
-from .._results import Summary
+from .._results import Summary, summary_from
 from . import status
 from .answers import read
 from .base import Conditions, Transport
@@ -81,7 +81,7 @@ class InSharedMemory:
             raise UnavailableError(text, code=error.code, reason=error.reason) from error
         if conditions.progress is not None:
             conditions.progress(call.elements, call.elements)
-        return Summary.from_message(summary, shared=True)
+        return summary_from(summary, shared=True)
 
 
 def _ask(lane: Lane, call: Call, header: bytes, timeout: float | None) -> summary_pb2.Summary:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from regularization.v1 import catalogue_pb2
 
 from .._request.call import Call
-from .._results import Summary
+from .._results import Summary, combined_summary
 from .base import Conditions, Progress
 from .catalogue import list_regularizers
 from .chunked import Chunked
@@ -75,7 +75,7 @@ class Sharded:
         if deadline is not None:
             conditions = replace(conditions, timeout=max(deadline - time.monotonic(), 0.0))
         parts = [call.part(begin, end) for begin, end in ranges]
-        return Summary.combined(self._side_by_side(parts, conditions, call.elements))
+        return combined_summary(self._side_by_side(parts, conditions, call.elements))
 
     def _ranges(self, call: Call, conditions: Conditions) -> list[tuple[int, int]]:
         """Return begin and end of each stream's elements."""

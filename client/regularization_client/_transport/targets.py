@@ -15,7 +15,7 @@ def address_of(target: str | Sequence[str]) -> str:
     """Return one address as grpc understands it, for one target or for several replicas.
 
     Raises:
-        ArgumentError: If a target is none, or several cannot be one address.
+        ArgumentError: If a target has no known form, or several cannot be one address.
         UnavailableError: If a name of several cannot be resolved.
     """
     targets = [target] if isinstance(target, str) else list(target)
