@@ -88,6 +88,18 @@ def test_large_vectors_are_cut_evenly(parts: int) -> None:
     assert max(sizes) - min(sizes) <= 2 * BLOCK
 
 
+def test_a_stream_may_write_where_another_reads(client: Client) -> None:
+    """Results that lie over the parameters, a block before them, are put there once all is read."""
+    # More than what is under way at once, so that the end of a stream is read after another's first results.
+    memory = np.tile(LARGE, 6)
+    theta, out = memory[BLOCK:], memory[:-BLOCK]
+    expected = client.proximal_step(theta.copy(), L1, step_size=1.0)
+    step = client.proximal_step(theta, L1, step_size=1.0, out=out, streams=3)
+    assert step.parameters is out
+    assert out.tobytes() == expected.parameters.tobytes()
+    assert step.exact_penalty == expected.exact_penalty
+
+
 REGULARIZERS: tuple[Any, ...] = (
     L1,
     SquaredL2Norm(strength=0.5),
