@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Event
 from typing import TYPE_CHECKING
 
-from regularization_kernels.errors import ShuttingDown
-
-from ..contract.refusals import TooManyCalls
+from ..contract.refusals import ShuttingDown, TooManyCalls
 
 if TYPE_CHECKING:
     import grpc

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
-from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse, PenaltyResponse
+from regularization.v1.regularization_service_pb2 import (
+    ListRegularizersRequest,
+    ListRegularizersResponse,
+    PenaltyResponse,
+)
 from regularization_kernels.engine import Method, Reservation, Run
-from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
+from regularization_kernels.errors import StreamTooLong
 
 from ..contract.answers import Answer
 from ..contract.binding import within
 from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
 from ..contract.headers import HEADERS, call_of
-from ..contract.refusals import FieldUnknown
+from ..contract.refusals import FieldUnknown, HeaderMissing, HeaderRepeated
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB

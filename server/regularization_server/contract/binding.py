@@ -13,8 +13,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import regularization_kernels
-from regularization_kernels.errors import FieldMissing, RegularizationError, RegularizerUnknown
+from regularization_kernels.errors import FieldMissing, RegularizationError
 from regularization_kernels.regularizer import REGULARIZERS
+
+from .refusals import RegularizerUnknown
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor

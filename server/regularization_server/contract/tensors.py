@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from regularization_kernels.engine import Chunk
-from regularization_kernels.errors import ChunkSizeInvalid, OperandSizeMismatch
+from regularization_kernels.errors import OperandSizeMismatch
+
+from .refusals import ChunkSizeInvalid
 
 if TYPE_CHECKING:
     from mmap import mmap
