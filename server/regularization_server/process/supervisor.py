@@ -14,10 +14,10 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..settings import Settings
+from .options import arguments_of
 from .ports import is_tcp, reserved
 from .signals import Signals
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from structlog.typing import FilteringBoundLogger
+
+    from ..settings import Settings
 
 FIRST_PAUSE = 0.5
 """Seconds before a process that has ended is started again; doubled each time that it ends soon."""
@@ -64,22 +66,6 @@ def shares(settings: Settings) -> list[Settings]:
         )
         for index in range(count)
     ]
-
-
-def arguments_of(settings: Settings) -> list[str]:
-    """The settings as the command's flags."""
-    arguments = []
-    for setting in fields(Settings):
-        value, flag = getattr(settings, setting.name), setting.name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, tuple):
-            arguments += [f"--{flag}={each}" for each in value]
-        elif value is not None:
-            arguments.append(
-                f"--{flag}={value:o}" if setting.name == "unix_socket_mode" else f"--{flag}={value}"
-            )
-    return arguments
 
 
 @dataclass
