@@ -15,10 +15,12 @@ from .calls.admission import Calls
 from .calls.interceptor import CallInterceptor
 from .calls.service import SERVICE, RegularizationService
 from .calls.threads import CallThreads
-from .process.addresses import credentials_of, group_of, is_unix, listen, listen_for_hand_off, token_of
+from .process.addresses import is_unix, listen
+from .process.credentials import credentials_of, token_of
 from .process.logs import library_logger
 from .settings import MIB, SettingInvalid, Settings
 from .shared_memory.hand_off import HandOff
+from .shared_memory.listener import group_of, listen_for_hand_off
 from .shared_memory.regions import SYSTEM_SHARES_MEMORY, Regions
 
 if TYPE_CHECKING:

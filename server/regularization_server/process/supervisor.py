@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from .addresses import is_unix
 from .options import arguments_of
-from .ports import is_tcp, reserved
+from .ports import reserved
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Supervisor:
         self._grace = settings.grace_period
         self._ports = ExitStack()
         listen = tuple(
-            self._ports.enter_context(reserved(address)) if is_tcp(address) else address
+            address if is_unix(address) else self._ports.enter_context(reserved(address))
             for address in settings.listen
         )
         self._children = [
@@ -193,4 +194,4 @@ class Supervisor:
 
 
 def _address_of(address: str, index: int) -> str:
-    return address if is_tcp(address) or not index else f"{address}.{index}"
+    return f"{address}.{index}" if is_unix(address) and index else address

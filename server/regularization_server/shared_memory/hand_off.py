@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ..process.addresses import HandOffListener
+    from .listener import HandOffListener
     from .regions import Regions
 
 MAGIC = b"RGM1"
