@@ -12,8 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
-from .calls.interceptor import CallInterceptor
+from .calls.drain import Drain
+from .calls.handlers import handlers_of
+from .calls.health_and_reflection import StandardServicesInterceptor
 from .calls.service import SERVICE, RegularizationService
+from .calls.stack import Stack
 from .calls.threads import CallThreads
 from .process.addresses import is_unix, listen
 from .process.credentials import credentials_of, token_of
@@ -66,6 +69,7 @@ class Server:
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
         self._calls = Calls(self.settings.max_concurrent_calls)
+        self._drain = Drain()
         self._health = health.HealthServicer()
         self._addresses: list[str] = []
         self._threads = CallThreads(self.settings.max_concurrent_calls + SPARE_THREADS, self._log)
@@ -89,11 +93,12 @@ class Server:
         credentials, token = credentials_of(self.settings), token_of(self.settings)
         self._server = grpc.server(
             self._threads,
-            interceptors=[CallInterceptor(self._calls, self._log, token)],
+            interceptors=[StandardServicesInterceptor(self._log, token)],
             options=_options(self.settings),
         )
         service = RegularizationService(self.budget, self.regions, self.settings.threads or _cores())
-        self._server.add_generic_rpc_handlers((service.handlers(),))
+        stack = Stack(self._log, token, self._calls, self._drain)
+        self._server.add_generic_rpc_handlers((handlers_of(service, stack),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -131,7 +136,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         self._log.info("stopping", grace=grace)
         # Calls that have just ended: with the next line their connections are closed.
-        time.sleep(self._calls.drain(self.settings.linger, grace))
+        time.sleep(self._drain.begin(self.settings.linger, grace))
         grace -= time.perf_counter() - started
         self._calls.close()
         # Before the others are free: whoever takes those over takes these, too.

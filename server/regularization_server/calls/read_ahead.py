@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import closing
-from contextvars import copy_context
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -61,8 +60,7 @@ class _Maker:
         self._waiting: SimpleQueue[bytes | _Over] = SimpleQueue()
         self._room = threading.Semaphore(SPARE)
         self._unwanted = False
-        # In the call's context: what is counted on the way is of the call.
-        self._thread = threading.Thread(target=copy_context().run, args=(self._make,), name="ahead")
+        self._thread = threading.Thread(target=self._make, name="ahead")
 
     def start(self) -> None:
         """Begin.

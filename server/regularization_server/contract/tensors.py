@@ -31,13 +31,13 @@ def chunk_of(message: wire.Chunk, data_type: DataType) -> Chunk:
     offset, parameters = message.element_offset, message.parameters
     if len(parameters) % data_type.itemsize:
         text = f"must have whole elements of {data_type.itemsize} bytes each, got {len(parameters)} bytes"
-        raise ChunkSizeInvalid(text, field="chunk.parameters", element=offset)
+        raise ChunkSizeInvalid(text, field="parameters", element=offset)
     operands = {name: getattr(message, name) for name in OPERANDS}
     for name, operand in operands.items():
         if operand and len(operand) != len(parameters):
             text = f"must have the {len(parameters)} bytes of the parameters, or none, got {len(operand)}"
             raise OperandSizeMismatch(
-                text, field=f"chunk.{name}", element=offset, expected=len(parameters), received=len(operand)
+                text, field=name, element=offset, expected=len(parameters), received=len(operand)
             )
     arrays = {name: _array_of(operand, data_type) for name, operand in operands.items() if operand}
     return Chunk(offset, _array_of(parameters, data_type), **arrays)
