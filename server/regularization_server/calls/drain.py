@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import grpc
-
     from .context import CallContext
 
 
@@ -48,21 +44,20 @@ class Drain:
         self._linger, self._ends = linger, now + grace
         return min(max(self._last_end + linger - now, 0.0), grace)
 
-    @contextmanager
-    def lingering(self, context: CallContext) -> Iterator[None]:
-        """Keep a call that has gone well, if its connection may close behind it."""
-        yield
-        if not context.is_local:
-            self._hold(context.transport)
+    def hold(self, context: CallContext) -> None:
+        """Keep a call that has gone well while the server stops, unless its client goes.
 
-    def _hold(self, transport: grpc.ServicerContext) -> None:
-        """Wait where the server stops, unless the client goes; deadline and grace are not used up."""
+        Half of what its deadline and the grace leave is not used up. Over a Unix socket nothing is lost, and
+        nobody waits.
+        """
+        if context.is_local:
+            return
         now = time.monotonic()
         self._last_end = now
         if self._ends is None:
             return
-        left = [self._ends - now, transport.time_remaining()]
+        left = [self._ends - now, context.transport.time_remaining()]
         seconds = min(self._linger, *(each / 2 for each in left if each is not None))
         gone = Event()
-        if transport.add_callback(gone.set):
+        if context.transport.add_callback(gone.set):
             gone.wait(max(seconds, 0.0))

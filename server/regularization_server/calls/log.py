@@ -27,22 +27,19 @@ def logged(context: CallContext, log: FilteringBoundLogger) -> Iterator[None]:
 
 
 def _write(log: FilteringBoundLogger, context: CallContext, ending: Ending) -> None:
-    more: dict[str, Any] = {} if ending.place is None else dict(ending.place)
+    fields: dict[str, Any] = {} if ending.place is None else dict(ending.place)
     if ending.reason is not None:
-        more["reason"] = ending.reason
-    if ending.fault is not None:
-        more["exc_info"] = ending.fault
-    write = log.info if ending.fault is None else log.error
-    write("call", **{**more, **_figures(context), "status": ending.code.name})
-
-
-def _figures(context: CallContext) -> dict[str, Any]:
-    return {
-        "method": context.method,
-        "peer": context.peer,
-        "elements": context.elements,
-        **({"shared": True} if context.in_shared_memory else {}),
+        fields["reason"] = ending.reason
+    fields |= {"method": context.method, "peer": context.peer, "elements": context.elements}
+    if context.in_shared_memory:
+        fields["shared"] = True
+    fields |= {
         "bytes_received": context.bytes_received,
         "bytes_sent": context.bytes_sent,
         "seconds": round(context.seconds, 6),
+        "status": ending.code.name,
     }
+    if ending.fault is None:
+        log.info("call", **fields)
+    else:
+        log.error("call", **fields, exc_info=ending.fault)

@@ -37,10 +37,11 @@ class Stack:
 
     @contextmanager
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
-        """Enter all layers, from the outermost on; the method gets the call's context."""
+        """Go through all layers, from the outermost on, and give the method the call's context."""
         context = CallContext(method, transport)
         with logged(context, self._log), errors_to_statuses(context):
             if self._token is not None:
                 check_token(transport.invocation_metadata(), self._token)
-            with self._calls.admitted(context), self._drain.lingering(context):
+            with self._calls.admitted(context):
                 yield context
+                self._drain.hold(context)
