@@ -97,7 +97,7 @@ class RegularizationService:
         return self._answers(requests, context, Method.PROXIMAL_STEP)
 
     def list_regularizers(self, request: ListRegularizersRequest) -> ListRegularizersResponse:
-        """Tell the catalogue."""
+        """List the regularizers."""
         return catalogue()
 
     def _answers(self, requests: Requests, context: CallContext, method: Method) -> Generator[Answer]:
@@ -158,7 +158,7 @@ def _charged_call(header: ReadHeader, context: CallContext, method: Method, held
 
 
 def _feed(run: Run, message: wire.Chunk, call: Call, context: CallContext) -> list[ResultChunk]:
-    """Give the engine a chunk; what is answered by now. This is the only place where chunks are fed."""
+    """Give the engine a chunk, and return the answers that are complete. Chunks are fed here only."""
     with within(CHUNK):
         chunk = chunk_of(message, call.layout.data_type)
     context.elements += chunk.parameters.size

@@ -1,4 +1,4 @@
-"""From a regularizer's message to its kernel: one generic reading of descriptors for the whole catalogue.
+"""From a regularizer's message to its kernel: one generic reader for all of them.
 
 A kernel's constructor has its message's field names. An unset field is not passed on, so the constructor's
 default decides; where it has none the field is missing.

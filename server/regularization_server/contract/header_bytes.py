@@ -1,7 +1,7 @@
-"""From a header's bytes to its messages: what they may cost is known before anything is made of them.
+"""From a header's bytes to its messages: how much memory they may take is known before they are made.
 
-What protobuf makes of two bytes may take a hundred. So a header that is not small is looked over first, its
-segments are counted, and they are read a part at a time.
+Protobuf may take a hundred bytes for two. So a header that is not small is scanned first: its segments and
+their values are counted, and then read a part at a time.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
     HeaderMessage = PenaltyHeader | GradientHeader | ProximalStepHeader
 
 SMALL = 4 * KIB
-"""Bytes of a header that is read at once, and not counted: it cannot cost much, whatever it says."""
+"""Bytes of a header that is read at once, and not charged: it cannot take much, whatever it says."""
 
 PART = 64 * KIB
-"""Bytes of segments that are read at once, where one segment has no more."""
+"""Bytes of segments that are read at once, unless one segment has more."""
 
 MOST_FIELDS = 100
 """Fields that the bytes of a message in a header may have, apart from lists and the segments themselves."""
 
 _SMALL_SEGMENT = 128
-"""Bytes of a segment, or of a message in it, that is not looked into."""
+"""Bytes of a segment, or of a message in it, that is not scanned."""
 
-# Measured, rounded up. Of a value of a list: where protobuf has it, the object, its place in a tuple, and in
-# the arrays that are made of it.
+# Measured, rounded up. A value of a list takes its place in protobuf, an object, its place in a tuple, and
+# its place in the arrays that are made of it.
 _SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES, _VALUE_BYTES_KEPT = 1024, 16, 80, 48
 
 _NO_ENDINGS = bytes(range(0x80, 0x100))
-"""The bytes that no number ends with."""
+"""The bytes that no varint ends with."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadHeader:
-    """A header as far as it is read."""
+    """A header, its segments still to be read."""
 
     message: HeaderMessage
     """All but the segments."""
     segments: Iterable[Segment]
-    """The segments, to be gone through once. A fault of their bytes is raised on the way."""
+    """The segments, to iterate once. Bytes that are no segments raise an error on the way."""
     memory: int = 0
-    """Bytes that it may take, beyond a small header's, until a call is made of it."""
+    """Bytes that it may take until a call is made of it; 0 for a small header."""
     memory_kept: int = 0
     """Bytes of these that the call may take."""
 
@@ -97,7 +97,7 @@ def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
         _refuse(unknown_fields(kind.FromString(_bytes_of(raw, others))))
     if not layouts:
         return ReadHeader(message, ())
-    # Messages that stand one behind the other are, to protobuf, one that has the fields of both.
+    # To protobuf, a message that is there twice is one with the fields of both.
     if len(layouts) > 1:
         raw = memoryview(b"".join(raw[field.content : field.end] for field in layouts))
         layouts = [Field(0, BYTES, 0, 0, len(raw))]
@@ -129,7 +129,7 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
 
 
 def _segments(raw: memoryview, places: list[Field]) -> Iterator[Segment]:
-    """The segments that lie there, of which no more than a part is in memory at once."""
+    """The segments at these places, read a part at a time."""
     first = 0
     while first < len(places):
         last = first
@@ -168,7 +168,7 @@ def _bytes_of(raw: memoryview, places: Iterable[Field]) -> bytes:
 
 
 def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: str) -> int:
-    """At least as many as there are values in lists of a message, and of those inside it."""
+    """An upper bound for the values in the lists of a message and of the messages inside it."""
     values = 0
     for field in fields(raw, place.content, place.end, MOST_FIELDS):
         _refuse_group(field, path)
@@ -188,7 +188,7 @@ def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: st
 
 @cache
 def _known(descriptor: Descriptor) -> dict[int, FieldDescriptor]:
-    """The fields of a message, but for those that hold one number: what they cost is in the bytes."""
+    """The fields of a message, but for those of one number: their memory is counted by the byte."""
     return {
         field.number: field
         for field in descriptor.fields
@@ -197,7 +197,7 @@ def _known(descriptor: Descriptor) -> dict[int, FieldDescriptor]:
 
 
 def _most_axes(raw: memoryview, place: Field, field: FieldDescriptor, path: str) -> int:
-    """The numbers of a shape, which is the only list that is not a message of its own."""
+    """An upper bound for the numbers of a shape, the only list that is not a message of its own."""
     if place.end - place.content <= MAX_AXES:
         return place.end - place.content
     axes = _most_in_list(raw, place, field)

@@ -65,7 +65,7 @@ def bytes_of(values: ElementArray) -> memoryview:
 
 
 def _array_of(raw: bytes | memoryview, data_type: DataType) -> ElementArray:
-    # As integers, for those of every length have both byte orders. What stands askew in its message stays
-    # there: the engine reads it as it is.
+    # As integers, for those of every size have both byte orders. Elements that are not aligned in their
+    # message stay where they are: the engine reads them in place.
     bits = np.frombuffer(raw, f"<u{data_type.itemsize}")
     return bits.astype(f"u{data_type.itemsize}", copy=False).view(data_type)

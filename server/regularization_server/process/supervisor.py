@@ -2,13 +2,11 @@
 
 Each is a program of its own, ``regularization-server`` with its share of the settings, so nothing is forked
 that has gRPC in it: the supervisor has none, and one thread, which writes its log. TCP ports are shared by
-``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket is one process's: the
-first has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
+``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket belongs to one process.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .addresses import is_unix
+from .cores import usable_cores
 from .options import arguments_of
 from .ports import reserved
 from .signals import Signals
@@ -33,13 +32,13 @@ FIRST_PAUSE = 0.5
 """Seconds before a process that has ended is started again; doubled each time that it ends soon."""
 
 LONGEST_PAUSE = 30.0
-"""Upper bound of that."""
+"""Upper bound of that, in seconds."""
 
-SETTLED = 60.0
-"""Seconds after which a process that ends has not ended soon."""
+LONG_RUN = 60.0
+"""Seconds after which a process has run well: when it ends, the first pause is due again."""
 
 SPARE_SECONDS = 5.0
-"""Beyond the grace period, until a process that does not stop is killed."""
+"""Seconds beyond the grace period until a process that does not stop is killed."""
 
 INVALID_SETTINGS = 2
 """Exit status of a server that cannot start with its settings: the next try would end the same way."""
@@ -63,7 +62,7 @@ def shares(settings: Settings) -> list[Settings]:
             memory_budget=settings.memory_budget // count,
             shared_memory_budget=settings.shared_memory_budget // count,
             shared_memory_regions=max(settings.shared_memory_regions // count, 1),
-            threads=max((settings.threads or len(os.sched_getaffinity(0))) // count, 1),
+            threads=max((settings.threads or usable_cores()) // count, 1),
         )
         for index in range(count)
     ]
@@ -106,7 +105,7 @@ class Child:
         self.process = None
         self.statuses.append(status)
         now = time.monotonic()
-        if now - self._started >= SETTLED:
+        if now - self._started >= LONG_RUN:
             self._pause = FIRST_PAUSE
         self.due = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -119,7 +118,7 @@ class Supervisor:
     Args:
         settings: Of all together.
         arguments: The command's other flags, the same for each process.
-        log: Where starts and ends are told.
+        log: Where starts and ends are logged.
 
     Raises:
         SettingInvalid: If an address cannot be listened on, or a share is too small.
@@ -180,7 +179,7 @@ class Supervisor:
                 deadline += SPARE_SECONDS
         if forced is not None:
             return 128 + forced
-        # Who is told to stop before it knows how ends by the signal.
+        # A process that is told to stop before it handles signals ends by the signal.
         return int(any(child.statuses[-1] not in (0, -signal.SIGTERM) for child in running))
 
     def _signal(self, number: int) -> None:
