@@ -42,23 +42,19 @@ def handlers_of(service: RegularizationService, stack: Stack) -> grpc.GenericRpc
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Penalty": _one_answer(_path("Penalty"), service.penalty, stack),
-            "Gradient": _many_answers(_path("Gradient"), service.gradient, stack),
-            "ProximalStep": _many_answers(_path("ProximalStep"), service.proximal_step, stack),
-            "ListRegularizers": _catalogue(_path("ListRegularizers"), service.list_regularizers, stack),
+            "Penalty": _one_answer("Penalty", service.penalty, stack),
+            "Gradient": _many_answers("Gradient", service.gradient, stack),
+            "ProximalStep": _many_answers("ProximalStep", service.proximal_step, stack),
+            "ListRegularizers": _catalogue("ListRegularizers", service.list_regularizers, stack),
         },
     )
 
 
-def _path(name: str) -> str:
-    return f"/{SERVICE}/{name}"
-
-
 def _many_answers(
-    path: str, method: Callable[[Requests, CallContext], Generator[Answer]], stack: Stack
+    name: str, method: Callable[[Requests, CallContext], Generator[Answer]], stack: Stack
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
-        with stack.around(path, transport) as context:
+        with stack.around(f"/{SERVICE}/{name}", transport) as context:
             responses = method(_decoded(raws, wire.decode_request, context), context)
             # Where the client is gone, nobody asks for the rest: closing frees what the method holds.
             with closing(ahead(_each_encoded(responses, Answer.to_bytes))) as answers:
@@ -70,19 +66,19 @@ def _many_answers(
 
 
 def _one_answer(
-    path: str, method: Callable[[Requests, CallContext], PenaltyResponse], stack: Stack
+    name: str, method: Callable[[Requests, CallContext], PenaltyResponse], stack: Stack
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
-        with stack.around(path, transport) as context:
+        with stack.around(f"/{SERVICE}/{name}", transport) as context:
             response = method(_decoded(raws, wire.decode_request, context), context)
             return _encoded(response, PenaltyResponse.SerializeToString, context)
 
     return grpc.stream_unary_rpc_method_handler(serve)
 
 
-def _catalogue(path: str, method: Callable[[Any], ListRegularizersResponse], stack: Stack) -> Handler:
+def _catalogue(name: str, method: Callable[[Any], ListRegularizersResponse], stack: Stack) -> Handler:
     def serve(raw: bytes, transport: grpc.ServicerContext) -> bytes:
-        with stack.around(path, transport) as context:
+        with stack.around(f"/{SERVICE}/{name}", transport) as context:
             (request,) = _decoded([raw], ListRegularizersRequest.FromString, context)
             return _encoded(method(request), ListRegularizersResponse.SerializeToString, context)
 
