@@ -37,7 +37,7 @@ def test_the_last_message_comes_before_its_calls_end() -> None:
         open_call = OpenCall(channel)
         stopping = Thread(target=server.stop)
         stopping.start()
-        until(lambda: server._calls._drain_ends is not None)
+        until(lambda: server._drain.has_begun)
         open_call.send_rest()
         assert next(open_call.answers).HasField("summary")
         answered = time.monotonic()
@@ -71,7 +71,7 @@ def test_lingering_uses_up_neither_deadline_nor_grace(timeout: float | None) -> 
         results: list[bool] = []
         stopping = Thread(target=lambda: results.append(server.stop(grace=TIMEOUT if timeout else 2)))
         stopping.start()
-        until(lambda: server._calls._drain_ends is not None)
+        until(lambda: server._drain.has_begun)
         (last,) = open_call.finish()
         assert last.HasField("summary")
         assert open_call.answers.code() is grpc.StatusCode.OK
@@ -85,7 +85,7 @@ def test_a_client_that_goes_ends_the_wait() -> None:
         open_call = OpenCall(channel, timeout=FOREVER)
         stopping = Thread(target=server.stop, kwargs={"grace": FOREVER})
         stopping.start()
-        until(lambda: server._calls._drain_ends is not None)
+        until(lambda: server._drain.has_begun)
         open_call.send_rest()
         next(open_call.answers)
         open_call.cancel()

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..arrays import DataType
-from ..errors import DataTypeUnsupported, ElementRangeInvalid, FieldOutOfRange, LayoutInvalid, MethodUnsupported, ModifierUnsupported, RegularizationError
+from ..errors import (
+    DataTypeUnsupported,
+    ElementRangeInvalid,
+    FieldOutOfRange,
+    LayoutInvalid,
+    MethodUnsupported,
+    ModifierUnsupported,
+    RegularizationError,
+)
 from ..formats import DATA_TYPES
 from ..modifiers import MoreauEnvelope, modified
 from ..regularizer import Locality

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from ..process.addresses import HandOffListener
+    from .listener import HandOffListener
     from .regions import Regions
 
 # Of asm-generic/socket.h; Python does not have it, and asks for no more than the bytes of 256 groups.

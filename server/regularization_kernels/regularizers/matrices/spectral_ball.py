@@ -13,7 +13,14 @@ from ...errors import FieldOutOfRange
 from ...formats import Grid, slack, spacings
 from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralSet
-from .linear_algebra import EPSILON, lapack_error, largest_at_most, put_together, single_threaded_blas, singular_values
+from .linear_algebra import (
+    EPSILON,
+    lapack_error,
+    largest_at_most,
+    put_together,
+    single_threaded_blas,
+    singular_values,
+)
 
 _TRIALS = 5
 
