@@ -161,6 +161,7 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     }
     transcendental = {
         "l_half": kernels.LHalf(strength=0.5),
+        "l_two_thirds": kernels.LTwoThirds(strength=0.5),
         "log_sum": kernels.LogSum(strength=0.2, epsilon=0.5),
         "negative_entropy": kernels.NegativeEntropy(strength=0.5),
     }

@@ -31,7 +31,7 @@ ONE_SIDED = {"box", "hinge", "negative_entropy", "simplex", "isotonic"}
 """Rows whose penalty is not the same for x and -x."""
 BY_ELEMENT = {
     *("l1_norm", "squared_l2_norm", "elastic_net", "box", "huber", "l0_norm", "l_half", "mcp", "scad"),
-    *("log_sum", "hinge", "negative_entropy"),
+    *("l_two_thirds", "log_sum", "hinge", "negative_entropy"),
 }
 """Rows that are sums over elements, whose order does not matter to the bit."""
 WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope"}

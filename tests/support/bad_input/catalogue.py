@@ -17,6 +17,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "huber": {"strength": 1.0, "delta": 1.0},
     "l0_norm": {"strength": 1.0},
     "l_half": {"strength": 1.0},
+    "l_two_thirds": {"strength": 1.0},
     "mcp": {"strength": 1.0, "concavity": 3.0},
     "scad": {"strength": 1.0, "concavity": 3.7},
     "log_sum": {"strength": 1.0, "epsilon": 1.0},
