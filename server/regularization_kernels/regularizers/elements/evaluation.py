@@ -112,7 +112,8 @@ class Traced(NDArrayOperatorsMixin):
 
     def choose(self, one: Any, other: Any) -> Traced:
         """Note a choice, by this condition."""
-        return self._noted(_choose, (self, one, other), _FLOAT64)
+        data_type = one.result.data_type if isinstance(one, Traced) else _FLOAT64
+        return self._noted(_choose, (self, one, other), data_type)
 
     def view(self, data_type: npt.DTypeLike) -> Traced:
         """The same memory as numbers of another type."""
