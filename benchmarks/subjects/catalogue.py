@@ -158,6 +158,8 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
         "mcp": kernels.Mcp(strength=0.5, concavity=3.0),
         "scad": kernels.Scad(strength=0.5, concavity=3.7),
         "hinge": kernels.Hinge(strength=0.5),
+        "grid": kernels.Grid(levels=kernels.Levels(step=0.25)),
+        "quantization": kernels.Quantization(strength=0.5, levels=kernels.Levels(step=0.25)),
     }
     transcendental = {
         "l_half": kernels.LHalf(strength=0.5),
