@@ -59,12 +59,17 @@ def test_an_offset_is_taken_modulo_the_step() -> None:
 
 
 @pytest.mark.parametrize("levels", [Levels(step=0.1), Levels(explicit=(-0.3, 0.1, 0.7))])
-def test_what_is_not_finite_stays(levels: Levels) -> None:
-    """NaN stays NaN; nothing warns."""
-    x = np.array([math.nan, 0.1, math.inf])
+def test_what_is_not_finite_has_an_answer(levels: Levels) -> None:
+    """NaN stays NaN; an infinity is on no level, and goes to the last one that there is."""
+    x = np.array([math.nan, 0.1])
     for regularizer in (Grid(levels=levels), Quantization(strength=0.1, levels=levels)):
         out, summary = proximal_step(x, regularizer, 1.0, propagate_non_finite=True)
         assert math.isnan(out[0])
         assert out[1] == 0.1
         assert summary.total.penalty is not None
         assert math.isnan(summary.total.penalty.value)
+    grid, infinite = Grid(levels=levels), np.array([math.inf, -math.inf])
+    assert grid.value(infinite) == math.inf
+    out, _ = proximal_step(infinite, grid, 1.0, propagate_non_finite=True)
+    last = levels.explicit or (-np.finfo(np.float64).max, np.finfo(np.float64).max)
+    assert out.tolist() == [last[-1], last[0]]

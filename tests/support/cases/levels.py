@@ -14,7 +14,7 @@ from regularization_kernels.errors import FieldMissing, FieldOutOfRange
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.levels import levels_near, nearest_level
-from tests.support.oracles.minimizers import Array, Formula, by_element
+from tests.support.oracles.minimizers import Array, Formula
 from tests.support.oracles.summation import Rule, summands
 
 BINARY = Levels(explicit=(-1.0, 1.0))
@@ -30,14 +30,37 @@ def distances(r: Any, x: Array) -> Array:
     return np.array(found).reshape(x.shape)
 
 
+def in_order_of_choice(candidates: Array) -> Array:
+    """Points so that of equally good ones the documented one is found first."""
+    return np.array(sorted(set(candidates.tolist()), key=lambda y: (round(abs(y), 12), -y)))
+
+
 def nearest_by_search(formula: Formula, r: Grid, v: Array, step_size: float) -> Array:
     """Of the levels around each element, the one whose objective is least."""
     del step_size
     found = v.copy()
     for at, e in enumerate(v.ravel().tolist()):
-        levels = np.array(levels_near(r.levels, e))
+        levels = in_order_of_choice(np.array(levels_near(r.levels, e)))
         costs = np.asarray(formula(r, levels)) + (levels - e) ** 2
         found.ravel()[at] = levels[np.argmin(costs)]
+    return found
+
+
+def between_levels(formula: Formula, r: Quantization, v: Array, step_size: float) -> Array:
+    """By a dense grid over the levels around each element, which is drawn together around its best point."""
+    found = v.copy()
+    for at, e in enumerate(v.ravel().tolist()):
+        levels = np.array(levels_near(r.levels, e))
+        best = e
+        reach = float(np.max(np.abs(np.append(levels, 0.0) - e)))
+        for _ in range(12):
+            points = [levels, [e, best], np.linspace(best - reach, best + reach, 301)]
+            candidates = in_order_of_choice(np.concatenate(points))
+            costs = np.asarray(formula(r, candidates)) + (candidates - e) ** 2 / (2 * step_size)
+            # Of points that are equally good but for rounding, the first.
+            best = float(candidates[np.flatnonzero(costs <= np.min(costs) * (1 + 1e-13))[0]])
+            reach /= 30
+        found.ravel()[at] = best
     return found
 
 
@@ -104,7 +127,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="quantization",
         terms=lambda r, x: r.strength * distances(r, np.asarray(x)),
-        oracle=by_element,
+        oracle=between_levels,
         certificate=off_levels,
         rule=Rule(
             summands(lambda r, e: abs(e - nearest_level(r.levels, e))), scale=lambda r: float(r.strength)

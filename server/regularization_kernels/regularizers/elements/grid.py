@@ -13,7 +13,7 @@ from ...errors import GradientUndefined
 from ...regularizer import Description, Traits, register
 from .base import ElementRegularizer, Formulas
 from .levels import Levels, nearest_even, nearest_explicit
-from .operations import clip, where
+from .operations import clip, minimum, where
 
 
 def _term_of_explicit(x: Any, *table: float) -> Any:
@@ -26,7 +26,7 @@ def _step_of_explicit(x: Any, step_size: Any, *table: float) -> Any:
 
 def _term_of_even(x: Any, lowest: float, highest: float, relative: float, least: float, *table: float) -> Any:
     level = clip(nearest_even(x, *table), lowest, highest)
-    inside = abs(x - level) <= relative * abs(x) + least
+    inside = abs(x - level) <= relative * minimum(abs(x), highest) + least  # an infinity is on no level
     return where(x != x, x, where(inside, 0.0, np.inf))
 
 
