@@ -68,12 +68,12 @@ class Traits:
     @property
     def takes_weights(self) -> bool:
         """Whether the strength may differ from element to element."""
-        return self.convex and self.separable and not self.indicator
+        return self.separable and not self.indicator
 
     @property
     def takes_step_scales(self) -> bool:
         """Whether the step size may differ from element to element."""
-        return self.convex and self.separable
+        return self.separable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,7 @@ class SegmentOperator:
             return None
         if self._method is Method.GRADIENT or not piece.operands <= {Operand.LOSS_GRADIENTS}:
             return None
-        if self._seed is not None:
+        if self._seed is not None or not regularizer.formulas.compiled:
             return None
         parameters = regularizer.numbers
         variant = Variant(

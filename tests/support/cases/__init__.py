@@ -10,6 +10,7 @@ add a regularizer, add one row to the module of its kind.
 from tests.support.cases import (
     elements,
     group_penalties,
+    levels,
     matrices,
     robust_and_concave,
     sequences,
@@ -22,6 +23,7 @@ __all__ = ["CASES", "MAPS", "ROWS", "Case", "Certificate", "Map", "Rejected", "R
 ROWS: tuple[Row, ...] = (
     *elements.ROWS,
     *robust_and_concave.ROWS,
+    *levels.ROWS,
     *group_penalties.ROWS,
     *sorted_sets.ROWS,
     *sequences.ROWS,

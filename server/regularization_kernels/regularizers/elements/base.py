@@ -34,6 +34,8 @@ class Formulas:
     """The proximal step."""
     slope: Callable[..., Any]
     """The minimum-norm subgradient."""
+    compiled: bool = True
+    """Whether there may be a loop for them; a table is looked up by NumPy alone."""
 
 
 class ElementRegularizer(Regularizer):

@@ -112,7 +112,12 @@ class Traced(NDArrayOperatorsMixin):
 
     def choose(self, one: Any, other: Any) -> Traced:
         """Note a choice, by this condition."""
-        return self._noted(_choose, (self, one, other), _FLOAT64)
+        data_type = one.result.data_type if isinstance(one, Traced) else _FLOAT64
+        return self._noted(_choose, (self, one, other), data_type)
+
+    def look_up(self, values: Float64Array, thresholds: Float64Array) -> Traced:
+        """Note that a value is looked up, by the thresholds below the number."""
+        return self._noted(_look_up, (self, values, thresholds), _FLOAT64)
 
     def view(self, data_type: npt.DTypeLike) -> Traced:
         """The same memory as numbers of another type."""
@@ -254,6 +259,10 @@ def _choose(condition: ANY, one: Any, other: Any, out: ANY) -> None:
     if not _is_same(other, out):
         np.copyto(out, other)
     np.copyto(out, one, where=condition)
+
+
+def _look_up(x: ANY, values: Float64Array, thresholds: Float64Array, out: ANY) -> None:
+    out[...] = values[np.searchsorted(thresholds, x)]
 
 
 def _is_same(values: Any, out: ANY) -> bool:
