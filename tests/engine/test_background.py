@@ -186,10 +186,12 @@ def test_who_lives_long_has_loops_compiled_at_once(monkeypatch: pytest.MonkeyPat
 
 def test_without_a_thread_nothing_comes_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for it, or fails with it; once the system has a thread again, jobs are done."""
-    background = Background("jobs")
+    background, start = Background("jobs"), threading.Thread.start
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "jobs":
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
