@@ -195,7 +195,7 @@ def test_with_lingering_a_slow_reader_has_the_whole_answer() -> None:
     with server_on_tcp(10 * SECONDS_TO_CLOSE) as server, answered_but_not_read(server) as connection:
         stopping = Thread(target=server.stop)
         stopping.start()
-        until(lambda: server._calls._drain_ends is not None)
+        until(lambda: server._drain.has_begun)
         time.sleep(2 * SECONDS_TO_CLOSE)
         received = read_to_the_end(connection)
         assert len(received) > 4 * ELEMENTS
