@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
-from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse, PenaltyResponse
+from regularization.v1.regularization_service_pb2 import (
+    ListRegularizersRequest,
+    ListRegularizersResponse,
+    PenaltyResponse,
+)
 from regularization_kernels.engine import Method, Reservation, Run
-from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
+from regularization_kernels.errors import HeaderMissing, HeaderRepeated, RegularizationError, StreamTooLong
 
 from ..contract.answers import Answer
 from ..contract.binding import within
@@ -100,7 +104,7 @@ class RegularizationService:
             with Run(call, self._budget, check=partial(check_wanted, context)) as run:
                 for chunk in _chunks(requests, call):
                     count_elements(chunk.parameters.size)
-                    run.feed(chunk)
+                    _fed(run, chunk)
                 return PenaltyResponse(summary=summary_of(run.finish()))
 
     def gradient(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> Iterator[Answer]:
@@ -138,18 +142,18 @@ class RegularizationService:
         context: grpc.ServicerContext,
         may_be_sparse: bool,
     ) -> Iterator[Answer]:
-        whole = False
+        whole, end = False, call.end
         with Run(call, self._budget, check=partial(check_wanted, context)) as run:
             for chunk in _chunks(requests, call):
                 count_elements(chunk.parameters.size)
-                for result in run.feed(chunk):
-                    if result.element_offset + result.values.size < call.end:
+                for result in _fed(run, chunk):
+                    if result.element_offset + result.values.size < end:
                         yield Answer(result, None, may_be_sparse)
                     else:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
                         whole = True
-                        yield from _last_answers(result, summary_of(run.finish()), may_be_sparse)
+                        yield from _last_answers(result, summary_of(run.summary()), may_be_sparse)
             if not whole:
                 yield Answer(summary=summary_of(run.finish()))
 
@@ -215,6 +219,16 @@ def _chunks(requests: Iterable[wire.Request], call: Call, first: int = 0) -> Ite
             raise HeaderRepeated(text, field="header", message=index)
         if request.chunk is not None:
             yield chunk_of(request.chunk, call.layout.data_type)
+
+
+def _fed(run: Run, chunk: Chunk) -> list[ResultChunk]:
+    """What a run answers to a chunk; the engine names the chunk's fields alone."""
+    try:
+        return run.feed(chunk)
+    except RegularizationError as error:
+        if error.field is not None:
+            error.within("chunk")
+        raise
 
 
 def _check_no_elements(requests: Iterable[wire.Request], call: Call, first: int = 0) -> None:
