@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Stage(ABC):
-    """The waiting room of one segment.
+    """The elements of one segment that wait.
 
     Args:
         segment: The segment.

@@ -100,7 +100,7 @@ class Run:
         Raises:
             RegularizationError: If the chunk breaks a rule; its field is named as in ``Chunk``. The run has
                 then failed.
-            Exception: What the check raises; likewise.
+            Exception: What the check raises. The run has then failed, too.
             RuntimeError: If the run is not open.
         """
         with self._while_open():

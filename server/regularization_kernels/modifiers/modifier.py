@@ -85,7 +85,7 @@ class PreparedModifier(ABC):
         modifier: What it is.
         inner: What is modified, made ready, too.
         reference: Inner's, of the elements of a piece; None for 0.
-        weights: Inner's, likewise; None for 1.
+        weights: Inner's, of the same elements; None for 1.
     """
 
     modifier: Modifier
