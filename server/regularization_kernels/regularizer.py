@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .formats import Grid
+    from .prepared import FusedLoop, Pass
 
 
 SETTLING = 16
@@ -259,6 +260,11 @@ class Regularizer(ABC):
             where the data type has no such point.
         """
         del exact, numbers, grid
+        return None
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """A compiled loop that does all of a pass over so many elements, if it is there."""
+        del wanted, elements
         return None
 
     def value(self, x: Float64Array) -> float:

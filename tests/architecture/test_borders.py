@@ -178,3 +178,42 @@ def test_the_server_uses_the_kernels_public_side() -> None:
         if name.startswith("regularization_kernels") and name not in public
     ]
     assert wrong == []
+
+
+ENGINE = KERNELS / "engine"
+
+
+@pytest.mark.parametrize("path", files(ENGINE), ids=lambda path: path.name)
+def test_the_engine_knows_no_family_of_regularizers(path: Path) -> None:
+    """It asks a regularizer for what it needs, and imports no file of the catalogue but for annotations."""
+    module = tree(path)
+    for_types = [
+        node
+        for block in module.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+    ]
+    wrong = [
+        f"{place(path, node)}: {ast.unparse(node)}"
+        for node in ast.walk(module)
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass", "type"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and "regularizers" in (node.module or "").split(".")
+            and node not in for_types
+        )
+    ]
+    assert wrong == []
+
+
+def test_the_engine_names_no_field_of_the_transport() -> None:
+    """What a chunk is a field of, whoever feeds it says."""
+    wrong = [
+        f"{place(path, node)} says {node.value!r}"
+        for path in files(ENGINE)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(("chunk.", "header."))
+    ]
+    assert wrong == []

@@ -14,7 +14,7 @@ from regularization.v1.regularization_service_pb2 import (
     PenaltyResponse,
 )
 from regularization_kernels.engine import Method, Reservation, Run
-from regularization_kernels.errors import StreamTooLong
+from regularization_kernels.errors import RegularizationError, StreamTooLong
 
 from ..contract.answers import Answer
 from ..contract.binding import within
@@ -123,7 +123,7 @@ class RegularizationService:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
                         is_whole = True
-                        yield from _last_answers(result, summary_of(run.finish()), may_be_sparse)
+                        yield from _last_answers(result, summary_of(run.summary()), may_be_sparse)
             if not is_whole:
                 yield Answer(summary=summary_of(run.finish()))
 
@@ -162,7 +162,12 @@ def _feed(run: Run, message: wire.Chunk, call: Call, context: CallContext) -> li
     with within(CHUNK):
         chunk = chunk_of(message, call.layout.data_type)
     context.elements += chunk.parameters.size
-    return run.feed(chunk)
+    try:
+        return run.feed(chunk)
+    except RegularizationError as error:
+        if error.field is not None:  # the engine names fields of a chunk alone
+            error.within(CHUNK)
+        raise
 
 
 def _check_no_elements(requests: Iterable[wire.Request], call: Call, begin: int = 0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from regularization_kernels.engine import Chunk
+from regularization_kernels.engine import Chunk, Operand
 from regularization_kernels.errors import OperandSizeMismatch
 
 from .refusals import ChunkSizeInvalid
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regularization_kernels.arrays import DataType
     from regularization_kernels.engine import ElementArray
 
-OPERANDS = ("loss_gradients", "reference", "weights", "step_scales")
+OPERANDS = tuple(operand.value for operand in Operand)
 """The optional operands of a chunk, by the name of their field here and in the engine."""
 
 

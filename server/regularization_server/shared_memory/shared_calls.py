@@ -65,7 +65,7 @@ class SharedRun:
             # What the client does to its memory meanwhile is not in our hands.
             return run_whole(self._call, chunk, out, budget, threads, check, volatile=True)
         except RegularizationError as error:
-            # The engine knows chunks only. What they have as fields, the header's field has too.
-            if error.field is not None and error.field.startswith("chunk."):
-                error.field = error.field.replace("chunk", SHARED, 1)
+            # The engine names fields of a chunk, which the header's field has, too.
+            if error.field is not None:
+                error.within(SHARED)
             raise

@@ -167,7 +167,7 @@ class _Program:
         own = not any(np.may_share_memory(array, out) for array in arrays)
         count = self._count - own
         size = max(SHORT, CACHED // count) if count else out.size
-        with _borrowed(count * size) as memory:
+        with borrowed(count * size) as memory:
             rows = [memory[i * size : (i + 1) * size] for i in range(count)]
             for begin in range(0, out.size, size):
                 place = out[begin : begin + size]
@@ -187,11 +187,11 @@ class _Program:
 
 
 _idle: list[Float64Array] = []
-_MOST_IDLE = os.cpu_count() or 1
+_MOST_IDLE = 2 * (os.cpu_count() or 1)  # a thread has one for terms, and one for what they are made of
 
 
 @contextmanager
-def _borrowed(size: int) -> Iterator[Float64Array]:
+def borrowed(size: int) -> Iterator[Float64Array]:
     """Memory for buffers that has been written before: the system would clear fresh pages first."""
     try:
         memory = _idle.pop()

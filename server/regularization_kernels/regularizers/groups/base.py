@@ -6,16 +6,20 @@ import math
 from abc import abstractmethod
 from copy import copy
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from ...expansions import Exponents, exponents_of, exponents_of_all
+from ...formats import Grid
 from ...regularizer import Locality, Regularizer
-from .compiled_loop import GroupScalars
+from .compiled_loop import GroupScalars, GroupVariant, edges_of, group_loop_for
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
+
+if TYPE_CHECKING:
+    from ...prepared import FusedLoop, Pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,29 @@ class PartitionedRegularizer(Regularizer):
     def workspace(self, elements: int) -> int:
         """The squares, and the same in the order of the groups."""
         return 2 * elements
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
+        scalars, partition = self.scalars, self.partition
+        if scalars is None:
+            return None
+        if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
+            return None
+        parameters = self.scalar_parameters
+        variant = GroupVariant(
+            scalars=scalars,
+            stepping=wanted.stepping,
+            forward=wanted.forward,
+            counting=wanted.counting,
+            data_type=wanted.data_type,
+            parameters=len(parameters),
+        )
+        loop = group_loop_for(variant, elements)
+        edges = None if loop is None else edges_of(partition, elements, scalars.longest)
+        if loop is None or edges is None:
+            return None
+        weights = partition.times_weights(np.ones(partition.count))
+        return loop, (parameters, edges, weights)
 
     @property
     def data_type(self) -> DataType:
