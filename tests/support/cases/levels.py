@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -84,6 +85,16 @@ def off_levels(r: Quantization, point: Array, slope: Array) -> float:
     return worst
 
 
+def is_on_level(levels: Levels, dtype: type[np.floating[Any]], e: float) -> bool:
+    """Explicit levels are numbers of the data type; from even ones its rounding may lead away."""
+    near = levels_near(levels, e)
+    if levels.explicit is not None:
+        return e in np.array(near).astype(dtype).astype(np.float64).tolist()
+    of = np.finfo(dtype)
+    room = (Fraction(float(of.eps)) * abs(Fraction(e)) + Fraction(float(of.smallest_subnormal))) / 2
+    return any(abs(Fraction(e) - Fraction(level)) <= room for level in near)
+
+
 def bad_levels(build: Callable[[Levels], Any]) -> tuple[Rejected, ...]:
     """Levels that there cannot be."""
     wrong: list[tuple[Any, str | None, dict[str, Any]]] = [
@@ -113,7 +124,10 @@ ROWS: tuple[Row, ...] = (
         terms=lambda r, x: np.where(distances(r, x) == 0, 0.0, math.inf),
         oracle=nearest_by_search,
         certificate=lambda r, p, s: float(np.max(distances(r, p), initial=0.0)),
-        rule=Rule(summands(lambda r, e: 0.0 if e in levels_near(r.levels, e) else math.inf)),
+        rule=Rule(
+            summands(lambda meant, e: 0.0 if is_on_level(*meant, e) else math.inf),
+            rounded=lambda r, dtype: (r.levels, dtype),
+        ),
         instances={
             "": (Grid(levels=QUARTERS), (12,)),
             "-binary": (Grid(levels=BINARY), (12,)),
