@@ -20,7 +20,7 @@ from ..modifiers import Modifier
 from ..regularizer import Locality
 from ..regularizers.elements.base import ElementRegularizer
 from ..regularizers.elements.compiled_loop import Variant, loop_for
-from ..regularizers.groups.base import PartitionedRegularizer
+from ..regularizers.groups.base import PreparedGroups
 from ..regularizers.groups.compiled_loop import GroupVariant, edges_of, group_loop_for
 from .call import Call, Method, Operand
 from .chunk import Chunk
@@ -98,7 +98,7 @@ class SegmentOperator:
         regularizer = self._regularizer
         if regularizer is not None:
             regularizer = regularizer.restricted(position, position + piece.parameters.size)
-        if isinstance(regularizer, PartitionedRegularizer) and self._compute_groups_compiled(
+        if isinstance(regularizer, PreparedGroups) and self._compute_groups_compiled(
             piece, position, regularizer, out
         ):
             return
@@ -162,7 +162,7 @@ class SegmentOperator:
         return x.size
 
     def _compute_groups_compiled(
-        self, piece: Chunk, position: int, regularizer: PartitionedRegularizer, out: ElementArray | None
+        self, piece: Chunk, position: int, regularizer: PreparedGroups, out: ElementArray | None
     ) -> bool:
         """Compute a stretch of whole groups by a compiled loop, if there is one for what is asked."""
         scalars, x, partition = regularizer.scalars, piece.parameters, regularizer.partition
@@ -187,7 +187,7 @@ class SegmentOperator:
             return False
         g = x if piece.loss_gradients is None else piece.loss_gradients
         target = np.empty(0, x.dtype) if out is None else out
-        weights = partition.times_weights(np.ones(partition.count))
+        weights = partition.times(1.0)
         lanes = self._tally.running(position, x.size)
         step_size = self._step_size or 0.0
         nonzeros = loop(x, g, target, step_size, parameters, edges, weights, position, *lanes)
