@@ -13,7 +13,8 @@ from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
 from ...interruption import go_on
-from ...regularizer import Locality, Prepared, Unprepared
+from ...prepared import Prepared, Unprepared
+from ...regularizer import Locality
 from ...summation import BlockSum
 from ..elements.evaluation import evaluate
 from .compiled_loop import LESS, TRIALS, GroupFormulas

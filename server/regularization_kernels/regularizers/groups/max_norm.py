@@ -66,11 +66,10 @@ class MaxNorm(GroupRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, limit=_limit)
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.GROUP)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="bounded norms: the weights of a unit, or an embedding's row",
         penalty="0 if norm(x_g) <= weight_g * radius for every g, infinity otherwise",
         terms="0 for a group inside, infinity outside, at the group's first element",
-        gradient="0 inside, undefined outside",
         prox="x_g * (weight_g * radius / norm(x_g)) for groups outside",
         source="Srebro and Shraibman 2005",
     )

@@ -120,11 +120,10 @@ class NOfM(PartitionedRegularizer):
         _term, measure=Measure(_nonzeros, _nonzeros_function), step=_keep_largest_function, longest=_LONGEST
     )
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.GROUP)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="2:4 sparsity, and n of m in general, which hardware multiplies fast",
         penalty="0 if each run of m consecutive elements has at most n that are not 0, infinity otherwise",
         terms="0 for a run inside, infinity outside, at the run's first element",
-        gradient="0 inside, undefined outside",
         prox="the n largest magnitudes of each run stay, of equal ones the first; the others become 0",
         source="Mishra et al. 2021",
     )

@@ -12,7 +12,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import GradientUndefined, LayoutInvalid
 from ...expansions import Exponents
 from ...formats import Grid, limits, spacings
-from ...regularizer import Prepared, Unprepared
+from ...prepared import Prepared, Unprepared
 from .linear_algebra import EPSILON, singular_value_decomposition, singular_values
 
 if TYPE_CHECKING:

@@ -33,11 +33,9 @@ class RankBall(SpectralSet):
     rank: int = parameter(COUNT, "at most the shorter side", symbol="how many singular values may stay")
 
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="a bound on the rank",
         penalty="0 if the rank is at most rank, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="U (singular values, those after the first rank set to 0) V'",
         source="Eckart and Young 1936",
     )

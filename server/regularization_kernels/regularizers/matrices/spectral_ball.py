@@ -40,11 +40,9 @@ class SpectralBall(SpectralSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="a bound on the largest singular value: on the Lipschitz constant",
         penalty="0 if the largest singular value <= radius, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="U min(singular values, radius) V'",
         source="Lefkimmiatis, Ward and Unser 2013",
     )

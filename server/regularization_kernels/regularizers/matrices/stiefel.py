@@ -30,11 +30,9 @@ class Stiefel(MatrixSet):
     """
 
     traits: ClassVar[Traits] = Traits(indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="orthonormal columns, exactly",
         penalty="0 if W'W = I, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="U V'",
         source="Absil, Mahony and Sepulchre 2008",
     )

@@ -32,11 +32,9 @@ class Isotonic(SegmentSet):
     traits: ClassVar[Traits] = Traits(
         convex=True, positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT
     )
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="elements that do not decrease: monotone curves, calibration",
         penalty="0 if no element along the last axis is less than one before it, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="the nearest rows that do not decrease, by pooling adjacent violators",
         source="Barlow et al. 1972; Best and Chakravarti 1990",
     )

@@ -13,17 +13,8 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...expansions import Exponents
 from ...formats import Limits, limits
 from ...interruption import go_on
-from ...regularizer import (
-    NOT_NEGATIVE,
-    Description,
-    Locality,
-    Prepared,
-    Range,
-    Traits,
-    Unprepared,
-    parameter,
-    register,
-)
+from ...prepared import Prepared, Unprepared
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Range, Traits, parameter, register
 from ...summation import BlockSum
 from .banded import difference, spread
 from .differences import as_rows, magnitudes, shortest_slope

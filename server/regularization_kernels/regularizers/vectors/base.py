@@ -13,7 +13,8 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone
 from ...interruption import go_on
-from ...regularizer import SETTLING, Prepared, Unprepared
+from ...prepared import Prepared, Unprepared
+from ...regularizer import SETTLING
 from ...summation import BlockSum
 
 

@@ -31,11 +31,10 @@ class L1Ball(RadiusSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="a budget for the sum of magnitudes: sparsity of a given size",
         penalty="0 if sum |x| <= radius, infinity otherwise",
         terms="0 inside, infinity outside, at the first element; sum |x| rounded once",
-        gradient="0 inside, undefined outside",
         prox="S(x, tau) with tau such that sum |S(x, tau)| = radius; x inside",
         source="Duchi et al. 2008; Condat 2016",
     )

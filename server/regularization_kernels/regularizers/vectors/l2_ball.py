@@ -34,11 +34,10 @@ class L2Ball(RadiusSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="a bound on the Euclidean norm of the whole segment",
         penalty="0 if norm(x) <= radius, infinity otherwise",
         terms="0 inside, infinity outside, at the first element; the sum of squares rounded once",
-        gradient="0 inside, undefined outside",
         prox="x * radius / norm(x) outside, x inside",
         source="Tikhonov and Arsenin 1977",
     )

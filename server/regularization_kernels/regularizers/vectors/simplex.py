@@ -34,11 +34,10 @@ class Simplex(RadiusSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x", symbol="the sum")
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="nonnegative elements with a given sum: mixtures, probabilities",
         penalty="0 if every x >= 0 and sum x = radius, infinity otherwise",
         terms="0 inside, infinity outside, at the first element; sum x rounded once",
-        gradient="0 inside, undefined outside",
         prox="max(x - tau, 0) with tau such that it adds up to radius; x inside",
         source="Duchi et al. 2008; Condat 2016",
     )

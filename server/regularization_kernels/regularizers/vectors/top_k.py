@@ -27,11 +27,9 @@ class TopK(SegmentSet):
 
     leaves_by_rounding: ClassVar[bool] = False
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
-    description: ClassVar[Description] = Description(
+    description: ClassVar[Description] = Description.of_set(
         title="sparsity of a given count: the largest elements stay",
         penalty="0 if at most count elements are not 0, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="the count elements largest in magnitude, of equal ones the first; 0 elsewhere",
         source="Blumensath and Davies 2009",
     )
