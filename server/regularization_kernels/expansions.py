@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from .arrays import Float64Array
 
 _LOWEST, _HIGHEST = -1074, 1024
 _BITS = 53
@@ -68,7 +68,7 @@ def exponents_of(number: float) -> Exponents:
     return Exponents(trailing_zeros - (denominator.bit_length() - 1), exponent - power_of_two)
 
 
-def exponents_of_all(numbers: npt.NDArray[np.float64]) -> Exponents:
+def exponents_of_all(numbers: Float64Array) -> Exponents:
     """The exponents of finite doubles, whatever their bits are."""
     _, exponents = np.frexp(numbers[numbers != 0])
     if not exponents.size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -96,18 +96,39 @@ class Description:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Meaning, range and units of those fields that do not say it themselves, by name."""
 
+    @classmethod
+    def of_set(
+        cls,
+        *,
+        title: str,
+        penalty: str,
+        prox: str,
+        source: str,
+        terms: str = "0 inside, infinity outside, at the first element",
+    ) -> Self:
+        """A set in words, whose gradient is that of all sets."""
+        gradient = "0 inside, undefined outside"
+        return cls(title=title, penalty=penalty, terms=terms, gradient=gradient, prox=prox, source=source)
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers that a parameter may be: finite ones, above or from a bound on.
+    """The numbers that a parameter may be.
 
     Args:
         words: What it must be, after "finite and ".
         holds: Whether a finite number is one of them.
+        whole: Whether it is a whole number, of which nobody needs to be told that it is finite.
     """
 
     words: str
     holds: Callable[[float], bool]
+    whole: bool = False
+
+    @property
+    def told(self) -> str:
+        """The same in a description."""
+        return self.words if self.whole else f"finite, {self.words}"
 
     def check(self, value: float, name: str) -> None:
         """Check a parameter.
@@ -115,27 +136,45 @@ class Range:
         Raises:
             FieldOutOfRange: If it is none of these numbers.
         """
-        if not (math.isfinite(value) and self.holds(value)):
+        if self.whole:
+            if not self.holds(value):
+                raise FieldOutOfRange(f"must be {self.words}, got {value!r}", field=name)
+        elif not (math.isfinite(value) and self.holds(value)):
             raise FieldOutOfRange(f"must be finite and {self.words}, got {value!r}", field=name)
 
 
 NOT_NEGATIVE = Range(">= 0", lambda value: value >= 0)
 POSITIVE = Range("> 0", lambda value: value > 0)
+COUNT = Range(">= 0", lambda value: value >= 0, whole=True)
 
 
-def parameter(numbers: Range, words: str, symbol: str = "") -> Any:
+def parameter(numbers: Range | None, words: str, symbol: str = "", default: Any = MISSING) -> Any:
     """A field of a regularizer with all that is known of it: constructor, catalogue and errors read it here.
 
     Args:
-        numbers: What it may be.
+        numbers: What it may be; None where that is more than a range, or nothing is checked.
         words: Meaning and units.
-        symbol: What formulas call it, where that is not its name.
+        symbol: What formulas call it, or what it is, where its name does not tell.
+        default: What it is where it is not given.
     """
-    told = f"{symbol}, " if symbol else ""
-    return field(metadata={"range": numbers, "words": f"{told}finite, {numbers.words}; {words}"})
+    told = "" if numbers is None else f"{symbol}, {numbers.told}; " if symbol else f"{numbers.told}; "
+    return field(default=default, metadata={"range": numbers, "words": told + words})
 
 
-class Regularizer(ABC):
+class Parameters:
+    """What checks those of its fields that say their range."""
+
+    __slots__ = ()
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        for name, numbers in _ranges(type(self)):  # type: ignore[arg-type] # classes are hashable
+            numbers.check(getattr(self, name), name)
+
+
+class Regularizer(Parameters, ABC):
     """A penalty Ω with its parameters; an immutable value."""
 
     __slots__ = ()
@@ -148,12 +187,9 @@ class Regularizer(ABC):
     """What is known of it as a function."""
     description: ClassVar[Description]
     """The same in words."""
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        for name, numbers in _ranges(type(self)):
-            numbers.check(getattr(self, name), name)
+    scaled: ClassVar[bool] = False
+    """Whether the terms leave the strength out, so that their sum is multiplied by it."""
+    strength: float
 
     @classmethod
     def parameters(cls) -> dict[str, str]:
@@ -184,10 +220,10 @@ class Regularizer(ABC):
     @property
     def scale(self) -> float:
         """What the sum of the terms is multiplied by to give the penalty: the strength, or 1."""
-        return 1.0
+        return self.strength if self.scaled else 1.0
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The regularizer made ready for a segment of this shape and data type.
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Regularizer:
+        """What computes on a segment of this shape and data type in this regularizer's place.
 
         Raises:
             LayoutInvalid: If the shape does not fit.
@@ -275,20 +311,9 @@ class Regularizer(ABC):
 
 
 @cache
-def _ranges(cls: type[Regularizer]) -> tuple[tuple[str, Range], ...]:
-    return tuple((field.name, field.metadata["range"]) for field in fields(cls) if "range" in field.metadata)
-
-
-def require_strength(value: float, field: str = "strength") -> None:
-    """Reject what is not finite or below 0."""
-    if not (math.isfinite(value) and value >= 0):
-        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=field)
-
-
-def require_positive(value: float, field: str) -> None:
-    """Reject what is not finite or not above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise FieldOutOfRange(f"must be finite and > 0, got {value!r}", field=field)
+def _ranges(cls: Any) -> tuple[tuple[str, Range], ...]:
+    ranges = ((field.name, field.metadata.get("range")) for field in fields(cls))
+    return tuple((name, numbers) for name, numbers in ranges if numbers is not None)
 
 
 REGULARIZERS: dict[str, type[Regularizer]] = {}

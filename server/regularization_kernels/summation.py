@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Float64Array
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-Float64Array = npt.NDArray[np.float64]
 
 LANES = 256
 """Running sums in a block."""

@@ -37,7 +37,7 @@ from regularization_kernels.engine import (
 from regularization_kernels.summation import ExactSum
 from regularization_server.contract import refusals
 
-from tests.support.cases import MAPS, ROWS
+from tests.support.cases import MAPS, ROWS, elements, groups, matrices, sequences, vectors
 from tests.support.sources import KERNELS, tree
 
 KIND = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"]
@@ -82,6 +82,13 @@ def test_contract_kernels_files_and_cases_have_the_same_regularizers() -> None:
     assert set(in_rows) == in_contract
     assert len(in_rows) == len(set(in_rows))
     assert list(REGULARIZERS) == sorted(REGULARIZERS)
+
+
+@pytest.mark.parametrize("family", [elements, groups, vectors, sequences, matrices], ids=lambda m: m.__name__)
+def test_rows_are_sorted_by_the_kernels_families(family: Any) -> None:
+    """Cases stand in the module of the folder that their regularizer's file is in."""
+    rows = [*family.ROWS, *getattr(family, "MAPS", ())]
+    assert {REGULARIZERS[row.name].family for row in rows} == {family.__name__.rpartition(".")[2]}
 
 
 @pytest.mark.parametrize("row", [*ROWS, *MAPS], ids=lambda row: row.name)

@@ -116,9 +116,9 @@ def test_what_counts_as_inside_is_what_a_step_leaves_alone(shape: tuple[int, int
     for factor in (0.0, 0.1, 0.4, 0.5, 0.6, 0.9, 0.99, 1.0, 1.01, 1.1, 1.9, 2.0, 2.1, 5.0):
         for seed in range(5):
             ball = SpectralBall(radius=2.0).on(shape)
-            slack = ball.excess(np.zeros(shape), np.array([2.0])).slack()
+            slack = ball.regularizer.excess(np.zeros(shape), np.array([2.0]), ball.data_type).slack()
             low = RankBall(rank=1).on(shape)
-            tiny = low.excess(np.zeros(shape), np.eye(1, few)[0]).slack()
+            tiny = low.regularizer.excess(np.zeros(shape), np.eye(1, few)[0], low.data_type).slack()
             frame = Stiefel().on((40, few))
             for regularizer, x in (
                 (ball, with_values([2.0 + factor * slack, *[1.0] * (few - 1)], *shape, seed=seed)),

@@ -1,4 +1,4 @@
-"""Penalties of differences of neighbours."""
+"""Penalties and sets of neighbours in a row."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from regularization_kernels import FusedLasso, TotalVariation, TrendFilter
-from regularization_kernels.errors import FieldOutOfRange
+from regularization_kernels import FusedLasso, Isotonic, TotalVariation, TrendFilter
+from regularization_kernels.errors import FieldOutOfRange, LayoutInvalid
 
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.minimizers import Array
 from tests.support.oracles.sequences import by_dual, differences, off_dual, rows_of
+from tests.support.oracles.sorted import best_of, isotonic_candidates
 from tests.support.oracles.summation import Rule, Terms
 
 
@@ -108,6 +109,29 @@ def off_fused_lasso(r: FusedLasso, point: Array, slope: Array) -> float:
     return worst
 
 
+def never_falls(_: Any, x: Array) -> list[float]:
+    """The documented penalty of rows that decrease nowhere."""
+    return [0.0 if bool((x[..., 1:] >= x[..., :-1]).all()) else math.inf]
+
+
+def isotonic_terms(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
+    """The same at the first element."""
+    assert weights is None
+    return [(0, never_falls(r, x)[0])]
+
+
+def off_isotonic(r: Isotonic, point: Array, slope: Array) -> float:
+    """Distance of a slope from the normals at nondecreasing rows: in a pool it sums to 0, never below."""
+    del r
+    worst = 0.0
+    for at in np.ndindex(point.shape[:-1]):
+        edges = np.flatnonzero(np.diff(point[at])) + 1
+        for pool in np.split(slope[at], edges):
+            sums = np.cumsum(pool)
+            worst = max(worst, float(np.max(-sums, initial=0.0)), float(abs(sums[-1])))
+    return worst
+
+
 ROWS: tuple[Row, ...] = (
     Row(
         name="total_variation",
@@ -164,5 +188,18 @@ ROWS: tuple[Row, ...] = (
                 for order in (-1, 6)
             ),
         ),
+    ),
+    Row(
+        name="isotonic",
+        terms=never_falls,
+        oracle=best_of(isotonic_candidates),
+        certificate=off_isotonic,
+        rule=Rule(isotonic_terms),
+        instances={
+            "": (Isotonic(), (10,)),
+            "-rows": (Isotonic(), (3, 4)),
+            "-cube": (Isotonic(), (2, 2, 3)),
+        },
+        rejected=(Rejected(LayoutInvalid, "shape", Isotonic, ()),),
     ),
 )

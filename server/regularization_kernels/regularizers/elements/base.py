@@ -49,9 +49,6 @@ class ElementRegularizer(Regularizer):
 
     formulas: ClassVar[Formulas]
     """Its formulas for one element."""
-    scaled: ClassVar[bool] = False
-    """Whether the terms leave the strength out, so that their sum is multiplied by it."""
-    strength: float
     grows_with_magnitude: ClassVar[bool] = False
     """Whether the term of a larger magnitude is no smaller, but for rounding; that of 0 is 0."""
 
@@ -63,11 +60,6 @@ class ElementRegularizer(Regularizer):
     def term_exponents(self, x: Exponents) -> Exponents:
         """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
         return _exponents_of_growing(self, x) if self.grows_with_magnitude else ANY
-
-    @property
-    def scale(self) -> float:
-        """The strength, or 1."""
-        return self.strength if self.scaled else 1.0
 
     def terms(self, x: Float64Array, out: Float64Array) -> None:
         """Write the term of each element, before ``scale``."""

@@ -64,7 +64,7 @@ def _compiled(variant: Variant) -> Loop:
     import numba
 
     jit: Any = numba.njit
-    term, step = (_inlined(cast("FunctionType", f)) for f in (variant.term, variant.step))
+    term, step = (inlined(cast("FunctionType", f)) for f in (variant.term, variant.step))
     finite = _finite_function()
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
@@ -124,7 +124,7 @@ def _compiled(variant: Variant) -> Loop:
         return nonzeros
 
     element = numba.from_dtype(variant.data_type)
-    # Elements may stand askew: in a message they begin where the fields before them end.
+    # Elements may be unaligned: in a message they begin where the fields before them end.
     elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
     lanes = numba.types.Array(numba.float64, 2, "C")
     floats: Any = numba.types.Tuple
@@ -143,7 +143,7 @@ def _compiled(variant: Variant) -> Loop:
 
 
 @cache
-def _inlined(function: FunctionType) -> Any:
+def inlined(function: FunctionType) -> Any:
     """A formula, compiled with what it is made of: without calls, several elements go at once."""
     import numba
 
@@ -155,7 +155,7 @@ def _inlined(function: FunctionType) -> Any:
         if twin is not None:
             ours[name] = jit(twin, forceinline=True, error_model="numpy")
         elif isinstance(value, FunctionType):
-            ours[name] = _inlined(value)
+            ours[name] = inlined(value)
     bound = FunctionType(function.__code__, function.__globals__ | ours, function.__name__)
     return jit(bound, forceinline=True, error_model="numpy")
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array
+from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
-from ...expansions import Exponents, exponents_of, exponents_of_all
+from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
 from ...formats import Grid
-from ...regularizer import Locality, Regularizer
-from .compiled_loop import GroupScalars, GroupVariant, edges_of, group_loop_for
+from ...interruption import go_on
+from ...preparation import PreparedRegularizer, Unprepared
+from ...regularizer import Locality
+from ...summation import BlockSum
+from ..elements.evaluation import evaluate
+from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, edges_of, group_loop_for
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass
+
+GROUPS_WORDS = "which elements form a group, and the groups' weights"
+"""What a ``groups`` parameter is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +115,13 @@ def _slices(shape: tuple[int, ...], axis: int) -> Partition:
     return Slices(outer, count, inner)
 
 
-class PartitionedRegularizer(Regularizer):
-    """A penalty of a partition of the segment into groups, which its parameters and the shape settle."""
+class PartitionedRegularizer(Unprepared):
+    """A penalty of a partition of the segment into groups, which its parameters and the shape decide."""
 
-    __slots__ = ("_data_type", "_partition")
+    __slots__ = ()
 
-    scalars: ClassVar[GroupScalars | None] = None
-    """The same formulas for one group, where there is a compiled loop for them."""
-    _data_type: DataType
-    _partition: Partition
-
-    @property
-    def scalar_parameters(self) -> tuple[float, ...]:
-        """The parameters that the group formulas take: all but the groups."""
-        return tuple(getattr(self, field.name) for field in fields(self) if field.name != "groups")
+    formulas: ClassVar[GroupFormulas]
+    """Its formulas for one group, which are those for arrays of groups as well."""
 
     @abstractmethod
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
@@ -132,32 +131,71 @@ class PartitionedRegularizer(Regularizer):
             GroupsInvalid: If they do not fit it.
         """
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The regularizer made ready for a segment of this shape and data type."""
-        return self._with(self.partition_in(shape), data_type)
+    @abstractmethod
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
+        """Write the minimum-norm element of the subdifferential at x."""
 
-    def cut(self, position: int) -> int:
-        """The last end of a group at or before ``position``."""
-        return self._partition.cut(position)
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the proximal step from x: by default, groups times their factors."""
+        ready.multiply(x, step_size, out)
 
-    def restricted(self, begin: int, end: int) -> Self:
-        """The regularizer of the groups between two ends."""
-        return self._with(self._partition.restricted(begin, end), self.data_type)
+    def group_exponents(self, x: Exponents, weights: Exponents) -> Exponents:
+        """Where terms of groups with these weights lie."""
+        del x, weights
+        return ANY
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedGroups:
+        """The penalty of the groups in a segment of this shape."""
+        return PreparedGroups(self, self.partition_in(shape), data_type)
 
     def workspace(self, elements: int) -> int:
         """The squares, and the same in the order of the groups."""
         return 2 * elements
 
+
+@dataclass(frozen=True, slots=True)
+class PreparedGroups(PreparedRegularizer):
+    """A penalty of groups, with the groups of a segment.
+
+    Args:
+        regularizer: Whose formulas are used.
+        partition: The groups.
+        data_type: What elements are rounded to.
+    """
+
+    regularizer: PartitionedRegularizer
+    partition: Partition = field(compare=False)
+    data_type: DataType
+
+    @property
+    def scalars(self) -> GroupFormulas | None:
+        """The formulas for one group, where there is a compiled loop for them."""
+        return self.regularizer.formulas
+
+    @property
+    def scalar_parameters(self) -> tuple[float, ...]:
+        """The parameters that the formulas for one group take: all but the groups."""
+        names = (field.name for field in fields(self.regularizer) if field.name != "groups")
+        return tuple(float(getattr(self.regularizer, name)) for name in names)
+
+    def cut(self, position: int) -> int:
+        """The last end of a group at or before ``position``."""
+        return self.partition.cut(position)
+
+    def restricted(self, begin: int, end: int) -> Self:
+        """The penalty of the groups between two ends."""
+        return replace(self, partition=self.partition.restricted(begin, end))
+
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
-        scalars, partition = self.scalars, self.partition
-        if scalars is None:
+        formulas = self.scalars
+        if formulas is None:
             return None
         if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
             return None
         parameters = self.scalar_parameters
         variant = GroupVariant(
-            scalars=scalars,
+            scalars=formulas,
             stepping=wanted.stepping,
             forward=wanted.forward,
             counting=wanted.counting,
@@ -165,37 +203,64 @@ class PartitionedRegularizer(Regularizer):
             parameters=len(parameters),
         )
         loop = group_loop_for(variant, elements)
-        edges = None if loop is None else edges_of(partition, elements, scalars.longest)
+        edges = None if loop is None else edges_of(self.partition, elements, formulas.longest)
         if loop is None or edges is None:
             return None
-        weights = partition.times_weights(np.ones(partition.count))
-        return loop, (parameters, edges, weights)
+        return loop, (parameters, edges, self.partition.times(1.0))
 
-    @property
-    def data_type(self) -> DataType:
-        """What elements are rounded to, as ``on`` was told."""
-        return getattr(self, "_data_type", FLOAT64)
-
-    @property
-    def partition(self) -> Partition:
-        """The partition that ``on`` or ``restricted`` settled."""
-        return self._partition
-
-    def partition_of(self, x: Float64Array) -> Partition:
-        """The partition that ``on`` or ``restricted`` settled, or that of a segment of x's shape."""
-        return getattr(self, "_partition", None) or self.partition_in(x.shape)
-
-    @property
-    def weight_exponents(self) -> Exponents:
-        """Where the groups' weights lie."""
+    def term_exponents(self, x: Exponents) -> Exponents:
+        """Where finite terms lie, of elements in ``x``."""
         weights = self.partition.weights
-        return exponents_of(weights) if isinstance(weights, float) else exponents_of_all(weights)
+        lie = exponents_of(weights) if isinstance(weights, float) else exponents_of_all(weights)
+        return self.regularizer.group_exponents(x, lie)
 
-    def _with(self, partition: Partition, data_type: DataType) -> Self:
-        ready = copy(self)
-        object.__setattr__(ready, "_partition", partition)
-        object.__setattr__(ready, "_data_type", data_type)
-        return ready
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add each group's term, at the place of its first element, and the elements' own."""
+        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.scalar_parameters
+        measured = formulas.measure.of_groups(groups, x)
+        terms = formulas.term(measured, groups.sizes(), groups.weights, *numbers)
+        if formulas.element is None:
+            sums.add_at(position + groups.starts(), terms)
+            return
+        own = np.empty(x.size)
+        evaluate(formulas.element, own, x.reshape(-1), *numbers)
+        if own.size:  # slices of an empty segment are groups without a first element
+            own[groups.starts()] += terms
+        sums.add(own, position)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the minimum-norm element of the subdifferential of Ω at x."""
+        self.regularizer.slope(self, x, out)
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
+        self.regularizer.step(self, x, step_size, out)
+
+    def multiply(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the elements, or the points that the formulas make of them, times the factors of groups."""
+        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.scalar_parameters
+        if formulas.point is not None:
+            evaluate(formulas.point, out.reshape(-1), x.reshape(-1), step_size, *numbers)
+            x = out
+        sizes, weights = groups.sizes(), groups.weights
+        with np.errstate(all="ignore"):  # what a formula does not choose may be anything
+            divisors, factors = formulas.factors(groups.norms(x), sizes, weights, step_size, *numbers)
+        new = out if formulas.limit is None else np.empty_like(x)
+        for _ in range(TRIALS):
+            go_on()
+            if isinstance(divisors, np.ndarray):
+                groups.apply(np.divide, x, divisors, new)
+                groups.apply(np.multiply, new, factors, new)
+            else:
+                groups.apply(np.multiply, x, factors, new)
+            if formulas.limit is None or self.data_type == FLOAT32:
+                break
+            # Rounding in float64 itself may leave a norm a little above what counts as inside.
+            outside = groups.norms(new) > formulas.limit(sizes, weights, *numbers)
+            if not outside.any():
+                break
+            factors[outside] *= LESS
+        np.add(new, 0.0, out=out)  # no negative zeros
 
 
 class GroupRegularizer(PartitionedRegularizer):
@@ -228,11 +293,25 @@ class WholeRegularizer(PartitionedRegularizer):
 
     __slots__ = ()
 
+    def partition_in(self, shape: tuple[int, ...]) -> Partition:
+        """One group of all elements."""
+        return Slices(1, 1, math.prod(shape))
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedGroups:
+        """The penalty of all elements of a segment."""
+        return PreparedWhole(self, self.partition_in(shape), data_type)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWhole(PreparedGroups):
+    """A penalty of one group, too long for a loop's tile."""
+
+    @property
+    def scalars(self) -> GroupFormulas | None:
+        """None: NumPy does as well."""
+        return None
+
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
         del x, weights, size
         return 1
-
-    def partition_in(self, shape: tuple[int, ...]) -> Partition:
-        """One group of all elements."""
-        return Slices(1, 1, math.prod(shape))

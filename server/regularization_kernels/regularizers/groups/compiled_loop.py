@@ -1,4 +1,4 @@
-"""Compiled loops for penalties of groups' norms: what ``compiled`` does for sums over elements.
+"""Compiled loops for penalties of groups: what ``elements.compiled_loop`` does for sums over elements.
 
 A tile of whole groups at a time, small enough for the first caches, is widened to float64; its groups'
 norms are found and made factors; its elements are multiplied, rounded, written and counted. The operations
@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ...compilation import ANY, requested
 from ...summation import BLOCK, LANES
+from ..elements.compiled_loop import inlined
+from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
-from .selections import Measure, Selection, measure_function, selection_function
-from .sums import norms_function
 
 TILE = 1 << 10
 """Elements that are computed at once, where groups are no longer."""
@@ -40,29 +41,35 @@ What another process writes into the elements meanwhile cannot make it more."""
 GroupLoop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, ends and weights of the groups, position of the first element, and the lanes of penalty and
-squared distance, as ``compiled.Loop`` takes them. Gives the number of nonzeros."""
+squared distance, as ``elements.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
+
+
+def _ones(*_: Any) -> tuple[float, float]:
+    """The factors of groups that are not multiplied."""
+    return 1.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class GroupScalars:
-    """A penalty's formulas for one group, in the part of Python that Numba compiles.
+class GroupFormulas:
+    """A penalty's formulas for one group, each stated once: NumPy takes many groups, Numba compiles them.
 
-    Each takes the regularizer's parameters last.
+    Each takes the regularizer's parameters last. Between groups, ``operations.where`` chooses.
     """
 
-    term: Callable[..., float]
+    term: Callable[..., Any]
     """From the group's measure, size and weight: its term, before scale."""
-    measure: Measure = Measure.NORM
+    measure: Measure = NORM
     """What the term is made of."""
-    factors: Callable[..., tuple[float, float]] | None = None
+    factors: Callable[..., tuple[Any, Any]] = _ones
     """From norm, size, weight and step size: what the group's elements are divided by, then multiplied by."""
-    selection: Selection | None = None
-    """What a step does with a group, where there are no factors."""
-    point: Callable[..., float] | None = None
+    step: Callable[[], Any] | None = None
+    """Where there are no factors, makes what Numba compiles to a step: from values, new elements, the groups'
+    ends and weights, scratch for as many values, the step size, and the regularizer's parameters as one."""
+    point: Callable[..., Any] | None = None
     """From an element and the step size: the element that the norm is of, and that is multiplied."""
-    element: Callable[..., float] | None = None
+    element: Callable[..., Any] | None = None
     """From an element: its own term, to which that of the group is added at its first element."""
-    limit: Callable[..., float] | None = None
+    limit: Callable[..., Any] | None = None
     """From size and weight: the norm that a group must not exceed afterwards in float64."""
     longest: int = LONGEST
     """Elements of a group above which NumPy does as well."""
@@ -72,7 +79,7 @@ class GroupScalars:
 class GroupVariant:
     """Which loop: the formulas, and what it reads and counts."""
 
-    scalars: GroupScalars
+    scalars: GroupFormulas
     stepping: bool
     """A proximal step; else a penalty."""
     forward: bool
@@ -115,14 +122,15 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
     import numba
 
     jit: Any = numba.njit
-    inlined: Any = jit(error_model="numpy", forceinline=True)
-    measure_of = measure_function(variant.scalars.measure)
+    measure_of = variant.scalars.measure.function()
     step = _step_function(
         variant.scalars, limited=variant.scalars.limit is not None and variant.data_type == np.float64
     )
     count = _count_function(stepping=variant.stepping, adding_elements=variant.scalars.element is not None)
-    term = inlined(variant.scalars.term)
-    point, element = inlined(variant.scalars.point or _nothing), inlined(variant.scalars.element or _nothing)
+    term, point, element = (
+        inlined(cast("FunctionType", formula or _nothing))
+        for formula in (variant.scalars.term, variant.scalars.point, variant.scalars.element)
+    )
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward, counting = variant.stepping, variant.forward, variant.counting
     pointing, adding_elements = variant.scalars.point is not None, variant.scalars.element is not None
@@ -144,8 +152,8 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
         room = TILE
         for k in range(groups):
             room = max(room, edges[k + 1] - edges[k])
-        olds, values, news, scratch = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
-        norms, factors = np.empty(TILE), np.empty(TILE)
+        olds, values, news = np.empty(room), np.empty(room), np.empty(room)
+        scratch, norms = np.empty(max(room, 2 * TILE)), np.empty(TILE)
         while group < groups:
             last = group + 1
             while last < groups and edges[last + 1] - edges[group] <= TILE and last - group < TILE:
@@ -167,7 +175,7 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
                         value[j] = point(source[j], step_size, *parameters)
                 if not (forward or pointing):
                     value = old
-                step(value, new, norms, factors, ends, heavy, own, step_size, parameters)
+                step(value, new, ends, heavy, scratch, step_size, parameters)
                 for j in range(size):
                     rounded = rounded_to(new[j])
                     results[j] = rounded
@@ -201,22 +209,16 @@ def _nothing(*_: float) -> float:
     return 0.0
 
 
-def _ones(*_: float) -> tuple[float, float]:
-    """Likewise."""
-    return 1.0, 1.0
-
-
 @cache
-def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
+def _step_function(scalars: GroupFormulas, *, limited: bool) -> Any:
     """Writes a tile's new elements, unrounded, from its elements and its groups' ends and weights."""
     import numba
 
     jit: Any = numba.njit(error_model="numpy")
-    inlined: Any = numba.njit(error_model="numpy", forceinline=True)
-    norms_of, factors_of = norms_function(), inlined(scalars.factors or _ones)
-    selecting = scalars.selection is not None
-    select = selection_function(scalars.selection or Selection.KEEP_LARGEST)
-    limit = jit(scalars.limit or _nothing)
+    if scalars.step is not None:
+        return jit(scalars.step())
+    norms_of, factors_of = norms_function(), inlined(cast("FunctionType", scalars.factors))
+    limit = inlined(cast("FunctionType", scalars.limit or _nothing))
 
     def divide_first(
         values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
@@ -228,7 +230,7 @@ def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
                 for j in range(ends[k] - ends[0], ends[k + 1] - ends[0]):
                     new[j] = values[j] / divisor * factor + 0.0
 
-    def settle(
+    def bring_inside(
         values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any
     ) -> None:
         reached = np.empty(weights.size)
@@ -244,23 +246,13 @@ def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
                     new[j] = values[j] / divisor * factor + 0.0
                 norms_of(new[begin:end], ends[k : k + 2], reached[k : k + 1])
 
-    divide_first, settle = jit(divide_first), jit(settle)
+    divide_first, bring_inside = jit(divide_first), jit(bring_inside)
 
     def step(
-        values: ANY,
-        new: ANY,
-        norms: ANY,
-        factors: ANY,
-        ends: ANY,
-        weights: ANY,
-        scratch: ANY,
-        step_size: float,
-        parameters: tuple[float, ...],
+        values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
     ) -> None:
-        if selecting:
-            select(values, new, ends, weights, scratch, step_size, parameters)
-            return
         groups, divided = weights.size, 0
+        norms, factors = scratch[:groups], scratch[TILE : TILE + groups]
         norms_of(values, ends, norms)
         for k in range(groups):
             size = ends[k + 1] - ends[k]
@@ -276,7 +268,7 @@ def _step_function(scalars: GroupScalars, *, limited: bool) -> Any:
         if divided:
             divide_first(values, new, norms, ends, weights, step_size, parameters)
         if limited:
-            settle(values, new, norms, ends, weights, step_size, parameters)
+            bring_inside(values, new, norms, ends, weights, step_size, parameters)
 
     return jit(step)
 
@@ -314,7 +306,7 @@ def _count_function(*, stepping: bool, adding_elements: bool) -> Any:
 
 def _signature(numba: Any, variant: GroupVariant) -> Any:
     element = numba.from_dtype(variant.data_type)
-    # Elements may stand askew: in a message they begin where the fields before them end.
+    # Elements may be unaligned: in a message they begin where the fields before them end.
     elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
     floats = numba.types.Array(numba.float64, 1, "C")
     lanes = numba.types.Array(numba.float64, 2, "C")

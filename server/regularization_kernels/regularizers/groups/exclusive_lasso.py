@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...arrays import Float64Array, StepSize
-from ...regularizer import Description, Locality, Traits, register, require_strength
-from ...summation import BlockSum
-from .base import GroupRegularizer, Groups
-from .compiled_loop import GroupScalars
-from .norms import exclusive_thresholds
-from .selections import Measure, Selection
+from ...compilation import ANY
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
+from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
+from .compiled_loop import GroupFormulas
+from .descent import descended, descent_function
+from .measures import MAGNITUDE, peak_function
 
 
-def _term(total: float, size: int, weight: float, strength: float) -> float:
+def _term(total: Any, size: Any, weight: Any, strength: float) -> Any:
     return 0.5 * (total * total) * weight
+
+
+def _threshold(total: Any, count: Any, strength: Any) -> Any:
+    """By how much magnitudes are taken down, if these are above it; of negative ones, the same negative."""
+    return strength * total / (1.0 + count * strength)
+
+
+def _subtract_share_function() -> Any:
+    peak, descend = peak_function(), descent_function(_threshold)
+
+    def subtract(
+        values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
+    ) -> None:
+        for k in range(weights.size):
+            begin, count = ends[k] - ends[0], ends[k + 1] - ends[k]
+            for j in range(count):
+                scratch[j] = -abs(values[begin + j])
+            bound = descend(scratch, count, 0.0, step_size * parameters[0] * weights[k])
+            threshold = -bound if np.isfinite(peak(values, begin, count)) else np.nan
+            for j in range(begin, begin + count):
+                magnitude = abs(values[j])
+                share = magnitude if magnitude < threshold else threshold
+                new[j] = values[j] - np.copysign(share, values[j])
+
+    return subtract
 
 
 @register("exclusive_lasso")
@@ -25,35 +50,16 @@ def _term(total: float, size: int, weight: float, strength: float) -> float:
 class ExclusiveLasso(GroupRegularizer):
     """Half the groups' squared L1 norms, ``strength * 1/2 * sum(weight_g * sum(|x_g|)**2)``.
 
-    Prox: ``sign(x) * max(|x| - tau, 0)`` in each group, with ``u = step_size * strength * weight_g`` and
-    ``tau = u * (sum of the k largest |x|) / (1 + k * u)`` for the largest k whose k-th largest |x| is above
-    tau. Gradient: ``strength * weight_g * sum(|x_g|) * sign(x)``, 0 at 0.
-
-    Args:
-        strength: Weight λ, finite, >= 0; units of loss per squared unit of x.
-        groups: Which elements form a group, and the groups' weights.
-
-    Raises:
-        FieldOutOfRange: If strength is negative or not finite.
-
     Cost: a few rounds over fewer and fewer elements of each group, no sort. Source: Zhou, Jin and Hoi (2010),
     Exclusive lasso for multi-task feature selection.
     """
 
-    strength: float
-    groups: Groups
+    strength: float = parameter(NOT_NEGATIVE, "units of loss per squared unit of x")
+    groups: Groups = parameter(None, GROUPS_WORDS)
 
-    scalars: ClassVar[GroupScalars | None] = GroupScalars(
-        term=_term, measure=Measure.MAGNITUDE, selection=Selection.SUBTRACT_SHARE
-    )
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=False,
-        indicator=False,
-        locality=Locality.GROUP,
-    )
+    formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, measure=MAGNITUDE, step=_subtract_share_function)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(convex=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="few elements within each group: features that compete",
         penalty="strength * 1/2 * sum over g of weight_g * (sum |x_g|)^2",
@@ -62,47 +68,28 @@ class ExclusiveLasso(GroupRegularizer):
         gradient="strength * weight_g * (sum |x_g|) * sign(x), 0 at 0",
         prox="sign(x) * max(|x| - tau, 0), tau = u * (sum of the k largest |x|) / (1 + k u) with "
         "u = step_size * strength * weight_g and the largest k whose k-th largest |x| is above tau",
-        parameters={
-            "strength": "finite, >= 0; units of loss per squared unit of x",
-            "groups": "which elements form a group, and the groups' weights",
-        },
         source="Zhou, Jin and Hoi 2010",
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        require_strength(self.strength)
-
-    @property
-    def scale(self) -> float:
-        """The strength."""
-        return self.strength
 
     def workspace(self, elements: int) -> int:
         """Magnitudes, those that are still looked at, and what it takes to add them."""
         return 6 * elements
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add half of each group's weighted squared sum, at the place of the group's first element."""
-        partition = self.partition_of(x)
-        totals = partition.sums(np.abs(x))
-        sums.add_at(position + partition.starts(), partition.times_weights(0.5 * (totals * totals)))
-
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
-        """Write strength·weight_g·(Σ|x_g|)·sign(x)."""
-        partition = self.partition_of(x)
-        strengths = partition.times_weights(np.full(partition.count, self.strength))
-        slopes = strengths * partition.sums(np.abs(x))
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
+        """Write the signs times the groups' sums of magnitudes and strengths."""
+        groups = ready.partition
+        slopes = groups.times(self.strength) * groups.sums(np.abs(x))
         np.sign(x, out=out)
-        partition.apply(np.multiply, out, slopes, out)
+        groups.apply(np.multiply, out, slopes, out)
         out += 0.0  # no negative zeros
 
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write S(x_g, τ_g)."""
-        partition = self.partition_of(x)
-        magnitudes = np.abs(x)
-        strengths = partition.times_weights(np.full(partition.count, step_size * self.strength))
-        thresholds = exclusive_thresholds(partition, magnitudes, strengths)
-        partition.apply(np.minimum, magnitudes, thresholds, magnitudes)
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the soft threshold of each group."""
+        groups, magnitudes = ready.partition, np.abs(x)
+        strengths = groups.times(step_size * self.strength)
+        with np.errstate(invalid="ignore"):
+            thresholds = -descended(groups, -magnitudes, np.zeros(groups.count), _threshold, strengths)
+        thresholds[~np.isfinite(groups.maxima(magnitudes))] = np.nan
+        groups.apply(np.minimum, magnitudes, thresholds, magnitudes)
         np.copysign(magnitudes, x, out=magnitudes)
         np.subtract(x, magnitudes, out=out)

@@ -3,22 +3,69 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...arrays import Float64Array, StepSize
+from ...compilation import ANY
 from ...expansions import Exponents
-from ...regularizer import Description, Locality, Traits, register, require_strength
-from ...summation import BlockSum
-from .base import GroupRegularizer, Groups
-from .compiled_loop import GroupScalars
-from .norms import clip_peaks, write_peaks
-from .selections import Measure, Selection
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
+from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
+from .compiled_loop import GroupFormulas
+from .descent import descended, descent_function
+from .measures import PEAK, peak_function
+from .partitions import Partition
 
 
-def _term(peak: float, size: int, weight: float, strength: float) -> float:
+def _term(peak: Any, size: Any, weight: Any, strength: float) -> Any:
     return peak * weight
+
+
+def _depth(total: Any, count: Any, radius: Any) -> Any:
+    """How far the ceiling is below the peak, if what is above it adds up to the radius.
+
+    It is found from the distances to the peak: those that count are small, so nothing cancels.
+    """
+    return (radius + total) / count
+
+
+def clip_peaks(groups: Partition, x: Float64Array, radii: Float64Array, out: Float64Array) -> None:
+    """Write x_g less its projection onto the L1 ball of radius_g: no magnitude above the group's ceiling."""
+    magnitudes = np.abs(x)
+    peaks = groups.maxima(magnitudes)
+    distances = np.empty_like(magnitudes)
+    with np.errstate(invalid="ignore"):
+        groups.apply(_distance, magnitudes, peaks, distances)
+    depths = descended(groups, distances, radii, _depth, radii)
+    with np.errstate(invalid="ignore"):
+        # A peak that is NaN or infinite leaves no group as it was: no ceiling is known.
+        ceilings = np.where(np.isfinite(peaks), np.maximum(peaks - depths, 0.0), np.nan)
+    groups.apply(np.minimum, magnitudes, ceilings, magnitudes)
+    np.copysign(magnitudes, x, out=out)
+    out += 0.0  # no negative zeros
+
+
+def _clip_peaks_function() -> Any:
+    peak, descend = peak_function(), descent_function(_depth)
+
+    def clip(
+        values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
+    ) -> None:
+        for k in range(weights.size):
+            begin, count = ends[k] - ends[0], ends[k + 1] - ends[k]
+            radius = step_size * parameters[0] * weights[k]
+            largest = peak(values, begin, count)
+            for j in range(count):
+                scratch[j] = largest - abs(values[begin + j])
+            depth = descend(scratch, count, radius, radius)
+            ceiling = max(largest - depth, 0.0) if np.isfinite(largest) else np.nan
+            for j in range(begin, begin + count):
+                magnitude = abs(values[j])
+                below = magnitude if magnitude < ceiling else ceiling
+                new[j] = np.copysign(below, values[j]) + 0.0
+
+    return clip
 
 
 @register("group_linf")
@@ -26,78 +73,54 @@ def _term(peak: float, size: int, weight: float, strength: float) -> float:
 class GroupLinf(GroupRegularizer):
     """Sum of the groups' largest magnitudes, ``strength * sum(weight_g * max(|x_g|))``.
 
-    Prox: ``x_g - P(x_g)``, P the projection onto the L1 ball of radius ``step_size * strength * weight_g``:
-    no magnitude above a ceiling. Gradient: ``strength * weight_g * sign(x) / m`` on the m elements of a
-    group that have the largest magnitude, 0 elsewhere.
-
-    Args:
-        strength: Weight λ, finite, >= 0; units of loss per unit of x.
-        groups: Which elements form a group, and the groups' weights.
-
-    Raises:
-        FieldOutOfRange: If strength is negative or not finite.
-
     Cost: a few rounds over fewer and fewer elements of each group, no sort. Source: Quattoni, Carreras,
     Collins and Darrell (2009), An efficient projection for L1,infinity regularization.
     """
 
-    strength: float
-    groups: Groups
+    strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    groups: Groups = parameter(None, GROUPS_WORDS)
 
-    scalars: ClassVar[GroupScalars | None] = GroupScalars(
-        term=_term, measure=Measure.PEAK, selection=Selection.CLIP_PEAKS
-    )
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=False,
-        locality=Locality.GROUP,
-    )
+    formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, measure=PEAK, step=_clip_peaks_function)
+    scaled: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="whole groups exactly zero, and equal peaks within the others",
         penalty="strength * sum over g of weight_g * max |x_g|",
         terms="weight_g * max |x_g|, at the group's first element; scale: strength",
         gradient="strength * weight_g * sign(x) / m on the m largest magnitudes of a group, 0 elsewhere",
         prox="x_g - projection of x_g onto the L1 ball of radius step_size * strength * weight_g",
-        parameters={
-            "strength": "finite, >= 0; units of loss per unit of x",
-            "groups": "which elements form a group, and the groups' weights",
-        },
         source="Quattoni et al. 2009",
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        require_strength(self.strength)
-
-    @property
-    def scale(self) -> float:
-        """The strength."""
-        return self.strength
 
     def workspace(self, elements: int) -> int:
         """Magnitudes, distances from the largest, those still looked at, and what it takes to add them."""
         return 7 * elements
 
-    def term_exponents(self, x: Exponents) -> Exponents:
+    def group_exponents(self, x: Exponents, weights: Exponents) -> Exponents:
         """Magnitudes of elements, times the groups' weights."""
-        return x.times(self.weight_exponents)
+        return x.times(weights)
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add each group's weighted largest magnitude, at the place of the group's first element."""
-        partition = self.partition_of(x)
-        sums.add_at(position + partition.starts(), partition.times_weights(partition.maxima(np.abs(x))))
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
+        """Write each group's strength, shared by its largest magnitudes."""
+        write_peaks(ready.partition, x, self.strength, out)
 
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
-        """Write strength·weight_g·sign(x) / m on the m largest magnitudes of each group."""
-        partition = self.partition_of(x)
-        strengths = partition.times_weights(np.full(partition.count, self.strength))
-        write_peaks(partition, x, strengths, out)
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write each group with its peaks cut off."""
+        clip_peaks(ready.partition, x, ready.partition.times(step_size * self.strength), out)
 
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write x_g less its projection onto the L1 ball of radius step_size·strength·weight_g."""
-        partition = self.partition_of(x)
-        radii = partition.times_weights(np.full(partition.count, step_size * self.strength))
-        clip_peaks(partition, x, radii, out)
+
+def write_peaks(groups: Partition, x: Float64Array, strength: float, out: Float64Array) -> None:
+    """Write ``strength * weight_g * sign(x) / m`` on a group's m largest magnitudes, 0 elsewhere."""
+    magnitudes = np.abs(x)
+    peaks = groups.maxima(magnitudes)
+    at_peak = np.empty_like(magnitudes)
+    groups.apply(np.equal, magnitudes, peaks, at_peak)
+    strengths = np.where(np.isnan(peaks), np.nan, groups.times(strength))
+    shares = strengths / np.maximum(groups.sums(at_peak), 1.0)
+    np.multiply(np.sign(x, out=magnitudes), at_peak, out=out)
+    groups.apply(np.multiply, out, shares, out)
+    out += 0.0  # no negative zeros
+
+
+def _distance(magnitudes: Float64Array, peaks: Float64Array, out: Float64Array) -> None:
+    np.subtract(peaks, magnitudes, out=out)

@@ -3,28 +3,104 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ...arrays import Float64Array, StepSize
+from ...compilation import ANY
 from ...errors import FieldOutOfRange, GradientUndefined, GroupsInvalid
-from ...regularizer import Description, Locality, Traits, register
-from ...summation import BlockSum
-from .base import PartitionedRegularizer
-from .compiled_loop import GroupScalars
+from ...regularizer import Description, Locality, Range, Traits, parameter, register
+from ..elements.operations import where
+from .base import PartitionedRegularizer, PreparedGroups
+from .compiled_loop import GroupFormulas
+from .measures import Measure, each_group
 from .partitions import EvenRuns, Partition
-from .selections import Measure, Selection
 
 _LONGEST = 64
 """Elements of a run above which a loop that compares each with each other is slower than a sort."""
 
 
-def _term(nonzeros: float, size: int, weight: float, n: float, m: float) -> float:
-    if nonzeros != nonzeros:
-        return nonzeros
-    return np.inf if nonzeros > n else 0.0
+def _nonzeros(groups: Partition, x: Float64Array) -> Float64Array:
+    """How many of each run are not 0; NaN where one is NaN."""
+    rows = x.reshape(groups.count, x.size // max(groups.count, 1))
+    counts: Float64Array = np.add.reduce(rows != 0, axis=1, dtype=np.float64)
+    counts[np.isnan(rows).any(axis=1)] = np.nan
+    return counts
+
+
+@cache
+def _nonzeros_function() -> Any:
+    import numba
+
+    def nonzeros(values: ANY, begin: int, count: int) -> float:
+        some = unknown = 0
+        for j in range(begin, begin + count):
+            some += values[j] != 0.0
+            unknown += values[j] != values[j]
+        return float(np.nan if unknown else float(some))
+
+    return each_group(numba.njit(error_model="numpy", forceinline=True)(nonzeros))
+
+
+def _term(nonzeros: Any, size: Any, weight: Any, n: float, m: float) -> Any:
+    return where(nonzeros != nonzeros, nonzeros, where(nonzeros > n, np.inf, 0.0))
+
+
+def _keep_largest_function() -> Any:
+    import numba
+
+    four = numba.njit(error_model="numpy", forceinline=True)(_keep_of_four)
+
+    def keep_largest(
+        values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
+    ) -> None:
+        kept, unusual = parameters[0], 0
+        for j in range(values.size):
+            unusual += not np.isfinite(values[j])
+        for k in range(weights.size):
+            begin, count = ends[k] - ends[0], ends[k + 1] - ends[k]
+            if count == 4:
+                four(values, new, begin, kept)
+                continue
+            before = scratch[:count]
+            before[:] = 0.0
+            for i in range(count):
+                magnitude, larger = abs(values[begin + i]), 0.0
+                for j in range(i + 1, count):
+                    # Of equal ones the first stays.
+                    beats = 1.0 if abs(values[begin + j]) > magnitude else 0.0
+                    larger += beats
+                    before[j] += 1.0 - beats
+                before[i] += larger
+            for j in range(count):
+                new[begin + j] = values[begin + j] if before[j] < kept else 0.0
+        if unusual:
+            for k in range(weights.size):
+                begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
+                unknown = infinite = some = 0
+                for j in range(begin, end):
+                    unknown += values[j] != values[j]
+                    infinite += np.isinf(values[j])
+                    some += values[j] != 0.0
+                if unknown > 0 or (infinite > 0 and some > kept):
+                    new[begin:end] = np.nan
+
+    return keep_largest
+
+
+def _keep_of_four(values: ANY, new: ANY, begin: int, kept: float) -> None:
+    """Each of the six pairs is compared once: of equal ones the first stays."""
+    a, b, c, d = values[begin], values[begin + 1], values[begin + 2], values[begin + 3]
+    u, v, w, x = abs(a), abs(b), abs(c), abs(d)
+    vu, wu, xu, wv, xv, xw = int(v > u), int(w > u), int(x > u), int(w > v), int(x > v), int(x > w)
+    new[begin] = a if vu + wu + xu < kept else 0.0
+    new[begin + 1] = b if 1 - vu + wv + xv < kept else 0.0
+    new[begin + 2] = c if 2 - wu - wv + xw < kept else 0.0
+    new[begin + 3] = d if 3 - xu - xv - xw < kept else 0.0
 
 
 @register("n_of_m")
@@ -32,63 +108,31 @@ def _term(nonzeros: float, size: int, weight: float, n: float, m: float) -> floa
 class NOfM(PartitionedRegularizer):
     """0 where each run of m consecutive elements has at most n that are not 0, infinite otherwise.
 
-    Prox: the n largest magnitudes of each run stay, of equal ones the first, whatever the step size.
-    Gradient: 0 inside, undefined outside. A run with a NaN, and one outside that has an infinity, becomes
-    NaN altogether: which of its elements are the largest is not known, or nothing is nearest.
-
-    Args:
-        n: How many may stay, 0 <= n <= m.
-        m: Length of a run, >= 1; it divides the segment's length.
-
-    Raises:
-        FieldOutOfRange: If m < 1, or n is not in [0, m].
-
-    Source: Mishra et al. (2021), Accelerating sparse deep neural networks.
+    A run with a NaN, and one outside that has an infinity, becomes NaN altogether: which of its elements are
+    the largest is not known, or nothing is nearest. Source: Mishra et al. (2021), Accelerating sparse deep
+    neural networks.
     """
 
-    n: int
-    m: int
+    n: int = parameter(None, "0 <= n <= m")
+    m: int = parameter(Range(">= 1", lambda m: m >= 1, whole=True), "divides the segment's length")
 
-    scalars: ClassVar[GroupScalars | None] = GroupScalars(
-        term=_term, measure=Measure.NONZEROS, selection=Selection.KEEP_LARGEST, longest=_LONGEST
+    formulas: ClassVar[GroupFormulas] = GroupFormulas(
+        _term, measure=Measure(_nonzeros, _nonzeros_function), step=_keep_largest_function, longest=_LONGEST
     )
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=True,
-        locality=Locality.GROUP,
-    )
-    description: ClassVar[Description] = Description(
+    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.GROUP)
+    description: ClassVar[Description] = Description.of_set(
         title="2:4 sparsity, and n of m in general, which hardware multiplies fast",
         penalty="0 if each run of m consecutive elements has at most n that are not 0, infinity otherwise",
         terms="0 for a run inside, infinity outside, at the run's first element",
-        gradient="0 inside, undefined outside",
         prox="the n largest magnitudes of each run stay, of equal ones the first; the others become 0",
-        parameters={
-            "n": "0 <= n <= m",
-            "m": ">= 1, divides the segment's length",
-        },
         source="Mishra et al. 2021",
     )
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if self.m < 1:
-            raise FieldOutOfRange(f"must be >= 1, got {self.m}", field="m")
+        PartitionedRegularizer.__post_init__(self)
         if not 0 <= self.n <= self.m:
             raise FieldOutOfRange(f"must be within [0, m = {self.m}], got {self.n}", field="n")
-
-    @property
-    def scalar_parameters(self) -> tuple[float, ...]:
-        """Both numbers."""
-        return float(self.n), float(self.m)
-
-    @property
-    def scale(self) -> float:
-        """1: a set has no strength."""
-        return 1.0
 
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """Runs of m elements.
@@ -106,49 +150,34 @@ class NOfM(PartitionedRegularizer):
         """Magnitudes, the same in order, and counts."""
         return 4 * elements
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add 0 for a run inside, infinity outside, NaN where it has one, at its first element."""
-        rows = x.reshape(-1, self.m)
-        terms = np.where(self._outside(rows), np.inf, 0.0)
-        terms[np.isnan(rows).any(axis=1)] = np.nan
-        sums.add_at(position + np.arange(len(rows), dtype=np.int64) * self.m, terms)
-
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
         """Write 0, or NaN in a run with one.
 
         Raises:
             GradientUndefined: If a run is outside, naming its first element.
         """
-        rows = x.reshape(-1, self.m)
-        broken = np.isnan(rows).any(axis=1)
-        outside = self._outside(rows) & ~broken
-        if outside.any():
-            run = int(np.argmax(outside))
+        nonzeros = _nonzeros(ready.partition, x)
+        if (nonzeros > self.n).any():
+            run = int(np.argmax(nonzeros > self.n))
             text = (
                 f"must have at most {self.n} nonzero elements in a run of {self.m} to have a gradient, "
-                f"got {np.count_nonzero(rows[run])}"
+                f"got {int(nonzeros[run])}"
             )
             raise GradientUndefined(text, element=run * self.m)
-        out.reshape(-1, self.m)[...] = np.where(broken, np.nan, 0.0)[:, np.newaxis]
+        out.reshape(-1, self.m)[...] = np.where(np.isnan(nonzeros), np.nan, 0.0)[:, np.newaxis]
 
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the n largest magnitudes of each run, 0 for the others."""
         del step_size
-        rows = x.reshape(-1, self.m)
-        lost = np.isnan(rows).any(axis=1) | (np.isinf(rows).any(axis=1) & self._outside(rows))
+        nonzeros, rows = _nonzeros(ready.partition, x), x.reshape(-1, self.m)
+        lost = np.isnan(nonzeros) | (np.isinf(rows).any(axis=1) & (nonzeros > self.n))
         kept = _largest(np.abs(rows), self.n)
         results = out.reshape(-1, self.m)
         np.copyto(results, np.where(kept, rows, 0.0))
         results[lost] = np.nan
 
-    def _outside(self, rows: Float64Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        nonzeros: np.ndarray[tuple[int], np.dtype[np.int64]] = np.add.reduce(
-            rows != 0, axis=1, dtype=np.int64
-        )
-        return nonzeros > self.n
 
-
-def _largest(magnitudes: Float64Array, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _largest(magnitudes: Float64Array, count: int) -> npt.NDArray[np.bool_]:
     """Which of each row are among its ``count`` largest, of equal ones the first."""
     length = magnitudes.shape[1]
     if count in (0, length):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Float64Array
+from ...arrays import Float64Array, StepSize
 from ...interruption import go_on
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ class Partition(ABC):
     def times_weights(self, values: Float64Array) -> Float64Array:
         """The values, one for each group, times the groups' weights."""
         return values if self._weights is None else values * self._weights
+
+    def times(self, number: StepSize) -> Float64Array:
+        """The groups' weights times a number."""
+        return self.times_weights(np.full(self.count, number))
 
     def norms(self, x: Float64Array) -> Float64Array:
         """The Euclidean norm of each group, free of overflow and underflow.

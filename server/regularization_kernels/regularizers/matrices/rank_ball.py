@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldOutOfRange
 from ...formats import Grid, slack, spacings
-from ...regularizer import Description, Locality, Traits, register
-from .base import Excess, SpectralSet
+from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
+from .base import Excess, PreparedMatrix, SpectralSet, rounding
 from .linear_algebra import lapack_error, put_together
 
 
@@ -21,57 +21,39 @@ from .linear_algebra import lapack_error, put_together
 class RankBall(SpectralSet):
     """0 where the rank of a matrix is at most ``rank``, infinite otherwise.
 
-    Prox: the ``rank`` largest singular values stay, the others become 0: the nearest such matrix,
-    whatever the step size; a matrix inside stays as it is to the bit. Where singular values are equal
-    at the border, the nearest is one of several, and LAPACK's order decides. Gradient: 0 inside,
-    undefined outside. Of the layout's data type there are hardly any matrices of a low rank, so a matrix is
-    inside where the nearest one of that rank is no farther, in the norm of all elements, than a step of the
-    data type in every element takes it, and LAPACK's own errors do.
-
-    Args:
-        rank: How many singular values may stay, >= 0 and at most the shorter side.
-
-    Raises:
-        FieldOutOfRange: If rank is negative, or more than the matrix's shorter side.
+    A matrix inside stays as it is to the bit. Where singular values are equal at the border, the nearest is
+    one of several, and LAPACK's order decides. Of the layout's data type there are hardly any matrices of a
+    low rank, so a matrix is inside where the nearest one of that rank is no farther, in the norm of all
+    elements, than a step of the data type in every element takes it, and LAPACK's own errors do.
 
     Cost: one singular value decomposition, O(m·n·min(m, n)). Source: Eckart and Young (1936), The
     approximation of one matrix by another of lower rank.
     """
 
-    rank: int
+    rank: int = parameter(COUNT, "at most the shorter side", symbol="how many singular values may stay")
 
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=True,
-        locality=Locality.SEGMENT,
-    )
-    description: ClassVar[Description] = Description(
+    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
+    description: ClassVar[Description] = Description.of_set(
         title="a bound on the rank",
         penalty="0 if the rank is at most rank, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="U (singular values, those after the first rank set to 0) V'",
-        parameters={"rank": "how many singular values may stay, >= 0 and <= the shorter side"},
         source="Eckart and Young 1936",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if self.rank < 0:
-            raise FieldOutOfRange(f"must be >= 0, got {self.rank!r}", field="rank")
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedMatrix:
+        """The set as a matrix of this data type can tell who is inside.
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The regularizer made ready for a matrix of this shape and data type."""
-        ready = super(RankBall, self).on(shape, data_type)
+        Raises:
+            LayoutInvalid: If there are not two axes.
+            FieldOutOfRange: If the rank is more than the matrix's shorter side.
+        """
+        ready = SpectralSet.on(self, shape, data_type)
         if self.rank > min(shape):
             text = f"must be at most the shorter side {min(shape)} of the matrix, got {self.rank!r}"
             raise FieldOutOfRange(text, field="rank")
         return ready
 
-    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
         """The distance to the nearest matrix of that rank: the root of the other values' squares' sum.
 
         Rounding a matrix of that rank to nearest takes it no farther than half a step in every element, which
@@ -82,22 +64,22 @@ class RankBall(SpectralSet):
         others = singular_values[self.rank :] / scale
         distance = scale * math.sqrt(np.add.reduce(np.square(others)))
         errors = lapack_error(x.shape) * largest * math.sqrt(max(others.size, 1))
-        return Excess(distance, self.rounding(x), errors + slack(FLOAT64, x.size, 0.0))
+        return Excess(distance, rounding(x, data_type), errors + slack(FLOAT64, x.size, 0.0))
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Wherever there is an end of the range, past which elements are cut off."""
         del at_random
         return grid.reference is not None or grid.data_type != FLOAT64
 
-    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+    def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set or the range: a smaller matrix has the same rank."""
-        if grid.reference is None and exact.size and np.isfinite(exact).all():
+        if grid.reference is None:
             near = grid.nearest(exact)
             if np.any(np.abs(near - exact) > 0.5 * spacings(near, grid.data_type)):
                 return grid.nearest(exact * (grid.largest / float(np.max(np.abs(exact)))))
             if np.array_equal(near, numbers):
                 return None  # rounding to nearest takes half of what counts as inside
-        return SpectralSet.settled(self, exact, numbers, grid)
+        return SpectralSet.moved_inside(self, exact, numbers, grid)
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

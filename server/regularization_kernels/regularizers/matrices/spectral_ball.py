@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT32, FLOAT64, Float64Array
-from ...errors import FieldOutOfRange
+from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array
 from ...formats import Grid, slack, spacings
-from ...regularizer import Description, Locality, Traits, register
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Excess, SpectralSet
 from .linear_algebra import (
     EPSILON,
@@ -30,49 +29,27 @@ _TRIALS = 5
 class SpectralBall(SpectralSet):
     """0 where the largest singular value of a matrix is at most ``radius``, infinite otherwise.
 
-    Prox: ``U * min(σ, radius) @ V'``, the nearest such matrix, whatever the step size; a matrix inside
-    stays as it is to the bit. Gradient: 0 inside, undefined outside. The largest singular value is outside
-    where it exceeds the radius by more than two units in the last place, and LAPACK's own errors; what is
-    rounded to 16 bits or to fixed point is made smaller, so that it is inside.
-
-    Args:
-        radius: Finite, >= 0; units of x.
-
-    Raises:
-        FieldOutOfRange: If radius is negative or not finite.
+    A matrix inside stays as it is to the bit. The largest singular value is outside where it exceeds the
+    radius by more than two units in the last place, and LAPACK's own errors; what is rounded to 16 bits or to
+    fixed point is made smaller, so that it is inside.
 
     Cost: one singular value decomposition, O(m·n·min(m, n)). Source: Lefkimmiatis, Ward and Unser (2013),
     Hessian Schatten-norm regularization for linear inverse problems.
     """
 
-    radius: float
+    radius: float = parameter(NOT_NEGATIVE, "units of x")
 
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=False,
-        indicator=True,
-        locality=Locality.SEGMENT,
-    )
-    description: ClassVar[Description] = Description(
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    description: ClassVar[Description] = Description.of_set(
         title="a bound on the largest singular value: on the Lipschitz constant",
         penalty="0 if the largest singular value <= radius, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="U min(singular values, radius) V'",
-        parameters={"radius": "finite, >= 0; units of x"},
         source="Lefkimmiatis, Ward and Unser 2013",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if not (math.isfinite(self.radius) and self.radius >= 0):
-            raise FieldOutOfRange(f"must be finite and >= 0, got {self.radius!r}", field="radius")
-
-    def excess(self, x: Float64Array, singular_values: Float64Array) -> Excess:
+    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
         """By how much the largest is above the radius."""
-        rounding = slack(self.data_type, x.size, self.radius) if self.data_type == FLOAT32 else 0.0
+        rounding = slack(data_type, x.size, self.radius) if data_type == FLOAT32 else 0.0
         errors = slack(FLOAT64, x.size, self.radius) + lapack_error(x.shape) * self.radius
         return Excess(float(singular_values[0]) - self.radius, rounding, errors)
 
@@ -81,13 +58,13 @@ class SpectralBall(SpectralSet):
         del at_random
         return grid.reference is not None or grid.data_type != FLOAT64
 
-    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+    def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set."""
-        if exact.size and np.isfinite(exact).all() and self.data_type == FLOAT32:
+        if grid.data_type == FLOAT32:
             moved = grid.points(numbers) - exact
-            if largest_at_most(moved, 0.5 * slack(self.data_type, exact.size, self.radius)):
+            if largest_at_most(moved, 0.5 * slack(grid.data_type, exact.size, self.radius)):
                 return None
-        return SpectralSet.settled(self, exact, numbers, grid)
+        return SpectralSet.moved_inside(self, exact, numbers, grid)
 
     def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers whose largest singular value is at most the radius.
@@ -100,7 +77,7 @@ class SpectralBall(SpectralSet):
         scale = 1.0
         for trial in range(_TRIALS):
             near = grid.nearest(scale * exact)
-            excess = self.excess(exact, singular_values(grid.points(near)))
+            excess = self.excess(exact, singular_values(grid.points(near)), grid.data_type)
             if excess.got <= 0.5 * excess.slack(0.5):
                 return near
             scale -= 2**trial * excess.got / self.radius
@@ -111,7 +88,7 @@ class SpectralBall(SpectralSet):
         scale = max(1.0 - 0.5 * math.sqrt(np.add.reduce(np.square(steps).reshape(-1))) / self.radius, 0.0)
         near = grid.nearest(scale * exact)
         # Past the end of the data type's range more is lost than half a step; the origin is always inside.
-        return near if self.contains(grid.points(near)) else grid.nearest(ends[0])
+        return near if self.contains(grid.points(near), grid.data_type) else grid.nearest(ends[0])
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

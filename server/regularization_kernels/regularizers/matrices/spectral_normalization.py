@@ -9,9 +9,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import FieldOutOfRange, LayoutInvalid, MethodUnsupported
+from ...errors import LayoutInvalid, MethodUnsupported
 from ...interruption import go_on
-from ...regularizer import Description, Locality, Regularizer, Traits, register
+from ...regularizer import POSITIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
 from .linear_algebra import gram, single_threaded_blas, singular_values
 
@@ -43,30 +43,17 @@ class SpectralNormalization(Regularizer):
     Prox: there is none, for there is no penalty; ProximalStep applies the map, whatever the step size.
     Penalty and Gradient are refused, and in a sum of penalties it counts as 0.
 
-    Args:
-        target: Largest singular value afterwards, finite, > 0; units of x.
-        scale_up: Whether a matrix below the target is scaled up to it.
-
-    Raises:
-        FieldOutOfRange: If target is not finite and above 0.
-
     Cost: O(m·n·min(m, n)), a third of a decomposition's time at most, where the iteration converges.
     Source: Miyato, Kataoka, Koyama and Yoshida (2018), Spectral normalization for generative
     adversarial networks.
     """
 
-    target: float
-    scale_up: bool = False
-
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=False,
-        indicator=False,
-        locality=Locality.SEGMENT,
-        map=True,
+    target: float = parameter(POSITIVE, "units of x", symbol="largest singular value afterwards")
+    scale_up: bool = parameter(
+        None, "whether a matrix below the target is scaled up to it; unset: false", default=False
     )
+
+    traits: ClassVar[Traits] = Traits(map=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
         title="a matrix divided by its largest singular value: a map, not a penalty",
         penalty="none: the method Penalty is refused, and a sum of penalties has 0 for it",
@@ -74,22 +61,8 @@ class SpectralNormalization(Regularizer):
         gradient="none: the method Gradient is refused",
         prox="none; the map W * target / max(s, target), or W * target / s with scale_up, s the largest "
         "singular value",
-        parameters={
-            "target": "largest singular value afterwards, finite, > 0; units of x",
-            "scale_up": "whether a matrix below the target is scaled up to it; unset: false",
-        },
         source="Miyato, Kataoka, Koyama and Yoshida 2018",
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if not (math.isfinite(self.target) and self.target > 0):
-            raise FieldOutOfRange(f"must be finite and > 0, got {self.target!r}", field="target")
-
-    @property
-    def scale(self) -> float:
-        """1, of no terms."""
-        return 1.0
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The map made ready for an array of this shape."""
@@ -141,7 +114,7 @@ def largest_singular_value(x: Float64Array) -> float:
 
 
 def _by_power_iteration(products: Float64Array) -> float | None:
-    """A number that the iteration settles on, from below; None where it does not settle."""
+    """What the iteration converges to, from below; None where it does not converge."""
     # Any start will do, as long as no one has reason to make it orthogonal to what is sought.
     vector = 0.5 + np.arange(1, len(products) + 1) * _GOLDEN % 1.0
     before = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of
-from ...regularizer import Description, Locality, Regularizer, Traits, register, require_strength
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
 from ..elements.evaluation import evaluate
 from ..elements.thresholding import soft_threshold
@@ -25,32 +25,14 @@ class FusedLasso(Regularizer):
     Neighbours are those along the last axis. Rows are independent of each other, except that one NaN makes
     all of them NaN.
 
-    Prox: ``S(p, step_size * l1_strength)``, with p the step of total variation and ``S(p, t) = sign(p) *
-    max(|p| - t, 0)``. Gradient: that of total variation, plus ``l1_strength * sign(x)``, or where x is 0
-    shortened by up to ``l1_strength``.
-
-    Args:
-        l1_strength: Weight of the L1 norm, finite, >= 0; units of loss per unit of x.
-        tv_strength: Weight of total variation, finite, >= 0; units of loss per unit of x.
-
-    Raises:
-        FieldOutOfRange: If a strength is negative or not finite.
-
     Source: Tibshirani et al. (2005), Sparsity and smoothness via the fused lasso; Friedman, Hastie, Höfling
     and Tibshirani (2007), Pathwise coordinate optimization.
     """
 
-    l1_strength: float
-    tv_strength: float
+    l1_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    tv_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=False,
-        locality=Locality.SEGMENT,
-    )
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
         title="sparse, piecewise constant rows",
         penalty="l1_strength * sum |x| + tv_strength * sum |x[i + 1] - x[i]| along the last axis",
@@ -58,22 +40,8 @@ class FusedLasso(Regularizer):
         " without the second product at the last of a row; scale: 1",
         gradient="total variation's g, plus l1_strength * sign(x) where x is not 0, else S(g, l1_strength)",
         prox="S(total variation's step, step_size * l1_strength)",
-        parameters={
-            "l1_strength": "finite, >= 0; units of loss per unit of x",
-            "tv_strength": "finite, >= 0; units of loss per unit of x",
-        },
         source="Friedman, Hastie, Hoefling and Tibshirani 2007",
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        require_strength(self.l1_strength, "l1_strength")
-        require_strength(self.tv_strength, "tv_strength")
-
-    @property
-    def scale(self) -> float:
-        """1: the strengths are in the terms."""
-        return 1.0
 
     def workspace(self, elements: int) -> int:
         """The chains of the taut string, which are more than the terms."""

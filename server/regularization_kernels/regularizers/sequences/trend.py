@@ -121,9 +121,9 @@ class _Problem:
 
     def without_differences(self) -> _Points:
         """The nearest rows without those differences that count; u may exceed t."""
-        settled = self.settled(np.zeros(self.used.shape))
-        miss = self.v - settled.x - spread(settled.u, self.order)
-        return self._flat(settled.x, settled.u, 0.5 * _squares(miss))
+        solved = self.solved(np.zeros(self.used.shape))
+        miss = self.v - solved.x - spread(solved.u, self.order)
+        return self._flat(solved.x, solved.u, 0.5 * _squares(miss))
 
     def _flat(self, x: Float64Array, u: Float64Array, gap: Float64Array) -> _Points:
         # Differences of x are rounding errors, and count for nothing.
@@ -134,7 +134,7 @@ class _Problem:
         u = self.t * np.sign(self.differences(self.v))
         return self.points(self.v - spread(u, self.order), u)
 
-    def settled(self, signs: Float64Array) -> _Points:
+    def solved(self, signs: Float64Array) -> _Points:
         """The solutions where differences have these signs, and those of sign 0 vanish; u may exceed t."""
         fixed = self.t * signs
         equations = Equations(np.zeros(signs.shape), self.used & (signs == 0), self.order)
@@ -151,7 +151,7 @@ class _Problem:
         signs = np.where(near, np.sign(d), 0.0)
         problem, rows = self, np.arange(d.shape[0])
         for _ in range(_EXCHANGES):
-            points = problem.settled(signs)
+            points = problem.solved(signs)
             found.take(rows, points, (points.gap <= found.gap[rows]) | points.good)
             beyond = (signs == 0) & (np.abs(points.u) > problem.t)
             turned = problem.differences(points.x) * signs < 0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import FieldOutOfRange, GradientUndefined
-from ...formats import Grid, is_coarse, share_left_alone, slack
+from ...errors import GradientUndefined
+from ...formats import Grid, is_coarse, share_left_alone
 from ...interruption import go_on
-from ...regularizer import SETTLING, Regularizer
+from ...preparation import PreparedRegularizer, Unprepared
+from ...regularizer import SETTLING
 from ...summation import BlockSum
 
 
@@ -30,46 +30,67 @@ class Breach:
     """Where, if that can be said."""
 
 
-class SegmentSet(Regularizer):
+class SegmentSet(Unprepared):
     """0 on a set, infinite off it. NaN makes everything NaN, and so does an infinity outside the set."""
 
-    __slots__ = ("_data_type",)
+    __slots__ = ()
 
-    _data_type: DataType
-
-    @property
-    def scale(self) -> float:
-        """1: a set has no strength."""
-        return 1.0
-
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The set made ready for a segment of this shape, with the tolerance of this data type."""
-        del shape
-        ready = copy(self)
-        object.__setattr__(ready, "_data_type", data_type)
-        return ready
-
-    def workspace(self, elements: int) -> int:
-        """A copy or two of the segment, and flags; more where its rounding is looked at."""
-        return (SETTLING if is_coarse(self.data_type) else 3) * elements
+    leaves_by_rounding: ClassVar[bool] = True
+    """Whether rounding a point of the set may leave it."""
 
     @abstractmethod
-    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
+    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
         """Why x is outside, None where it is inside; x has an element and no NaN.
 
         Args:
             x: The point.
-            share: Of what a sum or a norm may miss its bound by.
+            data_type: To whose precision a sum or a norm is looked at.
+            share: Of what these may miss their bound by.
         """
 
     @abstractmethod
-    def project(self, x: Float64Array, out: Float64Array) -> None:
+    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
         """Write the nearest point of the set; x is finite and outside."""
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, near an exact point; those that are given are not."""
+        del exact, numbers, grid
+        return None
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
+        """The set as a segment of this data type can tell who is inside."""
+        del shape
+        return PreparedSet(self, data_type)
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Where rounding is coarse, or is of the point and the reference together."""
         del at_random
-        return grid.reference is not None or is_coarse(grid.data_type)
+        return self.leaves_by_rounding and (grid.reference is not None or is_coarse(grid.data_type))
+
+
+class RadiusSet(SegmentSet):
+    """A set of a radius."""
+
+    __slots__ = ()
+
+    radius: float
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Also where a number as large as the radius becomes infinite."""
+        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSet(PreparedRegularizer):
+    """A set, and the data type that its points are rounded to."""
+
+    regularizer: SegmentSet
+    data_type: DataType
+
+    def workspace(self, elements: int) -> int:
+        """A copy or two of the segment, and flags; more where its rounding is looked at."""
+        looks = self.regularizer.leaves_by_rounding and is_coarse(self.data_type)
+        return (SETTLING if looks else 3) * elements
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set."""
@@ -77,30 +98,22 @@ class SegmentSet(Regularizer):
             return None
         finite = grid.finite(numbers)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if self.breach(grid.points(finite)) is not None:
-                return self.rounded(exact, finite, grid)
+            if self.regularizer.breach(grid.points(finite), self.data_type) is not None:
+                return self.regularizer.rounded(exact, finite, grid)
         return None if np.array_equal(finite, numbers) else finite
-
-    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """Numbers inside, near an exact point; those that are given are not."""
-        del exact, numbers, grid
-        return None
-
-    def allowed(self, elements: int, magnitude: float) -> float:
-        """By how much a sum or norm may miss its bound and still count as on it."""
-        return slack(self.data_type, elements, magnitude)
-
-    @property
-    def data_type(self) -> DataType:
-        """What results are rounded to."""
-        return getattr(self, "_data_type", FLOAT64)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 inside, infinity outside, NaN where there is one, at the place of the first element."""
         if not x.size:
             return
         with np.errstate(over="ignore", invalid="ignore"):
-            term = math.nan if _has_nan(x) else 0.0 if self.breach(x) is None else math.inf
+            term = (
+                math.nan
+                if has_nan(x)
+                else 0.0
+                if self.regularizer.breach(x, self.data_type) is None
+                else math.inf
+            )
         sums.add_at(np.array([position]), np.array([term]))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
@@ -111,13 +124,13 @@ class SegmentSet(Regularizer):
         """
         if not x.size:
             return
-        has_nan = _has_nan(x)
+        unknown = has_nan(x)
         with np.errstate(over="ignore", invalid="ignore"):
-            breach = None if has_nan else self.breach(x)
+            breach = None if unknown else self.regularizer.breach(x, self.data_type)
         if breach is not None:
             text = f"{breach.rule} to have a gradient, got {breach.got!r}"
             raise GradientUndefined(text, element=breach.element)
-        out.fill(math.nan if has_nan else 0.0)
+        out.fill(math.nan if unknown else 0.0)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the nearest point of the set, x itself where it is inside."""
@@ -130,20 +143,15 @@ class SegmentSet(Regularizer):
             return
         go_on()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if self.breach(x, share_left_alone(self.data_type)) is None:
+            if self.regularizer.breach(x, self.data_type, share_left_alone(self.data_type)) is None:
                 np.copyto(out, x)
             elif math.isinf(low) or math.isinf(high):
                 out.fill(math.nan)
             else:
                 go_on()
-                self.project(x, out)
+                self.regularizer.project(x, self.data_type, out)
 
 
-def require_radius(value: float) -> None:
-    """Reject what is not finite or below 0."""
-    if not (math.isfinite(value) and value >= 0):
-        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field="radius")
-
-
-def _has_nan(x: Float64Array) -> bool:
+def has_nan(x: Float64Array) -> bool:
+    """Whether there is a NaN among elements, of which there is one at least."""
     return math.isnan(np.max(x))  # the largest of numbers and NaN is NaN

@@ -29,7 +29,7 @@ BLOCK = 1 << 15
 SAMPLE = 1 << 14
 """Elements from which the threshold of more is guessed."""
 _STEPS = 32
-"""After so many the rest is settled by sorting: hardly any vector needs more than six."""
+"""After so many the numbers are sorted: hardly any vector needs more than six."""
 _CORRECTIONS = 16
 _HUGE = 1e250
 _SHRINKING = 2.0**-200
@@ -136,7 +136,7 @@ def _threshold(x: Float64Array, radius: float, term: Term) -> tuple[float, float
         candidates = above(x, peak + relative, term)
         relative = _newton(candidates - peak, radius, relative)
     threshold = peak + relative
-    return threshold, _settled(candidates - threshold, radius)
+    return threshold, _corrected(candidates - threshold, radius)
 
 
 def _guesses(x: Float64Array, peak: float, radius: float, term: Term) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def _mass(numbers: Float64Array, threshold: float) -> tuple[float, int]:
     return math.fsum(masses), count
 
 
-def _settled(numbers: Float64Array, radius: float) -> float:
+def _corrected(numbers: Float64Array, radius: float) -> float:
     """The threshold of numbers for which it is nearly 0, such that the sum as computed is the radius."""
     threshold = 0.0
     enough = 0.5 * slack(FLOAT64, 1, radius)

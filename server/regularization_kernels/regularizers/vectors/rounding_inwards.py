@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Places = npt.NDArray[np.int64]
 
 _ROUNDS = 4
-"""The first settles all but what sums of costs are off by; in the last, whatever is left is rounded down."""
+"""The first is enough but for what sums of costs are off by; in the last, the rest is rounded down."""
 
 
 def lowered(

@@ -4,65 +4,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import LayoutInvalid
-from ...formats import Grid, is_coarse, limits, on_grid
-from ...regularizer import Description, Locality, Traits, register
-from .base import Breach, SegmentSet, require_radius
+from ...formats import Grid, is_coarse, limits, on_grid, slack
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
+from .base import Breach, PreparedSet, RadiusSet
 from .projections import project_onto_capped_simplex, project_onto_simplex, total_compared
 from .rounding_inwards import apportioned
 
 
 @register("simplex")
 @dataclass(frozen=True, slots=True)
-class Simplex(SegmentSet):
+class Simplex(RadiusSet):
     """0 where ``x >= 0`` and ``sum(x) == radius``, infinite otherwise.
 
-    Prox: ``max(x - tau, 0)`` outside, with the tau for which it adds up to the radius; x inside. Gradient: 0
-    inside, undefined outside. A sum is outside where it misses the radius by more than two units in the last
-    place. In 16 bits and in fixed point the radius is rounded to the data type, so that sums can reach it,
-    and elements are rounded so that their sum does.
-
-    Args:
-        radius: The sum, finite, >= 0; units of x.
-
-    Raises:
-        FieldOutOfRange: If the radius is negative or not finite.
+    A sum is outside where it misses the radius by more than two units in the last place. In 16 bits and in
+    fixed point the radius is rounded to the data type, so that sums can reach it, and elements are rounded so
+    that their sum does.
 
     Cost: O(n) expected. Source: Duchi, Shalev-Shwartz, Singer and Chandra (2008), Efficient projections onto
     the l1-ball for learning in high dimensions; Condat (2016), Fast projection onto the simplex and the l1
     ball.
     """
 
-    radius: float
+    radius: float = parameter(NOT_NEGATIVE, "units of x", symbol="the sum")
 
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=False,
-        indicator=True,
-        locality=Locality.SEGMENT,
-    )
-    description: ClassVar[Description] = Description(
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    description: ClassVar[Description] = Description.of_set(
         title="nonnegative elements with a given sum: mixtures, probabilities",
         penalty="0 if every x >= 0 and sum x = radius, infinity otherwise",
         terms="0 inside, infinity outside, at the first element; sum x rounded once",
-        gradient="0 inside, undefined outside",
         prox="max(x - tau, 0) with tau such that it adds up to radius; x inside",
-        parameters={"radius": "the sum, finite, >= 0; units of x"},
         source="Duchi et al. 2008; Condat 2016",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        require_radius(self.radius)
-
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
         """The simplex made ready for a segment of this shape and data type, whose sums reach the radius.
 
         Raises:
@@ -72,27 +52,22 @@ class Simplex(SegmentSet):
             text = f"must have an element to add up to radius {self.radius!r}, got {list(shape)}"
             raise LayoutInvalid(text, field="shape")
         if not is_coarse(data_type):
-            return SegmentSet.on(self, shape, data_type)
-        reached = replace(self, radius=on_grid(self.radius, data_type))
-        return SegmentSet.on(reached, shape, data_type)
+            return PreparedSet(self, data_type)
+        return PreparedSet(replace(self, radius=on_grid(self.radius, data_type)), data_type)
 
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Also where a number as large as the radius becomes infinite."""
-        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
-
-    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
+    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
         """The first negative element, or the sum where it is not the radius."""
         if np.min(x) < 0:
             first = int(np.argmax(x < 0))
             return Breach("must be >= 0", float(x.reshape(-1)[first]), first)
         mass = total_compared(x.reshape(-1), self.radius)
-        if abs(mass - self.radius) <= share * self.allowed(x.size, self.radius):
+        if abs(mass - self.radius) <= share * slack(data_type, x.size, self.radius):
             return None
         return Breach(f"must add up to {self.radius!r}", mass)
 
-    def project(self, x: Float64Array, out: Float64Array) -> None:
+    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
         """Write max(x − τ, 0), or min(max(x − τ, 0), m) with the data type's largest number m."""
-        largest = limits(self.data_type).max
+        largest = limits(data_type).max
         if self.radius <= largest:
             project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1))
         else:

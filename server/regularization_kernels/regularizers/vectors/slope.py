@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,8 +13,18 @@ import numpy.typing as npt
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, LayoutInvalid
 from ...interruption import go_on, turn
-from ...regularizer import Description, Locality, Regularizer, Traits, register, require_strength
+from ...regularizer import (
+    NOT_NEGATIVE,
+    Description,
+    Locality,
+    Parameters,
+    Regularizer,
+    Traits,
+    parameter,
+    register,
+)
 from ...summation import BlockSum
+from .base import has_nan
 from .pooling import pool_rows
 
 _PLACE_BITS = 32
@@ -23,82 +34,43 @@ _LONG = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Oscar:
+class Oscar(Parameters):
     """Strengths that fall by equal steps, ``l1_strength + pairwise_strength * (n - i)`` for i = 1 to n.
 
     With them SLOPE is ``l1_strength * sum(|x|)`` plus ``pairwise_strength`` times the sum over pairs of
     ``max(|x_i|, |x_j|)``.
 
-    Args:
-        l1_strength: The least strength, finite, >= 0; units of loss per unit of x.
-        pairwise_strength: The step from one to the next, finite, >= 0; units of loss per unit of x.
-
-    Raises:
-        FieldOutOfRange: If one of them is negative or not finite.
-
     Source: Bondell and Reich (2008), Simultaneous regression shrinkage, variable selection, and supervised
     clustering of predictors with OSCAR.
     """
 
-    l1_strength: float
-    pairwise_strength: float
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        require_strength(self.l1_strength, "l1_strength")
-        require_strength(self.pairwise_strength, "pairwise_strength")
-
-
-class _ByRank(Regularizer):
-    """Keeps explicit strengths as an array, too."""
-
-    __slots__ = ("_explicit",)
-
-    _explicit: Float64Array
+    l1_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    pairwise_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
 
 @register("slope")
-@dataclass(frozen=True, slots=True)
-class Slope(_ByRank):
+@dataclass(frozen=True)
+class Slope(Regularizer):
     """Strengths times sorted magnitudes, ``sum(strength_i * |x|_(i))``, ``|x|_(1)`` the largest magnitude.
-
-    Prox: less ``step_size * strength_i`` each, the sorted magnitudes are made nonincreasing by pooling
-    adjacent violators, cut off at 0, and put back. Gradient: ``strength_i * sign(x)``, averaged over equal
-    magnitudes, 0 at 0.
-
-    Args:
-        strengths: One for each element, finite, >= 0, nonincreasing; units of loss per unit of x.
-        oscar: Strengths that fall by equal steps, in their place.
-
-    Raises:
-        FieldMissing: If there is neither.
-        FieldOutOfRange: If there are both, or a strength is not finite, negative, or above the one before it.
 
     Cost: O(n log n), the sort. Source: Bogdan, van den Berg, Sabatti, Su and Candès (2015), SLOPE: adaptive
     variable selection via convex optimization.
     """
 
-    strengths: tuple[float, ...] | None = None
-    oscar: Oscar | None = None
-
-    traits: ClassVar[Traits] = Traits(
-        convex=True,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=False,
-        locality=Locality.SEGMENT,
+    strengths: tuple[float, ...] | None = parameter(
+        None, "one for each element, finite, >= 0, nonincreasing; units of loss per unit of x", default=None
     )
+    oscar: Oscar | None = parameter(
+        None, "strengths l1_strength + pairwise_strength * (n - i) in their place", default=None
+    )
+
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
         title="sparsity that gives related elements equal magnitudes: SLOPE, OSCAR",
         penalty="sum of strength_i * |x|_(i), |x|_(1) the largest magnitude",
         terms="strength_i * |x|_(i), at the place of the i-th element",
         gradient="strength_i * sign(x) by rank, averaged over equal magnitudes, 0 at 0",
         prox="sorted |x| - step_size * strength_i, pooled to be nonincreasing, cut off at 0, put back",
-        parameters={
-            "strengths": "one for each element, finite, >= 0, nonincreasing; units of loss per unit of x",
-            "oscar": "strengths l1_strength + pairwise_strength * (n - i) in their place",
-        },
         source="Bogdan et al. 2015; Bondell and Reich 2008",
     )
 
@@ -110,7 +82,7 @@ class Slope(_ByRank):
             return
         if self.oscar is not None:
             raise FieldOutOfRange("must be unset where there are strengths", field="oscar")
-        array = np.array(self.strengths, np.float64)
+        array = self._explicit
         wrong = ~np.isfinite(array) | (array < 0)
         if wrong.any():
             first = int(np.argmax(wrong))
@@ -123,12 +95,10 @@ class Slope(_ByRank):
                 f"must be <= the one before it {self.strengths[first]!r}, got {self.strengths[first + 1]!r}"
             )
             raise FieldOutOfRange(text, field=f"strengths[{first + 1}]")
-        object.__setattr__(self, "_explicit", array)
 
-    @property
-    def scale(self) -> float:
-        """1: the strengths are in the terms."""
-        return 1.0
+    @cached_property
+    def _explicit(self) -> Float64Array:
+        return np.array(self.strengths, np.float64)
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
         """The regularizer itself, if it has a strength for each element.
@@ -157,7 +127,7 @@ class Slope(_ByRank):
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the strengths by rank, averaged over equal magnitudes, with the signs of x."""
-        if not x.size or _has_nan(x):
+        if not x.size or has_nan(x):
             out.fill(math.nan)
             return
         order, magnitudes = _ascending(x)
@@ -190,8 +160,7 @@ class Slope(_ByRank):
         if self.oscar is not None:
             steps = np.arange(elements - 1, -1, -1, dtype=np.float64)
             return self.oscar.l1_strength + self.oscar.pairwise_strength * steps
-        explicit: Float64Array | None = getattr(self, "_explicit", None)
-        return np.array(self.strengths, np.float64) if explicit is None else explicit
+        return self._explicit
 
 
 def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
@@ -214,7 +183,3 @@ def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
     order = (packed & np.uint64(_PLACES - 1)).astype(np.intp)
     packed >>= _PLACE_BITS
     return order, packed.astype(np.uint32).view(np.float32).astype(np.float64)
-
-
-def _has_nan(x: Float64Array) -> bool:
-    return math.isnan(np.max(x))  # the largest of numbers and NaN is NaN

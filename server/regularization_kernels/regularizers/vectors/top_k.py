@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldOutOfRange
-from ...formats import Grid
-from ...regularizer import Description, Locality, Traits, register
-from .base import Breach, SegmentSet
+from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
+from .base import Breach, PreparedSet, SegmentSet
 from .projections import SAMPLE, above, blocks
 
 
@@ -21,44 +20,21 @@ from .projections import SAMPLE, above, blocks
 class TopK(SegmentSet):
     """0 where at most ``count`` elements are not 0, infinite otherwise.
 
-    Prox: the ``count`` elements that are largest in magnitude, of equal ones the first; 0 elsewhere.
-    Gradient: 0 inside, undefined outside.
-
-    Args:
-        count: How many may stay, >= 0 and at most the segment's length.
-
-    Raises:
-        FieldOutOfRange: If the count is negative.
-
     Cost: O(n). Source: Blumensath and Davies (2009), Iterative hard thresholding for compressed sensing.
     """
 
-    count: int
+    count: int = parameter(COUNT, "at most the segment's length", symbol="how many may stay")
 
-    traits: ClassVar[Traits] = Traits(
-        convex=False,
-        separable=False,
-        smooth=False,
-        positively_homogeneous=True,
-        indicator=True,
-        locality=Locality.SEGMENT,
-    )
-    description: ClassVar[Description] = Description(
+    leaves_by_rounding: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
+    description: ClassVar[Description] = Description.of_set(
         title="sparsity of a given count: the largest elements stay",
         penalty="0 if at most count elements are not 0, infinity otherwise",
-        terms="0 inside, infinity outside, at the first element",
-        gradient="0 inside, undefined outside",
         prox="the count elements largest in magnitude, of equal ones the first; 0 elsewhere",
-        parameters={"count": "how many may stay, >= 0 and at most the segment's length"},
         source="Blumensath and Davies 2009",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if self.count < 0:
-            raise FieldOutOfRange(f"must be >= 0, got {self.count}", field="count")
-
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
         """The set made ready for a segment of this shape.
 
         Raises:
@@ -68,27 +44,19 @@ class TopK(SegmentSet):
         if self.count > elements:
             text = f"must be at most the segment's {elements} elements, got {self.count}"
             raise FieldOutOfRange(text, field="count")
-        return SegmentSet.on(self, shape, data_type)
+        return PreparedSet(self, data_type)
 
-    def workspace(self, elements: int) -> int:
-        """A copy or two of the segment, and flags."""
-        return 3 * elements
-
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Never: 0 is a number of every data type."""
-        del grid, at_random
-        return False
-
-    def breach(self, x: Float64Array, share: float = 1.0) -> Breach | None:
+    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
         """The number of elements that are not 0, where it is above the count."""
-        del share
+        del data_type, share
         nonzeros = int(np.count_nonzero(x != 0))
         if nonzeros <= self.count:
             return None
         return Breach(f"must have at most {self.count} elements that are not 0", nonzeros)
 
-    def project(self, x: Float64Array, out: Float64Array) -> None:
+    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
         """Write the largest elements, and 0 elsewhere."""
+        del data_type
         if not self.count:
             out.fill(0.0)
             return

@@ -1,19 +1,23 @@
-"""Sums and norms of groups for compiled loops, with the bits of ``Partition.sums`` and ``Partition.norms``.
+"""What a group's term is made of: its norm, its sum of magnitudes, its peak; of NumPy and of compiled loops.
 
-The compiler may not reorder additions, and takes several at once only where it is told which: the eight
-accumulators of the rule of summation are one vector here, in the compiler's own language.
+Both have the same bits: compiled sums are those of ``Partition.sums``. The compiler may not reorder
+additions, and takes several at once only where it is told which: the eight accumulators of the rule of
+summation are one vector here, in the compiler's own language.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ...arrays import Float64Array
 from ...compilation import ANY
-from .partitions import NORM_SQUARED_SAFE
+from .partitions import NORM_SQUARED_SAFE, Partition
 
 _ACCUMULATORS = 8
 LONGEST_RUN = 128
@@ -27,6 +31,27 @@ class Term(Enum):
     SQUARE = "square"
     MAGNITUDE = "magnitude"
     ITSELF = "itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number of each group, from its elements."""
+
+    of_groups: Callable[[Partition, Float64Array], Float64Array]
+    """From a partition and its elements: each group's, ``(count,)``."""
+    function: Callable[[], Any]
+    """Makes a compiled function: writes each group's, as ``norms_function`` does."""
+
+
+def each_group(of_group: Any) -> Any:
+    """A compiled function: writes what one gives for each group, from values, first place and count."""
+    import numba
+
+    def measured(values: ANY, ends: ANY, out: ANY) -> None:
+        for k in range(ends.size - 1):
+            out[k] = of_group(values, ends[k] - ends[0], ends[k + 1] - ends[k])
+
+    return numba.njit(error_model="numpy")(measured)
 
 
 @cache
@@ -215,3 +240,34 @@ def _by_eights(term: Term) -> Any:
         return types.float64(array, types.int64, types.int64), generate
 
     return intrinsic(typed)
+
+
+@cache
+def peak_function() -> Any:
+    """A compiled function: the largest magnitude of ``count`` values from ``begin`` on; NaN beside NaN."""
+    import numba
+
+    def peak(values: ANY, begin: int, count: int) -> float:
+        largest, unknown = 0.0, 0
+        for j in range(begin, begin + count):
+            magnitude = abs(values[j])
+            unknown += magnitude != magnitude
+            largest = magnitude if magnitude > largest else largest
+        return float(np.nan if unknown else largest)
+
+    return numba.njit(error_model="numpy", forceinline=True)(peak)
+
+
+@cache
+def _magnitudes_function() -> Any:
+    return each_group(sum_function(Term.MAGNITUDE))
+
+
+@cache
+def _peaks_function() -> Any:
+    return each_group(peak_function())
+
+
+NORM = Measure(Partition.norms, norms_function)
+PEAK = Measure(lambda partition, x: partition.maxima(np.abs(x)), _peaks_function)
+MAGNITUDE = Measure(lambda partition, x: partition.sums(np.abs(x)), _magnitudes_function)

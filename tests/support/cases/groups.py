@@ -1,4 +1,4 @@
-"""Penalties of groups, and norms of whole segments."""
+"""Sums over groups of elements."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from regularization_kernels import (
     GroupLasso,
     GroupLinf,
     Groups,
-    L2Norm,
-    LinfNorm,
     MaxNorm,
     NOfM,
     SparseGroupLasso,
@@ -31,7 +29,6 @@ from tests.support.oracles.groups import (
     by_support_and_multiple,
     of_groups,
     runs,
-    whole,
 )
 from tests.support.oracles.minimizers import Array, by_group
 from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
@@ -127,17 +124,6 @@ def at_first_elements(number: Any) -> Any:
     def terms(r: Any, x: Array, weights: Array | None) -> Terms:
         assert weights is None
         return [(int(part[0]), number(x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
-
-    return terms
-
-
-def whole_summand(number: Any) -> Any:
-    """The rule of a row that adds a number for the segment, at its first element."""
-
-    def terms(r: Any, x: Array, weights: Array | None) -> Terms:
-        del r
-        assert weights is None
-        return [(0, number(x.ravel()))]
 
     return terms
 
@@ -324,23 +310,5 @@ ROWS: tuple[Row, ...] = (
         },
         rejected=(*bad_numbers(lambda v: bounded(v, size=1), "radius"), *bad_groups(bounded)),
         outside=too_large,
-    ),
-    Row(
-        name="l2_norm",
-        terms=lambda r, x: [r.strength * norm(x.ravel())],
-        oracle=by_group(whole),
-        certificate=lambda r, p, s: off_norm(r.strength, p.ravel(), s.ravel()),
-        rule=Rule(whole_summand(rooted_sum), scale=lambda r: float(r.strength)),
-        instances={"": (L2Norm(strength=0.3), (3, 4)), "-free": (L2Norm(strength=0.0), (6,))},
-        rejected=bad_numbers(lambda v: L2Norm(strength=v), "strength"),
-    ),
-    Row(
-        name="linf_norm",
-        terms=lambda r, x: [r.strength * peak(x)],
-        oracle=by_ceiling(whole),
-        certificate=lambda r, p, s: off_peak(r.strength, p.ravel(), s.ravel()),
-        rule=Rule(whole_summand(peak), scale=lambda r: float(r.strength)),
-        instances={"": (LinfNorm(strength=0.3), (3, 4)), "-free": (LinfNorm(strength=0.0), (6,))},
-        rejected=bad_numbers(lambda v: LinfNorm(strength=v), "strength"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Sets and penalties that depend on the order of magnitudes, and nondecreasing rows."""
+"""Norms of whole segments, and sets that these must lie in."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from regularization_kernels import Isotonic, L1Ball, L2Ball, Oscar, Simplex, Slope, TopK
+from regularization_kernels import L1Ball, L2Ball, L2Norm, LinfNorm, Oscar, Simplex, Slope, TopK
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, LayoutInvalid
 
+from tests.support.cases.groups import norm, off_norm, off_peak, peak, rooted_sum
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
+from tests.support.oracles.groups import by_ceiling, whole
 from tests.support.oracles.minimizers import Array, by_group
 from tests.support.oracles.sorted import (
     best_of,
-    isotonic_candidates,
     l1_ball_candidates,
     simplex_candidates,
     slope_candidates,
@@ -77,15 +78,15 @@ def rule_of(inside: Inside) -> Rule:
     return Rule(terms, rounded=lambda r, dtype: (r, dtype))
 
 
-def never_falls(_: Any, x: Array) -> list[float]:
-    """The documented penalty of rows that decrease nowhere."""
-    return [0.0 if bool((x[..., 1:] >= x[..., :-1]).all()) else math.inf]
+def whole_summand(number: Any) -> Any:
+    """The rule of a row that adds a number for the segment, at its first element."""
 
+    def terms(r: Any, x: Array, weights: Array | None) -> Terms:
+        del r
+        assert weights is None
+        return [(0, number(x.ravel()))]
 
-def isotonic_terms(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
-    """The same at the first element."""
-    assert weights is None
-    return [(0, never_falls(r, x)[0])]
+    return terms
 
 
 def slope_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
@@ -159,18 +160,6 @@ def off_slope(r: Slope, point: Array, slope: Array) -> float:
     return worst
 
 
-def off_isotonic(r: Isotonic, point: Array, slope: Array) -> float:
-    """Distance of a slope from the normals at nondecreasing rows: in a pool it sums to 0, never below."""
-    del r
-    worst = 0.0
-    for at in np.ndindex(point.shape[:-1]):
-        edges = np.flatnonzero(np.diff(point[at])) + 1
-        for pool in np.split(slope[at], edges):
-            sums = np.cumsum(pool)
-            worst = max(worst, float(np.max(-sums, initial=0.0)), float(abs(sums[-1])))
-    return worst
-
-
 def slope_with(*values: float) -> Slope:
     """SLOPE with explicit strengths."""
     return Slope(strengths=values)
@@ -197,6 +186,24 @@ BAD_STRENGTHS = (
 )
 
 ROWS: tuple[Row, ...] = (
+    Row(
+        name="l2_norm",
+        terms=lambda r, x: [r.strength * norm(x.ravel())],
+        oracle=by_group(whole),
+        certificate=lambda r, p, s: off_norm(r.strength, p.ravel(), s.ravel()),
+        rule=Rule(whole_summand(rooted_sum), scale=lambda r: float(r.strength)),
+        instances={"": (L2Norm(strength=0.3), (3, 4)), "-free": (L2Norm(strength=0.0), (6,))},
+        rejected=bad_numbers(lambda v: L2Norm(strength=v), "strength"),
+    ),
+    Row(
+        name="linf_norm",
+        terms=lambda r, x: [r.strength * peak(x)],
+        oracle=by_ceiling(whole),
+        certificate=lambda r, p, s: off_peak(r.strength, p.ravel(), s.ravel()),
+        rule=Rule(whole_summand(peak), scale=lambda r: float(r.strength)),
+        instances={"": (LinfNorm(strength=0.3), (3, 4)), "-free": (LinfNorm(strength=0.0), (6,))},
+        rejected=bad_numbers(lambda v: LinfNorm(strength=v), "strength"),
+    ),
     Row(
         name="l1_ball",
         terms=terms_of(in_l1_ball),
@@ -271,18 +278,5 @@ ROWS: tuple[Row, ...] = (
             "-free": (slope_with(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (6,)),
         },
         rejected=BAD_STRENGTHS,
-    ),
-    Row(
-        name="isotonic",
-        terms=never_falls,
-        oracle=best_of(isotonic_candidates),
-        certificate=off_isotonic,
-        rule=Rule(isotonic_terms),
-        instances={
-            "": (Isotonic(), (10,)),
-            "-rows": (Isotonic(), (3, 4)),
-            "-cube": (Isotonic(), (2, 2, 3)),
-        },
-        rejected=(Rejected(LayoutInvalid, "shape", Isotonic, ()),),
     ),
 )
