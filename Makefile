@@ -31,7 +31,7 @@ check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code,
 bench: $(VENV)/.bench ## Measure speed and memory, as ratios from one run.
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.demo ## Regenerate the page of regularizers and its pictures.
+docs: $(VENV)/.demo ## Regenerate the pages of regularizers and settings, and the pictures.
 	$(BIN)/python -m docs.generate
 
 image: ## Build the server's image with docker or podman (BASE=... for another base image).

@@ -158,9 +158,12 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
         "mcp": kernels.Mcp(strength=0.5, concavity=3.0),
         "scad": kernels.Scad(strength=0.5, concavity=3.7),
         "hinge": kernels.Hinge(strength=0.5),
+        "grid": kernels.Grid(levels=kernels.Levels(step=0.25)),
+        "quantization": kernels.Quantization(strength=0.5, levels=kernels.Levels(step=0.25)),
     }
     transcendental = {
         "l_half": kernels.LHalf(strength=0.5),
+        "l_two_thirds": kernels.LTwoThirds(strength=0.5),
         "log_sum": kernels.LogSum(strength=0.2, epsilon=0.5),
         "negative_entropy": kernels.NegativeEntropy(strength=0.5),
     }

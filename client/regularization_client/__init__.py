@@ -1,22 +1,46 @@
 """A thin client of the regularization service: penalty, gradient and proximal step of regularizers.
 
-The regularizers are the schema's own messages: every message of `regularizers.proto`, `L1Norm` and all the
-others, is a name of this package.
+The regularizers are the schema's own messages: every message of ``regularizers.proto``, ``L1Norm`` and all
+the others, is a name of this package.
 """
 
 from typing import TYPE_CHECKING
 
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._client import Client
-from regularization_client._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
-from regularization_client._conversions import elastic_net_from_mix, elastic_net_from_sklearn
-from regularization_client._errors import ArgumentError, AuthenticationError, DataTypeError, DeadlineExceededError, EmbeddedServerError, GradientUndefinedError, InternalError, InvalidRequestError, ProtocolError, RegularizationError, ResourceExhaustedError, SharedMemoryError, TruncatedStreamError, UnavailableError, UnimplementedError
-from regularization_client._exact import ExactSum
-from regularization_client._fixed_point import from_fixed_point, to_fixed_point
-from regularization_client._modified import Modified
-from regularization_client._results import CombinedFigures, Figures, GradientResult, PenaltyResult, ProximalStepResult, SegmentFigures, combine
-from regularization_client._shared import Shared
+from ._client import Client
+from ._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
+from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
+from ._errors import (
+    ArgumentError,
+    AuthenticationError,
+    DataTypeError,
+    DeadlineExceededError,
+    EmbeddedServerError,
+    GradientUndefinedError,
+    InternalError,
+    InvalidRequestError,
+    ProtocolError,
+    RegularizationError,
+    ResourceExhaustedError,
+    SharedMemoryError,
+    TruncatedStreamError,
+    UnavailableError,
+    UnimplementedError,
+)
+from ._exact import ExactSum
+from ._fixed_point import from_fixed_point, to_fixed_point
+from ._modified import Modified
+from ._results import (
+    CombinedFigures,
+    Figures,
+    GradientResult,
+    PenaltyResult,
+    ProximalStepResult,
+    SegmentFigures,
+    combine,
+)
+from ._transport.shared_memory import Shared
 
 if TYPE_CHECKING:
     from regularization.v1.regularizers_pb2 import *  # noqa: F403 - every message, as done below

@@ -11,18 +11,22 @@ import numpy as np
 import numpy.typing as npt
 from regularization.v1 import catalogue_pb2
 
-from regularization_client._calls import ArrayCall, array_call
-from regularization_client._carrier import Carrier
-from regularization_client._config import CallOptions, Compression, Retry, Tls
-from regularization_client._connection import Connection, Token
-from regularization_client._errors import ArgumentError
-from regularization_client._exchange import list_regularizers
-from regularization_client._headers import Regularizers, StepSizes
-from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
-from regularization_client._replay import Conditions
-from regularization_client._results import GradientResult, PenaltyResult, ProximalStepResult, ResultFields
-from regularization_client._shared import Shape, Shared, SharedMemory
-from regularization_client._structure import AnyArray, Arrays
+from ._config import CallOptions, Compression, Retry, Tls
+from ._errors import ArgumentError
+from ._request.array_call import array_call
+from ._request.arrays import AnyArray, Arrays
+from ._request.call import Call
+from ._request.layout import Regularizers, StepSizes
+from ._request.method import GRADIENT, PENALTY, PROXIMAL_STEP
+from ._results import GradientResult, PenaltyResult, ProximalStepResult, Summary
+from ._transport.base import Conditions, Transport
+from ._transport.catalogue import list_regularizers
+from ._transport.connection import Connection
+from ._transport.in_shared_memory import InSharedMemory
+from ._transport.lane import Token
+from ._transport.sharded import Sharded
+from ._transport.shared_memory import Shape, Shared, SharedMemory
+from ._transport.unaliased import Unaliased
 
 Named: TypeAlias = Mapping[str, npt.ArrayLike]
 
@@ -34,25 +38,25 @@ _MOST_STREAMS = 64
 class Client:
     """Penalty, gradient and proximal step of regularizers, computed by a regularization server.
 
-    A client may be used by several threads at once. It is a context manager; `close` it otherwise.
+    A client may be used by several threads at once. It is a context manager; ``close`` it otherwise.
 
     Args:
         target: Where the server is: "localhost:50051", "unix:/run/regularization.sock", or another of grpc's
             forms, such as "dns:///regularization:50051"; or several replicas, which take turns: a sequence of
             "host:port", or of "unix:/path". None starts a server of the client's own in this process, which
-            needs the extra `server` of the package.
+            needs the extra ``server`` of the package.
         timeout: Seconds that a call may take, replays included, where it does not say otherwise; None for no
             limit.
-        retry: What to do where a server goes away or stops; None for the defaults of `Retry`.
+        retry: What to do where a server goes away or stops; None for the defaults of ``Retry``.
         chunk_bytes: The most bytes of parameters and operands in one message, 64 to 3 MiB. The results do not
             depend on it, to the bit.
         tls: Encrypt the connection; None sends everything in the clear.
-        token: Sent with every call as `authorization: Bearer …`; a callable is asked anew for each. Over a
-            network it needs `tls`. A target on this host is reached directly, also where `http_proxy` is set;
-            others go through the proxy that it names, as ever with grpc.
+        token: Sent with every call as ``authorization: Bearer …``; a callable is asked anew for each. Over a
+            network it needs ``tls``. A target on this host is reached directly, also where ``http_proxy`` is
+            set; others go through the proxy that it names, as ever with grpc.
         compression: "gzip" or "deflate", to compress what is sent, for links that are slower than a processor
             compresses: parameters in training hardly shrink. Answers come as they are; those that are mostly
-            zeros come sparse: see `CallOptions`. None sends everything as it is.
+            zeros come sparse: see ``CallOptions``. None sends everything as it is.
         channel: A channel to use in place of a target. The caller configures it, and closes it.
 
     Raises:
@@ -97,7 +101,8 @@ class Client:
             longest_silence=self._retry.longest_silence,
         )
         self._memory = SharedMemory(self._connection.address)
-        self._carrier = Carrier(self._connection, self._memory)
+        in_chunks = Unaliased(Sharded(self._connection))
+        self._transport: Transport = InSharedMemory(self._connection, self._memory, otherwise=in_chunks)
 
     def __enter__(self) -> Self:
         return self
@@ -118,16 +123,16 @@ class Client:
     def shared_array(self, shape: Shape, dtype: npt.DTypeLike = np.float32) -> Shared[AnyArray]:
         """Return an array of zeros in memory that is shared with the server, which must be on this host.
 
-        A call whose parameters, operands and `out` all are such arrays, or contiguous parts of them, or
+        A call whose parameters, operands and ``out`` all are such arrays, or contiguous parts of them, or
         tensors of other libraries that view them, sends no elements: the server works on them where they
-        are. Its result says so: `shared`. Any other call works as it does without, so give `out`: without it
-        the result is an ordinary array, and everything travels.
+        are. Its result says so: ``shared``. Any other call works as it does without, so give ``out``: without
+        it the result is an ordinary array, and everything travels.
 
-        `out` may be the parameters or an operand themselves, exactly. Where a call fails, `out` may hold old
-        and new elements. Where the server goes away, a call with another `out` is replayed once that server
-        is gone for sure; one in place is not, unless the server refused it. Until a call has returned,
+        ``out`` may be the parameters or an operand themselves, exactly. Where a call fails, ``out`` may hold
+        old and new elements. Where the server goes away, a call with another ``out`` is replayed once that
+        server is gone for sure; one in place is not, unless the server refused it. Until a call has returned,
         nobody may write to its arrays; after one that ran out of time, was interrupted or found the server
-        unavailable, the server may go on writing to `out` for a moment.
+        unavailable, the server may go on writing to ``out`` for a moment.
 
         The memory is freed once no call uses it any more after the array is released, or the client closed,
         or this process at its end. Processes forked from this one write to the same memory, not to copies,
@@ -157,7 +162,7 @@ class Client:
     ) -> Shared[dict[str, AnyArray]]:
         """Return arrays of zeros by name, side by side in memory shared with the server: a whole model.
 
-        A call takes them all together, as a mapping in this order. See `shared_array`.
+        A call takes them all together, as a mapping in this order. See ``shared_array``.
 
         Args:
             shapes: The arrays' shapes by name.
@@ -183,25 +188,24 @@ class Client:
         Args:
             parameters: θ: an array of any shape, or a mapping of name to array; float16, bfloat16,
                 float32 or float64. **Integers are fixed point**: int8 is Q7, int16 is Q15 and int32 is
-                Q31, each the number times 2^7, 2^15 or 2^31, from -1 to just below 1; see `to_fixed_point`.
-            regularizer: One of the schema's messages, for instance `L1Norm(strength=1e-4)`, or None: exempt;
-                with bounds or smoothed, a `Modified` of it. Where the parameters are a mapping, it may be one
-                of name or `fnmatch` pattern to such. A name's own entry comes first, then the first pattern
-                that it matches, in order. An entry that is left nothing to match is an error, and so is a
-                name that no entry matches: exempt what is left with a last `"*": None`.
+                Q31, each the number times 2^7, 2^15 or 2^31, from -1 to just below 1; see ``to_fixed_point``.
+            regularizer: One of the schema's messages, for instance ``L1Norm(strength=1e-4)``, or None:
+                exempt; with bounds or smoothed, a ``Modified`` of it. Where the parameters are a mapping, it
+                may be one of name or ``fnmatch`` pattern to such. A name's own entry comes first, then the
+                first pattern that it matches, in order. An entry that is left nothing to match is an error,
+                and so is a name that no entry matches: exempt what is left with a last ``"*": None``.
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
             weights: Multipliers of the strength, element by element, >= 0. As the reference is.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, streams, part. The others
+            **options: See ``CallOptions``: timeout, progress, figures, non_finite, streams, part. The others
                 are about results, of which there are none.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
         """
         operands = {"reference": reference, "weights": weights}
-        call = array_call(PENALTY, parameters, regularizer, operands, self._known(options), has_result=False)
-        fields = self._carried_out(call, options)
-        return PenaltyResult(**fields)
+        call, _ = array_call(PENALTY, parameters, regularizer, operands, self._known(options))
+        return PenaltyResult(**vars(self._carried_out(call, options)))
 
     @overload
     def gradient(
@@ -243,16 +247,16 @@ class Client:
         """Compute the minimum-norm subgradient of Ω at θ, plus the loss gradient where one is given.
 
         Args:
-            parameters: See `penalty`.
-            regularizer: See `penalty`.
+            parameters: See ``penalty``.
+            regularizer: See ``penalty``.
             loss_gradients: g, to return g + ∂Ω. As the parameters are, or a mapping of some of their names.
-            reference: See `penalty`.
-            weights: See `penalty`.
+            reference: See ``penalty``.
+            weights: See ``penalty``.
             out: Where to write the result, structured as the parameters are: arrays, or what gives NumPy a
                 view, such as a tensor of PyTorch. It may be the parameters or an operand themselves, which
-                then change only once the call has succeeded (but see `shared_array`); any other is left
+                then change only once the call has succeeded (but see ``shared_array``); any other is left
                 partly written by a call that fails.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, rounding, seed,
+            **options: See ``CallOptions``: timeout, progress, figures, non_finite, rounding, seed,
                 sparse, streams, part.
 
         Raises:
@@ -260,9 +264,8 @@ class Client:
             RegularizationError: If the call fails in another way: see the tree there.
         """
         operands = {"loss_gradients": loss_gradients, "reference": reference, "weights": weights}
-        call = array_call(GRADIENT, parameters, regularizer, operands, self._known(options), out=out)
-        fields = self._carried_out(call, options)
-        return GradientResult(gradient=call.finished(), **fields)
+        call, result = array_call(GRADIENT, parameters, regularizer, operands, self._known(options), out=out)
+        return GradientResult(gradient=result, **vars(self._carried_out(call, options)))
 
     @overload
     def proximal_step(
@@ -313,16 +316,16 @@ class Client:
         gradient descent.
 
         Args:
-            parameters: See `penalty`.
-            regularizer: See `penalty`.
+            parameters: See ``penalty``.
+            regularizer: See ``penalty``.
             step_size: >= 0; for a mapping of parameters maybe a mapping of name or pattern to number, which
                 must cover them all.
             loss_gradients: g. As the parameters are, or a mapping of some of their names.
-            reference: See `penalty`.
-            weights: See `penalty`.
+            reference: See ``penalty``.
+            weights: See ``penalty``.
             step_scales: Multipliers of the step size, element by element, >= 0. As the loss gradients are.
-            out: See `gradient`.
-            **options: See `CallOptions`: timeout, progress, figures, non_finite, rounding, seed,
+            out: See ``gradient``.
+            **options: See ``CallOptions``: timeout, progress, figures, non_finite, rounding, seed,
                 sparse, streams, part.
 
         Raises:
@@ -334,7 +337,7 @@ class Client:
             "weights": weights,
             "step_scales": step_scales,
         }
-        call = array_call(
+        call, result = array_call(
             PROXIMAL_STEP,
             parameters,
             regularizer,
@@ -343,8 +346,7 @@ class Client:
             step_size=step_size,
             out=out,
         )
-        fields = self._carried_out(call, options)
-        return ProximalStepResult(parameters=call.finished(), **fields)
+        return ProximalStepResult(parameters=result, **vars(self._carried_out(call, options)))
 
     def list_regularizers(
         self, *, timeout: float | None = None
@@ -360,14 +362,11 @@ class Client:
         conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
         return list_regularizers(self._connection, conditions)
 
-    def _carried_out(self, call: ArrayCall, options: CallOptions) -> ResultFields:
-        streams = options.get("streams", 1)
-        if not 1 <= streams <= _MOST_STREAMS:
-            raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
-        return self._carrier.carry_out(call, self._conditions(options), streams)
+    def _carried_out(self, call: Call, options: CallOptions) -> Summary:
+        return self._transport.carry_out(call, self._conditions(options))
 
     def _known(self, options: CallOptions) -> CallOptions:
-        """Return the options with the default of `sparse`, which is the connection's."""
+        """Return the options with the default of ``sparse``, which is the connection's."""
         for name in options:
             if name not in CallOptions.__annotations__:
                 known = ", ".join(CallOptions.__annotations__)
@@ -375,11 +374,15 @@ class Client:
         return {"sparse": self._connection.leaves_host, **options}
 
     def _conditions(self, options: CallOptions) -> Conditions:
+        streams = options.get("streams", 1)
+        if not 1 <= streams <= _MOST_STREAMS:
+            raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
         return Conditions(
             timeout=_checked(options.get("timeout", self._timeout)),
             retry=self._retry,
             chunk_bytes=self._chunk_bytes,
             progress=options.get("progress"),
+            streams=streams,
         )
 
 

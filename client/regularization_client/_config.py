@@ -28,7 +28,7 @@ class Tls:
     """The client's own certificate chain, in PEM, for servers that ask for one."""
 
     private_key: bytes | None = None
-    """The key of `certificate`, in PEM."""
+    """The key of ``certificate``, in PEM."""
 
     server_name: str | None = None
     """The name that the server's certificate must bear, where that is not the target's."""
@@ -47,8 +47,8 @@ class Retry:
     or because of a fault, is not replayed.
 
     Every method is a pure function of its request, so a replay cannot do harm. Only calls on shared memory
-    are not always replayed: see `Client.shared_array`. Pauses between attempts double from `first_pause` to
-    `longest_pause` and are drawn at random below that; all attempts and pauses together stay within the
+    are not always replayed: see ``Client.shared_array``. Pauses between attempts double from ``first_pause``
+    to ``longest_pause`` and are drawn at random below that; all attempts and pauses together stay within the
     call's timeout.
     """
 
@@ -85,7 +85,7 @@ class Part:
     """Where in the whole flat vector the given parameters lie, for a rank that holds only a part of it.
 
     The parameters, and every operand, are then vectors of the part's length, and so is the result.
-    The figures of all parts, put through `combine`, have the bits of a single call.
+    The figures of all parts, put through ``combine``, have the bits of a single call.
     """
 
     shapes: Mapping[str, Sequence[int]] | int
@@ -100,7 +100,7 @@ class Part:
 
 
 class CallOptions(TypedDict, total=False):
-    """Keywords that every call of `Client` takes."""
+    """Keywords that every call of ``Client`` takes."""
 
     timeout: float | None
     """Seconds that the whole call may take, replays included; None for no limit. Default: the client's."""
@@ -141,8 +141,8 @@ class CallOptions(TypedDict, total=False):
 
     The call is cut at ends of arrays, and inside arrays of more than 2^18 elements whose regularizer works
     element by element; where that gives fewer pieces, there are fewer streams. All share the timeout, each
-    is replayed by itself, and if one fails, all end. Of a client with a `channel` of yours, all go over that.
-    A call on shared arrays needs none of this.
+    is replayed by itself, and if one fails, all end. Of a client with a ``channel`` of yours, all go over
+    that. A call on shared arrays needs none of this.
     """
 
     part: Part | None

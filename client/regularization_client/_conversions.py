@@ -1,12 +1,12 @@
 """The elastic net in the conventions that people arrive with.
 
-==================================  ================================  ==================================
+==================================  ================================  ========================================
 Convention                          Penalty                           Here
-==================================  ================================  ==================================
-This service                        ``a·Σ|θ| + b·½·Σθ²``              `ElasticNet(l1_strength=a, …=b)`
-Mixed, without ½                    ``λ·(α·Σ|θ| + (1 − α)·Σθ²)``      `elastic_net_from_mix(λ, α)`
-scikit-learn's alpha, l1_ratio      ``α·ρ·Σ|θ| + α·(1 − ρ)·½·Σθ²``    `elastic_net_from_sklearn(α, ρ)`
-==================================  ================================  ==================================
+==================================  ================================  ========================================
+This service                        ``a·Σ|θ| + b·½·Σθ²``              ``ElasticNet(l1_strength=a, …=b)``
+Mixed, without ½                    ``λ·(α·Σ|θ| + (1 − α)·Σθ²)``      ``elastic_net_from_mix(λ, α)``
+scikit-learn's alpha, l1_ratio      ``α·ρ·Σ|θ| + α·(1 − ρ)·½·Σθ²``    ``elastic_net_from_sklearn(α, ρ)``
+==================================  ================================  ========================================
 
 The squared part of the mixed convention has no ½: taken for one of the other two, it is off by a factor of 2.
 scikit-learn divides the loss by the number of samples: the penalty goes with a *mean* squared error over 2.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from regularization.v1.regularizers_pb2 import ElasticNet
 
-from regularization_client._errors import ArgumentError
+from ._errors import ArgumentError
 
 
 def elastic_net_from_mix(strength: float, mix: float) -> ElasticNet:
@@ -37,7 +37,7 @@ def elastic_net_from_sklearn(alpha: float, l1_ratio: float) -> ElasticNet:
     """Return scikit-learn's elastic net, ``alpha * (l1_ratio * sum(|x|) + (1 - l1_ratio) * sum(x**2) / 2)``.
 
     Args:
-        alpha: As in `sklearn.linear_model.ElasticNet`, >= 0.
+        alpha: As in ``sklearn.linear_model.ElasticNet``, >= 0.
         l1_ratio: As there, from 0 to 1.
 
     Raises:

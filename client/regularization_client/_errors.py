@@ -18,7 +18,7 @@
     │   └── TruncatedStreamError                    the answer ended before its summary
     └── EmbeddedServerError (also ImportError)      no target, and no server extra installed
 
-Branch on the class, on `RegularizationError.code` and on `RegularizationError.reason`; never on the text.
+Branch on the class, on ``RegularizationError.code`` and on ``RegularizationError.reason``; never on the text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RegularizationError(Exception):
     """The status code of the call; None where the error arose in the client."""
 
     reason: str | None
-    """Name of the schema's `ErrorReason`, such as "ERROR_REASON_FIELD_OUT_OF_RANGE"; None without one."""
+    """Name of the schema's ``ErrorReason``, such as "ERROR_REASON_FIELD_OUT_OF_RANGE"; None without one."""
 
     field: str | None
     """Path of the request's field at fault, such as "header.step_size"; None without one."""
@@ -73,7 +73,7 @@ class RegularizationError(Exception):
         self.metadata = dict(metadata or {})
 
     def __str__(self) -> str:
-        """The message, and the place where it does not name one."""
+        """Return the message, and the place where it does not name one."""
         place = [f"segment {self.segment!r}"] if self.segment is not None else []
         place += [f"element {self.element}"] if self.element is not None else []
         return f"{self.message} ({', '.join(place)})" if place and self.code is not None else self.message
@@ -88,7 +88,7 @@ class DataTypeError(ArgumentError, TypeError):
 
 
 class InvalidRequestError(RegularizationError):
-    """The server refuses the request: see `reason`, `field`, `segment` and `element`."""
+    """The server refuses the request: see ``reason``, ``field``, ``segment`` and ``element``."""
 
 
 class GradientUndefinedError(RegularizationError):

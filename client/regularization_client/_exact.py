@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from regularization.v1 import summary_pb2
 
-from regularization_client._errors import ProtocolError
+from ._errors import ProtocolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ExactSum:
     """The exact sum, rounded once to nearest-even; an infinity or NaN where a term is."""
 
     expansion: tuple[float, ...]
-    """Numbers whose exact sum it is: `value`, then each remainder rounded in turn. Empty for 0."""
+    """Numbers whose exact sum it is: ``value``, then each remainder rounded in turn. Empty for 0."""
 
     @classmethod
     def from_message(cls, message: summary_pb2.ExactSum) -> ExactSum:
@@ -58,7 +58,7 @@ class ExactSum:
 
 
 def _check(value: float, expansion: tuple[float, ...]) -> None:
-    """See `ExactSum` in the schema: each number is what the ones before it leave, rounded."""
+    """See ``ExactSum`` in the schema: each number is what the ones before it leave, rounded."""
     if not expansion:
         if value != 0:
             raise ProtocolError(f"the summary has a sum of {value} without its expansion")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from regularization_client._errors import DataTypeError
-from regularization_client._messages import FIXED_POINT
+from ._errors import DataTypeError
+from ._messages import FIXED_POINT
 
 
 def to_fixed_point(values: npt.ArrayLike, data_type: npt.DTypeLike) -> npt.NDArray[Any]:

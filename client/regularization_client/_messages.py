@@ -9,14 +9,14 @@ import numpy as np
 from google.protobuf.message import Message
 from regularization.v1 import layout_pb2, regularizers_pb2
 
-from regularization_client._errors import ArgumentError, DataTypeError
+from ._errors import ArgumentError, DataTypeError
 
 REGULARIZERS = {
     field.message_type.full_name: field.name
     for field in regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
     if field.message_type is not None
 }
-"""The name of a regularizer (its field in `Regularizer`) by the full name of its message."""
+"""The name of a regularizer (its field in ``Regularizer``) by the full name of its message."""
 
 FIXED_POINT = {"int8": "q7", "int16": "q15", "int32": "q31"}
 """What NumPy's integers stand for: the number times 2^7, 2^15 or 2^31."""
@@ -30,10 +30,10 @@ DATA_TYPES = {
     )
     if number
 }
-"""The schema's data types by the names that NumPy has for them, bfloat16 by the package `ml_dtypes`."""
+"""The schema's data types by the names that NumPy has for them, bfloat16 by the package ``ml_dtypes``."""
 
 BFLOAT16_BITS = np.dtype("<u2")
-"""Stands for bfloat16 where nobody computes with it, as in files: so `ml_dtypes` need not be there."""
+"""Stands for bfloat16 where nobody computes with it, as in files: so ``ml_dtypes`` need not be there."""
 
 
 def wrap(regularizer: Message | None) -> regularizers_pb2.Regularizer | None:

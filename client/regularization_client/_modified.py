@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._errors import ArgumentError
-from regularization_client._messages import wrap
+from ._errors import ArgumentError
+from ._messages import wrap
 
 
 @dataclass(frozen=True)

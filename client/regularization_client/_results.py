@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from regularization.v1 import summary_pb2
 
-from regularization_client._exact import ExactSum
+from ._exact import ExactSum
 
 ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 """An array, or a dict of them: what the caller's parameters were."""
@@ -20,17 +20,17 @@ ArraysT_co = TypeVar("ArraysT_co", covariant=True)
 class Figures:
     """The figures of a set of elements.
 
-    Reading a figure that the call does not have, or was told to leave out, raises `RuntimeError`.
+    Reading a figure that the call does not have, or was told to leave out, raises ``RuntimeError``.
     """
 
     elements: int
     """How many elements the figures are of."""
 
     sums: Mapping[str, ExactSum] = field(default_factory=dict)
-    """The exact sums behind `penalty` and `squared_distance`, under these names, where asked for."""
+    """The exact sums behind ``penalty`` and ``squared_distance``, under these names, where asked for."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
-    """The number behind `nonzeros`, under this name, where asked for."""
+    """The number behind ``nonzeros``, under this name, where asked for."""
 
     @property
     def penalty(self) -> float:
@@ -95,37 +95,36 @@ class _Whole(Figures):
         return [f"segments={len(self.segments)}"]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class PenaltyResult(_Whole):
-    """The answer to `Client.penalty`."""
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Summary(_Whole):
+    """What the answer to a call says beside its elements: the base of results."""
 
     shared: bool = field(default=False, compare=False)
     """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PenaltyResult(Summary):
+    """The answer to ``Client.penalty``."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class GradientResult(_Whole, Generic[ArraysT_co]):
-    """The answer to `Client.gradient`."""
+class GradientResult(Summary, Generic[ArraysT_co]):
+    """The answer to ``Client.gradient``."""
 
     gradient: ArraysT_co
     """The minimum-norm subgradient of the penalty, plus the loss gradient where one was given."""
-
-    shared: bool = field(default=False, compare=False)
-    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
     def _also_shown(self) -> list[str]:
         return [f"gradient={_outline(self.gradient)}", *super()._also_shown()]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class ProximalStepResult(_Whole, Generic[ArraysT_co]):
-    """The answer to `Client.proximal_step`."""
+class ProximalStepResult(Summary, Generic[ArraysT_co]):
+    """The answer to ``Client.proximal_step``."""
 
     parameters: ArraysT_co
     """The new parameters."""
-
-    shared: bool = field(default=False, compare=False)
-    """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
     def _also_shown(self) -> list[str]:
         return [f"parameters={_outline(self.parameters)}", *super()._also_shown()]
@@ -133,7 +132,7 @@ class ProximalStepResult(_Whole, Generic[ArraysT_co]):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CombinedFigures(_Whole):
-    """Figures of several calls as one: what `combine` returns."""
+    """Figures of several calls as one: what ``combine`` returns."""
 
 
 def combine(
@@ -154,20 +153,40 @@ def combine(
         >>> combine(halves).penalty
         0.75
     """
-    parts = list(results)
+    return _combined(list(results))
+
+
+def _combined(parts: Sequence[_Whole]) -> CombinedFigures:
     by_name: dict[str, list[SegmentFigures]] = {}
     for part in parts:
         for name, figures in part.segments.items():
             by_name.setdefault(name, []).append(figures)
     segments = {
-        name: SegmentFigures(**_added(figures), convex=_all_convex(figures))
+        name: SegmentFigures(**vars(_added(figures)), convex=_all_convex(figures))
         for name, figures in by_name.items()
     }
-    return CombinedFigures(**_added(parts), segments=segments)
+    return CombinedFigures(**vars(_added(parts)), segments=segments)
 
 
-def figures_from(message: summary_pb2.Figures) -> Figures:
-    """Return what a message of the schema states."""
+def summary_from(message: summary_pb2.Summary, *, shared: bool = False) -> Summary:
+    """Return what a message of the schema states.
+
+    Args:
+        message: The message, checked against what was asked.
+        shared: Whether no elements were sent.
+
+    Raises:
+        ProtocolError: If a sum of the total is none; those of segments are looked at when asked for.
+    """
+    return Summary(**vars(_figures_from(message.total)), segments=_Segments(message), shared=shared)
+
+
+def combined_summary(parts: Sequence[Summary]) -> Summary:
+    """Return the summary of a call by those of its parts, in their order."""
+    return Summary(**vars(_combined(parts)))
+
+
+def _figures_from(message: summary_pb2.Figures) -> Figures:
     sums = {
         name: ExactSum.from_message(getattr(message, name))
         for name in ("penalty", "squared_distance")
@@ -178,24 +197,9 @@ def figures_from(message: summary_pb2.Figures) -> Figures:
 
 
 def _segment_figures_from(message: summary_pb2.SegmentSummary) -> SegmentFigures:
-    figures = figures_from(message.figures)
+    figures = _figures_from(message.figures)
     convex = message.convex if message.HasField("convex") else None
-    return SegmentFigures(elements=figures.elements, sums=figures.sums, counts=figures.counts, convex=convex)
-
-
-class _FigureFields(TypedDict):
-    """What all figures have."""
-
-    elements: int
-    sums: Mapping[str, ExactSum]
-    counts: Mapping[str, int]
-
-
-class ResultFields(_FigureFields):
-    """What every result has, apart from arrays."""
-
-    segments: Mapping[str, SegmentFigures]
-    shared: bool
+    return SegmentFigures(**vars(figures), convex=convex)
 
 
 class _Segments(Mapping[str, SegmentFigures]):
@@ -224,28 +228,6 @@ class _Segments(Mapping[str, SegmentFigures]):
         return {entry.name: _segment_figures_from(entry) for entry in self._summary.segments}
 
 
-def result_fields(summary: summary_pb2.Summary, *, shared: bool = False) -> ResultFields:
-    """Return the figures of a summary as a result takes them."""
-    total = figures_from(summary.total)
-    return ResultFields(
-        elements=total.elements,
-        sums=total.sums,
-        counts=total.counts,
-        segments=_Segments(summary),
-        shared=shared,
-    )
-
-
-def combined_fields(summaries: Sequence[summary_pb2.Summary]) -> ResultFields:
-    """Return the figures of the summaries of a call's parts as a result takes them."""
-    if len(summaries) == 1:
-        return result_fields(summaries[0])
-    total = combine(PenaltyResult(**result_fields(summary)) for summary in summaries)
-    return ResultFields(
-        elements=total.elements, sums=total.sums, counts=total.counts, segments=total.segments, shared=False
-    )
-
-
 def _all_convex(parts: Collection[SegmentFigures]) -> bool | None:
     known = {part.convex for part in parts}
     if False in known:
@@ -253,8 +235,8 @@ def _all_convex(parts: Collection[SegmentFigures]) -> bool | None:
     return None if None in known else True
 
 
-def _added(parts: list[Any]) -> _FigureFields:
-    return _FigureFields(
+def _added(parts: Sequence[Figures]) -> Figures:
+    return Figures(
         elements=sum(part.elements for part in parts),
         sums={
             name: ExactSum.combined(part.sums[name] for part in parts)

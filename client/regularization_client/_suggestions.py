@@ -32,7 +32,7 @@ def unknown(name: object, known: Iterable[str], kind: str, prefix: str = "") -> 
         name: What was typed.
         known: What may be typed.
         kind: What it would be.
-        prefix: See `did_you_mean`.
+        prefix: See ``did_you_mean``.
     """
     names = list(known)
     whole = f"{prefix}{name}" if prefix else name

@@ -1,4 +1,4 @@
-"""The `regularize` command."""
+"""The ``regularize`` command."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from regularization_client._cli import options, report
-from regularization_client._cli.plan_file import SYNTAX as PLAN_SYNTAX
-from regularization_client._cli.signals import exiting_on_sigterm
-from regularization_client._cli.specifications import SYNTAX
-from regularization_client._cli.work import Server, Work, catalogue
-from regularization_client._errors import RegularizationError
-from regularization_client._job import GRADIENT, PENALTY, PROXIMAL_STEP
+from ._cli import options, report
+from ._cli.plan_file import SYNTAX as PLAN_SYNTAX
+from ._cli.signals import exiting_on_sigterm
+from ._cli.specifications import SYNTAX
+from ._cli.work import Server, Work, catalogue
+from ._errors import RegularizationError
+from ._request.method import GRADIENT, PENALTY, PROXIMAL_STEP, Method
 
 _STATUS = """\
 Exit status: 0 if all went well, 1 if the call or a file failed, 2 if the command line is wrong, 130 after
@@ -151,7 +151,7 @@ def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> Non
         report.show(report.descriptions(known) if names else report.catalogue_table(known))
 
 
-def _work(method: str, arguments: dict[str, Any]) -> Work:
+def _work(method: Method, arguments: dict[str, Any]) -> Work:
     server = Server(**{name: arguments.pop(name) for name in Server.__dataclass_fields__})
     named = {name: arguments.pop(name) for name in Work.__dataclass_fields__ if name in arguments}
     return Work(method=method, server=server, operands=arguments, **named)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from regularization_kernels import REGULARIZERS, Regularizer
+from regularization_kernels import REGULARIZERS, Levels, Regularizer
 
 from docs.generate import geometry
 from docs.generate.kinds import has_picture
@@ -19,7 +20,7 @@ from docs.generate.style import BLUE, FAINT, INK, ORANGE, PALE, save, style
 
 # One value for each field that such a regularizer has; a concavity between the two step sizes shows both
 # branches of the step.
-EXAMPLES = {
+EXAMPLES: dict[str, Any] = {
     "strength": 0.5,
     "l1_strength": 0.5,
     "l2_strength": 0.5,
@@ -28,6 +29,7 @@ EXAMPLES = {
     "concavity": 2.25,
     "lower": -1.0,
     "upper": 1.0,
+    "levels": Levels(explicit=(-1.5, 0.0, 1.5)),
 }
 STEP_SIZES = (1.0, 3.0)
 REACH = 3.0
@@ -91,8 +93,13 @@ def _draw_penalty(axes: Axes, x: Array, regularizer: Regularizer) -> None:
         axes.text(float(x[begin] + x[end]) / 2, 0.5, "+∞", transform=axes.get_xaxis_transform(), ha="center")
     top, bottom = max(1.5, float(np.max(values[inside]))), min(0.0, float(np.min(values[inside])))
     axes.set_ylim(bottom - 0.08 * (top - bottom), 1.06 * top)
-    said = [f"{field.name} {EXAMPLES[field.name]:g}".replace("-", "−") for field in fields(regularizer)]  # noqa: RUF001
+    said = [f"{field.name} {_number(EXAMPLES[field.name])}" for field in fields(regularizer)]
     axes.set_title(f"penalty, {', '.join(said)}", fontweight="normal")
+
+
+def _number(value: float | Levels) -> str:
+    numbers = value.explicit or () if isinstance(value, Levels) else (value,)
+    return " ".join(f"{number:g}" for number in numbers).replace("-", "−")  # noqa: RUF001
 
 
 def _draw_step(axes: Axes, x: Array, regularizer: Regularizer) -> None:

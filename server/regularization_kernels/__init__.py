@@ -8,6 +8,7 @@ from . import regularizers as _catalogue  # noqa: F401 - registers them
 from .compilation import compile_at_once
 from .in_process import gradient, penalty, proximal_step
 from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
+from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
 from .regularizers.vectors.slope import Oscar
 
@@ -16,6 +17,7 @@ _CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
 __all__ = [
     "REGULARIZERS",
     "Groups",
+    "Levels",
     "Locality",
     "Oscar",
     "Regularizer",

@@ -35,18 +35,30 @@ class Background:
         self._stopped = False
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a function called. Once the process ends, nothing comes of it: the future is cancelled."""
+        """Have a function called.
+
+        Once the process ends, and where the system gives no thread, nothing comes of it: the future is
+        cancelled.
+        """
         future: Future[T] = Future()
         with self._lock:
-            if self._stopped:
+            if self._stopped or not self._is_there():
                 future.cancel()
-                return future
-            if self._thread is None:
-                self._thread = Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
-                atexit.register(self.stop)
-            self._jobs.put(lambda: _carry_out(future, function, *args, **kwargs))
+            else:
+                self._jobs.put(lambda: _carry_out(future, function, *args, **kwargs))
         return future
+
+    def _is_there(self) -> bool:
+        """Whether the thread has been begun, now or before."""
+        if self._thread is None:
+            thread = Thread(target=self._work, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+            atexit.register(self.stop)
+        return True
 
     def stop(self) -> None:
         """Drop the job that is being done and those that wait, and end the thread.
@@ -69,6 +81,11 @@ class Background:
                 thread.join(_SECONDS_BETWEEN_TRIES)
         finally:
             sys.unraisablehook = complain
+        _remember_interruption()
+
+    def disown(self) -> None:
+        """Leave it to the process that this one was forked from, which has its thread."""
+        atexit.unregister(self.stop)
 
     def _work(self) -> None:
         with suppress(SystemExit):
@@ -92,6 +109,18 @@ def _carry_out(future: Future[T], function: Callable[P, T], *args: P.args, **kwa
 
 def _leave() -> None:
     raise SystemExit
+
+
+def _remember_interruption() -> None:
+    """Have a process that an uncaught Ctrl-C ends die of SIGINT, as shells expect.
+
+    The interpreter has noted it when the exception left the main module, and forgets it where any thread
+    executes source code afterwards, as compilers do. So it is told once more.
+    """
+    at_a_prompt = hasattr(sys, "ps1")  # where it may have been one of many commands
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not at_a_prompt:
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - what it notes is what leaves executed source
 
 
 def _silent_about_exits(complain: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,14 +1,15 @@
-"""Compilation of loops by Numba: in the background, or at the first long input.
+"""Compilation of loops by Numba, in the background.
 
-Numba is optional (the extra ``compiled``). It is imported, and a loop is compiled, once large pieces have
+Numba is optional (the extra ``compiled``). It is imported, and a loop is compiled, once large inputs have
 asked for it often enough that a process which computes once and ends compiles nothing. Until a loop is there,
-and for small pieces always, NumPy works; the bits are the same.
+and for small inputs always, NumPy or Python works; the bits are the same.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
 from threading import Lock
@@ -18,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .background import Background
-from .interruption import STRETCH, go_on
+from .interruption import SECONDS_BETWEEN, STRETCH, go_on
 
 SMALLEST = 1 << 15
 """Elements of a piece below which NumPy does as well."""
 
 SHORTEST_SEQUENCE = 1 << 10
 """Elements of an input for which Python does as well."""
+
+LONGEST_BESIDE = 1 << 19
+"""Elements of an input beyond which Python beside the compiler takes longer than the compiler alone."""
 
 DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 """For which there are loops."""
@@ -33,26 +37,30 @@ ANY = npt.NDArray[Any]
 
 V = TypeVar("V", bound=Hashable)
 
+# Of an array's flags, those that are part of its type to Numba, by their numbers in NumPy's headers.
+_C_ORDER, _FORTRAN_ORDER, _ALIGNED, _WRITEABLE = 0x1, 0x2, 0x100, 0x400
+_TYPED = _C_ORDER | _FORTRAN_ORDER | _ALIGNED | _WRITEABLE
+
 
 @dataclass(slots=True)
 class Patience:
     """Elements that a loop is asked for, all in all, before it is compiled.
 
-    To compile takes as long as NumPy and Python take for a few times as many: a process that ends before
-    loses little, and one that goes on longer soon has won.
+    To compile takes as long as NumPy or Python takes for about so many: a process that ends before loses
+    nothing, and one that goes on longer loses as much again at most.
     """
 
-    pieces: int = 1 << 26
-    """By large pieces, which NumPy computes meanwhile: one step of a large model, many of a small one."""
-    sequences: int = 1 << 18
+    pieces: int = 1 << 28
+    """By large pieces, which NumPy computes meanwhile: one step of a huge model, many of a small one."""
+    sequences: int = 1 << 20
     """By long inputs of a sequential loop, for which Python takes microseconds each."""
 
 
 patience = Patience()
 
-_loops: dict[Hashable, Future[Callable[..., int]]] = {}
+_loops: dict[Hashable, Future[Callable[..., Any]]] = {}
 
-_asked: dict[Hashable, tuple[int, Callable[[], Future[Callable[..., int]]]]] = {}
+_asked: dict[Hashable, tuple[int, Callable[[], Future[Callable[..., Any]]]]] = {}
 """For loops that nothing has compiled yet: how many elements asked, and what has one compiled."""
 
 _lock = Lock()
@@ -71,32 +79,44 @@ def requested(
     """
     if not _installed or elements < SMALLEST or data_type not in DATA_TYPES:
         return None
-    future = _loops.get(variant) or _ask(variant, elements, compile_loop)
+    return _compiled(_loops.get(variant) or _ask(variant, elements, patience.pieces, compile_loop))
+
+
+def _ask(
+    variant: V, elements: int, enough: int, compile_loop: Callable[[V], Callable[..., Any]]
+) -> Future[Callable[..., Any]] | None:
+    """Count what a loop was asked for; the future loop, once that is more than enough."""
+    with _lock:
+        if variant not in _loops:
+            asked = _asked.get(variant, (0, None))[0] + elements
+            _asked[variant] = asked, lambda: _compiler.submit(compile_loop, variant)
+            if asked > enough and not (future := _compiler.submit(compile_loop, variant)).cancelled():
+                _loops[variant] = future
+                del _asked[variant]
+        return _loops.get(variant)
+
+
+def _compiled(future: Future[Callable[..., Any]] | None) -> Callable[..., Any] | None:
+    """The loop, if it is there."""
     if future is None or not future.done() or future.cancelled() or future.exception() is not None:
         return None
     return future.result()
 
 
-def _ask(
-    variant: V, elements: int, compile_loop: Callable[[V], Callable[..., int]]
-) -> Future[Callable[..., int]] | None:
-    """Count what a loop was asked for; the future loop, once that is enough."""
-    with _lock:
-        if variant not in _loops:
-            asked = _asked.pop(variant, (0, None))[0] + elements
-            if asked <= patience.pieces:
-                _asked[variant] = asked, lambda: _compiler.submit(compile_loop, variant)
-                return None
-            _loops[variant] = _compiler.submit(compile_loop, variant)
-        return _loops[variant]
+ArgumentType = tuple[np.dtype[Any], int, int] | type
+"""To Numba: data type, count of axes and flags of an array, or the type of a number."""
+
+SequentialVariant = tuple[Callable[..., bool], tuple[ArgumentType, ...]]
+"""What is compiled: a function, for arguments of these types."""
 
 
 class Sequential:
     """A loop over elements one after the other, written once: Numba compiles it for long inputs.
 
-    Where Numba is not installed, for short inputs, and as long as ``patience`` says, Python runs it: the same
-    operations, the same bits. No loop can be stopped from outside, so it stops by itself after a stretch, and
-    goes on where somebody waits.
+    Where Numba is not installed, for short inputs, and until it has compiled the loop, Python runs it: the
+    same operations, the same bits. No loop can be stopped from outside, so it stops by itself after a
+    stretch. There it goes on where somebody waits, in machine code once that is there. An input for which
+    Python would take longer than the compiler waits for it.
 
     Args:
         function: Takes arrays and numbers, and last after how many elements to stop; it keeps in one of the
@@ -105,28 +125,64 @@ class Sequential:
 
     def __init__(self, function: Callable[..., bool]) -> None:
         self._function = function
-        self._compiled: Callable[..., bool] | None = None
-        self._asked = 0
         self.__doc__ = function.__doc__
 
     def __call__(self, *arguments: Any) -> None:
-        """Run it on the arguments, the first of which is an array and says how long the input is."""
-        loop = self._loop_for(arguments[0].size)
-        while not loop(*arguments, STRETCH):
+        """Run it on the arguments, the first of which is an array and says how long the input is.
+
+        Raises:
+            Exception: What the thread's check raises, where nobody waits any more.
+        """
+        elements = arguments[0].size
+        future = None
+        if _installed and elements >= SHORTEST_SEQUENCE:
+            future = _sequential_loop((self._function, _types_of(arguments)), elements)
+        loop = _compiled(future)
+        while not (loop or self._function)(*arguments, STRETCH):
             go_on()
+            loop = loop or _compiled(future)
 
-    def _loop_for(self, elements: int) -> Callable[..., bool]:
-        if not _installed or elements < SHORTEST_SEQUENCE:
-            return self._function
-        if self._compiled is None:
-            # Two threads that add at once may count as one: then it is compiled a little later.
-            self._asked += elements
-            if self._asked <= patience.sequences:
-                return self._function
-            import numba
 
-            self._compiled = numba.njit(nogil=True, error_model="numpy")(self._function)
-        return self._compiled
+def _sequential_loop(variant: SequentialVariant, elements: int) -> Future[Callable[..., bool]] | None:
+    """The future loop, where the compiler has been asked for it. A long input waits for it."""
+    future = _loops.get(variant) or _ask(variant, elements, patience.sequences, _compile_sequential)
+    if future is not None and elements > LONGEST_BESIDE:
+        while not future.done():
+            wait((future,), SECONDS_BETWEEN)
+            go_on()
+    return future
+
+
+def _types_of(arguments: tuple[Any, ...]) -> tuple[ArgumentType, ...]:
+    return tuple(
+        [
+            (each.dtype, each.ndim, each.flags.num & _TYPED) if isinstance(each, np.ndarray) else type(each)
+            for each in arguments
+        ]
+    )
+
+
+def _compile_sequential(variant: SequentialVariant) -> Callable[..., bool]:
+    """Have a loop compiled for arguments of just these types, and a stretch."""
+    import numba
+
+    def numba_type(kind: ArgumentType) -> Any:
+        if not isinstance(kind, tuple):
+            return numba.from_dtype(np.dtype(kind))
+        data_type, axes, flags = kind
+        return numba.types.Array(
+            numba.from_dtype(data_type),
+            axes,
+            "C" if flags & _C_ORDER else "F" if flags & _FORTRAN_ORDER else "A",
+            readonly=not flags & _WRITEABLE,
+            aligned=bool(flags & _ALIGNED),
+        )
+
+    # Of the types alone: the arrays of a call would be held here until the compiler gets to them.
+    function, types = variant
+    signature = tuple(map(numba_type, (*types, int)))
+    loop: Callable[..., bool] = numba.njit([signature], nogil=True, error_model="numpy")(function)
+    return loop
 
 
 def compile_at_once() -> None:
@@ -142,3 +198,17 @@ def wait_until_compiled() -> None:
         _asked.clear()
     for future in list(_loops.values()):
         future.result()
+
+
+def _begin_anew() -> None:
+    """In a forked process: the thread that compiles is not there, and nothing comes of what it had to do."""
+    global _lock, _compiler
+    _compiler.disown()
+    _lock, _compiler = Lock(), Background("compiler")
+    for variant, future in list(_loops.items()):
+        if not future.done():
+            del _loops[variant]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,8 +1,8 @@
 """The errors of the mathematics and of the engine.
 
-A small tree: ``RegularizationError``, and below it one class for each reason of the contract's
-``ErrorReason``. Nothing here knows a status code; the transport maps classes to statuses in one
-table.
+A small tree: ``RegularizationError``, and below it one class for each kind of mistake, with the name of
+its reason in the contract. The transport has further ones of its own, and maps all of them to statuses in
+one table.
 """
 
 from __future__ import annotations
@@ -46,14 +46,6 @@ class RegularizationError(Exception):
         return f"{self.field} {self.text}" if self.field else self.text
 
 
-class HeaderMissing(RegularizationError):
-    """The stream's first message has no header."""
-
-
-class HeaderRepeated(RegularizationError):
-    """A message after the first has a header."""
-
-
 class FieldMissing(RegularizationError):
     """A required field is unset."""
 
@@ -64,10 +56,6 @@ class FieldOutOfRange(RegularizationError):
 
 class DataTypeUnsupported(RegularizationError):
     """The data type is not one that is computed."""
-
-
-class RegularizerUnknown(RegularizationError):
-    """No regularizer of that name."""
 
 
 class LayoutInvalid(RegularizationError):
@@ -84,10 +72,6 @@ class ElementRangeInvalid(RegularizationError):
 
 class ChunkOutOfOrder(RegularizationError):
     """A chunk does not start where the last one ended."""
-
-
-class ChunkSizeInvalid(RegularizationError):
-    """A chunk's bytes are not whole elements."""
 
 
 class StreamTooShort(RegularizationError):
@@ -132,7 +116,3 @@ class ModifierUnsupported(RegularizationError):
 
 class BudgetExceeded(RegularizationError):
     """What must be buffered does not fit the memory budget."""
-
-
-class ShuttingDown(RegularizationError):
-    """The process takes no new calls."""

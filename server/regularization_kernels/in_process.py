@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Call, Chunk, FigureChoice, Layout, MemoryBudget, Method, Rounding, Segment, Summary, run_whole
+from .engine import (
+    Call,
+    Chunk,
+    FigureChoice,
+    Layout,
+    MemoryBudget,
+    Method,
+    Rounding,
+    Segment,
+    Summary,
+    run_whole,
+)
 
 if TYPE_CHECKING:
     from .arrays import ElementArray

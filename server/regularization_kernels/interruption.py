@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STRETCH = 1 << 16
+STRETCH = 1 << 14
 """Elements that a loop over single ones goes through before it asks: hundredths of a second in Python, less
 than a thousandth where it is compiled."""
 

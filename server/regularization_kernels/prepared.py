@@ -1,81 +1,79 @@
-"""Regularizers that must know a segment's shape or data type, and what computes there in their place."""
+"""What a regularizer is once it knows its segment: all that the engine computes with."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING
-
-from .arrays import FLOAT64, DataType, Float64Array, StepSize
-from .regularizer import Locality, Regularizer, Traits
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
+    from .arrays import DataType, Float64Array, StepSize
     from .expansions import Exponents
     from .formats import Grid
     from .summation import BlockSum
 
 
-class Unprepared(Regularizer):
-    """A regularizer that computes by what ``on`` makes of it, for arrays as if they were whole segments."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Prepared:
-        """What computes on a segment of this shape and data type in this regularizer's place."""
+class Penalty(Protocol):
+    """A penalty Ω of the elements of a piece; arrays are as in ``regularizer``."""
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
-        self.on(x.shape).add_terms(x, sums, position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
-        self.on(x.shape).gradient(x, out)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
-        self.on(x.shape).prox(x, step_size, out)
 
 
-class Prepared(Regularizer):
-    """A regularizer made ready for a segment; it stands in the place of the one that it was made of."""
+class Prepared(Penalty, Protocol):
+    """What ``Regularizer.on`` gives: a penalty, and how a segment of it is cut, rounded and accounted for."""
 
-    __slots__ = ()
+    def cut(self, position: int) -> int:
+        """The largest place at or before ``position`` where the segment may be cut."""
 
-    regularizer: Regularizer
-    """What it was made of."""
-
-    @property
-    def name(self) -> str:  # type: ignore[override] # of an instance
-        """The regularizer's."""
-        return self.regularizer.name
-
-    @property
-    def traits(self) -> Traits:  # type: ignore[override] # of an instance
-        """The regularizer's."""
-        return self.regularizer.traits
-
-    @property
-    def locality(self) -> Locality:
-        """How far it may be cut with these parameters."""
-        return self.regularizer.locality
-
-    @property
-    def scale(self) -> float:
-        """What the sum of the terms is multiplied by to give the penalty."""
-        return self.regularizer.scale
-
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Regularizer:
-        """The regularizer made ready for another segment."""
-        return self.regularizer.on(shape, data_type)
+    def restricted(self, begin: int, end: int) -> Self:
+        """The penalty of the elements begin..end alone, where it may be cut there."""
 
     def workspace(self, elements: int) -> int:
         """Float64 numbers that a call on so many elements needs at once, apart from input and result."""
-        return self.regularizer.workspace(elements)
 
-    def term_exponents(self, x: Exponents) -> Exponents:
-        """Where finite terms lie, before weights and scale, of elements in ``x``."""
-        return self.regularizer.term_exponents(x)
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
+        """The most doubles that the exact sum of the penalty may need."""
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Whether rounding a point of a set to this grid may leave the set, so that ``settled`` is needed."""
-        return self.regularizer.rounds_outside(grid, at_random=at_random)
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers of the grid inside the set, if those that a point of it was rounded to are outside."""
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """A compiled loop that does all of a pass over so many elements, if it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass over memory does with every element."""
+
+    data_type: DataType
+    """Of elements and results."""
+    stepping: bool
+    """A proximal step; else a penalty."""
+    forward: bool
+    """Whether there are loss gradients to step along first."""
+    counting: bool
+    """Whether any figure is wanted."""
+    checking: bool
+    """Whether to stop before an element that is not finite."""
+    in_place: bool
+    """Whether the result may lie where the parameters or the loss gradients do."""
+
+
+FusedLoop = tuple[Callable[..., int], tuple[Any, ...]]
+"""A compiled loop, and arguments of the regularizer's own.
+
+The loop takes parameters, loss gradients (any array where there are none), result (any where there is none),
+step size, the regularizer's own arguments, position of the first element in the segment, and the lanes of
+penalty and squared distance, ``(blocks, 256)`` each. It gives the number of nonzeros, or -1 - i where it
+stopped because one of the elements from i on is not finite; results are then written up to i.
+"""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .formats import Grid
+    from .prepared import FusedLoop, Pass
 
 
 SETTLING = 16
@@ -68,12 +69,12 @@ class Traits:
     @property
     def takes_weights(self) -> bool:
         """Whether the strength may differ from element to element."""
-        return self.convex and self.separable and not self.indicator
+        return self.separable and not self.indicator
 
     @property
     def takes_step_scales(self) -> bool:
         """Whether the step size may differ from element to element."""
-        return self.convex and self.separable
+        return self.separable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +296,11 @@ class Regularizer(Parameters, ABC):
             where the data type has no such point.
         """
         del exact, numbers, grid
+        return None
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """A compiled loop that does all of a pass over so many elements, if it is there."""
+        del wanted, elements
         return None
 
     def value(self, x: Float64Array) -> float:

@@ -152,7 +152,7 @@ class BlockSum:
     def running(self, position: int, size: int) -> Float64Array:
         """The lanes of each block of these elements, as far as they have come: ``(blocks, 256)``.
 
-        To be added to, each element's term to its block's and its own lane, and given to ``settle``.
+        To be added to, each element's term to its block's and its own lane, and given to ``take_over``.
         """
         first, last = position // BLOCK, (position + size - 1) // BLOCK
         self._enter(first)
@@ -160,7 +160,7 @@ class BlockSum:
         lanes[0] = self._lanes
         return lanes
 
-    def settle(self, position: int, lanes: Float64Array) -> None:
+    def take_over(self, position: int, lanes: Float64Array) -> None:
         """Take over the lanes that ``running`` gave, the terms of their elements added."""
         for block, row in enumerate(lanes, position // BLOCK):
             self._enter(block)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -12,29 +11,26 @@ from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
-from .calls.interceptor import CallInterceptor
+from .calls.drain import Drain
+from .calls.handlers import handlers_of
+from .calls.health_and_reflection import StandardServicesInterceptor
 from .calls.service import SERVICE, RegularizationService
+from .calls.stack import Stack
 from .calls.threads import CallThreads
-from .process.addresses import credentials_of, group_of, is_unix, listen, listen_for_hand_off, token_of
+from .process.addresses import is_unix, listen
+from .process.cores import usable_cores
+from .process.credentials import credentials_of, token_of
+from .process.grpc_options import grpc_options, most_threads
 from .process.logs import library_logger
-from .settings import MIB, SettingInvalid, Settings
+from .settings import SettingInvalid, Settings
 from .shared_memory.hand_off import HandOff
+from .shared_memory.listener import group_of, listen_for_hand_off
 from .shared_memory.regions import SYSTEM_SHARES_MEMORY, Regions
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
-
-SPARE_THREADS = 32
-"""Threads beyond the calls' limit: health, reflection and refusals are answered when all calls are taken."""
-
-FEWEST_WAITING = 3000
-"""Calls that may wait to be taken up, at least; gRPC's own number of those that it surely refuses beyond."""
-
-LOOKAHEAD_BYTES = 4 * MIB
-"""What a client may send of a stream that the server does not read. A stream is as fast as this a round trip:
-400 MiB/s where that takes 10 ms."""
 
 SECONDS_TO_CLOSE = 0.5
 """Time for connections to close in order once no call is in flight."""
@@ -64,9 +60,10 @@ class Server:
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
         self._calls = Calls(self.settings.max_concurrent_calls)
+        self._drain = Drain()
         self._health = health.HealthServicer()
         self._addresses: list[str] = []
-        self._threads = CallThreads(self.settings.max_concurrent_calls + SPARE_THREADS, self._log)
+        self._threads = CallThreads(most_threads(self.settings), self._log)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
 
@@ -85,17 +82,7 @@ class Server:
         if self._server is not None:
             raise RuntimeError("a server starts once")
         credentials, token = credentials_of(self.settings), token_of(self.settings)
-        self._server = grpc.server(
-            self._threads,
-            interceptors=[CallInterceptor(self._calls, self._log, token)],
-            options=_options(self.settings),
-        )
-        service = RegularizationService(self.budget, self.regions, self.settings.threads or _cores())
-        self._server.add_generic_rpc_handlers((service.handlers(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        self._server = self._with_services(token)
         try:
             for address in self.settings.listen:
                 self._addresses.append(listen(self._server, address, self.settings, credentials))
@@ -128,8 +115,8 @@ class Server:
         started = time.perf_counter()
         self._health.enter_graceful_shutdown()
         self._log.info("stopping", grace=grace)
-        # Calls that have just ended: with the next line their connections are closed.
-        time.sleep(self._calls.drain(self.settings.linger, grace))
+        # Calls that have just ended have this time, too: with the next line their connections are closed.
+        time.sleep(self._drain.begin(self.settings.linger, grace))
         grace -= time.perf_counter() - started
         self._calls.close()
         # Before the others are free: whoever takes those over takes these, too.
@@ -143,6 +130,19 @@ class Server:
         self._close()
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
+
+    def _with_services(self, token: bytes | None) -> grpc.Server:
+        server = grpc.server(
+            self._threads,
+            interceptors=[StandardServicesInterceptor(self._log, token)],
+            options=grpc_options(self.settings),
+        )
+        service = RegularizationService(self.budget, self.regions, self.settings.threads or usable_cores())
+        stack = Stack(self._log, token, self._calls, self._drain)
+        server.add_generic_rpc_handlers((handlers_of(service, stack),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
 
     def _offer_shared_memory(self) -> None:
         if self.regions is None:
@@ -171,47 +171,8 @@ class Server:
         self.stop()
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    most_calls = settings.max_concurrent_calls + SPARE_THREADS
-    # Of calls that come faster than they are taken up, gRPC refuses some beyond the first number, and all
-    # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
-    waiting = max(2 * most_calls, FEWEST_WAITING)
-    options = {
-        # Two servers on one address are mostly a mistake that the second should hear of.
-        "grpc.so_reuseport": int(settings.reuse_port),
-        "grpc.max_receive_message_length": settings.max_message_bytes,
-        "grpc.max_send_message_length": -1,
-        "grpc.max_concurrent_streams": most_calls,
-        "grpc.server.max_pending_requests": waiting,
-        "grpc.server.max_pending_requests_hard_limit": waiting,
-        # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window that
-        # stays what it is has no such streams, and keeps the rate of those that are read.
-        "grpc.http2.bdp_probe": 0,
-        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
-        "grpc.keepalive_time_ms": _milliseconds(settings.keepalive_time),
-        "grpc.keepalive_timeout_ms": _milliseconds(settings.keepalive_timeout),
-        # Whichever is longer counts, and gRPC's own is a minute.
-        "grpc.http2.ping_timeout_ms": _milliseconds(settings.keepalive_timeout),
-        "grpc.keepalive_permit_without_calls": 1,
-        "grpc.http2.max_pings_without_data": 0,
-        "grpc.http2.min_ping_interval_without_data_ms": _milliseconds(settings.keepalive_min_interval),
-    }
-    if settings.max_connection_age is not None:
-        options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
-    return list(options.items())
-
-
 def _regions(settings: Settings) -> Regions | None:
     """Memory to share; None where it is not wanted, no client could get it, or the system has none such."""
     if settings.shared_memory and SYSTEM_SHARES_MEMORY and any(map(is_unix, settings.listen)):
         return Regions(settings.shared_memory_budget, settings.shared_memory_regions)
     return None
-
-
-def _cores() -> int:
-    """The cores that the process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -1,13 +1,16 @@
-"""What can be set about a server."""
+"""What can be set about a server: each setting once, and flags, checks and documentation made of it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+T = TypeVar("T")
 
 KIB = 2**10
 MIB = 2**20
@@ -28,103 +31,206 @@ class SettingInvalid(ValueError):
         self.text = text
 
 
+class Unit(Enum):
+    """What a value is, or what it is counted in. The name is what the command's help calls it."""
+
+    ADDRESS = "ADDRESS"
+    BYTES = "BYTES"
+    COUNT = "COUNT"
+    FILE = "FILE"
+    GROUP = "GROUP"
+    MODE = "MODE"
+    SECONDS = "SECONDS"
+    SWITCH = "SWITCH"
+
+    def text(self, value: object) -> str:
+        """The value as the command reads and shows it: modes are octal, sizes whole MiB where they can be."""
+        if self is Unit.MODE:
+            return f"{value:o}"
+        if self is Unit.BYTES and isinstance(value, int) and value % MIB == 0:
+            return f"{value // MIB}MiB"
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting beside its name, its type and its default.
+
+    Attributes:
+        unit: What its values are.
+        words: What it sets, and what it means where it is unset.
+        at_least: The least value; None where values are no numbers.
+        at_most: The largest value; None for no limit.
+    """
+
+    unit: Unit
+    words: str
+    at_least: int | None = None
+    at_most: int | None = None
+
+    def check(self, name: str, value: Any) -> None:
+        """Check a value's range.
+
+        Raises:
+            SettingInvalid: If it is outside.
+        """
+        if value is None or self.at_least is None:
+            return
+        if self.at_most is None:
+            holds, rule = math.isfinite(value) and value >= self.at_least, f"finite and >= {self.at_least}"
+        else:
+            holds = self.at_least <= value <= self.at_most
+            rule = f"from {self.unit.text(self.at_least)} to {self.unit.text(self.at_most)}"
+        if not holds:
+            got = self.unit.text(value) if self.unit is Unit.MODE else value
+            raise SettingInvalid(name, f"must be {rule}, got {got}")
+
+
+def _setting(
+    default: T, unit: Unit, words: str, *, at_least: int | None = None, at_most: int | None = None
+) -> T:
+    stated: T = field(default=default, metadata={"setting": Setting(unit, words, at_least, at_most)})
+    return stated
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What can be set about a server; the command has a flag and an environment variable for each.
+    """What can be set about a server; docs/settings.md lists it, with the command's flags and variables.
 
     Raises:
         SettingInvalid: If a value is out of its range, or settings contradict each other.
     """
 
-    listen: tuple[str, ...] = ("127.0.0.1:50051",)
-    """Addresses: ``host:port``, where port 0 takes a free one, ``unix:/path``, or ``unix-abstract:name``."""
-
-    processes: int = 1
-    """Server processes that the command runs, to use more cores. They share TCP ports; of Unix sockets the
-    first process has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
-    ``memory_budget`` and ``shared_memory_budget`` are divided among them; all else is each one's."""
-
-    reuse_port: bool = False
-    """Whether other servers of the same user may listen on the same TCP ports, if they allow it, too."""
-
-    unix_socket_mode: int = 0o660
-    """Permissions of the files of Unix sockets. Whoever may write to the file may call the server."""
-
-    grace_period: float = 30.0
-    """Seconds that calls in flight have to finish when the server stops."""
-
-    linger: float = 1.0
-    """Seconds between the last message of a call over TCP and its status when the server stops. With its last
-    call a connection is closed, and what a proxy has not read by then is lost. They are part of
-    ``grace_period``, and at most half of what a call's deadline leaves; 0 for none."""
-
-    memory_budget: int = GIB
-    """Bytes that all calls together may buffer, and that their headers may take where these are large; what
-    does not fit is refused before it is allocated."""
-
-    threads: int | None = None
-    """Threads that work at once on a call on shared memory; unset: as many as the process may use cores."""
-
-    shared_memory: bool = True
-    """Whether clients on the same host may have memory that they share with the server. They get it beside
-    the Unix sockets that the server listens on; without one there is none."""
-
-    shared_memory_budget: int = 4 * GIB
-    """Bytes that all regions of shared memory together may have; this is apart from ``memory_budget``."""
-
-    shared_memory_regions: int = 1024
-    """Regions of shared memory that there may be, and connections that they are handed out over. Each takes a
-    file descriptor of the server."""
-
-    shared_memory_group: str | None = None
-    """Group, by name or number, whose members may have shared memory; unset: the server's own user only."""
-
-    max_concurrent_calls: int = 2000
-    """Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open."""
-
-    max_message_bytes: int = 4 * MIB
-    """Size of the largest request message."""
-
-    tls_certificate: Path | None = None
-    """PEM file with the certificate chain for TCP addresses; unset: plain text, as Unix sockets are."""
-
-    tls_key: Path | None = None
-    """PEM file with the certificate's private key."""
-
-    tls_client_ca: Path | None = None
-    """PEM file with the authorities whose certificates clients must show; unset: none is asked for."""
-
-    token_file: Path | None = None
-    """File with the bearer token that every call but a health check must show; unset: none is asked for."""
-
-    keepalive_time: float = 60.0
-    """Seconds of silence after which the server pings a client, to find those that vanished."""
-
-    keepalive_timeout: float = 20.0
-    """Seconds after which a client that does not answer a ping counts as gone."""
-
-    keepalive_min_interval: float = 10.0
-    """Seconds that a client must leave between its own pings; one that pings more often is disconnected."""
-
-    max_connection_age: float | None = None
-    """Seconds after which a connection takes no new calls, for clients to find new replicas; unset: none."""
+    listen: tuple[str, ...] = _setting(
+        ("127.0.0.1:50051",),
+        Unit.ADDRESS,
+        "Where to listen: host:port (port 0 takes a free one), unix:/path or unix-abstract:name. "
+        "The flag may be repeated; in the environment, spaces stand between addresses.",
+    )
+    processes: int = _setting(
+        1,
+        Unit.COUNT,
+        "Server processes, to use more cores. They share TCP ports; of a Unix socket the first "
+        "process has the path, the next ones path.1, path.2 and so on. Memory budgets, regions and "
+        "threads are divided among them; all other settings are each one's.",
+        at_least=1,
+    )
+    reuse_port: bool = _setting(
+        False,
+        Unit.SWITCH,
+        "Whether other servers of the same user, if they allow it too, may share the TCP ports.",
+    )
+    unix_socket_mode: int = _setting(
+        0o660,
+        Unit.MODE,
+        "Permissions of the files of Unix sockets. Whoever may write to the file may call the server.",
+        at_least=0,
+        at_most=0o777,
+    )
+    grace_period: float = _setting(
+        30.0, Unit.SECONDS, "Time for calls in flight to finish when the server stops.", at_least=0
+    )
+    linger: float = _setting(
+        1.0,
+        Unit.SECONDS,
+        "Time between the last message of a call over TCP and its status when the server stops: a "
+        "connection closes with its last call, and what a proxy has not read by then is lost. It is "
+        "part of the grace period, and at most half of what a call's deadline leaves. 0: none.",
+        at_least=0,
+    )
+    memory_budget: int = _setting(
+        GIB,
+        Unit.BYTES,
+        "What all calls together may buffer, for instance 512MiB; large headers count, too. What "
+        "does not fit is refused before it is allocated.",
+        at_least=1,
+    )
+    threads: int | None = _setting(
+        None,
+        Unit.COUNT,
+        "Threads that work at once on a call on shared memory; results do not depend on it. Unset: "
+        "as many as the process may use cores.",
+        at_least=1,
+    )
+    shared_memory: bool = _setting(
+        True,
+        Unit.SWITCH,
+        "Whether clients on the same host may have memory that they share with the server. They get "
+        "it beside the server's Unix sockets; without one there is none.",
+    )
+    shared_memory_budget: int = _setting(
+        4 * GIB,
+        Unit.BYTES,
+        "Size of all regions of shared memory together, in whole pages; apart from the memory budget.",
+        at_least=1,
+    )
+    shared_memory_regions: int = _setting(
+        1024,
+        Unit.COUNT,
+        "Regions of shared memory at once, and connections that they are handed out over. Each "
+        "takes a file descriptor of the server.",
+        at_least=1,
+    )
+    shared_memory_group: str | None = _setting(
+        None,
+        Unit.GROUP,
+        "Group, by name or number, whose members may have shared memory. Unset: the server's own user only.",
+    )
+    max_concurrent_calls: int = _setting(
+        2000,
+        Unit.COUNT,
+        "Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open.",
+        at_least=1,
+    )
+    # The least in which a header and a useful chunk fit.
+    max_message_bytes: int = _setting(
+        4 * MIB, Unit.BYTES, "Size of the largest request message.", at_least=64 * KIB
+    )
+    tls_certificate: Path | None = _setting(
+        None,
+        Unit.FILE,
+        "PEM file with the certificate chain for TCP addresses. Unset: plain text. Unix sockets are "
+        "always plain text.",
+    )
+    tls_key: Path | None = _setting(None, Unit.FILE, "PEM file with the certificate's private key.")
+    tls_client_ca: Path | None = _setting(
+        None,
+        Unit.FILE,
+        "PEM file with the authorities whose certificates clients must show. Unset: none is asked for.",
+    )
+    token_file: Path | None = _setting(
+        None,
+        Unit.FILE,
+        "File with the bearer token that all calls but health checks must show. Unset: none is asked for.",
+    )
+    keepalive_time: float = _setting(
+        60.0,
+        Unit.SECONDS,
+        "Silence after which the server pings a client, to find those that vanished.",
+        at_least=1,
+    )
+    keepalive_timeout: float = _setting(
+        20.0, Unit.SECONDS, "Time that a client has to answer a ping before it counts as gone.", at_least=1
+    )
+    keepalive_min_interval: float = _setting(
+        10.0,
+        Unit.SECONDS,
+        "Time that clients must leave between their own pings; one that pings more often is disconnected.",
+        at_least=1,
+    )
+    max_connection_age: float | None = _setting(
+        None,
+        Unit.SECONDS,
+        "Age at which a connection takes no new calls, so that clients find new replicas. Unset: none.",
+        at_least=1,
+    )
 
     def __post_init__(self) -> None:
         """Check the values."""
         if not self.listen:
             raise SettingInvalid("listen", "must have at least one address")
-        if not 0 <= self.unix_socket_mode <= 0o777:
-            raise SettingInvalid("unix_socket_mode", f"must be from 0 to 777, got {self.unix_socket_mode:o}")
-        self._require("grace_period", at_least=0)
-        self._require("linger", at_least=0)
-        self._require("processes", at_least=1)
-        self._require("memory_budget", at_least=1)
-        for name in ("threads", "shared_memory_budget", "shared_memory_regions", "max_concurrent_calls"):
-            self._require(name, at_least=1)
-        # The least in which a header and a useful chunk fit.
-        self._require("max_message_bytes", at_least=64 * KIB)
-        for name in ("keepalive_time", "keepalive_timeout", "keepalive_min_interval", "max_connection_age"):
-            self._require(name, at_least=1)
+        for name, setting in SETTINGS.items():
+            setting.check(name, getattr(self, name))
         if self.tls_certificate is not None and self.tls_key is None:
             raise SettingInvalid("tls_certificate", "needs its key beside it")
         if self.tls_certificate is None and (self.tls_key or self.tls_client_ca):
@@ -132,7 +238,6 @@ class Settings:
                 "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
             )
 
-    def _require(self, name: str, *, at_least: float) -> None:
-        value = getattr(self, name)
-        if value is not None and not (math.isfinite(value) and value >= at_least):
-            raise SettingInvalid(name, f"must be finite and >= {at_least}, got {value}")
+
+SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(Settings)}
+"""What is known of each attribute of ``Settings``, by its name."""

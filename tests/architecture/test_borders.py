@@ -114,6 +114,23 @@ def test_only_the_embedded_server_takes_the_client_to_the_server() -> None:
     assert len({file for file, _ in named}) <= 1
 
 
+CARRYING = {"grpc", "threading", "concurrent", "socket", "regularization_client._transport"}
+
+
+@pytest.mark.parametrize(
+    "path", [*files(CLIENT / "_request"), CLIENT / "_transport" / "answers.py"], ids=lambda path: path.name
+)
+def test_what_is_asked_and_answered_knows_no_way(path: Path) -> None:
+    """Requests are made, and answers read, without gRPC, threads and sockets."""
+    modules = {module_name(CLIENT, other): other for other in files(CLIENT)}
+    own = imported_modules(CLIENT, path, modules)
+    named = {name.partition(".")[0] for name, _ in imports(path)} | {
+        ".".join(name.split(".")[:2]) for name in own
+    }
+    allowed = {"regularization_client._transport"} if path.name == "answers.py" else set()
+    assert named & CARRYING <= allowed
+
+
 NUMPY_OF_THE_SERVER = {"dtype", "float32", "float64", "floating", "frombuffer", "ndarray", "typing"}
 ARITHMETIC_METHODS = {"clip", "cumprod", "cumsum", "dot", "max", "mean", "min", "prod", "std", "sum", "var"}
 
@@ -159,5 +176,44 @@ def test_the_server_uses_the_kernels_public_side() -> None:
         for path in files(SERVER)
         for name, node in imports(path)
         if name.startswith("regularization_kernels") and name not in public
+    ]
+    assert wrong == []
+
+
+ENGINE = KERNELS / "engine"
+
+
+@pytest.mark.parametrize("path", files(ENGINE), ids=lambda path: path.name)
+def test_the_engine_knows_no_family_of_regularizers(path: Path) -> None:
+    """It asks a regularizer for what it needs, and imports no file of the catalogue but for annotations."""
+    module = tree(path)
+    for_types = [
+        node
+        for block in module.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+    ]
+    wrong = [
+        f"{place(path, node)}: {ast.unparse(node)}"
+        for node in ast.walk(module)
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass", "type"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and "regularizers" in (node.module or "").split(".")
+            and node not in for_types
+        )
+    ]
+    assert wrong == []
+
+
+def test_the_engine_names_no_field_of_the_transport() -> None:
+    """What a chunk is a field of, whoever feeds it says."""
+    wrong = [
+        f"{place(path, node)} says {node.value!r}"
+        for path in files(ENGINE)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith(("chunk.", "header."))
     ]
     assert wrong == []

@@ -20,7 +20,7 @@ from regularization.v1 import (
     summary_pb2,
     tensor_pb2,
 )
-from regularization_kernels import REGULARIZERS, Groups, Locality, Traits, errors
+from regularization_kernels import REGULARIZERS, Groups, Levels, Locality, Traits, errors
 from regularization_kernels.engine import (
     DATA_TYPES,
     Chunk,
@@ -134,10 +134,11 @@ def test_everything_is_described(name: str) -> None:
     assert "Source:" in (cls.__doc__ or "")
 
 
-def test_groups_have_the_message_s_fields() -> None:
-    """Partition and weighting alike; a message of repeated values is a tuple."""
-    message = regularizers_pb2.Groups.DESCRIPTOR
-    assert fields_of(Groups) == names_of(message)
+@pytest.mark.parametrize("cls", [Groups, Levels], ids=lambda cls: cls.__name__)
+def test_groups_and_levels_have_their_message_s_fields(cls: type[Any]) -> None:
+    """Each choice alike; a message of repeated values is a tuple."""
+    message = regularizers_pb2.DESCRIPTOR.message_types_by_name[cls.__name__]
+    assert fields_of(cls) == names_of(message)
     for field in message.fields:
         if field.message_type is not None:
             assert names_of(field.message_type) == ["values"]

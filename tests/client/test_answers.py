@@ -6,7 +6,8 @@ import pytest
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import summary_pb2
 from regularization_client import ProtocolError
-from regularization_client._answers import read_penalty_response, read_response
+from regularization_client._request.method import PENALTY, PROXIMAL_STEP
+from regularization_client._transport.answers import read
 
 
 @pytest.mark.parametrize(
@@ -15,13 +16,13 @@ from regularization_client._answers import read_penalty_response, read_response
 def test_bytes_that_are_no_message_are_refused(damaged: bytes) -> None:
     """With the package's own error."""
     with pytest.raises(ProtocolError):
-        read_response(damaged)
+        read(PROXIMAL_STEP, damaged)
     with pytest.raises(ProtocolError):
-        read_penalty_response(b"\x0a\x05ab")
+        read(PENALTY, b"\x0a\x05ab")
 
 
 def test_the_answer_to_penalty_is_a_summary() -> None:
     """Without one, there is none."""
     summary = summary_pb2.Summary(total=summary_pb2.Figures(elements=7))
-    assert read_penalty_response(service.PenaltyResponse(summary=summary).SerializeToString()) == summary
-    assert read_penalty_response(b"") is None
+    assert read(PENALTY, service.PenaltyResponse(summary=summary).SerializeToString()) == (None, summary)
+    assert read(PENALTY, b"") == (None, None)

@@ -23,7 +23,7 @@ from regularization_client import (
     Tls,
     UnavailableError,
 )
-from regularization_client._connection import _address, stays_on_host
+from regularization_client._transport.targets import address_of, stays_on_host
 from regularization_client.command import main
 
 from tests.support.faulty_server import answering, echo
@@ -75,9 +75,9 @@ def test_a_channel_may_be_given(target: str) -> None:
         (("unix:/a", "unix:/b"), "unix:/a,/b"),
     ],
 )
-def test_targets_become_one_address(target: Any, address: str) -> None:
+def test_targets_become_oneaddress_of(target: Any, address: str) -> None:
     """Several replicas are one address of grpc's, too."""
-    assert _address(target) == address
+    assert address_of(target) == address
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_targets_become_one_address(target: Any, address: str) -> None:
 def test_targets_that_are_none_are_refused(target: Any) -> None:
     """The error says what they may be."""
     with pytest.raises(ArgumentError, match="host:port"):
-        _address(target)
+        address_of(target)
 
 
 def test_replicas_of_different_families_are_refused() -> None:
     """Grpc cannot list them in one address."""
     with pytest.raises(ArgumentError, match="all have an IPv4 address"):
-        _address(["127.0.0.1:1", "[::1]:1"])
+        address_of(["127.0.0.1:1", "[::1]:1"])
 
 
 def test_a_name_that_cannot_be_found_is_unavailable() -> None:
     """As any other server that cannot be reached."""
     with pytest.raises(UnavailableError, match=r"nowhere\.invalid"):
-        _address(["nowhere.invalid:1", "localhost:1"])
+        address_of(["nowhere.invalid:1", "localhost:1"])
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -211,7 +211,7 @@ def test_an_answer_that_breaks_the_contract_is_not_trusted(kind: type[ProtocolEr
 
 def test_an_array_that_cannot_be_read_ends_the_call(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, with the reader's own error, and not when the deadline passes."""
-    from regularization_client._stores import ArrayStore
+    from regularization_client._request.stores import ArrayStore
 
     def fail(self: ArrayStore, begin: int, end: int) -> memoryview:
         raise OSError("gone")

@@ -22,23 +22,23 @@ from regularization_client import (
     Regularizer,
     combine,
 )
-from regularization_client._headers import Segment, known_layout_bytes, layout_bytes
-from regularization_client._results import result_fields
+from regularization_client._request.layout import Layout, Segment, layout_of
+from regularization_client._results import summary_from
 
 F4 = np.dtype("<f4")
 L1 = L1Norm(strength=0.5)
 THETA = np.array([0.8, -0.3, 2.0])
 
 
-def layout_in(header: bytes) -> layout_pb2.ParameterLayout:
-    """The layout that a header's bytes have."""
-    return service.PenaltyHeader.FromString(header).layout
+def message_of(layout: Layout) -> layout_pb2.ParameterLayout:
+    """The message that a layout is in a header."""
+    return service.PenaltyHeader.FromString(layout.content).layout
 
 
 def test_modifiers_are_the_segment_s() -> None:
     """Beside its regularizer, if there is one; unset where they are not given."""
-    layout = layout_in(
-        layout_bytes(
+    layout = message_of(
+        Layout.of(
             F4,
             [
                 Segment("both", (2,), Modified(L1, Box(lower=-1), 2), 0.25),
@@ -80,10 +80,10 @@ def test_questions_differ_by_their_modifiers() -> None:
     ]
     for _ in range(2):
         for setting in settings:
-            expected = layout_bytes(F4, [Segment(name, shape, setting) for name, shape in shapes.items()])
-            assert known_layout_bytes(F4, shapes, setting, None) == expected
-            expected = layout_bytes(F4, [Segment("fc.weight", (3, 2), setting), Segment("fc.bias", (2,))])
-            assert known_layout_bytes(F4, shapes, {"*.weight": setting, "*": None}, None) == expected
+            expected = Layout.of(F4, [Segment(name, shape, setting) for name, shape in shapes.items()])
+            assert layout_of(F4, shapes, setting, None) == expected
+            expected = Layout.of(F4, [Segment("fc.weight", (3, 2), setting), Segment("fc.bias", (2,))])
+            assert layout_of(F4, shapes, {"*.weight": setting, "*": None}, None) == expected
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_all_are_convex_where_each_is(said: tuple[bool | None, ...], expected: b
             summary_pb2.SegmentSummary(name=str(index), convex=convex) for index, convex in enumerate(said)
         ]
     )
-    fields = result_fields(summary)
-    assert [figures.convex for figures in fields["segments"].values()] == list(said)
+    read = summary_from(summary)
+    assert [figures.convex for figures in read.segments.values()] == list(said)
     module = importlib.import_module("regularization_client")
-    assert module.PenaltyResult(**fields).convex is expected
+    assert module.PenaltyResult(**vars(read)).convex is expected
 
 
 def test_the_example_in_the_docstring_is_true() -> None:

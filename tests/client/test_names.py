@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from regularization_client import ArgumentError
-from regularization_client._names import resolve
+from regularization_client._request.names import resolve
 
 NAMES = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization.v1 import layout_pb2
-from regularization.v1 import regularization_service_pb2 as service
 from regularization_client import (
     ArgumentError,
     Client,
@@ -20,7 +19,9 @@ from regularization_client import (
     to_fixed_point,
 )
 from regularization_client._config import CallOptions
-from regularization_client._headers import Header, layout_bytes
+from regularization_client._request.header import Header
+from regularization_client._request.layout import Layout
+from regularization_client._request.method import GRADIENT, PROXIMAL_STEP, Method
 from regularization_kernels import L1Norm as Kernel
 from regularization_kernels import proximal_step
 from regularization_kernels.engine import Rounding, RoundingMode
@@ -115,14 +116,14 @@ def test_stochastic_rounding(target: str, data_type: str) -> None:
             assert client.penalty(x, L1, **options).penalty == client.penalty(x, L1).penalty
 
 
-def header_of(method: str, **options: Any) -> Any:
+def header_of(method: Method, **options: Any) -> Any:
     """A header as the server reads it."""
-    header = Header(method, layout_bytes(F4, []), CallOptions(**options))
-    return getattr(service, f"{method}Header").FromString(header.to_bytes())
+    header = Header(method, Layout.of(F4, []), CallOptions(**options))
+    return method.header.FromString(header.to_bytes())
 
 
-@pytest.mark.parametrize("method", ["Gradient", "ProximalStep"])
-def test_what_a_header_says_of_rounding(method: str) -> None:
+@pytest.mark.parametrize("method", [GRADIENT, PROXIMAL_STEP], ids=lambda method: method.name)
+def test_what_a_header_says_of_rounding(method: Method) -> None:
     """Nothing where it is to nearest, as ever; mode and seed, 0 too, where it is stochastic."""
     for options in ({}, {"rounding": "nearest_even"}, {"rounding": "nearest_even", "seed": None}):
         assert not header_of(method, **options).HasField("rounding")

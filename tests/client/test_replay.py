@@ -64,12 +64,14 @@ def test_a_call_that_broke_midway_is_replayed_from_its_start(in_place: bool) -> 
 
 def test_what_was_stored_is_not_stored_again() -> None:
     """A replay has the same bits, so a sink sees every element once and in order."""
-    from regularization_client._connection import Connection
-    from regularization_client._exchange import exchange
-    from regularization_client._job import Job, Stretch
-    from regularization_client._replay import Conditions
-    from regularization_client._stores import ArrayStore
-    from regularization_client._summary import Expected
+    from regularization_client._request.call import Call, Stretch
+    from regularization_client._request.header import Header
+    from regularization_client._request.layout import Layout
+    from regularization_client._request.method import PROXIMAL_STEP
+    from regularization_client._request.stores import ArrayStore
+    from regularization_client._transport.base import Conditions
+    from regularization_client._transport.chunked import Chunked
+    from regularization_client._transport.connection import Connection
 
     written: list[tuple[int, int]] = []
 
@@ -77,17 +79,15 @@ def test_what_was_stored_is_not_stored_again() -> None:
         def write(self, begin: int, values: Any) -> None:
             written.append((begin, begin + values.size))
 
-    header = b"\x0a\x02\x08\x01"
-    job = Job(
-        "ProximalStep",
-        header,
+    layout = Layout(b"\x0a\x02\x08\x01", {"parameters": THETA.size}, {"parameters": None})
+    call = Call(
+        Header(PROXIMAL_STEP, layout, {"figures": ()}),
         THETA.dtype,
         [Stretch(0, THETA.size, {"parameters": ArrayStore(THETA)}, Sink())],
-        Expected.of_layout({"parameters": THETA.size}, ()),
     )
     with answering(FailsMidway(failures=1, after=5)) as target:
         connection = Connection(target)
-        exchange(connection, job, Conditions(10.0, QUICK, 1024))
+        Chunked(connection).carry_out(call, Conditions(10.0, QUICK, 1024))
         connection.close()
     assert [begin for begin, _ in written] == [0, *(end for _, end in written[:-1])]
     assert written[-1][1] == THETA.size

@@ -15,8 +15,8 @@ import grpc
 import numpy as np
 import pytest
 from regularization_client import Client, DeadlineExceededError, L1Norm, RegularizationError, Retry, Tls
-from regularization_client._connection import _single
-from regularization_client._replicas import Replica, Turns
+from regularization_client._transport.replicas import Replica, Turns
+from regularization_client._transport.targets import single_addresses
 
 from tests.support.faulty_server import answering, echo
 from tests.support.processes import ServerProcess, serving, until
@@ -182,7 +182,7 @@ def test_turns_are_taken_by_those_that_are_not_in_doubt() -> None:
 )
 def test_the_addresses_in_one(address: str, single: list[str]) -> None:
     """As grpc writes several."""
-    assert _single(address) == single
+    assert single_addresses(address) == single
 
 
 @contextmanager

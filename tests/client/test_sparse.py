@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import tensor_pb2
 from regularization_client import Client, L1Norm, ProtocolError
-from regularization_client._connection import Connection
+from regularization_client._transport.connection import Connection
 from regularization_client.command import main
 
 from tests.support.faulty_server import answering, echo, summary

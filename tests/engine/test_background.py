@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -183,20 +184,56 @@ def test_who_lives_long_has_loops_compiled_at_once(monkeypatch: pytest.MonkeyPat
     assert (compilation.patience.pieces, compilation.patience.sequences) == (0, 0)
 
 
-@needs_numba
-def test_a_sequential_loop_is_compiled_once_there_was_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of long inputs; until then, and for short ones always, Python runs it."""
+def test_without_a_thread_nothing_comes_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it, or fails with it; once the system has a thread again, jobs are done."""
+    background, start = Background("jobs"), threading.Thread.start
 
-    def function(array: Any, stretch: int) -> Any:
-        array[0] += 1
-        return stretch > 0
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "jobs":
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-    monkeypatch.setattr(compilation.patience, "sequences", 3 * compilation.SHORTEST_SEQUENCE)
-    sequential = compilation.Sequential(function)
-    long, short = np.ones(compilation.SHORTEST_SEQUENCE), np.ones(compilation.SHORTEST_SEQUENCE - 1)
-    for array in (long, long, short, long, short):
-        sequential(array)
-        assert sequential._compiled is None
-    sequential(long)
-    assert sequential._compiled is not None
-    assert (long[0], short[0]) == (5, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert background.submit(pytest.fail).cancelled()
+    assert background.submit(int, "7").result(timeout=10) == 7
+    background.stop()
+
+
+INTERRUPTED = """
+    import signal, threading, time
+    from regularization_kernels.background import Background
+
+    begun = threading.Event()
+
+    def endless():
+        while True:
+            exec("begun.set()")
+            time.sleep(0.001)
+
+    background = Background("jobs")
+    background.submit(endless)
+    begun.wait()
+    {interruption}
+"""
+
+
+@pytest.mark.parametrize(
+    "interruption",
+    ["raise KeyboardInterrupt", "signal.raise_signal(signal.SIGINT); time.sleep(60)"],
+    ids=["raised", "sent"],
+)
+def test_an_interrupted_process_ends_by_its_signal(interruption: str) -> None:
+    """Though the job executes source code meanwhile, at which the interpreter forgets the interruption."""
+    ended = run(INTERRUPTED.format(interruption=interruption))
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr.endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize("prompt", [False, True])
+def test_who_goes_on_after_an_interruption_ends_as_ever(prompt: bool) -> None:
+    """One that was caught, or that ended a command at a prompt, is not what ends the process."""
+    caught = "try: raise KeyboardInterrupt\n    except KeyboardInterrupt: pass"
+    at_a_prompt = "import sys; sys.ps1, sys.last_type = '> ', KeyboardInterrupt"
+    ended = run(INTERRUPTED.format(interruption=at_a_prompt if prompt else caught))
+    assert (ended.returncode, ended.stderr) == (0, "")

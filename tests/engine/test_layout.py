@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import GroupLasso, Groups, L1Norm, NuclearNorm
+from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm
 from regularization_kernels.engine import Call, Layout, MemoryBudget, Method, Run, Segment
 from regularization_kernels.errors import (
     DataTypeUnsupported,
@@ -118,6 +118,21 @@ def test_regularizers_are_ready_in_the_layout() -> None:
         assert segment.regularizer == case.regularizer
         assert segment.locality == case.ready.locality
         assert segment.size == case.size
+
+
+def test_specifications_are_kept_as_they_were_given() -> None:
+    """With box and smoothing: a layout that is made of them again prepares the same."""
+    given = (
+        Segment("boxed", (3,), L1Norm(strength=0.1), 0.5, Box(lower=-0.1), 0.2),
+        Segment("exempt", (2, 0)),
+        Segment("groups", (4,), GroupLasso(strength=1.0, groups=Groups(size=2))),
+    )
+    segments = Layout(np.dtype(np.float32), given).segments
+    assert tuple(segment.specification for segment in segments) == given
+    again = Layout(np.dtype(np.float32), tuple(segment.specification for segment in segments)).segments
+    assert again[0].prepared == segments[0].prepared
+    assert again[0].regularizer == segments[0].regularizer != given[0].regularizer
+    assert [(segment.start, segment.end) for segment in segments] == [(0, 3), (3, 3), (3, 7)]
 
 
 @pytest.mark.parametrize("number", [-1.0, -math.inf, math.inf, math.nan])

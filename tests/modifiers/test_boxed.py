@@ -26,7 +26,7 @@ def boxed(case: Case) -> Boxed:
     """The case's regularizer in a box around a point where it is finite."""
     point = np.zeros(1)
     case.ready.prox(point, 0.3, point)
-    return Boxed(case.ready, Box(lower=float(point[0]) - 0.25, upper=float(point[0]) + 0.4))
+    return Boxed(case.regularizer, Box(lower=float(point[0]) - 0.25, upper=float(point[0]) + 0.4))
 
 
 def cost_of_elements(case: Case, box: Box, y: Array) -> Array:
@@ -137,7 +137,7 @@ def test_outside_the_box_the_penalty_is_infinite(case: Case) -> None:
         assert penalty_of(carried_out(Method.PENALTY, layout, parameters=x)) == math.inf
         with pytest.raises(GradientUndefined) as caught:
             carried_out(Method.GRADIENT, layout, parameters=x)
-        assert (caught.value.element, caught.value.field) == (2, "chunk.parameters")
+        assert (caught.value.element, caught.value.field) == (2, "parameters")
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
@@ -198,7 +198,7 @@ def test_a_box_on_a_box_is_both() -> None:
     assert carried_out(Method.PROXIMAL_STEP, touching, parameters=np.zeros(1)).values == 0.25
     with pytest.raises(OperandUnsupported) as caught:
         carried_out(Method.PROXIMAL_STEP, layout, parameters=np.zeros(3), reference=np.ones(3))
-    assert caught.value.field == "chunk.reference"
+    assert caught.value.field == "reference"
     with pytest.raises(FieldOutOfRange) as refused:
         one(Box(upper=0.2), Box(lower=0.25), 3)
     assert (refused.value.field, refused.value.segment) == ("segments[0].box", "w")

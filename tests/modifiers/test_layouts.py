@@ -121,7 +121,7 @@ def test_a_map_has_a_step_alone() -> None:
     for operand in ("reference", "weights", "step_scales"):
         with pytest.raises(OperandUnsupported) as caught:
             stream(call, {**x, operand: np.ones(3)})
-        assert caught.value.field == f"chunk.{operand}"
+        assert caught.value.field == operand
 
 
 def test_the_summary_says_what_is_convex() -> None:
@@ -205,7 +205,7 @@ def test_sums_have_the_bits_of_the_rule(name: str) -> None:
     segment: Any = layout.segments[index]
     place = slice(*list(pairwise(layout.starts))[index])
     x = operands_of(layout, ())["parameters"]
-    smoothed = segment.regularizer
+    smoothed = segment.prepared
     flat = segment.locality is not Locality.SEGMENT
     own = x[place] if flat else x[place].reshape(segment.shape)
     p = np.empty_like(own)

@@ -198,7 +198,7 @@ def test_what_is_not_finite_is_named(place: int, name: str, monkeypatch: pytest.
     arrays[name][place] = np.inf
     with pieces_of_at_least(1, monkeypatch), pytest.raises(ValueNotFinite) as caught:
         step()
-    assert (caught.value.element, caught.value.field) == (place, f"chunk.{name}")
+    assert (caught.value.element, caught.value.field) == (place, name)
 
 
 def test_no_figures_no_sums(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,14 @@ def _views(x: Any, y: Any, number: float) -> Any:
     return operations.number_of(operations.bits_of(x) ^ (operations.bits_of(y) & 0xFF))
 
 
+def _a_table(x: Any, y: Any, number: float) -> Any:
+    return operations.look_up(x, (1.0, 2.0, number), (-0.5, 0.5)) - operations.floor(y)
+
+
+def _a_choice_of_conditions(x: Any, y: Any, number: float) -> Any:
+    return operations.where(operations.where(x < y, x < number, y < number), x, y)
+
+
 def _logarithms(x: Any, y: Any, number: float) -> Any:
     return log(abs(x) + 1e-3) - log1p(abs(y)) * exp_roughly(operations.clip(x, -1.0, 1.0))
 
@@ -90,6 +98,8 @@ FORMULAS = [
     _choices,
     _operations,
     _views,
+    _a_table,
+    _a_choice_of_conditions,
     _logarithms,
 ]
 every_formula = pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.__name__[1:])

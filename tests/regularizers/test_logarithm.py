@@ -1,18 +1,20 @@
-"""The logarithm and the exponential that have the same bits everywhere."""
+"""The logarithm, the exponential and the cube root that have the same bits everywhere."""
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import LHalf, NegativeEntropy
+from regularization_kernels import LHalf, LTwoThirds, NegativeEntropy
+from regularization_kernels.regularizers.elements.cube_root import cube_root
 from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p, log_of_normal
 from scipy.special import wrightomega
 
-from tests.support.oracles.elements import rule_log, rule_log1p
+from tests.support.oracles.elements import rule_cube_root, rule_log, rule_log1p
 
 SIZES = (1e-320, 1e-300, 1e-30, 1e-10, 1.0, 1e10, 1e30, 1e300)
 
@@ -49,6 +51,29 @@ def test_the_exponential_has_four_digits() -> None:
     np.testing.assert_allclose(exp_roughly(x), np.exp(x), rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_cube_roots_have_the_bits_of_the_rule_and_its_accuracy(size: float) -> None:
+    """Those of the published description, and 0.667 units in the last place; one number at a time or many."""
+    x = numbers(size)
+    roots = cube_root(x)
+    assert roots.tolist() == [rule_cube_root(number) for number in x.tolist()]
+    assert [float(cube_root(number)) for number in x[:50]] == roots[:50].tolist()
+    with decimal.localcontext(prec=50):
+        for number, root in zip(x[:500].tolist(), roots.tolist(), strict=False):
+            exact = decimal.Decimal(number) ** (decimal.Decimal(1) / 3)
+            error = abs(decimal.Decimal(root) - exact) / decimal.Decimal(math.ulp(root))
+            assert error < decimal.Decimal("0.667")
+
+
+def test_cube_roots_of_cubes_and_of_what_has_none() -> None:
+    """Small cubes have exact roots; 0, infinity and NaN stay."""
+    whole = np.arange(1.0, 200.0)
+    np.testing.assert_array_equal(cube_root(whole**3), whole)
+    borders = np.array([0.0, np.inf, np.nan])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(cube_root(borders), borders)
+
+
 @pytest.mark.parametrize(("low", "high"), [(-690, -20), (-20, -2), (-2, 2), (2, 20), (20, 1e3), (1e3, 1e15)])
 def test_the_entropy_s_step_is_wright_s_function(low: float, high: float) -> None:
     """As SciPy computes it, to what rounding of the logarithm leaves."""
@@ -79,3 +104,19 @@ def test_the_step_of_the_half_norm_is_the_arccosine_s(t: float) -> None:
     LHalf(strength=1.0).prox(x, t, p)
     angles = np.arccos(-(3**1.5) / 4 * t * x**-1.5)
     np.testing.assert_allclose(p, 2 / 3 * x * (1 + np.cos(2 / 3 * angles)), rtol=2e-15)
+
+
+@pytest.mark.parametrize("t", [1e-30, 0.3, 1e30])
+def test_the_step_of_the_two_thirds_norm_is_the_hyperbolic_cosine_s(t: float) -> None:
+    """The documented formula, from the threshold on."""
+    x = 2.0 * (2 / 3 * t) ** 0.75 * np.geomspace(1 + 1e-9, 1e6, 5000)
+    p = np.empty_like(x)
+    LTwoThirds(strength=1.0).prox(x, t, p)
+    a = (
+        2
+        / math.sqrt(3)
+        * (2 * t) ** 0.25
+        * np.sqrt(np.cosh(np.arccosh(27 / 16 * x**2 * (2 * t) ** -1.5) / 3))
+    )
+    np.testing.assert_allclose(p, ((a + np.sqrt(2 * x / a - a**2)) / 2) ** 3, rtol=1e-14)
+    np.testing.assert_allclose(p + 2 / 3 * t / np.cbrt(p), x, rtol=1e-15)

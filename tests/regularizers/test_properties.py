@@ -27,11 +27,11 @@ ROUNDING = 64.0
 """Rounding errors of the largest element that an element of a step may be off by."""
 NAMES = {row.name for row in ROWS}
 
-ONE_SIDED = {"box", "hinge", "negative_entropy", "simplex", "isotonic"}
-"""Rows whose penalty is not the same for x and -x."""
+ONE_SIDED = {"box", "hinge", "negative_entropy", "simplex", "isotonic", "grid", "quantization"}
+"""Rows whose penalty, or choice between two points, is not the same for x and -x."""
 BY_ELEMENT = {
     *("l1_norm", "squared_l2_norm", "elastic_net", "box", "huber", "l0_norm", "l_half", "mcp", "scad"),
-    *("log_sum", "hinge", "negative_entropy"),
+    *("l_two_thirds", "log_sum", "hinge", "negative_entropy", "grid", "quantization"),
 }
 """Rows that are sums over elements, whose order does not matter to the bit."""
 WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope"}

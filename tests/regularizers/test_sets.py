@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from regularization_kernels import (
     Box,
+    Grid,
     Groups,
     Isotonic,
     L1Ball,
     L2Ball,
+    Levels,
     MaxNorm,
     NOfM,
     RankBall,
@@ -28,12 +30,27 @@ from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizer import REGULARIZERS
 
 from tests.support.oracles.number_formats import FIXED, Q7, Q15, FixedPoint
-from tests.support.oracles.sets import COARSE, EVERY, INSIDE, Format, Wide, data_type_of, reachable, steps
+from tests.support.oracles.sets import (
+    COARSE,
+    EVERY,
+    INSIDE,
+    Format,
+    Wide,
+    data_type_of,
+    reachable,
+    rounded_levels,
+    steps,
+)
 
 SHAPE = (6, 8)
 SETS: dict[str, Any] = {
     "box": Box(lower=-0.3, upper=0.7),
     "box-nonnegative": Box(lower=0.0),
+    "grid": Grid(levels=Levels(step=0.1)),
+    "grid-aside": Grid(levels=Levels(step=0.3, offset=0.7)),
+    "grid-fine": Grid(levels=Levels(step=1e-6, offset=1 / 3)),
+    "grid-binary": Grid(levels=Levels(explicit=(-0.7, 0.7))),
+    "grid-explicit": Grid(levels=Levels(explicit=(-3.0, -0.3, 0.0, 1 / 7, 0.52))),
     "l1_ball": L1Ball(radius=1.0),
     "l1_ball-small": L1Ball(radius=0.1),
     "l1_ball-wide": L1Ball(radius=3.3),
@@ -115,6 +132,9 @@ def nearest(regularizer: Any, x: Wide, form: Format) -> Wide:
         regularizer = Simplex(radius=float(reachable(regularizer.radius, form)))
         if isinstance(form, FixedPoint) and regularizer.radius >= 1.0:
             return capped(x, regularizer.radius, 1.0 - 2.0**-form.bits)
+    if isinstance(regularizer, Grid) and regularizer.levels.explicit is not None:
+        levels = sorted(set(rounded_levels(regularizer.levels.explicit, form)))
+        regularizer = Grid(levels=Levels(explicit=tuple(levels)))
     return proximal_step(x, regularizer, 1.0)[0]
 
 
@@ -311,6 +331,28 @@ def test_elements_that_change_meanwhile_do_not_keep_a_step_from_ending(regulariz
     out = np.empty(16)
     regularizer.on((16,)).prox(x, 1.0, out)
     assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("step", [1e-300, 1.0, 1e30, 1e300])
+@every_form
+def test_even_levels_of_all_sizes_have_a_finite_step(form: Format, step: float) -> None:
+    """Where levels are closer than numbers everything is on one; past the range they are its ends."""
+    grid = Grid(levels=Levels(step=step, offset=0.4 * step))
+    x = elements(form, [0.3, -0.9, 1e-3])
+    out, summary = proximal_step(x, grid, 1.0)
+    assert np.isfinite(numbers(form, out)).all()
+    assert proximal_step(out, grid, 1.0)[0].tobytes() == out.tobytes()
+    assert summary.total.penalty is not None
+    assert summary.total.penalty.value == 0.0
+    if step == 1e-300:
+        assert numbers(form, out).tolist() == numbers(form, x).tolist()
+
+
+def test_levels_that_a_data_type_cannot_tell_apart_are_one() -> None:
+    """And one that is out of its range is its end."""
+    x = np.array([-128, -3, 0, 1, 2, 100], np.int8)
+    out, _ = proximal_step(x, Grid(levels=Levels(explicit=(-5.0, 0.0, 0.001, 0.01, 7.0))), 1.0)
+    assert out.tolist() == [-128, 0, 0, 1, 1, 127]
 
 
 def test_every_set_has_an_oracle() -> None:

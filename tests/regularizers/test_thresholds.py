@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import Hinge, Huber, L0Norm, LHalf, LogSum, Mcp, NegativeEntropy, Scad
+from regularization_kernels import Hinge, Huber, L0Norm, LHalf, LogSum, LTwoThirds, Mcp, NegativeEntropy, Scad
 from regularization_kernels.errors import GradientUndefined
 
 
@@ -34,6 +34,8 @@ THRESHOLDS = {
     "l0_norm": Threshold(L0Norm(strength=2.0), 1.0, 2.0, 0.0, 2.0),
     "l_half": Threshold(LHalf(strength=8.0), 1.0, 6.0, 0.0, 4.0),
     "l_half-unit": Threshold(LHalf(strength=0.5), 2.0, 1.5, 0.0, 1.0),
+    "l_two_thirds": Threshold(LTwoThirds(strength=12.0), 2.0, 16.0, 0.0, 8.0),
+    "l_two_thirds-unit": Threshold(LTwoThirds(strength=0.75), 2.0, 2.0, 0.0, 1.0),
     "mcp-below": Threshold(Mcp(strength=1.0, concavity=4.0), 2.0, 2.0, 0.0, 0.0),
     "mcp-level": Threshold(Mcp(strength=1.0, concavity=4.0), 2.0, 4.0, 4.0, 4.0),
     "mcp-at": Threshold(Mcp(strength=1.0, concavity=2.0), 2.0, 2.0, 0.0, 2.0),

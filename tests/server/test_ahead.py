@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextvars import ContextVar
 
 import pytest
 from regularization_server.calls.read_ahead import ALONE, SPARE, ahead
 
 WAIT = 5.0
-counted: ContextVar[list[int]] = ContextVar("counted")
 
 
 def numbered(count: int) -> Generator[bytes]:
@@ -74,22 +72,6 @@ def test_closing_closes_the_answers_and_ends_the_thread(taken: int) -> None:
     given.close()
     assert threading.active_count() == before
     assert closed == ([True] if taken else [])
-
-
-def test_answers_are_made_in_the_context_of_the_call() -> None:
-    """What is counted on the way is the call's."""
-
-    def answers() -> Generator[bytes]:
-        for index, answer in enumerate(numbered(10)):
-            counted.get().append(index)
-            yield answer
-
-    token = counted.set([])
-    try:
-        list(ahead(answers()))
-        assert counted.get() == list(range(10))
-    finally:
-        counted.reset(token)
 
 
 def test_makes_them_itself_where_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

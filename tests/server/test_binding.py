@@ -79,7 +79,7 @@ def test_every_field_binds(message: Any, field: Any, monkeypatch: pytest.MonkeyP
     assert {name: value for name, value in bound.items() if value is not None} == {field.name: expected}
 
 
-@pytest.mark.parametrize("message", ["Groups", "Oscar"])
+@pytest.mark.parametrize("message", ["Groups", "Levels", "Oscar"])
 def test_nested_fields_are_the_same(message: str) -> None:
     """The kernel of a nested message has its message's fields."""
     fields = regularizers_pb2.DESCRIPTOR.message_types_by_name[message].fields

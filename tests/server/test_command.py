@@ -89,6 +89,7 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
         (["--listen", "unix:/etc/passwd"], "--listen: unix:/etc/passwd is there and is not a socket"),
         (["--listen", "no-such-host.invalid:1"], "--listen: cannot listen on no-such-host.invalid:1: "),
         (["--memory-budget", "0"], "--memory-budget: must be finite and >= 1, got 0"),
+        (["--unix-socket-mode", "1777"], "--unix-socket-mode: must be from 0 to 777, got 1777"),
         (["--linger", "-1"], "--linger: must be finite and >= 0, got -1.0"),
         (["--grace-period", "nan"], "--grace-period: must be finite and >= 0, got nan"),
         (["--tls-key", "key"], "--tls-key: needs a certificate beside it"),

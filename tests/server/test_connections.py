@@ -13,7 +13,7 @@ import grpc
 import pytest
 from regularization.v1.layout_pb2 import Segment
 from regularization_server import Server, Settings
-from regularization_server.server import LOOKAHEAD_BYTES
+from regularization_server.process.grpc_options import LOOKAHEAD_BYTES
 
 from tests.support.http2_frames import MuteSender, connected
 from tests.support.messages import SERVICE, TIMEOUT, chunk, good_call, header, l1_norm, layout_of, request

@@ -24,7 +24,7 @@ from regularization.v1.regularizers_pb2 import (
 )
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels import compilation, interruption
-from regularization_server.calls import service
+from regularization_server.calls.context import CallContext
 
 from tests.support.messages import TIMEOUT, call, good_call, header, layout_of, nuclear_norm, request
 from tests.support.processes import until
@@ -76,14 +76,14 @@ class Watched:
         self.asked = 0
         self.under_way = Event()
         self._asks = asks
-        self._check = service.check_wanted
+        self._check = CallContext.check_wanted
 
-    def __call__(self, context: grpc.ServicerContext) -> None:
+    def __call__(self, context: CallContext) -> None:
         """Ask; the last time not before the client is gone."""
         self.asked += 1
         if self.asked == self._asks:
             self.under_way.set()
-            until(lambda: not context.is_active())
+            until(lambda: not context.transport.is_active())
         self._check(context)
 
 
@@ -101,7 +101,7 @@ def test_a_computation_ends_where_it_asks_next(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(compilation, "STRETCH", 1000)
     watched = Watched(asks=PARTS + 4)
-    monkeypatch.setattr(service, "check_wanted", watched)
+    monkeypatch.setattr(CallContext, "check_wanted", lambda context: watched(context))
     started = call(channel, "proximal_step", stream_of(*LONG[name]), timeout=1.5 if deadline else TIMEOUT)
     assert watched.under_way.wait(TIMEOUT)
     assert server.budget.used > 0
@@ -191,7 +191,7 @@ def test_answers_made_ahead_end_too(
         Segment(name="w", shape=[200, 200], regularizer=nuclear_norm()),
     )
     watched = Watched(asks=parts + 3)
-    monkeypatch.setattr(service, "check_wanted", watched)
+    monkeypatch.setattr(CallContext, "check_wanted", lambda context: watched(context))
 
     def stream() -> Iterator[Any]:
         yield request("proximal_step", header=header("proximal_step", layout))

@@ -15,8 +15,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization_server import Server, Settings
 from regularization_server.command import main
+from regularization_server.process.options import arguments_of
 from regularization_server.process.ports import reserved
-from regularization_server.process.supervisor import FIRST_PAUSE, LONGEST_PAUSE, Child, arguments_of, shares
+from regularization_server.process.supervisor import FIRST_PAUSE, LONGEST_PAUSE, Child, shares
 from regularization_server.settings import SettingInvalid
 
 from tests.server.test_command import run

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package", autouse=True)
 def sequential_loops_are_compiled_at_once() -> Iterator[None]:
-    """Long inputs are for the compiled loops, short ones for Python: the tests have both."""
+    """Long inputs wait for the compiled loops, short ones are for Python: the tests have both."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compilation.patience, "sequences", 0)
+        patch.setattr(compilation, "LONGEST_BESIDE", 0)
         yield

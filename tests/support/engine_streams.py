@@ -16,6 +16,7 @@ from regularization_kernels.engine import (
     Layout,
     MemoryBudget,
     Method,
+    PreparedSegment,
     ResultChunk,
     Run,
     Segment,
@@ -131,7 +132,7 @@ def a_call(method: Method, layout: Layout, **more: Any) -> Call:
     return Call(method, layout, **more)
 
 
-def of_indicators(layout: Layout) -> list[tuple[slice, Segment]]:
+def of_indicators(layout: Layout) -> list[tuple[slice, PreparedSegment]]:
     """The segments whose regularizer has a gradient in places alone, as indicators do, and where they are."""
     return [
         (slice(start, start + segment.size), segment)
@@ -146,12 +147,13 @@ def without_outside(layout: Layout, x: AnyArray) -> AnyArray:
     x = x.copy()
     for place, segment in of_indicators(layout):
         assert segment.regularizer is not None
+        assert segment.prepared is not None
         if segment.regularizer.name in LIMITED:
             x[place] = LIMITED[segment.regularizer.name](segment.regularizer, x[place])
             continue
         whole = segment.locality is Locality.SEGMENT
         given = x[place].astype(np.float64).reshape(segment.shape if whole else -1)
         inside = np.empty_like(given)
-        segment.regularizer.prox(given, 1.0, inside)
+        segment.prepared.prox(given, 1.0, inside)
         x[place] = inside.reshape(-1)
     return x

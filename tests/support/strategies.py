@@ -11,10 +11,13 @@ import numpy as np
 from hypothesis import strategies as st
 from regularization_kernels import (
     Box,
+    Grid,
     Groups,
+    Levels,
     Mcp,
     NOfM,
     Oscar,
+    Quantization,
     RankBall,
     Scad,
     Simplex,
@@ -76,7 +79,7 @@ def step_sizes(draw: Draw, case: Case) -> float:
 def numbers_of(regularizer: Any) -> list[float]:
     """The parameters that are numbers; of several strengths, the largest."""
     values = [getattr(regularizer, field.name) for field in dataclasses.fields(regularizer)]
-    parts = [number for value in values if isinstance(value, Oscar) for number in numbers_of(value)]
+    parts = [number for value in values if isinstance(value, Oscar | Levels) for number in numbers_of(value)]
     largest = [value[0] for value in values if isinstance(value, tuple) and value]
     return [*(float(value) for value in values if isinstance(value, int | float)), *parts, *largest]
 
@@ -197,6 +200,26 @@ def _box(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _levels(draw: Draw) -> Levels:
+    if draw(st.booleans()):
+        offset = draw(st.none() | st.floats(-100, 100))
+        return Levels(step=draw(st.sampled_from([0.25, 1.0]) | powers(-3, 3)), offset=offset)
+    # Numbers of float32, which rounds explicit levels.
+    numbers = draw(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20, unique=True))
+    return Levels(explicit=tuple(sorted(numbers)))
+
+
+@st.composite
+def _grid(draw: Draw) -> Chosen:
+    return Grid(levels=draw(_levels())), draw(shapes())
+
+
+@st.composite
+def _quantization(draw: Draw) -> Chosen:
+    return Quantization(strength=draw(strengths()), levels=draw(_levels())), draw(shapes())
+
+
+@st.composite
 def _mcp(draw: Draw) -> Chosen:
     return Mcp(strength=draw(strengths()), concavity=draw(powers(-2, 2))), draw(shapes())
 
@@ -253,6 +276,8 @@ def _stiefel(draw: Draw) -> Chosen:
 
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
+    "grid": _grid,
+    "quantization": _quantization,
     "mcp": _mcp,
     "scad": _scad,
     "n_of_m": _n_of_m,

@@ -1,1 +1,1 @@
-"""What the `regularize` command is made of."""
+"""What the ``regularize`` command is made of."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from regularization_client._cli.specifications import RegularizerType, StepSizeType
+from .specifications import RegularizerType, StepSizeType
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""From files and settings to a job."""
+"""From files and settings to a call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from regularization_client._cli.settings import Setting, Settings
-from regularization_client._config import CallOptions
-from regularization_client._errors import ArgumentError
-from regularization_client._files import StoredTensor, TensorFile, TensorWriter
-from regularization_client._headers import Header, Segment, layout_bytes
-from regularization_client._job import PROXIMAL_STEP, Job, Stretch
-from regularization_client._suggestions import did_you_mean
-from regularization_client._summary import Expected
+from .._config import CallOptions
+from .._errors import ArgumentError
+from .._files import StoredTensor, TensorFile, TensorWriter
+from .._request.call import Call, Stretch
+from .._request.header import Header
+from .._request.layout import Layout, Segment
+from .._request.method import PROXIMAL_STEP, Method
+from .._suggestions import did_you_mean
+from .settings import Setting, Settings
 
 _LOSS_GRADIENTS = "loss_gradients"
 
@@ -32,8 +33,8 @@ class Plan:
     settings: Settings
     options: CallOptions
 
-    def job(self, method: str, output: TensorWriter | None) -> Job:
-        """Return the job.
+    def call(self, method: Method, output: TensorWriter | None) -> Call:
+        """Return the call that does it.
 
         Raises:
             ArgumentError: If the files and the settings do not fit together.
@@ -49,11 +50,9 @@ class Plan:
         data_type = self._common_type(tensors)
         self._check_operands(tensors, data_type)
         segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
-        layout = layout_bytes(data_type, segments)
+        layout = Layout.of(data_type, segments)
         header = Header(method, layout, self.options, self.settings.step_size)
-        sizes = {tensor.name: math.prod(tensor.shape) for tensor in tensors}
-        expected = Expected.of_layout(sizes, header.figures)
-        return Job(method, header.to_bytes(), data_type, self._stretches(tensors, output), expected)
+        return Call(header, data_type, self._stretches(tensors, output))
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""

@@ -13,18 +13,13 @@ from google.protobuf import descriptor
 from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._cli.settings import Setting
-from regularization_client._errors import ArgumentError
-from regularization_client._headers import Regularizer
-from regularization_client._modified import Modified
-from regularization_client._names import resolve
-from regularization_client._suggestions import unknown
-
-_KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
-_NAMES = [field.name for field in _KINDS]
-_TYPE = descriptor.FieldDescriptor
-_FLOATS = {_TYPE.CPPTYPE_DOUBLE, _TYPE.CPPTYPE_FLOAT}
-_WHOLE_NUMBERS = {_TYPE.CPPTYPE_INT32, _TYPE.CPPTYPE_INT64, _TYPE.CPPTYPE_UINT32, _TYPE.CPPTYPE_UINT64}
+from .._errors import ArgumentError
+from .._modified import Modified
+from .._request.layout import Regularizer
+from .._request.names import resolve
+from .._suggestions import unknown
+from .fields import BOOL, FLOATS, NAMES, WHOLE_NUMBERS, wrapped_list
+from .settings import Setting
 
 KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing")
 """The keys of a table, beside the fields of its regularizer."""
@@ -63,7 +58,7 @@ class PlanFile:
     """The step size of tensors whose table has none."""
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
-        """See `Settings.of`; a plan may leave any step size open."""
+        """See ``Settings.of``; a plan may leave any step size open."""
         return resolve(self.rules, names, str(self.path), hint=_LEFT)
 
 
@@ -123,8 +118,8 @@ def _regularizer(table: Mapping[str, Any]) -> Message | None:
     name, exempt = table.get("regularizer"), table.get("exempt", False)
     if not isinstance(exempt, bool):
         raise ValueError(f"exempt must be true or false, got {exempt!r}")  # noqa: TRY004
-    if name is not None and name not in _NAMES:
-        raise ValueError(unknown(name, _NAMES, "regularizer"))
+    if name is not None and name not in NAMES:
+        raise ValueError(unknown(name, NAMES, "regularizer"))
     message: Message | None = None if name is None else getattr(regularizers_pb2.Regularizer(), name)
     fields = {key: value for key, value in table.items() if key not in KEYS}
     known = [*KEYS, *(message.DESCRIPTOR.fields_by_name if message is not None else ())]
@@ -154,10 +149,8 @@ def _fill(message: Any, table: Mapping[str, Any], path: str) -> None:
 
 def _set(message: Any, field: descriptor.FieldDescriptor, value: Any, path: str) -> None:
     if field.message_type is not None:
-        inner_fields = field.message_type.fields
-        if isinstance(value, list) and len(inner_fields) == 1 and inner_fields[0].is_repeated:
-            # A message that only wraps a list is written as the list.
-            value = {inner_fields[0].name: value}
+        if isinstance(value, list) and (wrapped := wrapped_list(field.message_type)) is not None:
+            value = {wrapped: value}
         if not isinstance(value, dict):
             raise ValueError(f"{path} must be a table of {_listed(field.message_type)}, got {value!r}")
         inner = getattr(message, field.name)
@@ -180,14 +173,14 @@ def _assign(message: Any, field: descriptor.FieldDescriptor, value: Any, path: s
 
 def _scalar(field: descriptor.FieldDescriptor, value: Any, path: str) -> Any:
     kind = field.cpp_type
-    if kind in _FLOATS:
+    if kind in FLOATS:
         if not _is_number(value):
             raise ValueError(f"{path} must be a number, got {value!r}")
         return _as_float(value, path)
-    if kind in _WHOLE_NUMBERS:
+    if kind in WHOLE_NUMBERS:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{path} must be a whole number, got {value!r}")
-    elif kind == _TYPE.CPPTYPE_BOOL and not isinstance(value, bool):
+    elif kind == BOOL and not isinstance(value, bool):
         raise ValueError(f"{path} must be true or false, got {value!r}")
     return value
 

@@ -10,8 +10,9 @@ from typing import Any
 import click
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
-from regularization_client._errors import RegularizationError
-from regularization_client._results import Figures
+from .._errors import RegularizationError
+from .._results import Figures
+from .fields import wrapped_list
 
 _TITLES = {
     "elements": "elements",
@@ -150,7 +151,7 @@ def _description(regularizer: catalogue_pb2.RegularizerDescription) -> str:
 
 def _meaning(parameter: catalogue_pb2.ParameterDescription) -> str:
     message = regularizers_pb2.DESCRIPTOR.message_types_by_name.get(parameter.type)
-    if message is None or (len(message.fields) == 1 and message.fields[0].is_repeated):
+    if message is None or wrapped_list(message) is not None:
         return parameter.description
     inner = ", ".join(f"{parameter.name}.{field.name}" for field in message.fields)
     return f"{parameter.description}: {inner}"

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from regularization_client._headers import Regularizer
-from regularization_client._names import EVERYTHING, resolve
+from .._request.layout import Regularizer
+from .._request.names import EVERYTHING, resolve
 
 _LEFT = "add -r '*=none' to leave alone what no other fits"
 _LEFT_STEP_SIZES = "add one without a pattern, -s NUMBER, for what no other fits"
@@ -57,7 +57,7 @@ class OptionSettings:
         return self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
-        """See `Settings.of`."""
+        """See ``Settings.of``."""
         regularizers = resolve(self.regularizers, names, "--regularizer", hint=_LEFT)
         own: Mapping[str, float] = {}
         if self.step_sizes and self.step_size is None:

@@ -12,15 +12,11 @@ from google.protobuf import descriptor
 from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
-from regularization_client._names import EVERYTHING
-from regularization_client._suggestions import unknown
+from .._request.names import EVERYTHING
+from .._suggestions import unknown
+from .fields import BOOL, ENUM, FLOATS, NAMES, WHOLE_NUMBERS, wrapped_list
 
 _NONE = "none"
-_KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
-_NAMES = [field.name for field in _KINDS]
-_TYPE = descriptor.FieldDescriptor
-_WHOLE_NUMBERS = {_TYPE.CPPTYPE_INT32, _TYPE.CPPTYPE_INT64, _TYPE.CPPTYPE_UINT32, _TYPE.CPPTYPE_UINT64}
-_FLOATS = {_TYPE.CPPTYPE_DOUBLE, _TYPE.CPPTYPE_FLOAT}
 _TRUTHS = {"true": True, "false": False}
 
 SYNTAX = """\
@@ -43,7 +39,7 @@ class RegularizerType(click.ParamType):  # type: ignore[type-arg] # not generic 
         if isinstance(value, tuple):
             return value
         name = value.partition(":")[0]
-        pattern, rest = (EVERYTHING, value) if name in {*_NAMES, _NONE} else _split_pattern(value)
+        pattern, rest = (EVERYTHING, value) if name in {*NAMES, _NONE} else _split_pattern(value)
         try:
             return pattern, parse_regularizer(rest)
         except ValueError as error:
@@ -97,8 +93,8 @@ def parse_regularizer(text: str) -> Message | None:
         if fields:
             raise ValueError(f"{_NONE} has no fields, got {fields!r}")
         return None
-    if name not in _NAMES:
-        raise ValueError(unknown(name, [*_NAMES, _NONE], "regularizer"))
+    if name not in NAMES:
+        raise ValueError(unknown(name, [*NAMES, _NONE], "regularizer"))
     message: Message = getattr(regularizers_pb2.Regularizer(), name)
     assigned: set[str] = set()
     for assignment in re.split(r",(?![^\[]*\])", fields) if fields else []:
@@ -114,7 +110,7 @@ def parse_regularizer(text: str) -> Message | None:
 
 def _split_pattern(text: str) -> tuple[str, str]:
     """Split at the first equals sign that a regularizer's name follows, or else at the first of all."""
-    match = re.match(rf"(.+?)=((?:{'|'.join([*_NAMES, _NONE])})(?::.*)?)$", text)
+    match = re.match(rf"(.+?)=((?:{'|'.join([*NAMES, _NONE])})(?::.*)?)$", text)
     if match:
         return match[1], match[2]
     pattern, equals, rest = text.partition("=")
@@ -133,9 +129,8 @@ def _assign(message: Any, path: list[str], value: str) -> None:
         inner = getattr(message, field.name)
         inner.SetInParent()
         inner_fields = field.message_type.fields
-        if len(path) == 1 and len(inner_fields) == 1 and inner_fields[0].is_repeated:
-            # A message that only wraps a list is written as the list.
-            path = [path[0], inner_fields[0].name]
+        if len(path) == 1 and (wrapped := wrapped_list(field.message_type)) is not None:
+            path = [path[0], wrapped]
         if len(path) == 1:
             raise ValueError(f"{field.name} has fields of its own: {field.name}.{inner_fields[0].name}=…")
         _assign(inner, path[1:], value)
@@ -162,16 +157,16 @@ def _within_range(field: descriptor.FieldDescriptor, value: str, assign: Callabl
 def _scalar(field: descriptor.FieldDescriptor, text: str) -> Any:
     kind, what = field.cpp_type, field.name
     try:
-        if kind in _FLOATS:
+        if kind in FLOATS:
             what += " must be a number"
             return float(text)
-        if kind in _WHOLE_NUMBERS:
+        if kind in WHOLE_NUMBERS:
             what += " must be a whole number"
             return int(text)
-        if kind == _TYPE.CPPTYPE_BOOL:
+        if kind == BOOL:
             what += " must be true or false"
             return _TRUTHS[text]
-        if kind == _TYPE.CPPTYPE_ENUM and field.enum_type is not None:
+        if kind == ENUM and field.enum_type is not None:
             what += f" must be one of {', '.join(field.enum_type.values_by_name)}"
             return field.enum_type.values_by_name[text].number
     except (ValueError, KeyError):

@@ -11,24 +11,26 @@ from typing import Any
 
 import click
 from google.protobuf.message import Message
-from regularization.v1 import catalogue_pb2, summary_pb2
+from regularization.v1 import catalogue_pb2
 from regularization.wire import OPERANDS
 
-from regularization_client import _exchange
-from regularization_client._cli import report
-from regularization_client._cli.plan import Plan
-from regularization_client._cli.plan_file import read_plan
-from regularization_client._cli.settings import OptionSettings, Settings
-from regularization_client._cli.signals import interruptibly
-from regularization_client._cli.specifications import as_rules
-from regularization_client._config import CallOptions, Compression, Retry, Tls
-from regularization_client._connection import Connection, stays_on_host
-from regularization_client._files import open_tensors
-from regularization_client._job import GRADIENT, PROXIMAL_STEP
-from regularization_client._names import EVERYTHING
-from regularization_client._replay import Conditions, Progress
-from regularization_client._results import figures_from
-from regularization_client._suggestions import unknown
+from .._config import CallOptions, Compression, Retry, Tls
+from .._files import open_tensors
+from .._request.method import GRADIENT, PROXIMAL_STEP, Method
+from .._request.names import EVERYTHING
+from .._results import Summary
+from .._suggestions import unknown
+from .._transport.base import Conditions, Progress
+from .._transport.catalogue import list_regularizers
+from .._transport.chunked import Chunked
+from .._transport.connection import Connection
+from .._transport.targets import stays_on_host
+from . import report
+from .plan import Plan
+from .plan_file import read_plan
+from .settings import OptionSettings, Settings
+from .signals import interruptibly
+from .specifications import as_rules
 
 _CHUNK_BYTES = 1 << 20
 
@@ -70,7 +72,7 @@ class Server:
 class Work:
     """A method, the files that it is for, and the settings."""
 
-    method: str
+    method: Method
     file: Path
     regularizers: tuple[tuple[str, Message | None], ...]
     plan: Path | None
@@ -108,12 +110,12 @@ class Work:
                 # Of a tensor that takes no part the gradient is 0, and the proximal step changes nothing.
                 writer = plan.parameters.writer(self.output, keep_others=self.method != GRADIENT)
                 output = stack.enter_context(writer)
-            job = plan.job(self.method, output)
+            call = plan.call(self.method, output)
             connection = stack.enter_context(closing(self.server.connection()))
-            with _progress(job.end - job.begin, quiet=self.quiet) as progress:
+            with _progress(call.elements, quiet=self.quiet) as progress:
                 conditions = self.server.conditions(progress)
                 summary = interruptibly(
-                    lambda: _exchange.exchange(connection, job, conditions), connection.close
+                    lambda: Chunked(connection).carry_out(call, conditions), connection.close
                 )
             if output is not None:
                 output.commit()
@@ -143,15 +145,13 @@ class Work:
             options["rounding"], options["seed"] = "stochastic", self.seed
         return options
 
-    def _print(self, left_out: list[str], summary: summary_pb2.Summary) -> None:
-        total = figures_from(summary.total)
-        segments = {entry.name: figures_from(entry.figures) for entry in summary.segments}
+    def _print(self, left_out: list[str], summary: Summary) -> None:
         if self.as_json:
             written = str(self.output) if self.output is not None else None
             about = {"file": str(self.file), "output": written, "left_out": left_out}
-            report.show(report.figures_json(total, segments, **about))
+            report.show(report.figures_json(summary, summary.segments, **about))
         elif not self.quiet:
-            report.show(report.figures_table(total, segments))
+            report.show(report.figures_table(summary, summary.segments))
             if left_out:
                 report.show(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
@@ -165,7 +165,7 @@ def _read(path: Path | None) -> bytes | None:
 def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.RegularizerDescription, ...]:
     """Return what the server says of the regularizers of these names, or of all where there are none."""
     with closing(server.connection()) as connection:
-        known = _exchange.list_regularizers(connection, server.conditions())
+        known = list_regularizers(connection, server.conditions())
     by_name = {each.name: each for each in known}
     for name in names:
         if name not in by_name:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.npy import open_npy
-from regularization_client._files.npz import NpzFile
-from regularization_client._files.safetensors import open_safetensors
-from regularization_client._files.tensors import StoredTensor, TensorFile, TensorWriter
+from .._errors import ArgumentError
+from .npy import open_npy
+from .npz import NpzFile
+from .safetensors import open_safetensors
+from .tensors import StoredTensor, TensorFile, TensorWriter
 
 __all__ = ["SUFFIXES", "StoredTensor", "TensorFile", "TensorWriter", "open_tensors"]
 

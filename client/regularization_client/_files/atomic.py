@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from regularization_client._errors import ArgumentError
+from .._errors import ArgumentError
 
 
 @contextmanager
@@ -37,7 +37,7 @@ class AtomicFile:
 
     Raises:
         ArgumentError: If something else than a file has the name.
-        OSError: If it cannot be made; with the name that was given, as in `commit`.
+        OSError: If it cannot be made; with the name that was given, as in ``commit``.
     """
 
     def __init__(self, path: Path) -> None:

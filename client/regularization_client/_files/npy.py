@@ -7,10 +7,10 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.raw import RawFile, length
-from regularization_client._files.tensors import supported
-from regularization_client._structure import SINGLE
+from .._errors import ArgumentError
+from .._request.arrays import SINGLE
+from .raw import RawFile, length
+from .tensors import supported
 
 
 class NpyHeader(NamedTuple):

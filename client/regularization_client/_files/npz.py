@@ -13,12 +13,12 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile, naming
-from regularization_client._files.npy import NpyHeader, read_header
-from regularization_client._files.raw import length, little_endian
-from regularization_client._files.tensors import StoredTensor, supported
-from regularization_client._stores import Elements
+from .._errors import ArgumentError
+from .._request.stores import Elements
+from .atomic import AtomicFile, naming
+from .npy import NpyHeader, read_header
+from .raw import length, little_endian
+from .tensors import StoredTensor, supported
 
 _ENDING = ".npy"
 _COPY_BYTES = 1 << 20
@@ -45,7 +45,7 @@ class NpzFile:
             raise
 
     def writer(self, path: Path, *, keep_others: bool) -> NpzWriter:
-        """See `TensorFile.writer`."""
+        """See ``TensorFile.writer``."""
         return NpzWriter(self, path, keep_others=keep_others)
 
     @contextmanager
@@ -66,7 +66,7 @@ class NpzFile:
             raise ArgumentError(f"{self.path}: {member.filename}: cannot be read: {error}") from error
 
     def close(self) -> None:
-        """See `TensorFile.close`."""
+        """See ``TensorFile.close``."""
         for tensor in self.tensors.values():
             assert isinstance(tensor.source, _NpzSource)  # noqa: S101 - of its own making
             tensor.source.close()
@@ -107,7 +107,7 @@ class NpzWriter:
         self._archive = zipfile.ZipFile(self._output.file, "w", allowZip64=True)
 
     def sink(self, name: str) -> _NpzSink:
-        """See `TensorWriter.sink`."""
+        """See ``TensorWriter.sink``."""
         return _NpzSink(self, name, self._original.members[name][1].data_type)
 
     def write(self, name: str, data: memoryview) -> None:
@@ -124,7 +124,7 @@ class NpzWriter:
             self._member.write(data)
 
     def commit(self) -> None:
-        """See `TensorWriter.commit`."""
+        """See ``TensorWriter.commit``."""
         with naming(self._output.path):
             while self._waiting:
                 self._fill(self._begin_next())

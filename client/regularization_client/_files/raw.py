@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.atomic import AtomicFile, naming
-from regularization_client._files.tensors import StoredTensor
-from regularization_client._stores import Elements
+from .._errors import ArgumentError
+from .._request.stores import Elements
+from .atomic import AtomicFile, naming
+from .tensors import StoredTensor
 
 _COPY_BYTES = 1 << 20
 
@@ -60,11 +60,11 @@ class RawFile:
         return data
 
     def writer(self, path: Path, *, keep_others: bool) -> RawWriter:
-        """See `TensorFile.writer`."""
+        """See ``TensorFile.writer``."""
         return RawWriter(self, path, keep_others=keep_others)
 
     def close(self) -> None:
-        """See `TensorFile.close`."""
+        """See ``TensorFile.close``."""
         os.close(self._descriptor)
 
     def gaps(self, written: Iterable[str]) -> Iterable[tuple[int, int]]:
@@ -101,7 +101,7 @@ class RawWriter:
         self._output = AtomicFile(path)
 
     def sink(self, name: str) -> _RawSink:
-        """See `TensorWriter.sink`."""
+        """See ``TensorWriter.sink``."""
         self._written.append(name)
         data_type = self._original.tensors[name].data_type
         return _RawSink(self, self._original.place(name)[0], data_type)
@@ -119,7 +119,7 @@ class RawWriter:
                 rest, position = rest[count:], position + count
 
     def commit(self) -> None:
-        """See `TensorWriter.commit`."""
+        """See ``TensorWriter.commit``."""
         with naming(self._output.path):
             os.ftruncate(self._output.file.fileno(), self._original.size)
         gaps = self._original.gaps(self._written) if self._keep_others else [(0, self._original.header_size)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from regularization_client._errors import ArgumentError
-from regularization_client._files.raw import RawFile
-from regularization_client._messages import BFLOAT16_BITS
+from .._errors import ArgumentError
+from .._messages import BFLOAT16_BITS
+from .raw import RawFile
 
 _LARGEST_HEADER = 100_000_000
 _DATA_TYPES: dict[str, np.dtype[Any]] = {

@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from regularization_client._messages import DATA_TYPES, FIXED_POINT
-from regularization_client._stores import Sink, Source
+from .._messages import DATA_TYPES, FIXED_POINT
+from .._request.stores import Sink, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class StoredTensor:
     name: str
     shape: tuple[int, ...]
     data_type: np.dtype[Any] | None
-    """Its data type where the service takes it; None otherwise. bfloat16 is `BFLOAT16_BITS`."""
+    """Its data type where the service takes it; None otherwise. bfloat16 is ``BFLOAT16_BITS``."""
     type_name: str
     """What the file calls its data type."""
     source: Source
-    """Reads its elements; not to be used where `data_type` is None."""
+    """Reads its elements; not to be used where ``data_type`` is None."""
 
 
 def supported(data_type: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -63,7 +63,7 @@ class TensorFile(Protocol):
 
 
 class TensorWriter(Protocol):
-    """A file being written. Left as a context manager before `commit`, it leaves nothing behind."""
+    """A file being written. Left as a context manager before ``commit``, it leaves nothing behind."""
 
     def sink(self, name: str) -> Sink:
         """Return what takes the elements of a tensor. Tensors are written one after the other, in order."""

@@ -65,6 +65,9 @@ class Regularizer(_message.Message):
     RANK_BALL_FIELD_NUMBER: _builtins.int
     ORTHOGONALITY_FIELD_NUMBER: _builtins.int
     STIEFEL_FIELD_NUMBER: _builtins.int
+    L_TWO_THIRDS_FIELD_NUMBER: _builtins.int
+    GRID_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
         """strength * sum |x|: sparsity."""
@@ -209,6 +212,18 @@ class Regularizer(_message.Message):
     def stiefel(self) -> Global___Stiefel:
         """Orthonormal columns, exactly."""
 
+    @_builtins.property
+    def l_two_thirds(self) -> Global___LTwoThirds:
+        """strength * sum |x|^(2/3): between l1_norm and l_half, not convex."""
+
+    @_builtins.property
+    def grid(self) -> Global___Grid:
+        """Every element on a level: binary, ternary and other fixed grids."""
+
+    @_builtins.property
+    def quantization(self) -> Global___Quantization:
+        """strength * sum of distances to the nearest level: quantization while training."""
+
     def __init__(
         self,
         *,
@@ -248,12 +263,15 @@ class Regularizer(_message.Message):
         rank_ball: Global___RankBall | None = ...,
         orthogonality: Global___Orthogonality | None = ...,
         stiefel: Global___Stiefel | None = ...,
+        l_two_thirds: Global___LTwoThirds | None = ...,
+        grid: Global___Grid | None = ...,
+        quantization: Global___Quantization | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -538,11 +556,40 @@ class LHalf(_message.Message):
 Global___LHalf: _TypeAlias = LHalf  # noqa: Y015
 
 @_typing.final
+class LTwoThirds(_message.Message):
+    """Penalty strength * sum |x|^(2/3). Gradient strength * 2/3 * sign(x) / |x|^(1/3), 0 at 0. Proximal step 0 where
+    |x| <= 2 (2/3 * t)^(3/4), else sign(x) * ((A + sqrt(2 |x| / A - A^2)) / 2)^3 with
+    A = 2 / sqrt(3) * (2 t)^(1/4) * sqrt(cosh(arccosh(27/16 * x^2 * (2 t)^(-3/2)) / 3)). Not convex; at the threshold,
+    where two points are minimizers, the answer is 0. Source: Cao, Sun and Xu 2013.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___LTwoThirds: _TypeAlias = LTwoThirds  # noqa: Y015
+
+@_typing.final
 class Mcp(_message.Message):
     """Penalty sum of strength * |x| - x^2 / (2 a) where |x| <= a * strength, a * strength^2 / 2 beyond, with
     a = concavity. Gradient sign(x) * max(strength - |x| / a, 0), 0 at 0. Proximal step, step size g < a: 0
     where |x| <= g * strength, S(x, g * strength) / (1 - g / a) where |x| <= a * strength, x beyond; g >= a: x
-    where |x| > strength * sqrt(a * g), else 0. Not convex. Source: Zhang 2010.
+    where |x| > strength * sqrt(a * g), else 0. Not convex, but the objective of the step is while g < a. A weight w
+    multiplies an element's whole term, and g with it: both limits are then those of g * w. Source: Zhang 2010.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -580,8 +627,9 @@ class Scad(_message.Message):
     (2 a l |x| - x^2 - l^2) / (2 (a - 1)) where |x| <= a l; l^2 (a + 1) / 2 beyond. Gradient sign(x) times l,
     (a l - |x|) / (a - 1), 0 there; 0 at 0. Proximal step, step size g < a - 1: S(x, g l) where |x| <= l (1 + g);
     ((a - 1) x - sign(x) a g l) / (a - 1 - g) where |x| <= a l; x beyond; g >= a - 1: x where
-    |x| > b, else S(x, g l), with b = l (a + 1 + g) / 2 for g <= a + 1 and b = l sqrt(g (a + 1)) beyond. Not convex.
-    Source: Fan and Li 2001.
+    |x| > b, else S(x, g l), with b = l (a + 1 + g) / 2 for g <= a + 1 and b = l sqrt(g (a + 1)) beyond. Not convex,
+    but the objective of the step is while g < a - 1. A weight w multiplies an element's whole term, and g with it: all
+    limits are then those of g * w. Source: Fan and Li 2001.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1463,6 +1511,140 @@ class Stiefel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Stiefel: _TypeAlias = Stiefel  # noqa: Y015
+
+@_typing.final
+class Grid(_message.Message):
+    """Penalty 0 where every element is on a level, plus infinity otherwise. Gradient 0 on the levels, undefined elsewhere.
+    Proximal step: the nearest level. Explicit levels are rounded to the layout's data type, and to its largest number at
+    most; those that become equal are one. Of even levels, a number is on the nearest where it differs from it by no more
+    than the data type rounds by: half of its epsilon times the number's magnitude, plus half of its smallest number above
+    0; in fixed point half of the distance of its numbers. A level past the data type's range counts as its end. Results
+    are rounded to nearest, never at random. With a reference, a difference of two numbers may be on no level for want of
+    digits; then the penalty is plus infinity. Not convex. Source: Courbariaux, Bengio and David 2015.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def levels(self) -> Global___Levels:
+        """Required: the levels. Error: ERROR_REASON_FIELD_MISSING."""
+
+    def __init__(
+        self,
+        *,
+        levels: Global___Levels | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Grid: _TypeAlias = Grid  # noqa: Y015
+
+@_typing.final
+class Quantization(_message.Message):
+    """Penalty strength * sum |x - q|, q the level nearest to x. Gradient strength * sign(x - q), 0 on a level. Proximal step
+    q + S(x - q, t). Levels are not rounded to the layout's data type. Not convex, for midway between two levels the
+    penalty has a peak; there q is the level that Levels names, in gradient and step. Source: Bai, Wang and Liberty 2019.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def levels(self) -> Global___Levels:
+        """Required: the levels. Error: ERROR_REASON_FIELD_MISSING."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        levels: Global___Levels | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "levels", b"levels", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "levels", b"levels", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+@_typing.final
+class Levels(_message.Message):
+    """The numbers that elements are to be, in units of the parameters. Of two levels that are equally near, the nearest is
+    the one of smaller magnitude, and the positive one of -a and a. Explicit ones are compared exactly; of even ones,
+    distances are, in binary64.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLICIT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    step: _builtins.float
+    """All levels offset + k * step, k an integer, computed in binary64. Finite, > 0. From 2^52 steps on, every number is
+    its own level.
+    """
+    offset: _builtins.float
+    """Unset: 0. Finite; only its remainder by the step matters, from minus half a step to half a step. Not beside explicit
+    levels. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def explicit(self) -> Global___LevelList:
+        """These levels."""
+
+    def __init__(
+        self,
+        *,
+        explicit: Global___LevelList | None = ...,
+        step: _builtins.float = ...,
+        offset: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "explicit", b"explicit", "offset", b"offset", "spacing", b"spacing", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "explicit", b"explicit", "offset", b"offset", "spacing", b"spacing", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
+    _WhichOneofReturnType_spacing: _TypeAlias = _typing.Literal["explicit", "step"]  # noqa: Y015
+    _WhichOneofArgType_spacing: _TypeAlias = _typing.Literal["spacing", b"spacing"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_spacing) -> _WhichOneofReturnType_spacing | None: ...
+
+Global___Levels: _TypeAlias = Levels  # noqa: Y015
+
+@_typing.final
+class LevelList(_message.Message):
+    """Explicit levels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """1 to 256 of them, finite, each above the one before. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelList: _TypeAlias = LevelList  # noqa: Y015
 
 @_typing.final
 class Groups(_message.Message):

@@ -56,8 +56,9 @@ class TensorChunk(_message.Message):
     L2-SP). The proximal step is r + prox(v - r).
     """
     weights: _builtins.bytes
-    """Multipliers of the strength, element by element, each finite and >= 0 (adaptive lasso). Taken where the
-    regularizer is a sum over elements that has a strength.
+    """Multipliers of the penalty's terms, element by element, each finite and >= 0 (adaptive lasso): of the strength,
+    where terms are multiples of it. A proximal step goes by step_size * weight. With 0 an element has no penalty and
+    stays where it is. Taken where the regularizer is a sum over elements that has a strength, convex or not.
     """
     step_scales: _builtins.bytes
     """Multipliers of the step size, element by element, each finite and >= 0 (the diagonal metric of

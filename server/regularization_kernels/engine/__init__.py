@@ -7,12 +7,13 @@ from ..arrays import ElementArray
 from ..formats import DATA_TYPES, contract_name
 from .bounds import FigureBounds, figure_bounds
 from .budget import MemoryBudget, Reservation
-from .call import Call, FigureChoice, Method, Operand, Rounding, RoundingMode
+from .call import Call, FigureChoice, Rounding, RoundingMode
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
-from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, Segment
+from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, PreparedSegment, Segment
+from .methods import Method, Operand
 from .parallel import run_whole
-from .run import Run
+from .run import Run, State
 
 __all__ = [
     "DATA_TYPES",
@@ -29,6 +30,7 @@ __all__ = [
     "MemoryBudget",
     "Method",
     "Operand",
+    "PreparedSegment",
     "Reservation",
     "ResultChunk",
     "Rounding",
@@ -36,6 +38,7 @@ __all__ = [
     "Run",
     "Segment",
     "SegmentFigures",
+    "State",
     "Summary",
     "contract_name",
     "figure_bounds",

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..formats import exponents
-from .call import Method
+from .methods import Method
 
 if TYPE_CHECKING:
     from ..expansions import Exponents
-    from ..regularizer import Regularizer
     from .call import Call
-    from .layout import Segment
+    from .layout import PreparedSegment
 
 
 class FigureBounds(NamedTuple):
@@ -22,7 +21,7 @@ class FigureBounds(NamedTuple):
     squared_distance: int | None
 
 
-def figure_bounds(call: Call, segments: Iterable[Segment]) -> Iterator[FigureBounds]:
+def figure_bounds(call: Call, segments: Iterable[PreparedSegment]) -> Iterator[FigureBounds]:
     """The bounds of some segments of a call, whatever their elements and operands are."""
     has_distance = call.figures.squared_distance and call.method is Method.PROXIMAL_STEP
     elements = exponents(call.layout.data_type)
@@ -30,14 +29,13 @@ def figure_bounds(call: Call, segments: Iterable[Segment]) -> Iterator[FigureBou
     moved = elements.plus(elements)
     squares = moved.times(moved)
     for segment in segments:
-        size = segment.size
         yield FigureBounds(
-            _penalty(segment.regularizer, elements, moved, size) if call.figures.penalty else None,
-            squares.added(size).longest_expansion if has_distance else None,
+            _penalty(segment, elements, moved) if call.figures.penalty else None,
+            squares.added(segment.size).longest_expansion if has_distance else None,
         )
 
 
-def _penalty(regularizer: Regularizer | None, elements: Exponents, moved: Exponents, size: int) -> int:
-    if regularizer is None or regularizer.traits.map or not size:
+def _penalty(segment: PreparedSegment, elements: Exponents, moved: Exponents) -> int:
+    if segment.prepared is None or segment.has_map or not segment.size:
         return 0
-    return regularizer.longest_expansion(moved, elements, size)
+    return segment.prepared.longest_expansion(moved, elements, segment.size)

@@ -20,21 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .budget import Reservation
-    from .layout import Segment
+    from .layout import PreparedSegment
 
 
 class Stage(ABC):
-    """The waiting room of one segment.
+    """The elements of one segment that wait.
 
     Args:
         segment: The segment.
-        start: Position of its first element in the vector.
         reservation: Where the bytes that wait are accounted for, before they are allocated.
     """
 
-    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
+    def __init__(self, segment: PreparedSegment, reservation: Reservation) -> None:
         self._segment = segment
-        self._start = start
+        self._start = segment.start
         self._reservation = reservation
 
     def _bytes(self, size: int, like: Chunk) -> int:
@@ -60,8 +59,8 @@ class Stage(ABC):
 class GroupStage(Stage):
     """Pieces end where groups end: the beginning of a group waits for its end."""
 
-    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
-        super().__init__(segment, start, reservation)
+    def __init__(self, segment: PreparedSegment, reservation: Reservation) -> None:
+        super().__init__(segment, reservation)
         self._waiting: list[Chunk] = []
 
     def add(self, part: Chunk) -> Iterator[Chunk]:
@@ -95,8 +94,8 @@ class GroupStage(Stage):
 class SegmentStage(Stage):
     """The whole segment is needed: everything waits for its last element."""
 
-    def __init__(self, segment: Segment, start: int, reservation: Reservation) -> None:
-        super().__init__(segment, start, reservation)
+    def __init__(self, segment: PreparedSegment, reservation: Reservation) -> None:
+        super().__init__(segment, reservation)
         self._whole: Chunk | None = None
 
     def add(self, part: Chunk) -> Iterator[Chunk]:

@@ -1,4 +1,4 @@
-"""What is asked for, and the stretches of a vector that come in and go out."""
+"""What is asked for."""
 
 from __future__ import annotations
 
@@ -6,24 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ElementRangeInvalid, FieldMissing, FieldOutOfRange, RegularizationError
-from .layout import Layout, check_step_size
-
-
-class Method(Enum):
-    """The three verbs."""
-
-    PENALTY = "penalty"
-    GRADIENT = "gradient"
-    PROXIMAL_STEP = "proximal_step"
-
-
-class Operand(Enum):
-    """What may come beside the parameters; each value is the name of its field in ``Chunk``."""
-
-    LOSS_GRADIENTS = "loss_gradients"
-    REFERENCE = "reference"
-    WEIGHTS = "weights"
-    STEP_SCALES = "step_scales"
+from .layout import Layout, PreparedSegment, check_step_size
+from .methods import Method
 
 
 class RoundingMode(Enum):
@@ -108,10 +92,10 @@ class Call:
         if self.step_size is not None:
             check_step_size(self.step_size, "step_size")
         if self.method is Method.PROXIMAL_STEP and self.step_size is None:
-            lacking = [segment.name for segment in self.layout.segments if segment.step_size is None]
-            if lacking:
-                text = f"must be set: segment {lacking[0]!r} has none of its own"
-                raise FieldMissing(text, field="step_size", segment=lacking[0])
+            for segment in self.layout.segments:
+                if segment.specification.step_size is None:
+                    text = f"must be set: segment {segment.name!r} has none of its own"
+                    raise FieldMissing(text, field="step_size", segment=segment.name)
         self._check_methods()
         if self.element_range is not None:
             try:
@@ -141,15 +125,15 @@ class Call:
         """One past the last."""
         return self.layout.size if self.element_range is None else self.element_range[1]
 
-    def segments_in_range(self) -> list[int]:
+    def segments_in_range(self) -> list[PreparedSegment]:
         """The segments that have elements in the range, or have none at all and lie in it."""
-        starts, begin, end = self.layout.starts, self.begin, self.end
+        begin, end = self.begin, self.end
         return [
-            index
-            for index, segment in enumerate(self.layout.segments)
+            segment
+            for segment in self.layout.segments
             if (
-                begin <= starts[index] <= end
+                begin <= segment.start <= end
                 if not segment.size
-                else starts[index] < end and begin < starts[index + 1]
+                else segment.start < end and begin < segment.end
             )
         ]

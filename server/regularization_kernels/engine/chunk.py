@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import ElementArray
 from ..formats import fraction_bits, numbers_of
-from .call import Operand
+from .methods import Operand
 
 _OPERANDS = {operand.value: operand for operand in Operand}
 

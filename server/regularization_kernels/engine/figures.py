@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..regularizer import Regularizer
-from ..regularizers.elements.base import ElementRegularizer
 from ..summation import BlockSum, ExactSum
-from .call import Method
+from .methods import Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..arrays import ElementArray, Float64Array
+    from ..arrays import Float64Array
+    from ..prepared import Penalty
+    from ..regularizer import Regularizer
     from .call import FigureChoice
     from .workspace import Workspace
 
@@ -85,12 +85,18 @@ class Summary:
 
 
 class Tally:
-    """The running figures of one segment."""
+    """The running figures of one segment.
+
+    Args:
+        choice: Which are wanted.
+        method: The call's.
+        regularizer: The segment's; None where that is exempt.
+    """
 
     def __init__(self, choice: FigureChoice, method: Method, regularizer: Regularizer | None) -> None:
         self._choice = choice
         self._method = method
-        self._regularizer = regularizer
+        self._has_penalty = choice.penalty and regularizer is not None and not regularizer.traits.map
         self._elements = 0
         self._nonzeros = 0
         self._penalty = BlockSum(1.0 if regularizer is None else regularizer.scale)
@@ -105,14 +111,14 @@ class Tally:
         """The lanes of penalty and squared distance for these elements of the segment."""
         return self._penalty.running(position, size), self._squared_distance.running(position, size)
 
-    def settle(
+    def take_over(
         self, position: int, size: int, nonzeros: int, lanes: tuple[Float64Array, Float64Array]
     ) -> None:
         """Take over what was counted elsewhere, the lanes being those that ``running`` gave."""
         self._elements += size
         self._nonzeros += nonzeros
-        self._penalty.settle(position, lanes[0])
-        self._squared_distance.settle(position, lanes[1])
+        self._penalty.take_over(position, lanes[0])
+        self._squared_distance.take_over(position, lanes[1])
 
     def count(self, parameters: Float64Array, workspace: Workspace) -> None:
         """Count elements, and those that are not 0."""
@@ -121,25 +127,10 @@ class Tally:
             nonzero = workspace.array("nonzero", parameters.size, np.bool_)
             self._nonzeros += int(np.count_nonzero(np.not_equal(parameters, 0, out=nonzero)))
 
-    def add_penalty(
-        self,
-        regularizer: Regularizer,
-        x: Float64Array,
-        weights: ElementArray | None,
-        position: int,
-        workspace: Workspace,
-    ) -> None:
+    def add_penalty(self, penalty: Penalty, x: Float64Array, position: int) -> None:
         """Add the penalty of the elements from ``position`` of the segment on."""
-        if not self._choice.penalty or regularizer.traits.map:
-            return
-        if not isinstance(regularizer, ElementRegularizer):
-            regularizer.add_terms(x, self._penalty, position)
-            return
-        terms = workspace.array("terms", x.size)
-        regularizer.terms(x, terms)
-        if weights is not None:
-            regularizer.weigh(terms, weights)
-        self._penalty.add(terms, position)
+        if self._has_penalty:
+            penalty.add_terms(x, self._penalty, position)
 
     def add_distance(self, new: Float64Array, old: Float64Array, position: int, workspace: Workspace) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from ..arrays import DataType
-from ..errors import DataTypeUnsupported, ElementRangeInvalid, FieldOutOfRange, LayoutInvalid, MethodUnsupported, ModifierUnsupported, RegularizationError
+from ..errors import (
+    DataTypeUnsupported,
+    ElementRangeInvalid,
+    FieldOutOfRange,
+    LayoutInvalid,
+    MethodUnsupported,
+    ModifierUnsupported,
+    RegularizationError,
+)
 from ..formats import DATA_TYPES
-from ..modifiers import MoreauEnvelope, modified
+from ..modifiers import modified
 from ..regularizer import Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..prepared import Prepared
     from ..regularizer import Regularizer
     from ..regularizers.elements.box import Box
 
@@ -33,7 +44,7 @@ MAX_ELEMENTS = (1 << 63) // 8 - 1
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A named, shaped stretch of the vector with its regularizer.
+    """The specification of a named, shaped stretch of the vector with its regularizer.
 
     Args:
         name: Any text, unique in its layout.
@@ -56,12 +67,61 @@ class Segment:
         """Number of elements."""
         return math.prod(self.shape)
 
+
+@dataclass(frozen=True, slots=True)
+class PreparedSegment:
+    """A segment in its place, made ready: what the engine computes with.
+
+    Args:
+        specification: The segment as the layout was given it.
+        start: Position of its first element in the vector.
+        size: Number of its elements.
+        regularizer: Its regularizer with its modifiers, for what is known of it; None where it is exempt.
+        prepared: The same made ready for shape and data type, for what is computed.
+    """
+
+    specification: Segment
+    start: int
+    size: int
+    regularizer: Regularizer | None
+    prepared: Prepared | None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.specification.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths along its axes."""
+        return self.specification.shape
+
+    @property
+    def end(self) -> int:
+        """One past its last element, in the vector."""
+        return self.start + self.size
+
+    @property
+    def has_map(self) -> bool:
+        """Whether its regularizer is no penalty but a map."""
+        return self.regularizer is not None and self.regularizer.traits.map
+
     @property
     def convex(self) -> bool | None:
         """Whether its regularizer is a convex function; None where that is a map."""
         if self.regularizer is None:
             return True
-        return None if self.regularizer.traits.map else self.regularizer.traits.convex
+        return None if self.has_map else self.regularizer.traits.convex
+
+    @property
+    def locality(self) -> Locality:
+        """How far it may be cut: anywhere where it is exempt."""
+        return Locality.ELEMENT if self.regularizer is None else self.regularizer.locality
+
+    def step_size_in(self, step_size: float | None) -> float | None:
+        """Its step size in a call with this one."""
+        own = self.specification.step_size
+        return step_size if own is None else own
 
     def require_penalty(self, method: str) -> None:
         """Check that it has a penalty, which this method needs.
@@ -69,7 +129,7 @@ class Segment:
         Raises:
             MethodUnsupported: If its regularizer is a map.
         """
-        if self.regularizer is not None and self.regularizer.traits.map:
+        if self.regularizer is not None and self.has_map:
             text = f"must have a penalty for {method}, and {self.regularizer.name} is a map"
             raise MethodUnsupported(text, field="regularizer", segment=self.name)
 
@@ -79,22 +139,17 @@ class Segment:
         Raises:
             ModifierUnsupported: If it is smoothed, and not convex.
         """
-        if isinstance(self.regularizer, MoreauEnvelope) and not self.convex:
+        if self.regularizer is not None and self.specification.smoothing is not None and not self.convex:
             text = f"has a proximal step of convex regularizers only, which {self.regularizer.name} is not"
             raise ModifierUnsupported(text, field="smoothing", segment=self.name)
 
-    @property
-    def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt."""
-        return Locality.ELEMENT if self.regularizer is None else self.regularizer.locality
-
     def cut(self, position: int) -> int:
         """The largest place at or before ``position`` where a piece of it may end."""
-        return position if self.regularizer is None else self.regularizer.cut(position)
+        return position if self.prepared is None else self.prepared.cut(position)
 
     def workspace(self, elements: int) -> int:
         """Float64 numbers that computing so many elements at once needs, apart from input and result."""
-        return 0 if self.regularizer is None else self.regularizer.workspace(elements)
+        return 0 if self.prepared is None else self.prepared.workspace(elements)
 
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
@@ -105,15 +160,17 @@ class Segment:
         return self.cut(position) == position
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
     """Data type and segments of a vector.
-
-    Regularizers are made ready for their segments here; with modifiers, they become one regularizer.
 
     Args:
         data_type: One of ``DATA_TYPES``, in the machine's byte order.
         segments: In the order of their elements.
+
+    Attributes:
+        data_type: That of the elements.
+        segments: The segments made ready, each with the specification that was given.
+        starts: Position of each segment's first element, and at last the vector's length.
 
     Raises:
         DataTypeUnsupported: If the data type is another.
@@ -123,35 +180,18 @@ class Layout:
         ModifierUnsupported: If a regularizer does not take a modifier.
     """
 
-    data_type: DataType
-    segments: tuple[Segment, ...]
-    starts: tuple[int, ...] = field(init=False, repr=False)
-    """Position of each segment's first element, and at last the vector's length."""
+    __slots__ = ("data_type", "segments", "starts")
 
-    def __post_init__(self) -> None:
-        """Check the segments and make their regularizers ready."""
-        if self.data_type not in DATA_TYPES:
+    def __init__(self, data_type: DataType, segments: tuple[Segment, ...]) -> None:
+        if data_type not in DATA_TYPES:
             known = ", ".join(map(str, DATA_TYPES))
-            raise DataTypeUnsupported(f"must be one of {known}, got {self.data_type}", field="data_type")
-        if len(self.segments) > MAX_SEGMENTS:
-            text = f"must be at most {MAX_SEGMENTS}, got {len(self.segments)}"
+            raise DataTypeUnsupported(f"must be one of {known}, got {data_type}", field="data_type")
+        if len(segments) > MAX_SEGMENTS:
+            text = f"must be at most {MAX_SEGMENTS}, got {len(segments)}"
             raise LayoutInvalid(text, field="segments")
-        names: set[str] = set()
-        starts = [0]
-        ready = []
-        for index, segment in enumerate(self.segments):
-            path = f"segments[{index}]"
-            if segment.name in names:
-                text = f"must be unique in the layout, got {segment.name!r} again"
-                raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
-            names.add(segment.name)
-            ready.append(_ready(segment, self.data_type, path))
-            starts.append(starts[-1] + segment.size)
-            if starts[-1] > MAX_ELEMENTS:
-                text = f"must keep the vector's length at most {MAX_ELEMENTS}, got {starts[-1]}"
-                raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
-        object.__setattr__(self, "segments", tuple(ready))
-        object.__setattr__(self, "starts", tuple(starts))
+        self.data_type: Final = data_type
+        self.segments: Final = tuple(_prepared(segments, data_type))
+        self.starts: Final = (0, *(segment.end for segment in self.segments))
 
     @property
     def size(self) -> int:
@@ -170,8 +210,8 @@ class Layout:
         return [begin, *sorted(cut for cut in inner if begin < cut < end), end]
 
     def _cut_before(self, element: int) -> int:
-        index = self.segment_at(element)
-        start, segment = self.starts[index], self.segments[index]
+        segment = self.segments[self.segment_at(element)]
+        start = segment.start
         for position in range((element - start) // BLOCK * BLOCK, 0, -BLOCK):
             if segment.may_be_cut(position):
                 return start + position
@@ -191,18 +231,42 @@ class Layout:
             text = f"must be within [{begin}, {self.size}], got {end}"
             raise ElementRangeInvalid(text, field="end", element=end)
         for name, position in (("begin", begin), ("end", end)):
-            index = self.segment_at(position)
-            if position == self.size or self.segments[index].may_be_cut(position - self.starts[index]):
+            if position == self.size:
                 continue
-            segment = self.segments[index]
+            segment = self.segments[self.segment_at(position)]
+            if segment.may_be_cut(position - segment.start):
+                continue
             text = (
                 f"must not cut segment {segment.name!r} (locality {segment.locality.name}) at its element "
-                f"{position - self.starts[index]}: cuts are multiples of {BLOCK} that the regularizer allows"
+                f"{position - segment.start}: cuts are multiples of {BLOCK} that the regularizer allows"
             )
             raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
 
 
-def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
+def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[PreparedSegment]:
+    names: set[str] = set()
+    start = 0
+    for index, segment in enumerate(segments):
+        path = f"segments[{index}]"
+        if segment.name in names:
+            text = f"must be unique in the layout, got {segment.name!r} again"
+            raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
+        names.add(segment.name)
+        _check(segment, path)
+        try:
+            prepared = _prepared_segment(segment, start, data_type)
+        except RegularizationError as error:
+            error.segment = segment.name
+            error.within(path)
+            raise
+        if prepared.end > MAX_ELEMENTS:
+            text = f"must keep the vector's length at most {MAX_ELEMENTS}, got {prepared.end}"
+            raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
+        yield prepared
+        start = prepared.end
+
+
+def _check(segment: Segment, path: str) -> None:
     name_bytes = len(segment.name.encode())
     if name_bytes > MAX_NAME_BYTES:
         text = f"must have at most {MAX_NAME_BYTES} bytes, got {name_bytes}"
@@ -217,29 +281,30 @@ def _ready(segment: Segment, data_type: DataType, path: str) -> Segment:
     if segment.size > MAX_ELEMENTS:
         text = f"must have a product of at most {MAX_ELEMENTS}, got {segment.size}"
         raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
-    step_size = segment.step_size
-    if step_size is not None:
-        check_step_size(step_size, f"{path}.step_size", segment.name)
-    regularizer = _regularizer_on(segment, data_type, path)
-    try:
-        regularizer = modified(regularizer, segment.box, segment.smoothing, data_type)
-    except (FieldOutOfRange, ModifierUnsupported) as error:
-        error.segment = segment.name
-        error.within(path)
-        raise
-    return Segment(segment.name, segment.shape, regularizer, step_size)
+    if segment.step_size is not None:
+        check_step_size(segment.step_size, f"{path}.step_size", segment.name)
 
 
-def _regularizer_on(segment: Segment, data_type: DataType, path: str) -> Regularizer | None:
-    if segment.regularizer is None:
+def _prepared_segment(segment: Segment, start: int, data_type: DataType) -> PreparedSegment:
+    regularizer, prepared = modified(
+        segment.regularizer,
+        _prepared_regularizer(segment, data_type),
+        segment.box,
+        segment.smoothing,
+        data_type,
+    )
+    return PreparedSegment(segment, start, segment.size, regularizer, prepared)
+
+
+def _prepared_regularizer(segment: Segment, data_type: DataType) -> Prepared | None:
+    regularizer = segment.regularizer
+    if regularizer is None:
         return None
     try:
-        return segment.regularizer.on(segment.shape, data_type)
+        return regularizer.on(segment.shape, data_type)
     except RegularizationError as error:
-        error.segment = segment.name
         if error.field != "shape":
-            error.within(f"regularizer.{segment.regularizer.name}")
-        error.within(path)
+            error.within(f"regularizer.{regularizer.name}")
         raise
 
 

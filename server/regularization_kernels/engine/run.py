@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -9,18 +11,31 @@ import numpy as np
 from ..arrays import ElementArray
 from ..errors import ChunkOutOfOrder, OperandSizeMismatch, StreamTooLong, StreamTooShort
 from ..interruption import go_on, interruptible
-from .call import Call, Method
+from .call import Call
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
+from .methods import Method
 from .results import ResultAssembly
 from .segment import SegmentRun
-from .workspace import borrowed_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from .budget import MemoryBudget, Reservation
+
+
+class State(Enum):
+    """What may be asked of a run."""
+
+    OPEN = "open"
+    """Anything: it takes chunks until it is finished."""
+    FINISHED = "finished"
+    """Nothing: the stream is over, and its summary given."""
+    FAILED = "failed"
+    """Nothing: an error has left it halfway."""
+    CLOSED = "closed"
+    """Nothing: what it held is given back."""
 
 
 class Run:
@@ -60,11 +75,19 @@ class Run:
         self._budget = budget
         self._check = check
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
+        self._state = State.OPEN
         self._position = call.begin
+        self._end = call.end
         self._upcoming = iter(call.segments_in_range())
         self._current: SegmentRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation] = []
+        self._summary: Summary | None = None
+
+    @property
+    def state(self) -> State:
+        """What may be asked of it now."""
+        return self._state
 
     def feed(self, chunk: Chunk) -> list[ResultChunk]:
         """Take the next chunk.
@@ -75,24 +98,28 @@ class Run:
             the budget until the next call of this run.
 
         Raises:
-            RegularizationError: If the chunk breaks a rule; the run is then of no further use.
-            Exception: What the check raises; likewise.
+            RegularizationError: If the chunk breaks a rule; its field is named as in ``Chunk``. The run has
+                then failed.
+            Exception: What the check raises. The run has then failed, too.
+            RuntimeError: If the run is not open.
         """
-        self._release_delivered()
-        self._check_place(chunk)
-        _check_sizes(chunk)
-        if not chunk.parameters.size:
-            return []
-        if self._call.method is not Method.PENALTY:
-            self._results.expect(chunk)
-        with np.errstate(all="ignore"), borrowed_workspace() as workspace, interruptible(self._check):
-            while self._position < chunk.end:
-                go_on()
-                segment = self._segment_at_position()
-                end = min(chunk.end, segment.end)
-                segment.add(chunk.part(self._position, end), workspace)
-                self._position = end
-        return self._results.completed()
+        with self._while_open():
+            self._release_delivered()
+            self._check_place(chunk)
+            _check_sizes(chunk)
+            if chunk.parameters.size:
+                self._compute(chunk)
+            return self._results.completed()
+
+    def summary(self) -> Summary:
+        """The figures of the call, as soon as all its elements are there; the run stays open.
+
+        Raises:
+            StreamTooShort: If elements are missing. The run has then failed.
+            RuntimeError: If the run is not open.
+        """
+        with self._while_open():
+            return self._combined()
 
     def finish(self) -> Summary:
         """Say that the stream is over.
@@ -101,28 +128,15 @@ class Run:
             The figures of the call.
 
         Raises:
-            StreamTooShort: If elements are missing.
+            StreamTooShort: If elements are missing. The run has then failed.
+            RuntimeError: If the run is not open.
         """
-        self._release_delivered()
-        end = self._call.end
-        if self._position < end:
-            layout = self._call.layout
-            raise StreamTooShort(
-                f"stream must go on to element {end}, but ended at {self._position}",
-                segment=layout.segments[layout.segment_at(self._position)].name,
-                element=self._position,
-                expected=end,
-                received=self._position,
-            )
-        with np.errstate(all="ignore"):
-            while self._current is not None or self._advance():
-                self._leave()
-        figures = [segment.figures for segment in self._figures]
-        total = Figures.combined(figures, self._call.figures, self._call.method)
-        return Summary(total, tuple(self._figures))
+        with self._while_open(then=State.FINISHED):
+            return self._combined()
 
     def close(self) -> None:
-        """Give back everything that is held."""
+        """Give back everything that is held; nothing can be asked of it any more."""
+        self._state = State.CLOSED
         self._release_delivered()
         if self._current is not None:
             self._current.reservation.close()
@@ -136,6 +150,39 @@ class Run:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _while_open(self, then: State = State.OPEN) -> Iterator[None]:
+        """What only an open run does. Where it raises, the run has failed; else ``then`` is its state."""
+        if self._state is not State.OPEN:
+            raise RuntimeError(f"run must be open, and is {self._state.value}")
+        self._state = State.FAILED
+        yield
+        self._state = then
+
+    def _compute(self, chunk: Chunk) -> None:
+        """Let the segments have their parts of a chunk."""
+        if self._call.method is not Method.PENALTY:
+            self._results.expect(chunk)
+        with np.errstate(all="ignore"), interruptible(self._check):
+            while self._position < chunk.end:
+                go_on()
+                segment = self._segment_at_position()
+                end = min(chunk.end, segment.end)
+                segment.add(chunk.part(self._position, end))
+                self._position = end
+
+    def _combined(self) -> Summary:
+        self._release_delivered()
+        if self._summary is None:
+            self._check_complete()
+            with np.errstate(all="ignore"):
+                while self._current is not None or self._advance():
+                    self._leave()
+            figures = [segment.figures for segment in self._figures]
+            total = Figures.combined(figures, self._call.figures, self._call.method)
+            self._summary = Summary(total, tuple(self._figures))
+        return self._summary
+
     def _segment_at_position(self) -> SegmentRun:
         while self._current is None or self._current.end <= self._position:
             self._leave()
@@ -143,12 +190,12 @@ class Run:
         return self._current
 
     def _advance(self) -> bool:
-        index = next(self._upcoming, None)
-        if index is not None:
+        segment = next(self._upcoming, None)
+        if segment is not None:
             self._current = SegmentRun(
-                self._call, index, self._budget, self._results, volatile=self._volatile
+                self._call, segment, self._budget, self._results, volatile=self._volatile
             )
-        return index is not None
+        return segment is not None
 
     def _leave(self) -> None:
         if self._current is not None:
@@ -165,18 +212,29 @@ class Run:
         if chunk.element_offset != self._position:
             raise ChunkOutOfOrder(
                 f"must be {self._position}, where the last chunk ended, got {chunk.element_offset}",
-                field="chunk.element_offset",
+                field="element_offset",
                 element=chunk.element_offset,
                 expected=self._position,
                 received=chunk.element_offset,
             )
-        if chunk.end > self._call.end:
+        if chunk.end > self._end:
             raise StreamTooLong(
-                f"stream must end at element {self._call.end}, but the chunk goes on to {chunk.end}",
-                field="chunk.parameters",
-                element=self._call.end,
-                expected=self._call.end,
+                f"stream must end at element {self._end}, but the chunk goes on to {chunk.end}",
+                field="parameters",
+                element=self._end,
+                expected=self._end,
                 received=chunk.end,
+            )
+
+    def _check_complete(self) -> None:
+        if self._position < self._end:
+            layout = self._call.layout
+            raise StreamTooShort(
+                f"stream must go on to element {self._end}, but ended at {self._position}",
+                segment=layout.segments[layout.segment_at(self._position)].name,
+                element=self._position,
+                expected=self._end,
+                received=self._position,
             )
 
 
@@ -185,6 +243,6 @@ def _check_sizes(chunk: Chunk) -> None:
         if array.size != chunk.parameters.size:
             raise OperandSizeMismatch(
                 f"must have as many elements as parameters, {chunk.parameters.size}, got {array.size}",
-                field=f"chunk.{name}",
+                field=name,
                 element=chunk.element_offset,
             )

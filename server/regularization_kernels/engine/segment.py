@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import ElementArray
-from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
+from ..errors import OperandInconsistent, OperandOutOfRange, OperandUnsupported, ValueNotFinite
 from ..formats import are_finite, numbers_of
 from ..interruption import go_on
 from .budget import MemoryBudget, Reservation
 from .buffering import STAGES
-from .call import Call, Method, Operand
+from .call import Call
 from .chunk import Chunk
-from .figures import SegmentFigures
+from .figures import SegmentFigures, Tally
+from .fused import FusedOperator
+from .methods import Method, Operand
 from .operator import SegmentOperator
-from .workspace import PIECE
+from .workspace import PIECE, borrowed_workspace
 
 if TYPE_CHECKING:
+    from .layout import PreparedSegment
     from .results import ResultAssembly
-    from .workspace import Workspace
-
-_NOT_NEGATIVE = (Operand.WEIGHTS, Operand.STEP_SCALES)
 
 
 class SegmentRun:
@@ -30,101 +29,121 @@ class SegmentRun:
 
     Args:
         call: The call.
-        index: Which segment of its layout.
+        segment: The segment, of the call's layout.
         budget: Where bytes that wait are taken from.
         results: Where results are delivered.
         volatile: Whether others may write to elements and results meanwhile.
     """
 
     def __init__(
-        self, call: Call, index: int, budget: MemoryBudget, results: ResultAssembly, *, volatile: bool = False
+        self,
+        call: Call,
+        segment: PreparedSegment,
+        budget: MemoryBudget,
+        results: ResultAssembly,
+        *,
+        volatile: bool = False,
     ) -> None:
-        self._call = call
-        self._segment = call.layout.segments[index]
-        self._start = call.layout.starts[index]
+        self._method = call.method
+        self._propagate_non_finite = call.propagate_non_finite
+        self._segment = segment
         self._results = results
-        self._operator = SegmentOperator(call, self._segment, volatile=volatile)
+        self._tally = Tally(call.figures, call.method, segment.regularizer)
+        self._fused = FusedOperator(call, segment, self._tally)
+        self._operator = SegmentOperator(call, segment, self._tally, volatile=volatile)
         self._operands: frozenset[Operand] | None = None
-        self.end = self._start + self._segment.size
+        self.end = segment.end
         self.reservation = Reservation(budget)
-        stage = STAGES.get(self._segment.locality)
-        self._stage = None if stage is None else stage(self._segment, self._start, self.reservation)
+        stage = STAGES.get(segment.locality)
+        self._stage = None if stage is None else stage(segment, self.reservation)
 
-    def add(self, part: Chunk, workspace: Workspace) -> None:
+    def add(self, part: Chunk) -> None:
         """Take the next part of a chunk, at least one element, and deliver what can be computed now."""
-        self._check_operands(part)
+        operands = part.operands
+        if operands != self._operands:
+            self._check_operands(part, operands)
         if self._stage is None:
-            self._compute(part, workspace)
+            self._compute_anywhere(part)
             return
-        self._check_values(part, workspace)
+        self._check_values(part)
         for piece in self._stage.add(part):
             go_on()
-            self._compute(piece, workspace)
+            self._compute(piece)
 
-    def _compute(self, piece: Chunk, workspace: Workspace) -> None:
+    def _compute(self, piece: Chunk) -> None:
+        """Compute a piece at once, whose values are checked."""
         out = None
-        if self._call.method is not Method.PENALTY:
+        if self._method is not Method.PENALTY:
             out = self._results.destination(piece.element_offset, piece.end)
-        if self._stage is None:
-            self._compute_elements(piece, out, workspace)
-        else:
-            self._operator.compute(piece, piece.element_offset - self._start, out, workspace)
+        if self._fused.compute(piece, out) is None:
+            self._operator.compute(piece, out)
         if out is not None:
             self._results.deliver(piece.element_offset, out)
 
-    def _compute_elements(self, part: Chunk, out: ElementArray | None, workspace: Workspace) -> None:
-        """Compute a stretch that may be cut anywhere: all at once, or in pieces that stay in the cache."""
-        begin = part.element_offset
-        done = self._operator.compute_compiled(part, begin - self._start, out)
-        if done == part.parameters.size:
-            return
-        if done is not None:
-            self._check_values(part.part(begin + done, part.end), workspace)
-        for first in range(begin - (begin - self._start) % PIECE, part.end, PIECE):
-            piece = part.part(max(first, begin), min(first + PIECE, part.end))
-            place = None if out is None else out[piece.element_offset - begin : piece.end - begin]
-            self._check_values(piece, workspace)
-            self._operator.compute(piece, piece.element_offset - self._start, place, workspace)
+    def _compute_anywhere(self, part: Chunk) -> None:
+        """Compute a part that may be cut anywhere: all at once, or in pieces that stay in the cache."""
+        out, begin = None, part.element_offset
+        if self._method is not Method.PENALTY:
+            out = self._results.destination(begin, part.end)
+        done = self._fused.compute(part, out)
+        if done != part.parameters.size:
+            if done is not None:
+                self._check_values(part.part(begin + done, part.end))
+            for first in range(begin - (begin - self._segment.start) % PIECE, part.end, PIECE):
+                piece = part.part(max(first, begin), min(first + PIECE, part.end))
+                self._check_values(piece)
+                place = None if out is None else out[piece.element_offset - begin : piece.end - begin]
+                self._operator.compute(piece, place)
+        if out is not None:
+            self._results.deliver(begin, out)
 
     def figures(self) -> SegmentFigures:
         """The segment's figures, as far as the call had its elements."""
-        return SegmentFigures(self._segment.name, self._operator.figures(), self._segment.convex)
+        return SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)
 
-    def _check_operands(self, part: Chunk) -> None:
-        operands = part.operands
-        if self._operands is None:
-            self._operator.check_operands(operands)
-            self._operands = operands
-        elif operands != self._operands:
-            odd = next(operand for operand in Operand if operand in operands ^ self._operands)
-            verb = "must not be set" if odd in operands else "must be set"
+    def _check_operands(self, part: Chunk, operands: frozenset[Operand]) -> None:
+        """Reject operands that method or regularizer do not take, or other ones than before."""
+        if self._operands is not None:
+            other = next(operand for operand in Operand if operand in operands ^ self._operands)
+            verb = "must not be set" if other in operands else "must be set"
             raise OperandInconsistent(
                 f"{verb}: the first chunk of segment {self._segment.name!r} decides",
-                field=f"chunk.{odd.value}",
+                field=other.value,
                 segment=self._segment.name,
                 element=part.element_offset,
             )
+        for operand in Operand:
+            if operand in operands:
+                refuser = operand.refused_by(self._method, self._segment.regularizer)
+                if refuser is not None:
+                    text = f"is not taken by {refuser}"
+                    raise OperandUnsupported(text, field=operand.value, segment=self._segment.name)
+        self._operands = operands
 
-    def _check_values(self, part: Chunk, workspace: Workspace) -> None:
-        if not self._call.propagate_non_finite:
-            for name, array in part.arrays().items():
-                finite = are_finite(array, workspace.array("finite", array.size, np.bool_))
-                if not finite.all():
-                    first = int(np.argmin(finite))
-                    raise ValueNotFinite(
-                        f"must be finite, got {array[first]!s} at element {part.element_offset + first}",
-                        field=f"chunk.{name}",
-                        segment=self._segment.name,
-                        element=part.element_offset + first,
-                    )
-        for operand in _NOT_NEGATIVE:
-            array = getattr(part, operand.value)
-            if array is not None and (negative := array < 0).any():
+    def _check_values(self, part: Chunk) -> None:
+        """Reject what is not finite, unless the call takes it, and what must not be negative."""
+        arrays = part.arrays()
+        if not self._propagate_non_finite:
+            with borrowed_workspace() as workspace:
+                for name, array in arrays.items():
+                    finite = are_finite(array, workspace.array("finite", array.size, np.bool_))
+                    if not finite.all():
+                        first = int(np.argmin(finite))
+                        text = f"must be finite, got {array[first]!s}"
+                        raise ValueNotFinite(**self._place(text, name, part, first))
+        for operand in part.operands:
+            array = arrays[operand.value]
+            if not operand.may_be_negative and (negative := array < 0).any():
                 first = int(np.argmax(negative))
-                number = numbers_of(array)[first]
-                raise OperandOutOfRange(
-                    f"must be >= 0, got {number!s} at element {part.element_offset + first}",
-                    field=f"chunk.{operand.value}",
-                    segment=self._segment.name,
-                    element=part.element_offset + first,
-                )
+                text = f"must be >= 0, got {numbers_of(array)[first]!s}"
+                raise OperandOutOfRange(**self._place(text, operand.value, part, first))
+
+    def _place(self, text: str, name: str, part: Chunk, first: int) -> dict[str, Any]:
+        """What an error says of the element at an index of a part."""
+        element = part.element_offset + first
+        return {
+            "text": f"{text} at element {element}",
+            "field": name,
+            "segment": self._segment.name,
+            "element": element,
+        }

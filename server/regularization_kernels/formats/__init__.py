@@ -1,6 +1,22 @@
 """Number formats of elements. Everything is computed in float64, and rounded to one of these once."""
 
-from .data_types import BFLOAT16, DATA_TYPES, Limits, are_finite, contract_name, exponents, fraction_bits, is_coarse, limits, numbers_of, on_grid, share_left_alone, slack, spacings, widen_into
+from .data_types import (
+    BFLOAT16,
+    DATA_TYPES,
+    Limits,
+    are_finite,
+    contract_name,
+    exponents,
+    fraction_bits,
+    is_coarse,
+    limits,
+    numbers_of,
+    on_grid,
+    share_left_alone,
+    slack,
+    spacings,
+    widen_into,
+)
 from .grid import Grid
 from .nearest import next_inwards, round_into, rounded
 from .stochastic import random_bits, round_stochastically

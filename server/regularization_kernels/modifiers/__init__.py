@@ -6,7 +6,8 @@ other. Modifiers are the layout's and not the catalogue's: they are in no regist
 
 from .apply import modified
 from .boxed import Boxed
-from .modifier import Modifier
+from .modifier import with_operands
 from .moreau_envelope import MoreauEnvelope
+from .shifted import Shifted
 
-__all__ = ["Boxed", "Modifier", "MoreauEnvelope", "modified"]
+__all__ = ["Boxed", "MoreauEnvelope", "Shifted", "modified", "with_operands"]

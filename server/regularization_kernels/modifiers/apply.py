@@ -10,17 +10,23 @@ from .zero import Zero
 
 if TYPE_CHECKING:
     from ..arrays import DataType
+    from ..prepared import Prepared
     from ..regularizer import Regularizer
     from ..regularizers.elements.box import Box
 
 
 def modified(
-    regularizer: Regularizer | None, box: Box | None, smoothing: float | None, data_type: DataType
-) -> Regularizer | None:
-    """The regularizer with its modifiers, the box first.
+    regularizer: Regularizer | None,
+    prepared: Prepared | None,
+    box: Box | None,
+    smoothing: float | None,
+    data_type: DataType,
+) -> tuple[Regularizer | None, Prepared | None]:
+    """The regularizer with its modifiers, the box first: what it is, and the same made ready.
 
     Args:
-        regularizer: Made ready for its segment; None where that is exempt.
+        regularizer: None where the segment is exempt.
+        prepared: The same made ready for its segment.
         box: Bounds on every element; None for none.
         smoothing: Of the Moreau envelope of all that; None for none.
         data_type: What the bounds are rounded to.
@@ -30,11 +36,11 @@ def modified(
         FieldOutOfRange: If smoothing is not in its range, or the box leaves no point.
     """
     if box is not None:
-        boxed = Boxed(Zero() if regularizer is None else regularizer, box.on((), data_type))
-        boxed.require_common_point()
-        regularizer = boxed
+        boxed = Boxed(regularizer or Zero(), box)
+        regularizer, prepared = boxed, boxed.around(prepared or Zero(), data_type)
     if smoothing is not None:
-        smoothed = MoreauEnvelope(Zero() if regularizer is None else regularizer, smoothing)
+        smoothed = MoreauEnvelope(regularizer or Zero(), smoothing)
         # The envelope of nothing is nothing.
-        regularizer = None if isinstance(smoothed.inner, Zero) else smoothed
-    return regularizer
+        if prepared is not None:
+            regularizer, prepared = smoothed, smoothed.around(prepared, data_type)
+    return regularizer, prepared

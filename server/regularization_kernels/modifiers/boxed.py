@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import FLOAT64, DataType
 from ..errors import FieldOutOfRange, ModifierUnsupported
 from ..regularizer import Regularizer, Traits
-from .modifier import Modifier, given
+from ..summation import BlockSum, ExactSum
+from .modifier import Modifier, PreparedModifier
+from .shifted import Shifted
 
 if TYPE_CHECKING:
-    from ..arrays import ElementArray, Float64Array, StepSize
+    from ..arrays import DataType, ElementArray, Float64Array, StepSize
     from ..expansions import Exponents
+    from ..prepared import Prepared
     from ..regularizers.elements.box import Box
-    from ..summation import BlockSum
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,26 @@ class Boxed(Modifier):
         """1: the box has no strength."""
         return 1.0
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The same made ready, the bounds rounded to the data type."""
-        ready = replace(self, inner=self.inner.on(shape, data_type), box=self.box.on(shape, data_type))
-        ready.require_common_point()
-        return ready
+    def around(self, inner: Prepared, data_type: DataType) -> PreparedBoxed:
+        """The box whose bounds are numbers of the data type, around inner.
+
+        Raises:
+            FieldOutOfRange: If Ω is infinite in all of it.
+        """
+        prepared = PreparedBoxed(modifier=self, inner=inner, box=self.box.on((), data_type))
+        prepared.require_common_point()
+        return prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedBoxed(PreparedModifier):
+    """A box around a penalty that is made ready for its segment.
+
+    Args:
+        box: The bounds, rounded to the data type.
+    """
+
+    box: Box
 
     def require_common_point(self) -> None:
         """Check that Ω is finite somewhere in the box.
@@ -73,26 +89,23 @@ class Boxed(Modifier):
         Raises:
             FieldOutOfRange: If it is not.
         """
-        point = np.zeros(1)
+        inner, point = self.modifier.inner, np.zeros(1)
+        sums = BlockSum(inner.scale)
         with np.errstate(all="ignore"):
             # Clipping any point of Ω's domain, an interval, gives a point of it if the box has one.
             self.prox(point, 1.0, point)
-            finite = math.isfinite(self.inner.value(point))
-        if not finite:
-            text = f"must have a point where {self.inner.name} is finite, got {_interval(self.box)}"
+            self.inner.add_terms(point, sums)
+        if not math.isfinite(ExactSum.of(sums.partials()).value):
+            text = f"must have a point where {inner.name} is finite, got {_interval(self.box)}"
             raise FieldOutOfRange(text, field="box")
-
-    def workspace(self, elements: int) -> int:
-        """What clipping and comparing take, the elements less a reference, and inner's own."""
-        return self.inner.workspace(elements) + 3 * elements
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """The terms of the box are 0, or infinite."""
         return self.inner.longest_expansion(x, weights, size)
 
-    def given(self, reference: ElementArray | None, weights: ElementArray | None) -> Regularizer:
+    def with_operands(self, reference: ElementArray | None, weights: ElementArray | None) -> Shifted:
         """The box on x, around weights·Ω(x − reference)."""
-        return self.around(given(self.inner, reference, weights))
+        return Shifted(replace(self, reference=reference, weights=weights))
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add infinity for elements outside the box, and Ω's terms with Ω's scale."""
@@ -102,7 +115,7 @@ class Boxed(Modifier):
             outside = np.empty(x.size)
             self.box.terms(x.reshape(-1), outside)
             sums.add(outside, position)
-        self.inner.add_terms(x, sums.beside(self.inner.scale), position)
+        self.penalty.add_terms(x, sums.beside(self.modifier.inner.scale), position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write Ω's, and 0 where an element is at a bound and would fall past it.
@@ -113,13 +126,13 @@ class Boxed(Modifier):
         self.box.gradient(x.reshape(-1), np.empty(x.size))
         lower, upper = self.box.numbers
         at_lower, at_upper = x == lower, x == upper
-        self.inner.gradient(x, out)
+        self.penalty.gradient(x, out)
         # At a bound the subdifferential goes on without end, away from Ω's on one side.
         np.copyto(out, 0.0, where=(at_upper & (out < 0)) | (at_lower & (out > 0)))
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write Ω's step, clipped to the bounds."""
-        self.inner.prox(x, step_size, out)
+        self.penalty.prox(x, step_size, out)
         self.box.prox(out, 0.0, out)
 
 

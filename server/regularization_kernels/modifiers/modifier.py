@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from ..arrays import FLOAT64, DataType
+from ..expansions import ANY, Exponents, exponents_of
 from ..regularizer import Locality, Regularizer, Traits
 from .shifted import Shifted
 from .zero import Zero
 
 if TYPE_CHECKING:
-    from ..arrays import ElementArray
+    from ..arrays import ElementArray, Float64Array, StepSize
+    from ..formats import Grid
+    from ..prepared import FusedLoop, Pass, Penalty, Prepared
+    from ..summation import BlockSum
 
 
 class Modifier(Regularizer):
@@ -52,9 +56,63 @@ class Modifier(Regularizer):
         """Whether the step size may differ from element to element."""
         return self.inner.takes_step_scales
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The same, what is modified made ready."""
-        return self.around(self.inner.on(shape, data_type))
+    @abstractmethod
+    def around(self, inner: Prepared, data_type: DataType) -> PreparedModifier:
+        """The modifier of what was made ready for a segment of this data type."""
+
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedModifier:  # type: ignore[override] # a type of its own
+        """The modifier made ready, and what is modified with it."""
+        return self.around(self.inner.on(shape, data_type), data_type)
+
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add the terms of the penalty to ``sums``, of a segment of x's shape."""
+        self.on(x.shape).add_terms(x, sums, position)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the minimum-norm element of the subdifferential, of a segment of x's shape."""
+        self.on(x.shape).gradient(x, out)
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the proximal step, of a segment of x's shape."""
+        self.on(x.shape).prox(x, step_size, out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedModifier(ABC):
+    """A modifier made ready for a segment.
+
+    Args:
+        modifier: What it is.
+        inner: What is modified, made ready, too.
+        reference: Inner's, of the elements of a piece; None for 0.
+        weights: Inner's, of the same elements; None for 1.
+    """
+
+    modifier: Modifier
+    inner: Prepared
+    reference: ElementArray | None = None
+    weights: ElementArray | None = None
+
+    @property
+    def penalty(self) -> Penalty:
+        """Ω: inner with its reference and weights."""
+        return with_operands(self.inner, self.reference, self.weights)
+
+    @abstractmethod
+    def with_operands(self, reference: ElementArray | None, weights: ElementArray | None) -> Shifted:
+        """The penalty of some elements with their reference and weights, which belong to Ω and not to x."""
+
+    @abstractmethod
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add the terms of the penalty to ``sums``; x starts at ``position`` of its segment."""
+
+    @abstractmethod
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write the minimum-norm element of the subdifferential at x."""
+
+    @abstractmethod
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the proximal step from x."""
 
     def cut(self, position: int) -> int:
         """The largest place at or before ``position`` where the segment may be cut."""
@@ -62,23 +120,38 @@ class Modifier(Regularizer):
 
     def restricted(self, begin: int, end: int) -> Self:
         """The same of the elements begin..end alone."""
-        return self.around(self.inner.restricted(begin, end))
+        return replace(self, inner=self.inner.restricted(begin, end))
 
-    def around(self, inner: Regularizer) -> Self:
-        """The same modifier of another regularizer."""
-        return replace(self, inner=inner)
+    def workspace(self, elements: int) -> int:
+        """Two arrays of the modifier's own, the elements less a reference, and inner's."""
+        return self.inner.workspace(elements) + 3 * elements
 
-    @abstractmethod
-    def given(self, reference: ElementArray | None, weights: ElementArray | None) -> Regularizer:
-        """The penalty of some elements with their reference and weights, which belong to Ω and not to x."""
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
+        """That of any finite terms."""
+        del x
+        terms = ANY.times(weights) if self.modifier.takes_weights else ANY
+        return terms.added(size).times(exponents_of(self.modifier.scale)).longest_expansion
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Never: its step is rounded as it is."""
+        del grid, at_random
+        return False
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Nothing else than what a point was rounded to."""
+        del exact, numbers, grid
+        return None
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """No loop is compiled of a modifier."""
+        del wanted, elements
+        return None
 
 
-def given(
-    regularizer: Regularizer, reference: ElementArray | None, weights: ElementArray | None
-) -> Regularizer:
+def with_operands(penalty: Prepared, reference: ElementArray | None, weights: ElementArray | None) -> Shifted:
     """The penalty weights·Ω(x − reference), and what modifiers make of it."""
-    if isinstance(regularizer, Modifier):
-        return regularizer.given(reference, weights)
-    if isinstance(regularizer, Zero) or (reference is None and weights is None):
-        return regularizer
-    return Shifted(regularizer, reference, weights)
+    if isinstance(penalty, PreparedModifier):
+        return penalty.with_operands(reference, weights)
+    if isinstance(penalty, Zero):
+        return Shifted(penalty)
+    return Shifted(penalty, reference, weights)

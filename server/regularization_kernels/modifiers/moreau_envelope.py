@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import FieldOutOfRange, ModifierUnsupported
 from ..regularizer import Regularizer, Traits
-from .boxed import Boxed
-from .modifier import Modifier, given
+from .boxed import PreparedBoxed
+from .modifier import Modifier, PreparedModifier
 from .shifted import Shifted
 
 if TYPE_CHECKING:
-    from ..arrays import ElementArray, Float64Array, StepSize
+    from ..arrays import DataType, ElementArray, Float64Array, StepSize
+    from ..prepared import Prepared
     from ..summation import BlockSum
 
 
@@ -61,17 +62,28 @@ class MoreauEnvelope(Modifier):
         """What the squared distance to the nearer point is multiplied by."""
         return 0.5 / self.gamma
 
-    def workspace(self, elements: int) -> int:
-        """The nearer point, the distance to it and the elements less a reference, and inner's own."""
-        return self.inner.workspace(elements) + 3 * elements
+    def around(self, inner: Prepared, data_type: DataType) -> PreparedEnvelope:
+        """The envelope of inner."""
+        del data_type
+        return PreparedEnvelope(modifier=self, inner=inner, gamma=self.gamma)
 
-    def given(self, reference: ElementArray | None, weights: ElementArray | None) -> Regularizer:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedEnvelope(PreparedModifier):
+    """The envelope of a penalty that is made ready for its segment.
+
+    Args:
+        gamma: How much is smoothed.
+    """
+
+    gamma: float
+
+    def with_operands(self, reference: ElementArray | None, weights: ElementArray | None) -> Shifted:
         """The envelope of weights·Ω(x − reference) with its box."""
-        if isinstance(self.inner, Boxed):
-            return self.around(given(self.inner, reference, weights))
+        if isinstance(self.inner, PreparedBoxed):
+            return Shifted(replace(self, reference=reference, weights=weights))
         # Moved as a whole, so that nothing is rounded between a step and the terms at the point that it gave.
-        whole = self.around(given(self.inner, None, weights))
-        return whole if reference is None else Shifted(whole, reference, None)
+        return Shifted(replace(self, weights=weights), reference)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the squared distances to p, and Ω's terms at p with Ω's scale."""
@@ -79,7 +91,7 @@ class MoreauEnvelope(Modifier):
         moved = np.subtract(x, p).reshape(-1)
         moved *= moved
         sums.add(moved, position)
-        self.inner.add_terms(p, sums.beside(self.inner.scale), position)
+        self.penalty.add_terms(p, sums.beside(self.modifier.inner.scale), position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write (x − p) / gamma."""
@@ -97,5 +109,5 @@ class MoreauEnvelope(Modifier):
 
     def _nearer(self, x: Float64Array, step_size: StepSize) -> Float64Array:
         p = np.empty_like(x)
-        self.inner.prox(x, step_size, p)
+        self.penalty.prox(x, step_size, p)
         return p

@@ -1,4 +1,4 @@
-"""What a call shows to be let in: the server's bearer token (RFC 6750)."""
+"""The bearer token that callers must show (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ HEADER = "authorization"
 """Name of the header that shows the token."""
 
 SCHEME = b"bearer"
-"""What stands before the token, in letters of either case (RFC 9110, section 11.1)."""
+"""The word before the token, in upper or lower case (RFC 9110, section 11.1)."""
 
 
 def check_token(metadata: Iterable[tuple[str, str | bytes]], token: bytes) -> None:
     """Check that a call shows the token.
 
     Args:
-        metadata: What the call came with, as gRPC has read it. What a caller wrote is never repeated.
+        metadata: The call's headers, as gRPC has read them. Errors never repeat what a caller wrote.
         token: The token that callers must show.
 
     Raises:
@@ -27,7 +27,7 @@ def check_token(metadata: Iterable[tuple[str, str | bytes]], token: bytes) -> No
     shown = [value for name, value in metadata if name == HEADER]
     if len(shown) != 1:
         raise TokenRefused(f"the call must have one header 'authorization: Bearer <token>', got {len(shown)}")
-    # What is not UTF-8 comes from gRPC as Latin-1: not the token, whatever the bytes were.
+    # gRPC reads what is not UTF-8 as Latin-1: that is not the token, whatever the bytes were.
     raw = shown[0] if isinstance(shown[0], bytes) else shown[0].encode(errors="replace")
     scheme, _, rest = raw.strip(b" ").partition(b" ")
     if scheme.lower() != SCHEME or not hmac.compare_digest(rest.lstrip(b" "), token):

@@ -1,35 +1,34 @@
-"""Answers made ahead of their sending: of a long stream, the next are computed while these are sent."""
+"""Answers of a long stream, computed ahead: the next ones while these are sent."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator
 from contextlib import closing
-from contextvars import copy_context
 from queue import SimpleQueue
 from typing import NamedTuple
 
 ALONE = 2
-"""Answers of a stream that are made as they are asked for: a thread for so few would take longer."""
+"""Answers of a stream that are computed when asked for: for so few, a thread would take longer."""
 
 SPARE = 2
 """The most answers that wait to be sent."""
 
 
 class _Over(NamedTuple):
-    """What stands behind the last answer."""
+    """What follows the last answer: the error that ended them, if any."""
 
     error: BaseException | None
 
 
 def ahead(answers: Generator[bytes]) -> Generator[bytes]:
-    """Give the answers of a generator, which soon goes on in a thread of its own while they are taken.
+    """Yield the answers of a generator. After the first ones, a thread computes the next meanwhile.
 
-    The thread ends before this does. Where the system gives none, the generator goes on in the caller's.
+    The thread ends before this does. Where the system has no thread left, the caller's does all.
 
     Args:
-        answers: The answers. What they raise is raised here, after those before it. To be closed, it must
-            wait for nothing that lasts longer than the call.
+        answers: The answers. An error of theirs is raised here, in its turn. This can be closed only where
+            they wait for nothing that lasts longer than the call.
     """
     with closing(answers):
         for _ in range(ALONE):
@@ -50,10 +49,10 @@ def ahead(answers: Generator[bytes]) -> Generator[bytes]:
 
 
 class _Maker:
-    """A thread that makes answers, and the few that wait.
+    """A thread that computes answers, and the few that wait to be sent.
 
     Args:
-        answers: Where they come from.
+        answers: The generator that gives them.
     """
 
     def __init__(self, answers: Generator[bytes]) -> None:
@@ -61,19 +60,18 @@ class _Maker:
         self._waiting: SimpleQueue[bytes | _Over] = SimpleQueue()
         self._room = threading.Semaphore(SPARE)
         self._unwanted = False
-        # In the call's context: what is counted on the way is of the call.
-        self._thread = threading.Thread(target=copy_context().run, args=(self._make,), name="ahead")
+        self._thread = threading.Thread(target=self._make, name="ahead")
 
     def start(self) -> None:
-        """Begin.
+        """Start the thread.
 
         Raises:
-            RuntimeError: If there is no thread.
+            RuntimeError: If the system has none.
         """
         self._thread.start()
 
     def made(self) -> Generator[bytes]:
-        """Give the answers as they are made."""
+        """Yield the answers as they come."""
         while isinstance(answer := self._waiting.get(), bytes):
             self._room.release()
             yield answer
@@ -85,11 +83,11 @@ class _Maker:
             del answer
 
     def stop(self) -> None:
-        """Make no more; the generator is let go."""
+        """Compute no more, and wait for the thread."""
         self._unwanted = True
         self._room.release()
         self._thread.join()
-        # What nobody takes any more may be an error, which knows all of this.
+        # An error that nobody takes any more would keep all of this.
         while not self._waiting.empty():
             self._waiting.get()
 

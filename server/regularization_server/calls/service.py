@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-import grpc
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
-from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse, PenaltyResponse
+from regularization.v1.regularization_service_pb2 import (
+    ListRegularizersRequest,
+    ListRegularizersResponse,
+    PenaltyResponse,
+)
 from regularization_kernels.engine import Method, Reservation, Run
-from regularization_kernels.errors import HeaderMissing, HeaderRepeated, StreamTooLong
+from regularization_kernels.errors import RegularizationError, StreamTooLong
 
 from ..contract.answers import Answer
 from ..contract.binding import within
 from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
 from ..contract.headers import HEADERS, call_of
-from ..contract.refusals import FieldUnknown
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB
 from ..shared_memory.shared_calls import SHARED, SharedRun
-from .admission import check_wanted, count_elements, note_shared_memory
+from .messages import chunks_of, first_of
 
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary as SummaryMessage
-    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk
+    from regularization_kernels.engine import Call, MemoryBudget, ResultChunk
 
+    from ..contract.header_bytes import ReadHeader
     from ..shared_memory.regions import Regions
+    from .context import CallContext
+
+    Requests = Iterator[wire.Request]
 
 SERVICE = regularization_service_pb2.DESCRIPTOR.services_by_name["RegularizationService"].full_name
 """Full name of the service."""
+
+CHUNK = "chunk"
+"""Name of the field of a message that a chunk stands in."""
 
 LARGEST_SHARED_CHUNK = MIB
 """Bytes of the largest last chunk that shares a message with the summary, where both fit one."""
@@ -50,7 +58,7 @@ class _Opened(NamedTuple):
     """Where its elements lie in shared memory, if they do."""
     may_be_sparse: bool
     """Whether the client takes sparse results."""
-    requests: Iterator[wire.Request]
+    requests: Requests
     """All messages, the first included."""
 
 
@@ -68,60 +76,31 @@ class RegularizationService:
         self._regions = regions
         self._threads = threads
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Its methods as gRPC serves them; not by generated code, for chunks do not go through protobuf."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Penalty": grpc.stream_unary_rpc_method_handler(
-                    self.penalty, wire.decode_request, PenaltyResponse.SerializeToString
-                ),
-                "Gradient": grpc.stream_stream_rpc_method_handler(
-                    self.gradient, wire.decode_request, Answer.to_bytes
-                ),
-                "ProximalStep": grpc.stream_stream_rpc_method_handler(
-                    self.proximal_step, wire.decode_request, Answer.to_bytes
-                ),
-                "ListRegularizers": grpc.unary_unary_rpc_method_handler(
-                    self.list_regularizers,
-                    ListRegularizersRequest.FromString,
-                    ListRegularizersResponse.SerializeToString,
-                ),
-            },
-        )
-
-    def penalty(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> PenaltyResponse:
+    def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
         with Reservation(self._budget) as held:
             call, shared, _, requests = self._opened(requests, context, Method.PENALTY, held)
             if shared is not None:
                 _check_no_elements(requests, call)
                 return PenaltyResponse(summary=self._computed(shared, context))
-            with Run(call, self._budget, check=partial(check_wanted, context)) as run:
-                for chunk in _chunks(requests, call):
-                    count_elements(chunk.parameters.size)
-                    run.feed(chunk)
+            with Run(call, self._budget, check=context.check_wanted) as run:
+                for chunk in chunks_of(requests):
+                    _feed(run, chunk, call, context)
                 return PenaltyResponse(summary=summary_of(run.finish()))
 
-    def gradient(self, requests: Iterator[wire.Request], context: grpc.ServicerContext) -> Iterator[Answer]:
+    def gradient(self, requests: Requests, context: CallContext) -> Generator[Answer]:
         """Answer each chunk with its gradient."""
         return self._answers(requests, context, Method.GRADIENT)
 
-    def proximal_step(
-        self, requests: Iterator[wire.Request], context: grpc.ServicerContext
-    ) -> Iterator[Answer]:
+    def proximal_step(self, requests: Requests, context: CallContext) -> Generator[Answer]:
         """Answer each chunk with its new parameters."""
         return self._answers(requests, context, Method.PROXIMAL_STEP)
 
-    def list_regularizers(
-        self, request: ListRegularizersRequest, context: grpc.ServicerContext
-    ) -> ListRegularizersResponse:
-        """Tell the catalogue."""
+    def list_regularizers(self, request: ListRegularizersRequest) -> ListRegularizersResponse:
+        """List the regularizers."""
         return catalogue()
 
-    def _answers(
-        self, requests: Iterator[wire.Request], context: grpc.ServicerContext, method: Method
-    ) -> Iterator[Answer]:
+    def _answers(self, requests: Requests, context: CallContext, method: Method) -> Generator[Answer]:
         with Reservation(self._budget) as held:
             call, shared, may_be_sparse, requests = self._opened(requests, context, method, held)
             if shared is None:
@@ -129,105 +108,81 @@ class RegularizationService:
                 return
             _check_no_elements([next(requests)], call)
             yield Answer(summary=self._computed(shared, context))
-            _check_no_elements(requests, call, first=1)
+            _check_no_elements(requests, call, begin=1)
 
     def _streamed(
-        self,
-        call: Call,
-        requests: Iterator[wire.Request],
-        context: grpc.ServicerContext,
-        may_be_sparse: bool,
+        self, call: Call, requests: Requests, context: CallContext, may_be_sparse: bool
     ) -> Iterator[Answer]:
-        whole = False
-        with Run(call, self._budget, check=partial(check_wanted, context)) as run:
-            for chunk in _chunks(requests, call):
-                count_elements(chunk.parameters.size)
-                for result in run.feed(chunk):
+        is_whole = False
+        with Run(call, self._budget, check=context.check_wanted) as run:
+            for chunk in chunks_of(requests):
+                for result in _feed(run, chunk, call, context):
                     if result.element_offset + result.values.size < call.end:
                         yield Answer(result, None, may_be_sparse)
                     else:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
-                        whole = True
-                        yield from _last_answers(result, summary_of(run.finish()), may_be_sparse)
-            if not whole:
+                        is_whole = True
+                        yield from _last_answers(result, summary_of(run.summary()), may_be_sparse)
+            if not is_whole:
                 yield Answer(summary=summary_of(run.finish()))
 
-    def _computed(self, shared: SharedRun, context: grpc.ServicerContext) -> SummaryMessage:
-        return summary_of(shared.compute(self._budget, self._threads, partial(check_wanted, context)))
+    def _computed(self, shared: SharedRun, context: CallContext) -> SummaryMessage:
+        return summary_of(shared.compute(self._budget, self._threads, context.check_wanted))
 
-    def _opened(
-        self,
-        requests: Iterator[wire.Request],
-        context: grpc.ServicerContext,
-        method: Method,
-        held: Reservation,
-    ) -> _Opened:
+    def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
         """What the first message asks for; ``held`` is what its header takes of the budget."""
-        first = _first(requests)
+        first = first_of(requests)
         header = read_header(first.header, HEADERS[method])
-        with within("header"):
-            held.add(header.memory)
-        call, shared = call_of(header, method, partial(check_wanted, context)), None
-        held.reduce_to(header.memory_kept)
+        call = _charged_call(header, context, method, held)
         check_summary_fits(call)
-        message = header.message
+        message, shared = header.message, None
         if message.HasField("shared"):
-            note_shared_memory()
+            context.in_shared_memory = True
             shared = SharedRun(message.shared, call, self._regions)
-            count_elements(call.end - call.begin)
+            context.elements += call.end - call.begin
         may_be_sparse = getattr(message, "accept_sparse_results", False)
         # The header's bytes are not kept.
         return _Opened(call, shared, may_be_sparse, chain([wire.Request(None, first.chunk)], requests))
 
 
-class _First(NamedTuple):
-    """What a stream's first message must have, and may have."""
-
-    header: memoryview
-    chunk: wire.Chunk | None
-
-
-def _first(requests: Iterator[wire.Request]) -> _First:
-    first = next(requests, None)
-    if first is not None:
-        _check_known(first, 0)
-    if first is None or first.header is None:
-        what = "no message" if first is None else "a message without"
-        raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
-    return _First(first.header, first.chunk)
+def _charged_call(header: ReadHeader, context: CallContext, method: Method, held: Reservation) -> Call:
+    """The engine's call, its memory taken from the budget before it is made. A small header takes none."""
+    if not header.memory:
+        return call_of(header, method, context.check_wanted)
+    with within("header"):
+        held.add(header.memory)
+    call = call_of(header, method, context.check_wanted)
+    held.reduce_to(header.memory_kept)
+    return call
 
 
-def _check_known(request: wire.Request, index: int) -> None:
-    """Refuse a message, which has this index in its stream, that says more than the schema has."""
-    if request.unknown is not None:
-        path, number = request.unknown
-        subject = "" if path else "a request message "
-        raise FieldUnknown.at(path, number, subject, message=index)
+def _feed(run: Run, message: wire.Chunk, call: Call, context: CallContext) -> list[ResultChunk]:
+    """Give the engine a chunk, and return the answers that are complete. Chunks are fed here only."""
+    with within(CHUNK):
+        chunk = chunk_of(message, call.layout.data_type)
+    context.elements += chunk.parameters.size
+    try:
+        return run.feed(chunk)
+    except RegularizationError as error:
+        if error.field is not None:  # the engine names fields of a chunk alone
+            error.within(CHUNK)
+        raise
 
 
-def _chunks(requests: Iterable[wire.Request], call: Call, first: int = 0) -> Iterator[Chunk]:
-    """The chunks of messages, the first of which has this index in its stream."""
-    for index, request in enumerate(requests, first):
-        _check_known(request, index)
-        if index and request.header is not None:
-            text = f"must be set in the stream's first message only, got another in message {index}"
-            raise HeaderRepeated(text, field="header", message=index)
-        if request.chunk is not None:
-            yield chunk_of(request.chunk, call.layout.data_type)
-
-
-def _check_no_elements(requests: Iterable[wire.Request], call: Call, first: int = 0) -> None:
+def _check_no_elements(requests: Iterable[wire.Request], call: Call, begin: int = 0) -> None:
     """Go through messages of a call on shared memory, the first of which has this index in its stream."""
-    for chunk in _chunks(requests, call, first):
-        if chunk.parameters.size:
-            raise StreamTooLong(
-                f"must be empty where {SHARED} is set, got {chunk.parameters.size} elements",
-                field="chunk.parameters",
-                element=chunk.element_offset,
-                expected=call.begin,
-                received=chunk.end,
-            )
+    for message in chunks_of(requests, begin):
+        with within(CHUNK):
+            chunk = chunk_of(message, call.layout.data_type)
+            if chunk.parameters.size:
+                raise StreamTooLong(
+                    f"must be empty where {SHARED} is set, got {chunk.parameters.size} elements",
+                    field="parameters",
+                    element=chunk.element_offset,
+                    expected=call.begin,
+                    received=chunk.end,
+                )
 
 
 def _last_answers(result: ResultChunk, summary: SummaryMessage, may_be_sparse: bool) -> Iterator[Answer]:

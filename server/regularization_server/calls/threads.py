@@ -18,7 +18,7 @@ class CallThreads(ThreadPoolExecutor):
 
     Args:
         limit: How many there may be.
-        log: Where a lack of threads is told.
+        log: Where a lack of threads is logged.
     """
 
     def __init__(self, limit: int, log: FilteringBoundLogger) -> None:

@@ -1,4 +1,4 @@
-"""The catalogue of regularizers that ``ListRegularizers`` tells, read off descriptors and kernels."""
+"""The list of regularizers that ``ListRegularizers`` gives, made from the schema and the kernels."""
 
 from __future__ import annotations
 

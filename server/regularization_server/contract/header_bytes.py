@@ -1,63 +1,49 @@
-"""From a header's bytes to its messages: what they may cost is known before anything is made of them.
+"""From a header's bytes to its messages: how much memory they may take is known before they are made.
 
-What protobuf makes of two bytes may take a hundred. So a header that is not small is looked over first, its
-segments are counted, and they are read a part at a time.
+Protobuf may take a hundred bytes for two. So a header that is not small is scanned first: its segments and
+their values are counted, and then read a part at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
-from regularization.fields import BYTES, GROUP, Field, fields, has_unknown_fields, unknown_fields
+from regularization.fields import BYTES, Field, fields, has_unknown_fields, unknown_fields
 from regularization.v1.layout_pb2 import ParameterLayout, Segment
-from regularization_kernels.engine import MAX_AXES, MAX_SEGMENTS
+from regularization_kernels.engine import MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
 
 from ..settings import KIB
-from .binding import is_list, within
+from .binding import within
+from .header_memory import MOST_FIELDS, memory_of, refuse_group
 from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from regularization.fields import Unknown
     from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
 
     HeaderMessage = PenaltyHeader | GradientHeader | ProximalStepHeader
 
 SMALL = 4 * KIB
-"""Bytes of a header that is read at once, and not counted: it cannot cost much, whatever it says."""
+"""Bytes of a header that is read at once, and not charged: it cannot take much, whatever it says."""
 
 PART = 64 * KIB
-"""Bytes of segments that are read at once, where one segment has no more."""
-
-MOST_FIELDS = 100
-"""Fields that the bytes of a message in a header may have, apart from lists and the segments themselves."""
-
-_SMALL_SEGMENT = 128
-"""Bytes of a segment, or of a message in it, that is not looked into."""
-
-# Measured, rounded up. Of a value of a list: where protobuf has it, the object, its place in a tuple, and in
-# the arrays that are made of it.
-_SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES, _VALUE_BYTES_KEPT = 1024, 16, 80, 48
-
-_NO_ENDINGS = bytes(range(0x80, 0x100))
-"""The bytes that no number ends with."""
+"""Bytes of segments that are read at once, unless one segment has more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadHeader:
-    """A header as far as it is read."""
+    """A header, its segments still to be read."""
 
     message: HeaderMessage
     """All but the segments."""
     segments: Iterable[Segment]
-    """The segments, to be gone through once. A fault of their bytes is raised on the way."""
+    """The segments, to iterate once. Bytes that are no segments raise an error on the way."""
     memory: int = 0
-    """Bytes that it may take, beyond a small header's, until a call is made of it."""
+    """Bytes that it may take until a call is made of it; 0 for a small header."""
     memory_kept: int = 0
     """Bytes of these that the call may take."""
 
@@ -97,7 +83,7 @@ def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
         _refuse(unknown_fields(kind.FromString(_bytes_of(raw, others))))
     if not layouts:
         return ReadHeader(message, ())
-    # Messages that stand one behind the other are, to protobuf, one that has the fields of both.
+    # To protobuf, a message that is there twice is one with the fields of both.
     if len(layouts) > 1:
         raw = memoryview(b"".join(raw[field.content : field.end] for field in layouts))
         layouts = [Field(0, BYTES, 0, 0, len(raw))]
@@ -112,24 +98,12 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
     message.layout.MergeFromString(_bytes_of(raw, others))
     if has_unknown_fields(message.layout):
         _refuse(unknown_fields(ParameterLayout.FromString(_bytes_of(raw, others))))
-    fixed = values = 0
-    for index, field in enumerate(segments):
-        length = field.end - field.content
-        if length <= _SMALL_SEGMENT:
-            fixed += _SEGMENT_BYTES + _BYTE_BYTES * length
-        else:
-            fixed += _SEGMENT_BYTES + 2 * length
-            values += _most_values(raw, field, Segment.DESCRIPTOR, f"segments[{index}]")
-    return ReadHeader(
-        message,
-        _segments(raw, segments),
-        memory=fixed + _VALUE_BYTES * values,
-        memory_kept=fixed + _VALUE_BYTES_KEPT * values,
-    )
+    memory, memory_kept = memory_of(raw, segments)
+    return ReadHeader(message, _segments(raw, segments), memory, memory_kept)
 
 
 def _segments(raw: memoryview, places: list[Field]) -> Iterator[Segment]:
-    """The segments that lie there, of which no more than a part is in memory at once."""
+    """The segments at these places, read a part at a time."""
     first = 0
     while first < len(places):
         last = first
@@ -158,68 +132,13 @@ def _apart(
                 raise LayoutInvalid(f"must be at most {most_of_these}, got more", field="segments")
             these.append(field)
         else:
-            _refuse_group(field, "")
+            refuse_group(field, "")
             others.append(field)
     return these, others
 
 
 def _bytes_of(raw: memoryview, places: Iterable[Field]) -> bytes:
     return b"".join(raw[field.begin : field.end] for field in places)
-
-
-def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: str) -> int:
-    """At least as many as there are values in lists of a message, and of those inside it."""
-    values = 0
-    for field in fields(raw, place.content, place.end, MOST_FIELDS):
-        _refuse_group(field, path)
-        known = _known(descriptor).get(field.number)
-        if known is None or field.wire_type != BYTES:
-            values += known is not None
-        elif known.message_type is None:
-            values += _most_axes(raw, field, known, path)
-        elif is_list(known.message_type):
-            values += _most_in_list(raw, field, known.message_type.fields[0])
-        elif field.end - field.content > _SMALL_SEGMENT:
-            values += _most_values(raw, field, known.message_type, f"{path}.{known.name}")
-        else:
-            values += field.end - field.content
-    return values
-
-
-@cache
-def _known(descriptor: Descriptor) -> dict[int, FieldDescriptor]:
-    """The fields of a message, but for those that hold one number: what they cost is in the bytes."""
-    return {
-        field.number: field
-        for field in descriptor.fields
-        if field.is_repeated or field.message_type is not None
-    }
-
-
-def _most_axes(raw: memoryview, place: Field, field: FieldDescriptor, path: str) -> int:
-    """The numbers of a shape, which is the only list that is not a message of its own."""
-    if place.end - place.content <= MAX_AXES:
-        return place.end - place.content
-    axes = _most_in_list(raw, place, field)
-    if axes > MAX_AXES:
-        raise LayoutInvalid(f"must have at most {MAX_AXES} axes, got {axes}", field=f"{path}.{field.name}")
-    return axes
-
-
-def _most_in_list(raw: memoryview, place: Field, field: FieldDescriptor) -> int:
-    if field.type == field.TYPE_DOUBLE:
-        return (place.end - place.content) // 8
-    # Each number ends with a byte below 0x80, and has no other.
-    return sum(
-        len(bytes(raw[begin : min(begin + PART, place.end)]).translate(None, _NO_ENDINGS))
-        for begin in range(place.content, place.end, PART)
-    )
-
-
-def _refuse_group(field: Field, path: str) -> None:
-    # Where a group ends is not known without reading it, and the schema has none.
-    if field.wire_type == GROUP:
-        raise FieldUnknown.at(path, field.number)
 
 
 def _refuse_in_segments(segments: Any, first: int) -> None:

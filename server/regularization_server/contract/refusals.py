@@ -1,4 +1,4 @@
-"""What the transport itself refuses, beside the errors of the mathematics."""
+"""The errors that the transport raises itself: messages, headers, limits, tokens and shared memory."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ class FieldUnknown(RegularizationError):
         return error
 
 
+class HeaderMissing(RegularizationError):
+    """The stream's first message has no header."""
+
+
+class HeaderRepeated(RegularizationError):
+    """A message after the first has a header."""
+
+
+class RegularizerUnknown(RegularizationError):
+    """No regularizer of that name."""
+
+
+class ChunkSizeInvalid(RegularizationError):
+    """A chunk's bytes are not whole elements."""
+
+
 class SummaryTooLarge(RegularizationError):
     """The call's summary might be larger than a message that every client takes."""
 
@@ -31,6 +47,10 @@ class TokenRefused(RegularizationError):
 
 class TooManyCalls(RegularizationError):
     """As many calls as the server takes are in flight."""
+
+
+class ShuttingDown(RegularizationError):
+    """The process takes no new calls."""
 
 
 class RegionUnknown(RegularizationError):

@@ -33,10 +33,10 @@ def check_summary_fits(call: Call) -> None:
     Raises:
         SummaryTooLarge: If that is so.
     """
-    segments, total = call.layout.segments, _figures_bytes(_MOST_FIGURES)
+    total, segments = _figures_bytes(_MOST_FIGURES), call.layout.segments
     if total + len(segments) * _segment_bytes(MAX_NAME_BYTES, _MOST_FIGURES) <= LARGEST_SUMMARY:
         return
-    there = [segments[index] for index in call.segments_in_range()]
+    there = call.segments_in_range()
     for segment, bounds in zip(there, figure_bounds(call, there), strict=True):
         total += _segment_bytes(len(segment.name.encode()), bounds)
     if total > LARGEST_SUMMARY:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from regularization_kernels.engine import Chunk
-from regularization_kernels.errors import ChunkSizeInvalid, OperandSizeMismatch
+from regularization_kernels.engine import Chunk, Operand
+from regularization_kernels.errors import OperandSizeMismatch
+
+from .refusals import ChunkSizeInvalid
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from regularization_kernels.arrays import DataType
     from regularization_kernels.engine import ElementArray
 
-OPERANDS = ("loss_gradients", "reference", "weights", "step_scales")
+OPERANDS = tuple(operand.value for operand in Operand)
 """The optional operands of a chunk, by the name of their field here and in the engine."""
 
 
@@ -29,13 +31,13 @@ def chunk_of(message: wire.Chunk, data_type: DataType) -> Chunk:
     offset, parameters = message.element_offset, message.parameters
     if len(parameters) % data_type.itemsize:
         text = f"must have whole elements of {data_type.itemsize} bytes each, got {len(parameters)} bytes"
-        raise ChunkSizeInvalid(text, field="chunk.parameters", element=offset)
+        raise ChunkSizeInvalid(text, field="parameters", element=offset)
     operands = {name: getattr(message, name) for name in OPERANDS}
     for name, operand in operands.items():
         if operand and len(operand) != len(parameters):
             text = f"must have the {len(parameters)} bytes of the parameters, or none, got {len(operand)}"
             raise OperandSizeMismatch(
-                text, field=f"chunk.{name}", element=offset, expected=len(parameters), received=len(operand)
+                text, field=name, element=offset, expected=len(parameters), received=len(operand)
             )
     arrays = {name: _array_of(operand, data_type) for name, operand in operands.items() if operand}
     return Chunk(offset, _array_of(parameters, data_type), **arrays)
@@ -63,7 +65,7 @@ def bytes_of(values: ElementArray) -> memoryview:
 
 
 def _array_of(raw: bytes | memoryview, data_type: DataType) -> ElementArray:
-    # As integers, for those of every length have both byte orders. What stands askew in its message stays
-    # there: the engine reads it as it is.
+    # As integers, for those of every size have both byte orders. Elements that are not aligned in their
+    # message stay where they are: the engine reads them in place.
     bits = np.frombuffer(raw, f"<u{data_type.itemsize}")
     return bits.astype(f"u{data_type.itemsize}", copy=False).view(data_type)

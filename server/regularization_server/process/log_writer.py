@@ -1,4 +1,4 @@
-"""Log lines on their way out: written by a thread of their own, so that whoever logs waits for nobody."""
+"""Log lines are written by a thread of their own, so that whoever logs never waits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MOST_WAITING = 4 * MIB
 """Bytes of lines that may wait to be written; further ones are dropped, and counted."""
 
 WRITTEN_AT_ONCE = select.PIPE_BUF
-"""Bytes up to which lines go into one write: as many as no other process's lines come between."""
+"""Bytes up to which lines go into one write: so many stay together beside other processes' lines."""
 
 
 class LogWriter:
     """Writes lines to a file descriptor, and drops those that cannot be written.
 
-    Where the reader is gone, or disk or pipe are full, nobody who logs notices. Once a line gets through
-    again, one behind it says how many did not.
+    Where the reader is gone, or disk or pipe are full, whoever logs does not notice. After the next line that
+    is written, another says how many were dropped.
 
     Args:
-        descriptor: Where to; None for nowhere.
-        report: The line that says how many were dropped.
+        descriptor: Of the file; None to drop everything.
+        report: Makes the line that says how many were dropped.
         most_waiting: Bytes that may wait.
     """
 
@@ -66,7 +66,7 @@ class LogWriter:
         while True:
             lines, dropped = self._next()
             change = len(lines) - self._send(descriptor, lines)
-            # Behind the lines that waited: those that found no room came later.
+            # After the lines that waited: those that found no room came later.
             if dropped and not change and self._send(descriptor, [f"{self._report(dropped)}\n".encode()]):
                 change = -dropped
             with self._changed:
@@ -96,7 +96,7 @@ class LogWriter:
             while written < len(raw):
                 written += _write_some(descriptor, raw[written:])
         except OSError:
-            # What is lost is counted. The next line must not go on where this one was cut off.
+            # Lost lines are counted. The next line must not go on where this one was cut off.
             pass
         if written:
             self._inside_a_line = raw[written - 1 : written] != b"\n"
@@ -121,7 +121,7 @@ def _write_some(descriptor: int, raw: bytes) -> int:
     try:
         return os.write(descriptor, raw)
     except BlockingIOError:
-        # Whoever started this process has set it so. Only the writing thread waits.
+        # The file was made non-blocking by whoever started this process. Only the writing thread waits.
         waiting = select.poll()
         waiting.register(descriptor, select.POLLOUT)
         waiting.poll()

@@ -22,13 +22,13 @@ LogFormat = Literal["console", "json", "logfmt"]
 def command_logger(
     level: str, log_format: LogFormat, **fields: Any
 ) -> tuple[FilteringBoundLogger, LogWriter]:
-    """A logger to standard error, for this process alone, and what writes its lines.
+    """A logger to standard error for this process, and what writes its lines.
 
-    What libraries log comes here, too, for the standard library's logging would wait where a pipe is full.
+    What libraries log goes there, too: the standard library's own handler would wait where a pipe is full.
 
     Args:
-        level: From which on lines are written.
-        log_format: How.
+        level: The lowest level that is written.
+        log_format: How lines look.
         fields: What every line has.
     """
     processors: list[Processor] = [
@@ -52,7 +52,7 @@ def command_logger(
 
 
 def library_logger() -> FilteringBoundLogger:
-    """A logger that hands over to the standard library's, so the program around the server decides."""
+    """A logger that passes lines to the standard library's, so the program around the server decides."""
     logger: FilteringBoundLogger = structlog.wrap_logger(
         logging.getLogger("regularization_server"),
         processors=[
@@ -66,14 +66,14 @@ def library_logger() -> FilteringBoundLogger:
 
 
 class _Libraries(logging.Handler):
-    """Hands what libraries log to the command's logger, without arguments: a caller may have sent those."""
+    """Passes what libraries log to the command's logger, without arguments: a caller may have sent those."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__()
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record over."""
+        """Pass a record on."""
         error = record.exc_info[1] if record.exc_info else None
         self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
 

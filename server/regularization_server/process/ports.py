@@ -1,4 +1,4 @@
-"""TCP ports: what stands in the way of an address, and how to keep one for several processes."""
+"""TCP ports: why one cannot be had, and how to keep one for several processes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ..settings import SettingInvalid
-
-
-def is_tcp(address: str) -> bool:
-    """Whether an address is none of a Unix socket."""
-    return not address.startswith(("unix:", "unix-abstract:"))
 
 
 def host_and_port(address: str) -> tuple[str, int]:

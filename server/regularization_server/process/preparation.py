@@ -1,4 +1,4 @@
-"""What the command sets of its own process, before the numeric libraries are there."""
+"""What the command sets in its own process, before it imports the numeric libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def prepare() -> None:
-    """Set what suits a server of numbers: one thread for each library, and memory that is used again."""
+    """Set one thread for each numeric library, memory that is used again, and as many files as allowed."""
     # Idle threads of NumPy's libraries cost memory, and their number changes the last bits of some results.
     for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
@@ -22,9 +22,9 @@ def prepare() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Hand back to the system what malloc keeps and nobody uses, wherever it lies.
+    """Give the memory that malloc keeps and nobody uses back to the system.
 
-    What is used again afterwards is cleared by the system first: once in a while is often enough.
+    The system clears what is used again afterwards, which takes time: this is for now and then.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
@@ -32,9 +32,9 @@ def give_back_freed_memory() -> None:
 
 
 def _open_as_many_files_as_allowed() -> None:
-    """Take the hard limit of open files: connections, and regions of shared memory, have one each.
+    """Raise the limit of open files as far as allowed: each connection and each region takes one.
 
-    The soft limit is what it is for programs that cannot handle large numbers.
+    The soft limit is low for programs that cannot handle large descriptors.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -43,10 +43,9 @@ def _open_as_many_files_as_allowed() -> None:
 def _keep_freed_memory() -> None:
     """Let malloc keep the buffers of a chunk for the next one.
 
-    As it comes, glibc hands them back to the system after each chunk, and the system clears every page before
-    it gives it out again: that costs several times the arithmetic. This bounds what is kept at the end of an
-    arena alone: below a buffer that is in use all stays, however much of it is free. What many streams have
-    left there goes back with ``give_back_freed_memory``.
+    By default, glibc hands them back to the system after each chunk, and the system clears every page before
+    it gives it out again: that takes several times as long as the arithmetic. The limits set here hold at the
+    end of an arena only: what is free below a buffer in use stays. ``give_back_freed_memory`` is for that.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -2,23 +2,23 @@
 
 Each is a program of its own, ``regularization-server`` with its share of the settings, so nothing is forked
 that has gRPC in it: the supervisor has none, and one thread, which writes its log. TCP ports are shared by
-``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket is one process's: the
-first has the path itself, the next ones that path with ``.1``, ``.2`` and so on behind it.
+``SO_REUSEPORT``, and the system spreads connections over the processes. A Unix socket belongs to one process.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ..settings import Settings
-from .ports import is_tcp, reserved
+from .addresses import is_unix
+from .cores import usable_cores
+from .options import arguments_of
+from .ports import reserved
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from ..settings import Settings
+
 FIRST_PAUSE = 0.5
 """Seconds before a process that has ended is started again; doubled each time that it ends soon."""
 
 LONGEST_PAUSE = 30.0
-"""Upper bound of that."""
+"""Upper bound of that, in seconds."""
 
-SETTLED = 60.0
-"""Seconds after which a process that ends has not ended soon."""
+LONG_RUN = 60.0
+"""Seconds after which a process has run well: when it ends, the first pause is due again."""
 
 SPARE_SECONDS = 5.0
-"""Beyond the grace period, until a process that does not stop is killed."""
+"""Seconds beyond the grace period until a process that does not stop is killed."""
 
 INVALID_SETTINGS = 2
 """Exit status of a server that cannot start with its settings: the next try would end the same way."""
@@ -60,26 +62,10 @@ def shares(settings: Settings) -> list[Settings]:
             memory_budget=settings.memory_budget // count,
             shared_memory_budget=settings.shared_memory_budget // count,
             shared_memory_regions=max(settings.shared_memory_regions // count, 1),
-            threads=max((settings.threads or len(os.sched_getaffinity(0))) // count, 1),
+            threads=max((settings.threads or usable_cores()) // count, 1),
         )
         for index in range(count)
     ]
-
-
-def arguments_of(settings: Settings) -> list[str]:
-    """The settings as the command's flags."""
-    arguments = []
-    for setting in fields(Settings):
-        value, flag = getattr(settings, setting.name), setting.name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, tuple):
-            arguments += [f"--{flag}={each}" for each in value]
-        elif value is not None:
-            arguments.append(
-                f"--{flag}={value:o}" if setting.name == "unix_socket_mode" else f"--{flag}={value}"
-            )
-    return arguments
 
 
 @dataclass
@@ -119,7 +105,7 @@ class Child:
         self.process = None
         self.statuses.append(status)
         now = time.monotonic()
-        if now - self._started >= SETTLED:
+        if now - self._started >= LONG_RUN:
             self._pause = FIRST_PAUSE
         self.due = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -132,7 +118,7 @@ class Supervisor:
     Args:
         settings: Of all together.
         arguments: The command's other flags, the same for each process.
-        log: Where starts and ends are told.
+        log: Where starts and ends are logged.
 
     Raises:
         SettingInvalid: If an address cannot be listened on, or a share is too small.
@@ -143,7 +129,7 @@ class Supervisor:
         self._grace = settings.grace_period
         self._ports = ExitStack()
         listen = tuple(
-            self._ports.enter_context(reserved(address)) if is_tcp(address) else address
+            address if is_unix(address) else self._ports.enter_context(reserved(address))
             for address in settings.listen
         )
         self._children = [
@@ -193,7 +179,7 @@ class Supervisor:
                 deadline += SPARE_SECONDS
         if forced is not None:
             return 128 + forced
-        # Who is told to stop before it knows how ends by the signal.
+        # A process that is told to stop before it handles signals ends by the signal.
         return int(any(child.statuses[-1] not in (0, -signal.SIGTERM) for child in running))
 
     def _signal(self, number: int) -> None:
@@ -207,4 +193,4 @@ class Supervisor:
 
 
 def _address_of(address: str, index: int) -> str:
-    return address if is_tcp(address) or not index else f"{address}.{index}"
+    return f"{address}.{index}" if is_unix(address) and index else address

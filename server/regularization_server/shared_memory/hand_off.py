@@ -13,31 +13,21 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from .regions import HANDLE_BYTES, NoRoom, TooManyRegions
+from regularization.hand_off import MAGIC, NO_HANDLE, REQUEST_BYTES, Operation, Reply, Request, Status
+
+from .regions import NoRoom, TooManyRegions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
-    from ..process.addresses import HandOffListener
+    from .listener import HandOffListener
     from .regions import Regions
-
-MAGIC = b"RGM1"
-"""What every request begins with: the protocol and its version."""
-
-REQUEST = struct.Struct(f"<4sIQ{HANDLE_BYTES}s")
-"""Magic, operation, size, handle."""
-
-REPLY = struct.Struct(f"<IIQ{HANDLE_BYTES}s")
-"""Status, zero, size, handle."""
-
-NO_HANDLE = bytes(HANDLE_BYTES)
 
 # Of asm-generic/socket.h; Python does not have it, and asks for no more than the bytes of 256 groups.
 _SO_PEERGROUPS, _SO_PEERGROUPS_BYTES = 59, 1024
@@ -48,23 +38,6 @@ _CREDENTIALS = struct.Struct("iII")
 
 _SECONDS_WITHOUT_DESCRIPTOR = 0.1
 """Time to wait where the process may open no more files, before the next client is looked at."""
-
-
-class Operation(IntEnum):
-    """What a request asks for."""
-
-    ALLOCATE = 1
-    RELEASE = 2
-
-
-class Status(IntEnum):
-    """How a request ended."""
-
-    OK = 0
-    MALFORMED = 1
-    NO_ROOM = 2
-    TOO_MANY_REGIONS = 3
-    NO_SUCH_REGION = 4
 
 
 @dataclass(eq=False)
@@ -185,17 +158,17 @@ class HandOff:
     def _read(self, connection: _Connection) -> None:
         # What is passed along with the bytes is not taken: without a place for it, the system drops it.
         try:
-            received = connection.socket.recv(64 * REQUEST.size)
+            received = connection.socket.recv(64 * REQUEST_BYTES)
         except BlockingIOError:
             return
         except OSError:
             received = b""
         connection.received += received
         try:
-            while len(connection.received) >= REQUEST.size:
-                raw = bytes(connection.received[: REQUEST.size])
-                del connection.received[: REQUEST.size]
-                self._answer(connection, raw)
+            while len(connection.received) >= REQUEST_BYTES:
+                request = Request.unpack(bytes(connection.received[:REQUEST_BYTES]))
+                del connection.received[:REQUEST_BYTES]
+                self._answer(connection, request)
         except Exception as error:
             self._close(connection)
             # Where the client does not read what it asked for, or is gone, nothing is wrong here.
@@ -205,29 +178,28 @@ class HandOff:
         if not received:
             self._close(connection)
 
-    def _answer(self, connection: _Connection, raw: bytes) -> None:
-        magic, operation, size, handle = REQUEST.unpack(raw)
-        if magic != MAGIC:
-            _send(connection, Status.MALFORMED)
+    def _answer(self, connection: _Connection, request: Request) -> None:
+        if request.magic != MAGIC:
+            _send(connection, Reply(Status.MALFORMED))
             raise ConnectionAbortedError
-        if operation == Operation.ALLOCATE and handle == NO_HANDLE:
-            self._allocate(connection, size)
-        elif operation == Operation.RELEASE and size == 0:
-            self._release(connection, handle)
+        if request.operation == Operation.ALLOCATE and request.handle == NO_HANDLE:
+            self._allocate(connection, request.size)
+        elif request.operation == Operation.RELEASE and request.size == 0:
+            self._release(connection, request.handle)
         else:
-            _send(connection, Status.MALFORMED)
+            _send(connection, Reply(Status.MALFORMED))
 
     def _allocate(self, connection: _Connection, size: int) -> None:
         try:
             region, descriptor = self._regions.allocate(size)
         except NoRoom:
-            _send(connection, Status.NO_ROOM)
+            _send(connection, Reply(Status.NO_ROOM))
         except TooManyRegions:
-            _send(connection, Status.TOO_MANY_REGIONS)
+            _send(connection, Reply(Status.TOO_MANY_REGIONS))
         else:
             connection.handles.add(region.handle)
             try:
-                _send(connection, Status.OK, region.size, region.handle, [descriptor])
+                _send(connection, Reply(Status.OK, region.size, region.handle), [descriptor])
             finally:
                 os.close(descriptor)
 
@@ -235,9 +207,9 @@ class HandOff:
         if handle in connection.handles:
             connection.handles.remove(handle)
             self._regions.release(handle)
-            _send(connection, Status.OK, handle=handle)
+            _send(connection, Reply(Status.OK, handle=handle))
         else:
-            _send(connection, Status.NO_SUCH_REGION)
+            _send(connection, Reply(Status.NO_SUCH_REGION))
 
     def _close(self, connection: _Connection) -> None:
         self._connections.discard(connection)
@@ -247,16 +219,10 @@ class HandOff:
             self._regions.release(handle)
 
 
-def _send(
-    connection: _Connection,
-    status: Status,
-    size: int = 0,
-    handle: bytes = NO_HANDLE,
-    descriptors: list[int] | None = None,
-) -> None:
+def _send(connection: _Connection, reply: Reply, descriptors: list[int] | None = None) -> None:
     """Send a reply, or fail where the client has left no room for it."""
-    reply = REPLY.pack(status, 0, size, handle)
-    if socket.send_fds(connection.socket, [reply], descriptors or []) < len(reply):
+    raw = reply.pack()
+    if socket.send_fds(connection.socket, [raw], descriptors or []) < len(raw):
         raise ConnectionAbortedError
 
 

@@ -1,8 +1,8 @@
 """Regions of memory that server and clients share: who may use one, how much there may be, how long it lasts.
 
 A region has no name in any file system: the server makes it anonymous, and the only way to it is the
-descriptor that the hand-off passes on, once. In calls it goes by a handle that cannot be guessed. Nothing
-that a client has made is ever mapped here.
+descriptor that the hand-off passes on, once. Calls name it by a handle that cannot be guessed. Nothing that
+a client has made is ever mapped here.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ import weakref
 from mmap import MAP_SHARED, PAGESIZE, mmap
 from threading import RLock
 
+from regularization.hand_off import HANDLE_BYTES
+
 from ..contract.refusals import RegionUnknown
 
 SYSTEM_SHARES_MEMORY = hasattr(os, "memfd_create")
 """Whether the system has anonymous memory that can be sealed and passed on: Linux has."""
 
-HANDLE_BYTES = 16
-"""Bytes of a handle; they are random, all of them."""
-
 MAPPING_NAME = "regularization"
-"""What regions are called where the system lists a process's mappings. It gives no access."""
+"""Name of regions where the system lists a process's mappings. It gives no access."""
 
-# Of linux/memfd.h, since Linux 6.3; Python does not have it. It says, for good, that this is no program.
+# Of linux/memfd.h, since Linux 6.3; Python does not have it. It seals that this cannot be executed.
 _MFD_NOEXEC_SEAL = 0x8
 
 
 class NoRoom(Exception):
-    """So many bytes are not to be had, or nobody may have so many."""
+    """The budget, or the system, does not have so many bytes left."""
 
 
 class TooManyRegions(Exception):
-    """As many regions as the server may have are there."""
+    """The server has as many regions as it may have."""
 
 
 class Region:
@@ -45,7 +44,7 @@ class Region:
     that uses it, by itself or by an array. So no call ever touches memory that is not there.
 
     Args:
-        handle: What it goes by in calls.
+        handle: Its name in calls.
         memory: Its bytes.
     """
 
@@ -75,7 +74,7 @@ class Regions:
         self._regions: dict[bytes, Region] = {}
         self._used = 0
         self._mapped = 0
-        # A region may go while its own thread, interrupted by the collector of garbage, holds the lock.
+        # Garbage collection may free a region in the very thread that holds the lock.
         self._lock = RLock()
 
     @property
@@ -122,7 +121,7 @@ class Regions:
         """
         region = self._regions.get(handle)
         if region is None:
-            # Nothing of what is known is told, nor is the handle repeated: it may be a region's, mistyped.
+            # The handle is not repeated: it may be a region's, mistyped.
             raise RegionUnknown(
                 "must be a handle that the hand-off gave, of a region that is not released and whose"
                 " connection is open",
@@ -135,7 +134,7 @@ class Regions:
         self._regions.pop(handle, None)
 
     def _take(self, size: int) -> int:
-        # A page is the least that a mapping takes; without this, single bytes would cost nothing.
+        # A mapping takes whole pages: regions of single bytes must be charged for them.
         taken = -(-size // PAGESIZE) * PAGESIZE
         with self._lock:
             if not 0 < taken <= self._budget - self._used:
@@ -153,7 +152,7 @@ class Regions:
 
 
 def _sealed_memory(size: int) -> tuple[int, mmap]:
-    """Anonymous memory that nobody can make shorter or longer: touching what was cut off would kill us."""
+    """Anonymous memory that nobody can resize: touching what was cut off would kill the process."""
     descriptor = _memory_file()
     try:
         os.ftruncate(descriptor, size)

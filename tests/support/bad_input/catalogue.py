@@ -5,18 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from regularization.v1 import regularizers_pb2 as v1
-from regularization.v1.regularizers_pb2 import Groups, Oscar, Regularizer, SlopeStrengths
+from regularization.v1.regularizers_pb2 import (
+    Groups,
+    LevelList,
+    Levels,
+    Oscar,
+    Regularizer,
+    SlopeStrengths,
+)
 
 from tests.support.bad_input.rows import INFINITY, NAN, REGULARIZER, Row, with_regularizer
 
 RANGE, MISSING, LAYOUT, GROUPS = "FIELD_OUT_OF_RANGE", "FIELD_MISSING", "LAYOUT_INVALID", "GROUPS_INVALID"
 PAIRS = Groups(size=2)
+TERNARY = Levels(explicit=LevelList(values=[-1, 0, 1]))
 SHAPE = "header.layout.segments[0].shape"
 
 GOOD: dict[str, dict[str, Any]] = {
     "huber": {"strength": 1.0, "delta": 1.0},
     "l0_norm": {"strength": 1.0},
     "l_half": {"strength": 1.0},
+    "l_two_thirds": {"strength": 1.0},
+    "grid": {"levels": TERNARY},
+    "quantization": {"strength": 1.0, "levels": TERNARY},
     "mcp": {"strength": 1.0, "concavity": 3.0},
     "scad": {"strength": 1.0, "concavity": 3.7},
     "log_sum": {"strength": 1.0, "epsilon": 1.0},
@@ -63,6 +74,16 @@ def row(label: str, name: str, parameters: dict[str, Any], fault: tuple[str, str
     return Row(label, stream, reason, at, **({} if methods is None else {"methods": methods}))
 
 
+def of_levels(label: str, fault: tuple[str, str], **levels: Any) -> Row:
+    """A grid of such levels."""
+    return row(f"levels_{label}", "grid", {"levels": Levels(**levels)}, fault, 6)
+
+
+def explicit(*values: float) -> dict[str, LevelList]:
+    """Explicit levels."""
+    return {"explicit": LevelList(values=values)}
+
+
 def numbers() -> list[Row]:
     """Every number of every row: unset, out of range, not finite."""
     rows = []
@@ -88,6 +109,19 @@ CATALOGUE = [
     row("n_negative", "n_of_m", {"n": -1, "m": 2}, (RANGE, "n")),
     row("m_zero", "n_of_m", {"n": 0, "m": 0}, (RANGE, "m")),
     row("m_does_not_divide", "n_of_m", {"n": 2, "m": 4}, (GROUPS, "m")),
+    of_levels("unset", (MISSING, "levels")),
+    of_levels("offset_alone", (MISSING, "levels"), offset=1.0),
+    *(of_levels(f"step_{step}", (RANGE, "levels.step"), step=step) for step in (0.0, -1.0, NAN, INFINITY)),
+    *(
+        of_levels(f"offset_{offset}", (RANGE, "levels.offset"), step=1.0, offset=offset)
+        for offset in (NAN, INFINITY, -INFINITY)
+    ),
+    of_levels("offset_beside_explicit", (RANGE, "levels.offset"), **explicit(0), offset=1.0),
+    of_levels("none", (RANGE, "levels.explicit"), **explicit()),
+    of_levels("too_many", (RANGE, "levels.explicit"), **explicit(*range(257))),
+    of_levels("falling", (RANGE, "levels.explicit.values[1]"), **explicit(1, 0)),
+    of_levels("twice", (RANGE, "levels.explicit.values[2]"), **explicit(0, 1, 1)),
+    of_levels("not_finite", (RANGE, "levels.explicit.values[0]"), **explicit(-INFINITY, 0)),
     row("top_k_missing", "top_k", {}, (MISSING, "count")),
     row("top_k_negative", "top_k", {"count": -1}, (RANGE, "count")),
     row("top_k_above_the_length", "top_k", {"count": 7}, (RANGE, "count")),

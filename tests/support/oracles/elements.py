@@ -1,8 +1,9 @@
-"""The contract's logarithm in slow plain Python, by its published description alone."""
+"""The contract's logarithm and cube root in slow plain Python, by their published descriptions alone."""
 
 from __future__ import annotations
 
 import math
+import struct
 
 # fdlibm, e_log.c: the polynomial's coefficients, and log(2) in two parts.
 _COEFFICIENTS = (
@@ -46,3 +47,24 @@ def rule_entropy(x: float) -> float:
     if x < 0:
         return math.inf
     return x * rule_log(x) if x else 0.0
+
+
+def rule_cube_root(x: float) -> float:
+    """The cube root of a finite number >= 0, as FreeBSD's ``s_cbrt.c`` has it: by high and low words."""
+    if x == 0:
+        return 0.0
+    high = struct.unpack("<Q", struct.pack("<d", x))[0] >> 32
+    if high < 0x00100000:
+        lifted = struct.unpack("<Q", struct.pack("<d", x * 2.0**54))[0] >> 32
+        high = lifted // 3 + 696219795
+    else:
+        high = high // 3 + 715094163
+    t = struct.unpack("<d", struct.pack("<Q", high << 32))[0]
+    r = (t * t) * (t / x)
+    t *= (1.87595182427177009643 + r * (-1.88497979543377169875 + r * 1.621429720105354466140)) + (
+        (r * r) * r
+    ) * (-0.758397934778766047437 + r * 0.145996192886612446982)
+    bits = struct.unpack("<Q", struct.pack("<d", t))[0]
+    t = struct.unpack("<d", struct.pack("<Q", (bits + 0x80000000) & 0xFFFFFFFFC0000000))[0]
+    r = x / (t * t)
+    return t + t * ((r - t) / ((t + t) + r))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
 
 Wide = NDArray[np.float64]
@@ -101,6 +102,30 @@ def in_box(r: Any, x: Wide, form: Format) -> bool:
     return bool(np.all((x >= ends[0]) & (x <= ends[1])))
 
 
+def in_grid(r: Any, x: Wide, form: Format) -> bool:
+    """Explicit levels as the format has them; even ones but for what it rounds by, within its range."""
+    if r.levels.explicit is not None:
+        return set(x.ravel().tolist()) <= set(rounded_levels(r.levels.explicit, form))
+    fixed = isinstance(form, FixedPoint)
+    range_of = (-1.0, 1.0 - 2.0**-form.bits) if isinstance(form, FixedPoint) else (-math.inf, math.inf)
+    for e in x.ravel().tolist():
+        level = min(max(nearest_level(r.levels, e), range_of[0]), range_of[1])
+        half = half_of_smallest = Fraction(float(steps(form, np.zeros(1))[0])) / 2
+        if form is not None and not fixed and e:
+            half = half_of_smallest + abs(Fraction(e)) / (2 << form.mantissa_bits)
+        if abs(Fraction(e) - Fraction(level)) > half:
+            return False
+    return True
+
+
+def rounded_levels(levels: Any, form: Format) -> list[float]:
+    """Levels as numbers of a format."""
+    numbers = np.array(levels)
+    if isinstance(form, FixedPoint):
+        return list(form.numbers(np.array(form.nearest(numbers), form.data_type)).tolist())
+    return list(numbers.astype(data_type_of(form)).astype(np.float64).tolist())
+
+
 def in_top_k(r: Any, x: Wide, form: Format) -> bool:
     """Few enough elements that are not 0."""
     del form
@@ -142,6 +167,7 @@ def in_stiefel(r: Any, x: Wide, form: Format) -> bool:
 
 INSIDE: dict[str, Inside] = {
     "box": in_box,
+    "grid": in_grid,
     "isotonic": in_isotonic,
     "l1_ball": in_l1_ball,
     "l2_ball": in_l2_ball,

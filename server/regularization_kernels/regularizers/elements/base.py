@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,12 @@ import numpy.typing as npt
 from ...arrays import Float64Array, StepSize
 from ...expansions import ANY, Exponents, exponents_of_all
 from ...regularizer import Regularizer
-from ...summation import BlockSum
-from .evaluation import evaluate
+from ...summation import BLOCK, BlockSum
+from .compiled_loop import Variant, loop_for
+from .evaluation import borrowed, evaluate
+
+if TYPE_CHECKING:
+    from ...prepared import FusedLoop, Pass
 
 _REGULARIZERS_KEPT = 256
 
@@ -34,6 +38,8 @@ class Formulas:
     """The proximal step."""
     slope: Callable[..., Any]
     """The minimum-norm subgradient."""
+    compiled: bool = True
+    """Whether there may be a loop for them; a table is looked up by NumPy alone."""
 
 
 class ElementRegularizer(Regularizer):
@@ -75,11 +81,33 @@ class ElementRegularizer(Regularizer):
         weights: npt.NDArray[Any] | None = None,
     ) -> None:
         """Add the terms of the penalty to ``sums``, each times its weight; x starts at ``position``."""
-        terms = np.empty_like(x)
-        self.terms(x, terms)
-        if weights is not None:
-            self.weigh(terms, weights)
-        sums.add(terms, position)
+        for begin in range(0, x.size, BLOCK):
+            stretch = x[begin : begin + BLOCK]
+            with borrowed(stretch.size) as memory:
+                terms = memory[: stretch.size]
+                self.terms(stretch, terms)
+                if weights is not None:
+                    self.weigh(terms, weights[begin : begin + BLOCK])
+                sums.add(terms, position + begin)
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """The loop that Numba compiles of the formulas."""
+        if not self.formulas.compiled:
+            return None
+        numbers = self.numbers
+        variant = Variant(
+            term=self.formulas.term,
+            step=self.formulas.step,
+            stepping=wanted.stepping,
+            forward=wanted.forward,
+            counting=wanted.counting,
+            checking=wanted.checking,
+            in_place=wanted.in_place,
+            data_type=wanted.data_type,
+            parameters=len(numbers),
+        )
+        loop = loop_for(variant, elements)
+        return None if loop is None else (loop, (numbers,))
 
     def weigh(self, terms: Float64Array, weights: npt.NDArray[Any]) -> None:
         """Multiply each term by its element's weight."""

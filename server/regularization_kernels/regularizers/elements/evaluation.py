@@ -112,7 +112,12 @@ class Traced(NDArrayOperatorsMixin):
 
     def choose(self, one: Any, other: Any) -> Traced:
         """Note a choice, by this condition."""
-        return self._noted(_choose, (self, one, other), _FLOAT64)
+        data_type = one.result.data_type if isinstance(one, Traced) else _FLOAT64
+        return self._noted(_choose, (self, one, other), data_type)
+
+    def look_up(self, values: Float64Array, thresholds: Float64Array) -> Traced:
+        """Note that a value is looked up, by the thresholds below the number."""
+        return self._noted(_look_up, (self, values, thresholds), _FLOAT64)
 
     def view(self, data_type: npt.DTypeLike) -> Traced:
         """The same memory as numbers of another type."""
@@ -162,7 +167,7 @@ class _Program:
         own = not any(np.may_share_memory(array, out) for array in arrays)
         count = self._count - own
         size = max(SHORT, CACHED // count) if count else out.size
-        with _borrowed(count * size) as memory:
+        with borrowed(count * size) as memory:
             rows = [memory[i * size : (i + 1) * size] for i in range(count)]
             for begin in range(0, out.size, size):
                 place = out[begin : begin + size]
@@ -182,11 +187,11 @@ class _Program:
 
 
 _idle: list[Float64Array] = []
-_MOST_IDLE = os.cpu_count() or 1
+_MOST_IDLE = 2 * (os.cpu_count() or 1)  # a thread has one for terms, and one for what they are made of
 
 
 @contextmanager
-def _borrowed(size: int) -> Iterator[Float64Array]:
+def borrowed(size: int) -> Iterator[Float64Array]:
     """Memory for buffers that has been written before: the system would clear fresh pages first."""
     try:
         memory = _idle.pop()
@@ -254,6 +259,10 @@ def _choose(condition: ANY, one: Any, other: Any, out: ANY) -> None:
     if not _is_same(other, out):
         np.copyto(out, other)
     np.copyto(out, one, where=condition)
+
+
+def _look_up(x: ANY, values: Float64Array, thresholds: Float64Array, out: ANY) -> None:
+    out[...] = values[np.searchsorted(thresholds, x)]
 
 
 def _is_same(values: Any, out: ANY) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...expansions import Exponents, exponents_of
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import sign, where
+from .operations import sign, sqrt, where
 from .thresholding import hard_threshold
 
 
@@ -17,8 +16,8 @@ def _term(x: Any, strength: float) -> Any:
     return abs(sign(x))
 
 
-def _step(x: Any, step_size: float, strength: float) -> Any:
-    return hard_threshold(x, math.sqrt(2.0 * (step_size * strength)))
+def _step(x: Any, step_size: Any, strength: float) -> Any:
+    return hard_threshold(x, sqrt(2.0 * (step_size * strength)))
 
 
 def _slope(x: Any, strength: float) -> Any:

@@ -39,12 +39,11 @@ def _term(x: Any, strength: float) -> Any:
     return sqrt(abs(x))
 
 
-def _step(x: Any, step_size: float, strength: float) -> Any:
+def _step(x: Any, step_size: Any, strength: float) -> Any:
     t = step_size * strength
-    if t == 0.0:
-        return x
     cube = _cube(abs(x), t)
-    return where(cube <= _LARGEST_THAT_VANISHES, 0.0, copysign(_shrunk(abs(x), cube), x))
+    shrunk = where(cube <= _LARGEST_THAT_VANISHES, 0.0, copysign(_shrunk(abs(x), cube), x))
+    return where(t == 0.0, x, shrunk)
 
 
 def _slope(x: Any, strength: float) -> Any:

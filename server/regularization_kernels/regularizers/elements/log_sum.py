@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,15 +33,13 @@ def _term(x: Any, strength: float, epsilon: float) -> Any:
     return where(y < np.inf, log1p(y), y)
 
 
-def _step(x: Any, step_size: float, strength: float, epsilon: float) -> Any:
+def _step(x: Any, step_size: Any, strength: float, epsilon: float) -> Any:
     t = step_size * strength
-    if t == 0.0:
-        return x
     ratio, r = _roots(abs(x), t, epsilon)
     worse = (ratio > 1.0) | (_gain(r, abs(x), t, epsilon) >= 0.0)
     # Up to there the objective is convex from 0 on, and the root its only minimum.
-    vanishes = where(math.sqrt(t) > epsilon, worse, abs(x) * epsilon <= t)
-    return where(vanishes, 0.0, copysign(r, x))
+    vanishes = where(sqrt(t) > epsilon, worse, abs(x) * epsilon <= t)
+    return where(t == 0.0, x, where(vanishes, 0.0, copysign(r, x)))
 
 
 def _slope(x: Any, strength: float, epsilon: float) -> Any:

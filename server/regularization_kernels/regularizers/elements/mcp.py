@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...regularizer import NOT_NEGATIVE, POSITIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import copysign, maximum, minimum, sign
+from .operations import copysign, maximum, minimum, sign, sqrt, where
 from .thresholding import hard_threshold
 
 
@@ -17,15 +16,13 @@ def _term(x: Any, strength: float, concavity: float) -> Any:
     return near * (strength - near / (2.0 * concavity))
 
 
-def _step(x: Any, step_size: float, strength: float, concavity: float) -> Any:
+def _step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
     threshold = step_size * strength
-    if threshold == 0.0:
-        return x
-    if step_size >= concavity:
-        return hard_threshold(x, strength * math.sqrt(concavity * step_size))
     # Beyond a·strength the stretched one is larger than x, and x is the answer.
     stretched = maximum(abs(x) - threshold, 0.0) / ((concavity - step_size) / concavity)
-    return copysign(minimum(stretched, abs(x)), x) + 0.0
+    firm = copysign(minimum(stretched, abs(x)), x) + 0.0
+    hard = hard_threshold(x, strength * sqrt(concavity * step_size))
+    return where(threshold == 0.0, x, where(step_size >= concavity, hard, firm))
 
 
 def _slope(x: Any, strength: float, concavity: float) -> Any:
@@ -53,6 +50,7 @@ class Mcp(ElementRegularizer):
         terms="m * (strength - m / (2 * a)), m = min(|x|, a * strength), a = concavity",
         gradient="sign(x) * max(strength - |x| / a, 0), 0 at 0",
         prox="step_size g < a: 0 if |x| <= g * strength, S(x, g * strength) / (1 - g / a) "
-        "if |x| <= a * strength, x beyond; g >= a: x if |x| > strength * sqrt(a * g), else 0",
+        "if |x| <= a * strength, x beyond; g >= a: x if |x| > strength * sqrt(a * g), else 0; "
+        "with a weight w, g is step_size * w",
         source="Zhang 2010",
     )

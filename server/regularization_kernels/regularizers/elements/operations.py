@@ -13,6 +13,7 @@ import numpy as np
 from .evaluation import Traced
 
 minimum, maximum, sqrt, copysign, sign = np.minimum, np.maximum, np.sqrt, np.copysign, np.sign
+floor = np.floor
 """NumPy's, of numbers or arrays."""
 
 
@@ -28,6 +29,13 @@ def where(condition: Any, one: Any, other: Any) -> Any:
     if isinstance(condition, np.ndarray):
         return np.where(condition, one, other)
     return one if condition else other
+
+
+def look_up(x: Any, values: tuple[float, ...], thresholds: tuple[float, ...]) -> Any:
+    """The first value up to the first threshold, the second above it up to the second one, and so on."""
+    if isinstance(x, Traced):
+        return x.look_up(np.array(values), np.array(thresholds))
+    return np.array(values)[np.searchsorted(thresholds, x)]
 
 
 def is_zero(number: Any) -> bool:

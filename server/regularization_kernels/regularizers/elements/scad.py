@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...regularizer import NOT_NEGATIVE, Description, Range, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import clip, copysign, maximum, minimum, sign
+from .operations import clip, copysign, maximum, minimum, sign, sqrt, where
 
+_SMALLEST = 5e-324  # so that nothing is divided by 0 where the other branch is taken
 _ABOVE_TWO = Range("> 2", lambda value: value > 2)
 
 
-def _largest_that_shrinks(step_size: float, strength: float, concavity: float) -> float:
+def _largest_that_shrinks(step_size: Any, strength: float, concavity: float) -> Any:
     """The magnitude where x and S(x, g * l) have one objective, where the step size makes it not convex."""
-    if step_size > concavity + 1.0:  # S is 0 there
-        return strength * math.sqrt(step_size * (concavity + 1.0))
-    return 0.5 * strength * (concavity + 1.0 + step_size)
+    vanishing = strength * sqrt(step_size * (concavity + 1.0))
+    soft = 0.5 * strength * (concavity + 1.0 + step_size)
+    return where(step_size > concavity + 1.0, vanishing, soft)
 
 
 def _term(x: Any, strength: float, concavity: float) -> Any:
@@ -26,18 +26,15 @@ def _term(x: Any, strength: float, concavity: float) -> Any:
     return strength * near - over * over / (2.0 * (concavity - 1.0))
 
 
-def _step(x: Any, step_size: float, strength: float, concavity: float) -> Any:
+def _step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
     threshold = step_size * strength
-    if threshold == 0.0:
-        return x
-    if step_size >= concavity - 1.0:
-        taken = (abs(x) <= _largest_that_shrinks(step_size, strength, concavity)) * threshold
-    else:
-        # Below the parabola's beginning its branch asks for more than the threshold, beyond its end for
-        # less than 0.
-        rate = step_size / (concavity - 1.0 - step_size)
-        taken = clip((concavity * strength - abs(x)) * rate, 0.0, threshold)
-    return x - copysign(minimum(taken, abs(x)), x)
+    jumping = (abs(x) <= _largest_that_shrinks(step_size, strength, concavity)) * threshold
+    # Below the parabola's beginning its branch asks for more than the threshold, beyond its end for less
+    # than 0.
+    rate = step_size / maximum(concavity - 1.0 - step_size, _SMALLEST)
+    bending = clip((concavity * strength - abs(x)) * rate, 0.0, threshold)
+    taken = where(step_size >= concavity - 1.0, jumping, bending)
+    return where(threshold == 0.0, x, x - copysign(minimum(taken, abs(x)), x))
 
 
 def _slope(x: Any, strength: float, concavity: float) -> Any:
@@ -68,6 +65,6 @@ class Scad(ElementRegularizer):
         prox="step_size g < a - 1: S(x, g * l) if |x| <= l * (1 + g), "
         "((a - 1) * x - sign(x) * a * g * l) / (a - 1 - g) if |x| <= a * l, x beyond; "
         "g >= a - 1: x if |x| > b, else S(x, g * l), b = l * (a + 1 + g) / 2 if g <= a + 1, "
-        "l * sqrt(g * (a + 1)) beyond",
+        "l * sqrt(g * (a + 1)) beyond; with a weight w, g is step_size * w",
         source="Fan and Li 2001",
     )

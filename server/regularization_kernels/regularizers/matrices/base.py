@@ -12,7 +12,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import GradientUndefined, LayoutInvalid
 from ...expansions import Exponents
 from ...formats import Grid, limits, spacings
-from ...prepared import Prepared, Unprepared
+from ...preparation import PreparedRegularizer, Unprepared
 from .linear_algebra import EPSILON, singular_value_decomposition, singular_values
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class MatrixRegularizer(Unprepared):
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedMatrix(Prepared):
+class PreparedMatrix(PreparedRegularizer):
     """A penalty of a matrix, and the data type of its elements."""
 
     regularizer: MatrixRegularizer

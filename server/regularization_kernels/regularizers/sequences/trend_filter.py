@@ -13,7 +13,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...expansions import Exponents
 from ...formats import Limits, limits
 from ...interruption import go_on
-from ...prepared import Prepared, Unprepared
+from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Range, Traits, parameter, register
 from ...summation import BlockSum
 from .banded import difference, spread
@@ -67,7 +67,7 @@ class TrendFilter(Unprepared):
         source="Kim, Koh, Boyd and Gorinevsky 2009; Tibshirani 2014",
     )
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Prepared:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedRegularizer:
         """The same for rows of this length, whose differences are told from 0 as the data type can tell."""
         return _PreparedTrendFilter(self, shape[-1] if shape else 1, limits(data_type))
 
@@ -79,7 +79,7 @@ class TrendFilter(Unprepared):
 
 
 @dataclass(frozen=True, slots=True)
-class _PreparedTrendFilter(Prepared):
+class _PreparedTrendFilter(PreparedRegularizer):
     """Trend filtering of rows of one length, of elements of one data type."""
 
     regularizer: TrendFilter

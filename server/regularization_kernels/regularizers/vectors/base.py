@@ -13,7 +13,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone
 from ...interruption import go_on
-from ...prepared import Prepared, Unprepared
+from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import SETTLING
 from ...summation import BlockSum
 
@@ -81,7 +81,7 @@ class RadiusSet(SegmentSet):
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedSet(Prepared):
+class PreparedSet(PreparedRegularizer):
     """A set, and the data type that its points are rounded to."""
 
     regularizer: SegmentSet

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from regularization_kernels import Hinge, Huber, L0Norm, LHalf, LogSum, Mcp, NegativeEntropy, Scad
+from regularization_kernels import Hinge, Huber, L0Norm, LHalf, LogSum, LTwoThirds, Mcp, NegativeEntropy, Scad
 from regularization_kernels.errors import FieldOutOfRange
 from scipy.special import xlogy
 
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
-from tests.support.oracles.elements import rule_entropy, rule_log1p
+from tests.support.oracles.elements import rule_cube_root, rule_entropy, rule_log1p
 from tests.support.oracles.minimizers import Array, by_element
 from tests.support.oracles.summation import Rule, summands
 
@@ -149,6 +149,19 @@ ROWS: tuple[Row, ...] = (
             "-free": (LHalf(strength=0.0), (6,)),
         },
         rejected=bad_numbers(lambda v: LHalf(strength=v), "strength"),
+    ),
+    Row(
+        name="l_two_thirds",
+        terms=lambda r, x: r.strength * np.cbrt(x * x),
+        oracle=by_element,
+        certificate=lambda r, p, s: off_even_slope(lambda m: r.strength * 2 / 3 / np.cbrt(m), math.inf, p, s),
+        rule=Rule(summands(lambda _, e: rule_cube_root(abs(e)) ** 2), scale=lambda r: float(r.strength)),
+        instances={
+            "": (LTwoThirds(strength=0.3), (12,)),
+            "-heavy": (LTwoThirds(strength=50.0), (3, 4)),
+            "-free": (LTwoThirds(strength=0.0), (6,)),
+        },
+        rejected=bad_numbers(lambda v: LTwoThirds(strength=v), "strength"),
     ),
     Row(
         name="mcp",

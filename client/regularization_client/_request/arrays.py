@@ -1,0 +1,175 @@
+"""The caller's arrays: one or a mapping of them, checked against each other and turned into stretches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._config import Part
+from .._errors import ArgumentError
+from .._messages import wire_type
+from .call import Stretch
+from .stores import ArrayStore
+
+AnyArray = npt.NDArray[Any]
+Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+"""What a caller may give: anything that ``numpy.asarray`` takes, or a mapping of name to such."""
+
+SINGLE = "parameters"
+"""The segment name of an array that was given without one."""
+
+
+class Structure:
+    """The parameters of a call: arrays by name, and how they lie in the flat vector."""
+
+    def __init__(self, parameters: Arrays, part: Part | None) -> None:
+        self.single = not isinstance(parameters, Mapping)
+        self.arrays = _by_name(parameters, SINGLE)
+        self.data_type = self._common_data_type()
+        self._part = part
+        self.shapes = self._shapes()
+
+    @property
+    def named(self) -> bool:
+        """Whether the segments have names of the caller's."""
+        return not self.single if self._part is None else isinstance(self._part.shapes, Mapping)
+
+    @property
+    def element_range(self) -> tuple[int, int] | None:
+        """Begin and end of the part of the vector that the arrays are; None where they are all of it."""
+        if self._part is None:
+            return None
+        return self._part.begin, self._part.begin + self.arrays[SINGLE].size
+
+    def operand(self, value: Arrays | None, what: str) -> dict[str, AnyArray]:
+        """Return an operand's arrays by name, for as many of the parameters as it has them.
+
+        Raises:
+            ArgumentError: If its structure, a shape or a data type is not that of the parameters.
+        """
+        if value is None:
+            return {}
+        if isinstance(value, Mapping) is self.single:
+            raise ArgumentError(
+                f"{what} must be {'one array' if self.single else 'a mapping'}, as the parameters are"
+            )
+        arrays = _by_name(value, SINGLE)
+        for name, array in arrays.items():
+            self._check_like_parameters(array, name, what if self.single else f"{what}[{name!r}]")
+        return arrays
+
+    def outputs(self, out: Arrays | None) -> dict[str, AnyArray]:
+        """Return the arrays to write results into: those given, or new ones.
+
+        Raises:
+            ArgumentError: If those given cannot take the results.
+        """
+        if out is None:
+            return {name: np.empty(array.shape, array.dtype) for name, array in self.arrays.items()}
+        if isinstance(out, Mapping):
+            arrays = self.operand({name: _view(array) for name, array in out.items()}, "out")
+        else:
+            arrays = self.operand(_view(out), "out")
+        for name in self.arrays:
+            if name not in arrays:
+                raise ArgumentError(f"out has no array for {name!r}", segment=name)
+        return arrays
+
+    def restored(self, arrays: Mapping[str, AnyArray]) -> Any:
+        """Return results in the structure of the parameters."""
+        return arrays[SINGLE] if self.single else {name: arrays[name] for name in self.arrays}
+
+    def stretches(
+        self, operands: Mapping[str, Mapping[str, AnyArray]], outputs: Mapping[str, AnyArray]
+    ) -> list[Stretch]:
+        """Return where the elements of each segment come from and go.
+
+        Args:
+            operands: Arrays by name, by field of TensorChunk in the schema's order, "parameters" first.
+            outputs: Arrays for the results by name; empty for a call that has none.
+        """
+        stretches = []
+        first, last = self.element_range or (0, sum(map(math.prod, self.shapes.values())))
+        begin = 0
+        for segment, shape in self.shapes.items():
+            end = begin + math.prod(shape)
+            lower, upper = max(begin, first), min(end, last)
+            if lower < upper:
+                if self._part is None:
+                    own = {field: arrays[segment] for field, arrays in operands.items() if segment in arrays}
+                    out = outputs.get(segment)
+                else:
+                    here = slice(lower - first, upper - first)
+                    own = {field: arrays[SINGLE][here] for field, arrays in operands.items()}
+                    out = outputs[SINGLE][here] if outputs else None
+                sources = {field: ArrayStore(array) for field, array in own.items()}
+                stretches.append(Stretch(lower, upper, sources, None if out is None else ArrayStore(out)))
+            begin = end
+        return stretches
+
+    def _common_data_type(self) -> np.dtype[Any]:
+        types = {
+            name: wire_type(array.dtype, "parameters" if self.single else f"parameters[{name!r}]")
+            for name, array in self.arrays.items()
+        }
+        first = next(iter(types), None)
+        for name, data_type in types.items():
+            if first is not None and data_type != types[first]:
+                raise ArgumentError(
+                    f"all parameters of a call must have one data type: {first!r} is {types[first]}, "
+                    f"{name!r} is {data_type}",
+                    segment=name,
+                )
+        return types[first] if first is not None else np.dtype("<f4")
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        if self._part is None:
+            return {name: array.shape for name, array in self.arrays.items()}
+        if not self.single or self.arrays[SINGLE].ndim != 1:
+            raise ArgumentError("with part, parameters must be one vector: the part's elements, row-major")
+        whole = self._part.shapes
+        if not isinstance(whole, Mapping):
+            whole = {SINGLE: (whole,)}
+        shapes = {name: tuple(shape) for name, shape in whole.items()}
+        total = sum(map(math.prod, shapes.values()))
+        begin, end = self._part.begin, self._part.begin + self.arrays[SINGLE].size
+        if begin < 0 or end > total:
+            raise ArgumentError(f"part must lie in the {total} elements of the whole, got {begin} to {end}")
+        return shapes
+
+    def _check_like_parameters(self, array: AnyArray, name: str, what: str) -> None:
+        parameters = self.arrays.get(name)
+        if parameters is None:
+            raise ArgumentError(f"{what}: there are no parameters of that name", segment=name)
+        if array.shape != parameters.shape:
+            raise ArgumentError(
+                f"{what} must have the parameters' shape {parameters.shape}, got {array.shape}", segment=name
+            )
+        if wire_type(array.dtype, what) != self.data_type:
+            raise ArgumentError(
+                f"{what} must have the parameters' data type {self.data_type}, got {array.dtype}",
+                segment=name,
+            )
+
+
+def _view(out: npt.ArrayLike) -> AnyArray:
+    """Return the array that writing to writes to what the caller gave."""
+    array = np.asarray(out)
+    # What is no array itself, but stands for one, such as a tensor of PyTorch, gives views of one memory.
+    same = array is out or array.size == 0 or np.may_share_memory(array, np.asarray(out))
+    if not same or not array.flags.writeable:
+        raise ArgumentError("out must be a writable NumPy array, or a mapping of name to such")
+    return array
+
+
+def _by_name(value: Arrays, single: str) -> dict[str, AnyArray]:
+    if not isinstance(value, Mapping):
+        return {single: np.asarray(value)}
+    for name in value:
+        if not isinstance(name, str):
+            raise ArgumentError(f"names of parameters must be strings, got {name!r}")
+    return {name: np.asarray(array) for name, array in value.items()}

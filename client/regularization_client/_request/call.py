@@ -1,0 +1,92 @@
+"""One call: what its header says, and which elements come from and go where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from regularization.v1 import shared_memory_pb2
+
+from .expected import Expected
+from .header import Header
+from .method import Method
+from .stores import Sink, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A run of elements of the flat vector: a tensor, or as much of it as the call carries."""
+
+    begin: int
+    """Index, in the whole vector, of its first element."""
+
+    end: int
+    """One past its last."""
+
+    sources: Mapping[str, Source]
+    """Where its elements come from, by field of ``TensorChunk`` in the schema's order, "parameters" first."""
+
+    sink: Sink | None
+    """Where its results go; None drops them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, to be carried out in whatever way, as often as need be."""
+
+    header: Header
+    """What the header says."""
+
+    data_type: np.dtype[Any]
+    """The elements' data type on the wire."""
+
+    stretches: Sequence[Stretch]
+    """Where the elements come from and go, without gaps, none of them empty."""
+
+    element_range: tuple[int, int] | None = None
+    """Begin and end of the elements that the call carries; None for all of the layout's."""
+
+    results_may_alias: bool = False
+    """Whether results may go to memory that they are computed from."""
+
+    @property
+    def method(self) -> Method:
+        """What is asked for."""
+        return self.header.method
+
+    @property
+    def begin(self) -> int:
+        """Index of the first element that the call carries."""
+        return 0 if self.element_range is None else self.element_range[0]
+
+    @property
+    def end(self) -> int:
+        """One past the last."""
+        if self.element_range is not None:
+            return self.element_range[1]
+        return self.stretches[-1].end if self.stretches else 0
+
+    @property
+    def elements(self) -> int:
+        """Number of elements that the call carries."""
+        return self.end - self.begin
+
+    @property
+    def expected(self) -> Expected:
+        """What the summary of the answer must say."""
+        return Expected(self.header.layout.sizes, self.begin, self.end, self.header.figures)
+
+    def header_bytes(self, shared: shared_memory_pb2.SharedTensor | None = None) -> bytes:
+        """Return the header's bytes.
+
+        Args:
+            shared: Where the elements lie; None where they come in chunks.
+        """
+        return self.header.to_bytes(self.element_range, shared)
+
+    def part(self, begin: int, end: int) -> Call:
+        """Return the call that carries only the elements from begin to end, at least one."""
+        touched = [each for each in self.stretches if each.begin < end and begin < each.end]
+        return replace(self, stretches=touched, element_range=(begin, end))

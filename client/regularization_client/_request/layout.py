@@ -1,0 +1,173 @@
+"""The layout of the vector that a call is about: its segments, and what each is regularized with.
+
+A trainer asks the same of arrays of the same shapes at every step. So the layouts that were asked for last
+are kept. A question is known by values: messages of the schema can change, so they count by their bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from google.protobuf.message import Message
+from regularization.v1 import layout_pb2
+from regularization.v1 import regularization_service_pb2 as service
+
+from .._errors import ArgumentError
+from .._messages import schema_type, wrap
+from .._modified import Modified, without_modifiers
+from .names import resolve
+
+Regularizer: TypeAlias = Message | Modified | None
+"""A regularizer's message, with modifiers or without; None where there is none."""
+
+Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer]
+"""A regularizer for all; or by name or pattern."""
+
+StepSizes: TypeAlias = float | Mapping[str, float]
+"""A step size for all, or by name or pattern."""
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Shapes by name of segment, in the order of the layout."""
+
+_LAYOUTS_KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A named, shaped stretch of the vector, and what it is regularized with."""
+
+    name: str
+    shape: tuple[int, ...]
+    regularizer: Regularizer = None
+    step_size: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The segments of a vector, and what each is regularized with, as a header says it."""
+
+    content: bytes
+    """The bytes of a header that has nothing but this: the same for every method."""
+
+    sizes: Mapping[str, int]
+    """Number of elements of each segment by its name, in order."""
+
+    regularizers: Mapping[str, str | None]
+    """Name of each segment's regularizer; None where it has none."""
+
+    @classmethod
+    def of(cls, data_type: np.dtype[Any], segments: Collection[Segment]) -> Layout:
+        """Return the layout that consists of these segments.
+
+        Args:
+            data_type: The elements' data type, little-endian.
+            segments: In their order, each name once.
+
+        Raises:
+            ArgumentError: If a regularizer is not one of the schema's.
+        """
+        message = layout_pb2.ParameterLayout(data_type=schema_type(data_type))
+        regularizers: dict[str, str | None] = {}
+        for segment in segments:
+            entry = message.segments.add(name=segment.name, shape=segment.shape, step_size=segment.step_size)
+            _regularize(entry, segment.regularizer)
+            regularizers[segment.name] = entry.regularizer.WhichOneof("kind")
+        content = service.PenaltyHeader(layout=message).SerializeToString()
+        return cls(content, {segment.name: math.prod(segment.shape) for segment in segments}, regularizers)
+
+
+def layout_of(
+    data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
+) -> Layout:
+    """Return the layout that a caller describes, at once where it was asked for lately.
+
+    Args:
+        data_type: The elements' data type, little-endian.
+        shapes: The segments' shapes.
+        regularizer: What they are regularized with.
+        step_size: Their step sizes; one for all is not the layout's affair.
+
+    Raises:
+        ArgumentError: If these do not fit together.
+    """
+    key = _key(data_type, shapes, regularizer, step_size)
+    return _answered(_Question(key, data_type, shapes, regularizer, step_size))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Which layout: equal to another where the key is."""
+
+    key: tuple[object, ...]
+    data_type: np.dtype[Any] = field(compare=False)
+    shapes: Shapes = field(compare=False)
+    regularizer: Regularizers = field(compare=False)
+    step_size: StepSizes | None = field(compare=False)
+
+
+@lru_cache(_LAYOUTS_KEPT)
+def _answered(question: _Question) -> Layout:
+    names = question.shapes.keys()
+    regularizers: Mapping[str, Regularizer] = (
+        resolve(question.regularizer, names, "regularizer")
+        if isinstance(question.regularizer, Mapping)
+        else dict.fromkeys(names, question.regularizer)
+    )
+    steps: Mapping[str, float] = (
+        resolve(question.step_size, names, "step_size") if isinstance(question.step_size, Mapping) else {}
+    )
+    segments = [
+        Segment(name, shape, regularizers[name], steps.get(name)) for name, shape in question.shapes.items()
+    ]
+    layout = Layout.of(question.data_type, segments)
+    # What another thread has changed meanwhile must not be kept as the answer to the question before.
+    if question.key != _key(question.data_type, question.shapes, question.regularizer, question.step_size):
+        raise ArgumentError("regularizers and step sizes must not change while a call is made with them")
+    return layout
+
+
+def _key(
+    data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
+) -> tuple[object, ...]:
+    """Return the values that a question is known by."""
+    rules = (
+        tuple((name, _value(each)) for name, each in regularizer.items())
+        if isinstance(regularizer, Mapping)
+        else _value(regularizer)
+    )
+    # Numbers count by their text: 0.0 is equal to -0.0, and has other bits.
+    steps = (
+        tuple((name, repr(float(size))) for name, size in step_size.items())
+        if isinstance(step_size, Mapping)
+        else None
+    )
+    return data_type, tuple(shapes.items()), rules, steps
+
+
+def _value(regularizer: Regularizer) -> object:
+    """Return a regularizer as a value."""
+    if isinstance(regularizer, Modified):
+        inner, box = _value(regularizer.regularizer), _value(regularizer.box)
+        return inner, box, None if regularizer.smoothing is None else repr(regularizer.smoothing)
+    if regularizer is None:
+        return None
+    if not isinstance(regularizer, Message):
+        wrap(regularizer)  # which says what it must be
+    return type(regularizer), regularizer.SerializeToString()
+
+
+def _regularize(entry: layout_pb2.Segment, regularizer: Regularizer) -> None:
+    choice = wrap(without_modifiers(regularizer))
+    if choice is not None:
+        entry.regularizer.CopyFrom(choice)
+    if not isinstance(regularizer, Modified):
+        return
+    if regularizer.box is not None:
+        entry.box.CopyFrom(regularizer.box)
+    if regularizer.smoothing is not None:
+        entry.smoothing = regularizer.smoothing

@@ -1,0 +1,113 @@
+"""From the status of a call to the exception that stands for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
+from grpc_status import rpc_status
+
+from .. import _errors as errors
+
+REGION_UNKNOWN = "ERROR_REASON_REGION_UNKNOWN"
+"""The reason why memory is not the server's any more."""
+
+SHUTTING_DOWN = "ERROR_REASON_SHUTTING_DOWN"
+"""The reason of a server that takes no calls any more."""
+
+SHARED_MEMORY_UNAVAILABLE = "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE"
+"""The reason of a server that shares none."""
+
+_DOMAIN = "regularization.v1"
+_MOST_ELEMENTS = 1 << 63
+_LONGEST_INDEX = len(str(_MOST_ELEMENTS))
+
+_BY_CODE: dict[grpc.StatusCode, type[errors.RegularizationError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
+    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidRequestError,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.GradientUndefinedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhaustedError,
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.AuthenticationError,
+    grpc.StatusCode.UNIMPLEMENTED: errors.UnimplementedError,
+}
+
+_BY_REASON: dict[str | None, type[errors.RegularizationError]] = {
+    REGION_UNKNOWN: errors.SharedMemoryError,
+    "ERROR_REASON_REGION_RANGE_INVALID": errors.SharedMemoryError,
+    "ERROR_REASON_REGION_OVERLAP": errors.SharedMemoryError,
+    SHARED_MEMORY_UNAVAILABLE: errors.SharedMemoryError,
+}
+
+
+class _Details(NamedTuple):
+    """What the status's details say, apart from its text."""
+
+    reason: str | None
+    metadata: dict[str, str]
+    field: str | None
+
+
+def from_call(call: grpc.RpcError) -> errors.RegularizationError:
+    """Return the exception for a failed call; raise it ``from`` the call, which keeps the cause.
+
+    Args:
+        call: What grpc raised. It is the call too, and has its code, text and trailing metadata.
+    """
+    assert isinstance(call, grpc.Call)  # noqa: S101 - grpc raises its own calls, and its types do not say so
+    code = call.code()
+    text = call.details() or "the server gave no further information"
+    details = _parse(_status(call))
+    figures = dict(details.metadata)
+    field = figures.pop("field", None)
+    element = figures.pop("element", None)
+    kind = _BY_REASON.get(details.reason) or _BY_CODE.get(code, errors.InternalError)
+    return kind(
+        text,
+        code=code,
+        reason=details.reason,
+        field=details.field or field,
+        segment=figures.pop("segment", None),
+        element=_index(element),
+        metadata=figures,
+    )
+
+
+def _status(call: grpc.Call) -> status_pb2.Status | None:
+    """Return the rich status, or None where the call has none, or bytes that are none, or contradicts it."""
+    try:
+        return rpc_status.from_call(call)
+    except (ValueError, DecodeError):
+        return None
+
+
+def _parse(status: status_pb2.Status | None) -> _Details:
+    reason, metadata, field = None, {}, None
+    for detail in status.details if status is not None else ():
+        information, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if _unpacked(detail, information) and information.domain == _DOMAIN:
+            reason, metadata = information.reason or None, dict(information.metadata)
+        elif _unpacked(detail, request) and request.field_violations:
+            field = request.field_violations[0].field
+    return _Details(reason, metadata, field)
+
+
+def _unpacked(detail: any_pb2.Any, into: Message) -> bool:
+    """Whether a detail is such a message, and can be read as one."""
+    try:
+        return detail.Unpack(into)
+    except DecodeError:
+        return False
+
+
+def _index(text: str | None) -> int | None:
+    """Return the index of an element, if the text is one."""
+    if text is None or not text.isdecimal() or len(text) > _LONGEST_INDEX:
+        return None
+    number = int(text)
+    return number if number < _MOST_ELEMENTS else None

@@ -1,0 +1,105 @@
+"""The method on one segment in one pass over memory, by a compiled loop of its regularizer's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..prepared import Pass
+from ..regularizer import Locality
+from .methods import Method, Operand
+
+if TYPE_CHECKING:
+    from ..arrays import ElementArray
+    from ..prepared import FusedLoop
+    from .call import Call
+    from .chunk import Chunk
+    from .figures import Tally
+    from .layout import PreparedSegment
+
+
+class FusedOperator:
+    """The call's method with the segment's regularizer, wherever a compiled loop does all that is asked.
+
+    Args:
+        call: The call.
+        segment: The segment.
+        tally: Where figures are counted.
+    """
+
+    def __init__(self, call: Call, segment: PreparedSegment, tally: Tally) -> None:
+        self._segment = segment
+        self._tally = tally
+        self._step_size = segment.step_size_in(call.step_size) or 0.0
+        self._is_possible = call.method is not Method.GRADIENT and call.rounding.stochastic_seed is None
+        self._counting = tally.reads_results
+        self._is_cut_anywhere = segment.locality is Locality.ELEMENT
+        # Where a piece may end anywhere, values are checked by the loop itself.
+        self._checking = self._is_cut_anywhere and not call.propagate_non_finite
+        self._loops: dict[tuple[bool, bool], FusedLoop] = {}
+
+    def compute(self, piece: Chunk, out: ElementArray | None) -> int | None:
+        """Compute a stretch, if there is a loop for it.
+
+        Args:
+            piece: Its elements, whose ends are such as the regularizer may be cut at.
+            out: Where the result goes; None for Method.PENALTY. It may be the piece's own parameters, or an
+                operand.
+
+        Returns:
+            None where there is no loop, and nothing is done; else how many elements were computed before one
+            that is not finite and has to be rejected, or all.
+        """
+        if not self._is_possible or not piece.operands <= {Operand.LOSS_GRADIENTS}:
+            return None
+        overlaps = _overlaps(out, piece)
+        if overlaps is None:
+            return None
+        found = self._loop(piece, out is not None, overlaps)
+        if found is None:
+            return None
+        loop, own = found
+        x, position = piece.parameters, piece.element_offset - self._segment.start
+        g = x if piece.loss_gradients is None else piece.loss_gradients
+        target = np.empty(0, x.dtype) if out is None else out
+        lanes = self._tally.running(position, x.size)
+        nonzeros = loop(x, g, target, self._step_size, *own, position, *lanes)
+        if nonzeros < 0:
+            return -1 - nonzeros
+        self._tally.take_over(position, x.size, nonzeros, lanes)
+        return x.size
+
+    def _loop(self, piece: Chunk, stepping: bool, in_place: bool) -> FusedLoop | None:
+        prepared, size = self._segment.prepared, piece.parameters.size
+        if prepared is None:
+            return None
+        forward = piece.loss_gradients is not None
+        held = self._loops.get((forward, in_place))
+        if held is not None:
+            return held
+        wanted = Pass(
+            data_type=piece.parameters.dtype,
+            stepping=stepping,
+            forward=forward,
+            counting=self._counting,
+            checking=self._checking,
+            in_place=in_place,
+        )
+        if self._is_cut_anywhere:
+            found = prepared.fused(wanted, size)
+            if found is not None:
+                self._loops[forward, in_place] = found
+            return found
+        position = piece.element_offset - self._segment.start
+        return prepared.restricted(position, position + size).fused(wanted, size)
+
+
+def _overlaps(out: ElementArray | None, piece: Chunk) -> bool | None:
+    """Whether the result lies over the parameters or an operand; None where not element upon element."""
+    if out is None:
+        return False
+    over = [array for array in piece.arrays().values() if np.may_share_memory(out, array)]
+    if any(out.ctypes.data != array.ctypes.data for array in over):
+        return None
+    return bool(over)

@@ -1,0 +1,95 @@
+"""What happens around the calls of health and reflection: the token, and a line in the log at debug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from ..contract.refusals import TokenRefused
+from ..contract.statuses import failure_of
+from .authorization import check_token
+from .context import CallContext
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    Handler = Any
+    """A ``grpc.RpcMethodHandler``; by type its behaviours are optional, but the one of its kind is there."""
+    Behaviour = Callable[..., Any]
+
+SERVICE_PREFIX = "/regularization."
+"""Paths of the methods that have a stack of their own."""
+
+HEALTH_PREFIX = "/grpc.health."
+"""Paths of the methods that need no token: a prober has none."""
+
+
+class StandardServicesInterceptor(grpc.ServerInterceptor):
+    """Wraps every handler of a server, but for those of its own service.
+
+    Args:
+        log: Where each call leaves one line.
+        token: The bearer token that callers must show, except for health; None for none.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, token: bytes | None) -> None:
+        self._log = log
+        self._token = token
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler of a call."""
+        handler = continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or path.startswith(SERVICE_PREFIX):
+            return handler
+        behaviour, make_handler = _kind_of(handler)
+        if self._token is not None and not path.startswith(HEALTH_PREFIX):
+            behaviour = _authorized(behaviour, self._token)
+        return make_handler(
+            _logged(behaviour, path, self._log), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _kind_of(handler: Handler) -> tuple[Behaviour, Callable[..., Handler]]:
+    """A handler's behaviour, and what makes handlers of its kind."""
+    kinds = (
+        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+    )
+    return next((behaviour, make) for behaviour, make in kinds if behaviour is not None)
+
+
+# The attributes of a behaviour come along: one says that a health watch needs no thread of its own.
+
+
+def _authorized(behaviour: Behaviour, token: bytes) -> Behaviour:
+    @wraps(behaviour)
+    def authorized(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
+        try:
+            check_token(transport.invocation_metadata(), token)
+        except TokenRefused as error:
+            transport.abort_with_status(failure_of(error).status)
+        return behaviour(request, transport, *rest)
+
+    return authorized
+
+
+def _logged(behaviour: Behaviour, path: str, log: FilteringBoundLogger) -> Behaviour:
+    @wraps(behaviour)
+    def logged(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
+        context = CallContext(path, transport)
+        transport.add_callback(
+            lambda: log.debug("call", method=path, peer=context.peer, seconds=context.seconds)
+        )
+        return behaviour(request, transport, *rest)
+
+    return logged

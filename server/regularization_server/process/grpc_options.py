@@ -1,0 +1,71 @@
+"""What gRPC is told about a server's connections and messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..settings import MIB
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+SPARE_THREADS = 32
+"""Threads beyond the limit of calls: for health, reflection and refusals when all calls are taken."""
+
+FEWEST_WAITING = 3000
+"""Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
+
+LOOKAHEAD_BYTES = 4 * MIB
+"""What a client may send of a stream that the server does not read. A stream sends at most this in a round
+trip: 400 MiB/s where that takes 10 ms."""
+
+
+def most_threads(settings: Settings) -> int:
+    """Threads that calls may take, those of health, reflection and refusals included."""
+    return settings.max_concurrent_calls + SPARE_THREADS
+
+
+def grpc_options(settings: Settings) -> list[tuple[str, int]]:
+    """The options of the gRPC server, by gRPC's own names."""
+    options = {
+        # Two servers on one address are mostly a mistake that the second should hear of.
+        "grpc.so_reuseport": int(settings.reuse_port),
+        "grpc.max_receive_message_length": settings.max_message_bytes,
+        "grpc.max_send_message_length": -1,
+        **_streams(settings),
+        **_keepalive(settings),
+    }
+    if settings.max_connection_age is not None:
+        options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
+    return list(options.items())
+
+
+def _streams(settings: Settings) -> dict[str, int]:
+    # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
+    # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
+    waiting = max(2 * most_threads(settings), FEWEST_WAITING)
+    return {
+        "grpc.max_concurrent_streams": most_threads(settings),
+        "grpc.server.max_pending_requests": waiting,
+        "grpc.server.max_pending_requests_hard_limit": waiting,
+        # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window of a
+        # fixed size has no such streams, and keeps the rate of those that are read.
+        "grpc.http2.bdp_probe": 0,
+        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+    }
+
+
+def _keepalive(settings: Settings) -> dict[str, int]:
+    return {
+        "grpc.keepalive_time_ms": _milliseconds(settings.keepalive_time),
+        "grpc.keepalive_timeout_ms": _milliseconds(settings.keepalive_timeout),
+        # The longer of the two counts, and gRPC's own is a minute.
+        "grpc.http2.ping_timeout_ms": _milliseconds(settings.keepalive_timeout),
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.max_pings_without_data": 0,
+        "grpc.http2.min_ping_interval_without_data_ms": _milliseconds(settings.keepalive_min_interval),
+    }
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
