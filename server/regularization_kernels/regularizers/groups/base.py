@@ -168,12 +168,7 @@ class PreparedGroups(PreparedRegularizer):
     data_type: DataType
 
     @property
-    def scalars(self) -> GroupFormulas | None:
-        """The formulas for one group, where there is a compiled loop for them."""
-        return self.regularizer.formulas
-
-    @property
-    def scalar_parameters(self) -> tuple[float, ...]:
+    def numbers(self) -> tuple[float, ...]:
         """The parameters that the formulas for one group take: all but the groups."""
         names = (field.name for field in fields(self.regularizer) if field.name != "groups")
         return tuple(float(getattr(self.regularizer, name)) for name in names)
@@ -186,28 +181,6 @@ class PreparedGroups(PreparedRegularizer):
         """The penalty of the groups between two ends."""
         return replace(self, partition=self.partition.restricted(begin, end))
 
-    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
-        """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
-        formulas = self.scalars
-        if formulas is None:
-            return None
-        if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
-            return None
-        parameters = self.scalar_parameters
-        variant = GroupVariant(
-            scalars=formulas,
-            stepping=wanted.stepping,
-            forward=wanted.forward,
-            counting=wanted.counting,
-            data_type=wanted.data_type,
-            parameters=len(parameters),
-        )
-        loop = group_loop_for(variant, elements)
-        edges = None if loop is None else edges_of(self.partition, elements, formulas.longest)
-        if loop is None or edges is None:
-            return None
-        return loop, (parameters, edges, self.partition.times(1.0))
-
     def term_exponents(self, x: Exponents) -> Exponents:
         """Where finite terms lie, of elements in ``x``."""
         weights = self.partition.weights
@@ -216,7 +189,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's term, at the place of its first element, and the elements' own."""
-        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.scalar_parameters
+        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.numbers
         measured = formulas.measure.of_groups(groups, x)
         terms = formulas.term(measured, groups.sizes(), groups.weights, *numbers)
         if formulas.element is None:
@@ -236,9 +209,28 @@ class PreparedGroups(PreparedRegularizer):
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
         self.regularizer.step(self, x, step_size, out)
 
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
+        if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
+            return None
+        formulas, numbers = self.regularizer.formulas, self.numbers
+        variant = GroupVariant(
+            formulas=formulas,
+            stepping=wanted.stepping,
+            forward=wanted.forward,
+            counting=wanted.counting,
+            data_type=wanted.data_type,
+            parameters=len(numbers),
+        )
+        loop = group_loop_for(variant, elements)
+        edges = None if loop is None else edges_of(self.partition, elements, formulas.longest)
+        if loop is None or edges is None:
+            return None
+        return loop, (numbers, edges, self.partition.times(1.0))
+
     def multiply(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the elements, or the points that the formulas make of them, times the factors of groups."""
-        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.scalar_parameters
+        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.numbers
         if formulas.point is not None:
             evaluate(formulas.point, out.reshape(-1), x.reshape(-1), step_size, *numbers)
             x = out
@@ -306,9 +298,9 @@ class WholeRegularizer(PartitionedRegularizer):
 class PreparedWhole(PreparedGroups):
     """A penalty of one group, too long for a loop's tile."""
 
-    @property
-    def scalars(self) -> GroupFormulas | None:
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """None: NumPy does as well."""
+        del wanted, elements
         return None
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:

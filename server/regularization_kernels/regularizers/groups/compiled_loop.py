@@ -79,7 +79,7 @@ class GroupFormulas:
 class GroupVariant:
     """Which loop: the formulas, and what it reads and counts."""
 
-    scalars: GroupFormulas
+    formulas: GroupFormulas
     stepping: bool
     """A proximal step; else a penalty."""
     forward: bool
@@ -122,18 +122,18 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
     import numba
 
     jit: Any = numba.njit
-    measure_of = variant.scalars.measure.function()
+    measure_of = variant.formulas.measure.function()
     step = _step_function(
-        variant.scalars, limited=variant.scalars.limit is not None and variant.data_type == np.float64
+        variant.formulas, limited=variant.formulas.limit is not None and variant.data_type == np.float64
     )
-    count = _count_function(stepping=variant.stepping, adding_elements=variant.scalars.element is not None)
+    count = _count_function(stepping=variant.stepping, adding_elements=variant.formulas.element is not None)
     term, point, element = (
         inlined(cast("FunctionType", formula or _nothing))
-        for formula in (variant.scalars.term, variant.scalars.point, variant.scalars.element)
+        for formula in (variant.formulas.term, variant.formulas.point, variant.formulas.element)
     )
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward, counting = variant.stepping, variant.forward, variant.counting
-    pointing, adding_elements = variant.scalars.point is not None, variant.scalars.element is not None
+    pointing, adding_elements = variant.formulas.point is not None, variant.formulas.element is not None
     rounded_to = variant.data_type.type
 
     def loop(
@@ -210,15 +210,15 @@ def _nothing(*_: float) -> float:
 
 
 @cache
-def _step_function(scalars: GroupFormulas, *, limited: bool) -> Any:
+def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
     """Writes a tile's new elements, unrounded, from its elements and its groups' ends and weights."""
     import numba
 
     jit: Any = numba.njit(error_model="numpy")
-    if scalars.step is not None:
-        return jit(scalars.step())
-    norms_of, factors_of = norms_function(), inlined(cast("FunctionType", scalars.factors))
-    limit = inlined(cast("FunctionType", scalars.limit or _nothing))
+    if formulas.step is not None:
+        return jit(formulas.step())
+    norms_of, factors_of = norms_function(), inlined(cast("FunctionType", formulas.factors))
+    limit = inlined(cast("FunctionType", formulas.limit or _nothing))
 
     def divide_first(
         values: ANY, new: ANY, norms: ANY, ends: ANY, weights: ANY, step_size: float, parameters: Any

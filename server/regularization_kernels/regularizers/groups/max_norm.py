@@ -104,7 +104,7 @@ class _PreparedBounds(PreparedGroups):
     regularizer: MaxNorm
 
     @property
-    def scalar_parameters(self) -> tuple[float, ...]:
+    def numbers(self) -> tuple[float, ...]:
         """The radius; by what of its bound, and for each element, a norm may exceed it; the step's share."""
         of = self.data_type
         return self.regularizer.radius, slack(of, 0, 1.0), slack(of, 1, 0.0), share_left_alone(of)
@@ -146,7 +146,7 @@ class _PreparedBounds(PreparedGroups):
 
 def _limits(ready: PreparedGroups) -> Float64Array:
     sizes, weights = ready.partition.sizes(), ready.partition.weights
-    limits: Float64Array = _limit(sizes, weights, *ready.scalar_parameters)
+    limits: Float64Array = _limit(sizes, weights, *ready.numbers)
     return limits
 
 
