@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
+DOCUMENTS := $(wildcard *.md docs/*.md)
 # The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
@@ -21,12 +22,13 @@ run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table 
 test: $(VENV)/.test ## Run all tests.
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema and Dockerfile.
+check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema, Dockerfile and documents.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
 	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/mdformat --check $(DOCUMENTS)
 
 bench: $(VENV)/.bench ## Measure speed and memory, as ratios from one run.
 	$(BIN)/python -m benchmarks
@@ -46,10 +48,11 @@ check-generated: $(VENV)-generate/.ready
 	@for file in build/generated/regularization/v1/*; do \
 	  cmp "$$file" "protos/regularization/v1/$$(basename $$file)" || { echo "stale: run 'make generate'"; exit 1; }; done
 
-format: $(VENV)/.check ## Format code and schema.
+format: $(VENV)/.check ## Format code, schema and documents.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	cd protos && ../$(BIN)/buf format --write
+	$(BIN)/mdformat $(DOCUMENTS)
 
 clean: ## Remove everything that make has made.
 	rm -rf $(VENV) $(VENV)-generate build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from regularization_kernels import Regularizer
 from regularization_server.contract.catalogue import catalogue
 
 from docs.generate.kinds import Kind, by_kind, has_picture
+from docs.generate.markdown import formatted
 
 DOCS = Path(__file__).resolve().parents[1]
 PAGE = DOCS / "regularizers.md"
@@ -39,7 +40,8 @@ def text() -> str:
     introduction = _INTRODUCTION.read_text(encoding="utf-8").format(
         count=len(told), table=table, geometry=GEOMETRY.as_posix()
     )
-    return "\n".join([introduction, *(_section(kind, classes, told) for kind, classes in kinds.items())])
+    sections = (_section(kind, classes, told) for kind, classes in kinds.items())
+    return formatted("\n".join([introduction, *sections]))
 
 
 def picture_of(name: str) -> Path:

@@ -9,6 +9,8 @@ from regularization_server.command import main
 from regularization_server.process.options import VARIABLE_PREFIX
 from regularization_server.settings import SETTINGS
 
+from docs.generate.markdown import formatted
+
 PAGE = Path(__file__).resolve().parents[1] / "settings.md"
 
 _INTRODUCTION = f"""\
@@ -38,7 +40,7 @@ def options() -> list[click.Option]:
 
 def text() -> str:
     """The whole page."""
-    return _INTRODUCTION + "".join(map(_row, options()))
+    return formatted(_INTRODUCTION + "".join(map(_row, options())))
 
 
 def _row(option: click.Option) -> str:
