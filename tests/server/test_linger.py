@@ -165,7 +165,7 @@ def answered_but_not_read(server: Server) -> Iterator[socket.socket]:
         for begin in range(0, len(body), LARGEST_FRAME):
             piece = body[begin : begin + LARGEST_FRAME]
             connection.sendall(frame(DATA, END_STREAM if begin + len(piece) == len(body) else 0, 1, piece))
-        until(lambda: server._calls._last_end > -math.inf and server._calls._open == 0)
+        until(lambda: server._drain._last_end > -math.inf and server._calls._open == 0)
         yield connection
 
 

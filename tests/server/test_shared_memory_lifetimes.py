@@ -9,7 +9,7 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -32,7 +32,7 @@ from tests.support.shared_memory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from regularization_kernels.engine import Summary
 
@@ -40,27 +40,47 @@ ROOT = Path(__file__).parents[2]
 BLOCK = 1 << 18
 
 
+class Held(NamedTuple):
+    """Calls on shared memory that wait before they compute."""
+
+    begun: Event
+    """Set when one has begun."""
+    go_on: Event
+    """Lets it go on."""
+    checks: list[Callable[[], None]]
+    """What each asks whether anybody waits."""
+
+    def is_given_up(self) -> bool:
+        """Whether the server knows that nobody waits for the first."""
+        try:
+            self.checks[0]()
+        except Exception:
+            return True
+        return False
+
+
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
-    """Makes calls on shared memory wait: one event is set when one has begun, the other lets it go on."""
-    begun, go_on = Event(), Event()
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Makes calls on shared memory wait."""
+    begun, go_on, checks = Held(Event(), Event(), [])
 
     def wait(*arguments: Any, **options: Any) -> Summary:
+        checks.append(arguments[-1])
         begun.set()
         assert go_on.wait(TIMEOUT)
         return run_whole(*arguments, **options)
 
     monkeypatch.setattr("regularization_server.shared_memory.shared_calls.run_whole", wait)
-    yield begun, go_on
+    yield Held(begun, go_on, checks)
     go_on.set()
 
 
 @pytest.mark.parametrize("how", ["release", "close"])
 def test_region_outlives_a_call_that_uses_it(
-    server: Server, channel: grpc.Channel, client: HandOffClient, held: tuple[Event, Event], how: str
+    server: Server, channel: grpc.Channel, client: HandOffClient, held: Held, how: str
 ) -> None:
     """A region that goes in the middle of a call is no longer found, and lasts until the call ends."""
-    begun, go_on = held
+    begun, go_on, _ = held
     memory = client.holding(1, 2, 3, 4, 5, 6, 7, 8)
     both = {"parameters": memory.at(), "result": memory.at()}
     with ThreadPoolExecutor(1) as pool:
@@ -85,11 +105,9 @@ def gone(channel: grpc.Channel, stretch: Any) -> bool:
     return failed(channel, "gradient", stream).reason == "ERROR_REASON_REGION_UNKNOWN"
 
 
-def test_client_that_is_killed_in_a_call(
-    server: Server, channel: grpc.Channel, held: tuple[Event, Event]
-) -> None:
+def test_client_that_is_killed_in_a_call(server: Server, channel: grpc.Channel, held: Held) -> None:
     """What a client had that is killed in the middle of a call goes when the call ends."""
-    begun, go_on = held
+    begun, go_on, _ = held
     script = """
         import sys
         from tests.support.messages import layout
@@ -117,13 +135,13 @@ def test_call_that_nobody_waits_for_ends(
     server: Server,
     channel: grpc.Channel,
     client: HandOffClient,
-    held: tuple[Event, Event],
+    held: Held,
     caplog: pytest.LogCaptureFixture,
     how: str,
 ) -> None:
     """A call that is cancelled, or whose time is over, computes no more, and is logged as what it is."""
     caplog.set_level(logging.INFO)
-    begun, go_on = held
+    begun, go_on, _ = held
     memory = client.holding(*range(1, 9))
     before = memory.bytes[:]
     stream = [shared_request("gradient", layout(), {"parameters": memory.at(), "result": memory.at()})]
@@ -136,6 +154,7 @@ def test_call_that_nobody_waits_for_ends(
     status = caught.value.code().name
     assert status == {"cancel": "CANCELLED", "deadline": "DEADLINE_EXCEEDED"}[how]
     assert client.release(memory) == OK
+    until(held.is_given_up)
     go_on.set()
     until(lambda: regions_of(server) == (0, 0) and f"status={status}" in caplog.text)
     assert memory.bytes[:] == before
