@@ -29,6 +29,14 @@ BLOCK = 1 << 18
 
 _FLUSH = 16 * LANES
 
+_FEW = 1 << 11
+"""Numbers that Python adds as fast as NumPy."""
+_AT_ONCE = 1 << 12
+_SPLIT_BITS = 40
+"""So many numbers, each at most 2^40 units, have a sum of at most 2^52 units: float64 adds them exactly."""
+_SPLITTABLE = 2.0**900
+"""Numbers to which float64 can add a multiple with which they are rounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExactSum:
@@ -105,6 +113,22 @@ def _shortened(numbers: list[float | Fraction]) -> list[float | Fraction]:
 def _rational(numbers: list[float | Fraction]) -> Fraction:
     """The exact sum of finite numbers."""
     return sum((Fraction(number) for number in numbers), Fraction())
+
+
+def exact_expansion(numbers: Float64Array) -> tuple[float, ...]:
+    """The doubles whose exact sum is that of finite numbers, as ``ExactSum`` has them."""
+    if numbers.size <= _FEW or not float(np.max(np.abs(numbers))) < _SPLITTABLE:
+        return ExactSum.of(numbers.tolist()).expansion
+    partials: list[float] = []
+    rest = numbers
+    while top := float(np.max(np.abs(rest))):
+        # Of each number, the nearest multiple of one unit is split off (Demmel and Nguyen 2015).
+        rounding = math.ldexp(1.5, 52 - _SPLIT_BITS + math.frexp(top)[1])
+        parts = rest + rounding
+        parts -= rounding
+        rest = rest - parts
+        partials += np.add.reduceat(parts, np.arange(0, parts.size, _AT_ONCE)).tolist()
+    return ExactSum.of(partials).expansion
 
 
 class BlockSum:

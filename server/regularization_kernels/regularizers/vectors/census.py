@@ -1,0 +1,216 @@
+"""How the numbers of a vector are spread, told by counts that merge exactly: no sort, no copy.
+
+A float64 that is not NaN has a **key**, an integer in the order of the numbers (or of their magnitudes). A
+census counts how many keys lie in each of 2^15 equal bins, and what they add up to. All of it is integers, so
+the censuses of the parts of a vector, added, are that of the whole, in any order and to the bit. Whoever
+looks for a threshold (``survey``) finds the bin that it is in, and has that bin taken apart by the next
+census: two of them tell float32 numbers apart, four any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from ...arrays import Float64Array
+from .statistics import Question, Statistic
+
+BINS = 1 << 15
+"""Bins of a census."""
+
+WIDEST = 47
+"""Bits of a key that a bin may leave open: all numbers in a bin have the same exponent."""
+
+MANTISSA = 52
+"""Bits of a key below the exponent's."""
+
+SIGN = 1 << 63
+"""The key of 0, where numbers below 0 have keys, too."""
+
+_OFFSET_BITS = 24
+_HALF_BITS = 27
+"""Offsets within a bin, and integers of 53 bits, are added in two parts: no sum of 2^35 overflows."""
+
+Keys = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
+
+
+class Order(Enum):
+    """What has keys."""
+
+    MAGNITUDES = "magnitudes"
+    """The magnitudes of numbers: from 0 on."""
+    NUMBERS = "numbers"
+    """The numbers themselves; both zeros have the key of +0."""
+    POSITIONS = "positions"
+    """The positions of those numbers that have a given magnitude."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The keys that a census tells apart: ``BINS`` bins, each of 2^``open_bits`` keys, from ``low`` on.
+
+    Args:
+        low: The first key; a multiple of 2^``open_bits``.
+        open_bits: From 0 to ``WIDEST``.
+    """
+
+    low: int
+    open_bits: int
+
+    @property
+    def high(self) -> int:
+        """The first key after it."""
+        return self.edge(BINS)
+
+    def edge(self, place: int) -> int:
+        """The first key of a bin."""
+        return self.low + (place << self.open_bits)
+
+    def within(self, place: int) -> Interval:
+        """A bin taken apart."""
+        return Interval(self.edge(place), max(self.open_bits - BINS.bit_length() + 1, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class CensusQuestion(Question["Census"]):
+    """How are the keys spread?
+
+    Args:
+        order: What has keys.
+        interval: Which keys are told apart.
+        magnitude: Of the numbers whose positions are asked for.
+    """
+
+    order: Order
+    interval: Interval
+    magnitude: float = 0.0
+
+    def of_nothing(self) -> Census:
+        """Nowhere."""
+        return Census(self)
+
+    def keys(self, x: Float64Array, position: int) -> Keys:
+        """The keys of finite numbers, the first of which stands at ``position``."""
+        if self.order is Order.POSITIONS:
+            return np.flatnonzero(np.abs(x) == self.magnitude).view(np.uint64) + np.uint64(position)
+        return keys_of(x, self.order)
+
+
+@dataclass(slots=True)
+class Census(Statistic):
+    """The answer to a question, of the numbers that were added."""
+
+    question: CensusQuestion
+    counts: Counts = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    """How many keys each bin has."""
+    offsets: Counts = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+    """What they exceed the first key of their bin by, added: the lower 24 bits, and those above."""
+    above: int = 0
+    """How many keys are above the interval."""
+    nonzeros: int = 0
+    """How many numbers are not 0."""
+    negative: int = 0
+    """How many are below 0."""
+    infinite: int = 0
+    """How many are infinite: these have no part in the rest."""
+    nan: int = 0
+    """How many are NaN: likewise."""
+
+    def add(self, x: Float64Array, position: int) -> None:
+        """Count numbers, in an array of one axis, the first of which stands at ``position``."""
+        self.nonzeros += int(np.count_nonzero(x))
+        self.negative += int(np.count_nonzero(x < 0))
+        finite = np.isfinite(x)
+        if not finite.all():
+            nan = int(np.count_nonzero(np.isnan(x)))
+            self.nan += nan
+            self.infinite += x.size - int(np.count_nonzero(finite)) - nan
+            x = np.where(finite, x, 0.0)
+        keys, interval = self.question.keys(x, position), self.question.interval
+        low, high = np.uint64(interval.low), np.uint64(min(interval.high, 2 * SIGN) - 1)
+        inside = keys >= low
+        above = keys > high
+        self.above += int(np.count_nonzero(above))
+        inside &= ~above
+        if not inside.all():
+            keys = keys[inside]
+        places = keys - low
+        bins = (places >> np.uint64(interval.open_bits)).view(np.int64)
+        self.counts += np.bincount(bins, minlength=BINS)
+        if interval.open_bits:
+            offsets = (places & np.uint64((1 << interval.open_bits) - 1)).view(np.int64)
+            lower, upper = offsets & ((1 << _OFFSET_BITS) - 1), offsets >> _OFFSET_BITS
+            for total, part in zip(self.offsets, (lower, upper), strict=True):
+                # Sums of less than 2^29 numbers of 24 bits are exact in float64.
+                total += np.bincount(bins, weights=part, minlength=BINS).astype(np.int64)
+
+    def merge(self, other: Census) -> None:
+        """Count what another census has counted, too; it is of the same question."""
+        self.counts += other.counts
+        self.offsets += other.offsets
+        for name in TOTALS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def holds_one_number(self, place: int) -> bool:
+        """Whether all keys in a bin are its first."""
+        return not self.offsets[:, place].any()
+
+    def count(self, begin: int, end: int = BINS) -> int:
+        """How many keys the bins from ``begin`` to before ``end`` have."""
+        return int(self.counts[begin:end].sum())
+
+    def mass(self, begin: int, end: int = BINS) -> Fraction:
+        """The exact sum of the numbers (or magnitudes) in the bins from ``begin`` to before ``end``."""
+        bins = begin + np.flatnonzero(self.counts[begin:end])
+        if not bins.size:
+            return Fraction(0)
+        firsts, exponents = self._first_numbers(bins)
+        counts, (lower, upper) = self.counts[bins], self.offsets[:, bins]
+        firsts_upper = firsts >> _HALF_BITS
+        parts = (counts * (firsts - (firsts_upper << _HALF_BITS)) + lower, upper, counts * firsts_upper)
+        edges = np.flatnonzero(np.diff(exponents, prepend=exponents[0] - 1))
+        sums = zip(*(np.add.reduceat(part, edges).tolist() for part in parts), strict=True)
+        total = Fraction(0)
+        for exponent, (units, middle, high) in zip(exponents[edges].tolist(), sums, strict=True):
+            whole = units + (middle << _OFFSET_BITS) + (high << _HALF_BITS)
+            total += whole * Fraction(2) ** exponent
+        return total
+
+    def _first_numbers(self, bins: Counts) -> tuple[Counts, Counts]:
+        """The first numbers of bins, each as an integer times two to the power of another."""
+        interval = self.question.interval
+        keys = np.uint64(interval.low) + (bins.astype(np.uint64) << np.uint64(interval.open_bits))
+        negative = np.zeros(keys.size, np.bool_)
+        if self.question.order is Order.NUMBERS:
+            negative = keys < np.uint64(SIGN)
+            keys = np.where(negative, ~keys, keys) & np.uint64(SIGN - 1)
+        exponents = (keys >> np.uint64(MANTISSA)).astype(np.int64)
+        integers = (keys & np.uint64((1 << MANTISSA) - 1)).astype(np.int64)
+        integers |= np.where(exponents > 0, 1 << MANTISSA, 0)
+        # A negative number comes nearer to 0 as its key grows: it is its bin's first plus the offset, too.
+        return np.where(negative, -integers, integers), np.maximum(exponents, 1) - (1023 + MANTISSA)
+
+
+TOTALS = ("above", "nonzeros", "negative", "infinite", "nan")
+"""The figures of a census that are one number."""
+
+
+def keys_of(x: Float64Array, order: Order) -> Keys:
+    """The keys of numbers, or of their magnitudes; none is NaN."""
+    if order is Order.MAGNITUDES:
+        return np.abs(x).view(np.uint64)
+    bits = (x + 0.0).view(np.uint64)
+    return np.where(bits >= np.uint64(SIGN), ~bits, bits | np.uint64(SIGN))
+
+
+def number_of(key: int, order: Order) -> float:
+    """The number, or the magnitude, that has this key."""
+    bits = key
+    if order is Order.NUMBERS:
+        bits = key ^ SIGN if key >= SIGN else (2 * SIGN - 1) ^ key
+    return float(np.array([bits], dtype=np.uint64).view(np.float64)[0])

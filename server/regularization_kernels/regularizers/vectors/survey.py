@@ -1,0 +1,343 @@
+"""What whole vectors are asked for: by searches over statistics of their parts, or of an array at hand.
+
+A search is a generator: it asks questions, takes the merged answer of all parts to each, and returns what it
+looked for. It keeps nothing else, so that given the same answers it asks the same questions. What it finds is
+exact, so it does not matter which way it was found.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...arrays import Float64Array
+from ...summation import exact_expansion
+from .census import BINS, MANTISSA, SIGN, WIDEST, Census, CensusQuestion, Interval, Order, number_of
+from .squares import SquareQuestion, SquareSum
+from .statistics import Peak, PeakQuestion, Question
+
+ResultT = TypeVar("ResultT")
+
+Search = Generator[Question[Any], Any, ResultT]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How many numbers of a vector are of which kind."""
+
+    nonzeros: int
+    """Not 0."""
+    negative: int
+    """Below 0."""
+    infinite: int
+    """Infinite."""
+    nan: int
+    """NaN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a number stands among those of a vector."""
+
+    number: float
+    """The number, or magnitude."""
+    ties: int
+    """How many are equal to it."""
+    above: int
+    """How many are above it."""
+    mass: Fraction
+    """What these add up to."""
+
+
+class Survey(ABC):
+    """What is asked of one vector; thresholds are of its magnitudes, or of its numbers."""
+
+    @abstractmethod
+    def facts(self) -> Search[Facts]:
+        """How many numbers are of which kind."""
+
+    @abstractmethod
+    def norm(self) -> Search[float]:
+        """The Euclidean norm: the root of the exact sum of squares."""
+
+    @abstractmethod
+    def peak(self) -> Search[Peak]:
+        """The largest magnitude."""
+
+    @abstractmethod
+    def total(self) -> Search[Fraction]:
+        """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
+
+    @abstractmethod
+    def place(self, count: int) -> Search[Place]:
+        """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
+
+    @abstractmethod
+    def threshold(self, radius: float) -> Search[Fraction]:
+        """What is to be taken off for what is then left above 0 to add up to ``radius``, exactly.
+
+        Args:
+            radius: Above 0, and below the sum where it is one of magnitudes. All are finite.
+        """
+
+    @abstractmethod
+    def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
+        """The position of the ``rank``-th number, from 1 on, of those that have this magnitude."""
+
+
+_SMALL = (1023 - 100) << MANTISSA
+"""The key of the magnitude 2^-100."""
+_LARGE = (1023 + 28) << MANTISSA
+"""That of 2^28: between these two lie the numbers of which most vectors consist."""
+_FINE = 44
+"""Open bits of bins of which 2^15 go from the one to the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """Keys that are looked at together: those from an interval's first to before ``end``."""
+
+    interval: Interval
+    end: int
+
+    @property
+    def bins(self) -> int:
+        """How many bins that are."""
+        return (self.end - self.interval.low) >> self.interval.open_bits
+
+
+_REGIONS = {
+    Order.MAGNITUDES: (
+        _Region(Interval(_LARGE, WIDEST), 2047 << MANTISSA),
+        _Region(Interval(_SMALL, _FINE), _LARGE),
+        _Region(Interval(0, WIDEST), _SMALL),
+    ),
+    Order.NUMBERS: (
+        _Region(Interval(SIGN + _LARGE, WIDEST), SIGN + (2047 << MANTISSA)),
+        _Region(Interval(SIGN + _SMALL, _FINE), SIGN + _LARGE),
+        _Region(Interval(SIGN, WIDEST), SIGN + _SMALL),
+        _Region(Interval(SIGN - _SMALL, WIDEST), SIGN),
+        _Region(Interval(SIGN - _LARGE, _FINE), SIGN - _SMALL),
+        _Region(Interval(SIGN - (2047 << MANTISSA), WIDEST), SIGN - _LARGE),
+    ),
+}
+"""From the largest keys to the smallest."""
+
+_USUAL = 1
+"""The region at which a search begins."""
+
+_Reached = Callable[[float, int, Fraction], bool]
+"""Told a number, how many are not below it, and what they add up to: whether a condition holds there, which
+holds for all small enough numbers."""
+
+
+class SurveyOfParts(Survey):
+    """A survey that asks for statistics; nothing is asked twice.
+
+    Args:
+        order: Whether thresholds are of numbers or of magnitudes.
+        size: How many numbers there are.
+    """
+
+    def __init__(self, order: Order, size: int) -> None:
+        self._order = order
+        self._size = size
+        self._regions = _REGIONS[order]
+        self._censuses: dict[int, Census] = {}
+
+    def facts(self) -> Search[Facts]:
+        """As the first census counts them."""
+        census = yield from self._census(_USUAL)
+        return Facts(census.nonzeros, census.negative, census.infinite, census.nan)
+
+    def norm(self) -> Search[float]:
+        """The root of the exact sum of squares."""
+        squares: SquareSum = yield SquareQuestion()
+        return squares.root()
+
+    def peak(self) -> Search[Peak]:
+        """The largest magnitude."""
+        peak: Peak = yield PeakQuestion()
+        return peak
+
+    def total(self) -> Search[Fraction]:
+        """The sum over the regions that have numbers other than 0."""
+        mass, seen = Fraction(0), 0
+        first = yield from self._census(_USUAL)
+        for index in (_USUAL, 0, 2):
+            if index == _USUAL or seen < first.nonzeros:
+                census, bins = (yield from self._census(index)), self._regions[index].bins
+                mass, seen = mass + census.mass(0, bins), seen + census.count(0, bins)
+        return mass
+
+    def place(self, count: int) -> Search[Place]:
+        """Found by counting."""
+        return (yield from self._place(lambda _, above, __: above >= count))
+
+    def threshold(self, radius: float) -> Search[Fraction]:
+        """Found by counting and adding what is above."""
+        exact = Fraction(radius)
+        place = yield from self._place(lambda number, above, mass: mass - above * Fraction(number) >= exact)
+        return (place.mass - exact) / place.above
+
+    def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
+        """Found by counting positions."""
+        interval = Interval(0, max((self._size - 1).bit_length() - BINS.bit_length() + 1, 0))
+        before = 0
+        while True:
+            census: Census = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
+            reached = before + np.cumsum(census.counts)
+            place = int(np.searchsorted(reached, rank))
+            if not interval.open_bits:
+                return interval.edge(place)
+            before = int(reached[place] - census.counts[place])
+            interval = interval.within(place)
+
+    def _place(self, reached: _Reached) -> Search[Place]:
+        """The largest number, of the vector or between two of it, at which a condition holds."""
+        above, mass = 0, Fraction(0)
+        first = yield from self._census(_USUAL)
+        for index in range(0 if first.above else _USUAL, len(self._regions)):
+            interval, bins = self._regions[index].interval, self._regions[index].bins
+            census = yield from self._census(index)
+            place, above, mass = _last_bin(census, bins, above, mass, reached)
+            while place >= 0:
+                if census.holds_one_number(place):
+                    number = number_of(interval.edge(place), self._order)
+                    return Place(number, census.count(place, place + 1), above, mass)
+                open_bits, interval = interval.open_bits, interval.within(place)
+                census = yield CensusQuestion(self._order, interval)
+                bins = 1 << (open_bits - interval.open_bits)
+                place, above, mass = _last_bin(census, bins, above, mass, reached)
+        return Place(-math.inf, 0, above, mass)
+
+    def _census(self, index: int) -> Search[Census]:
+        if index not in self._censuses:
+            self._censuses[index] = yield CensusQuestion(self._order, self._regions[index].interval)
+        return self._censuses[index]
+
+
+def _last_bin(
+    census: Census, bins: int, above: int, mass: Fraction, reached: _Reached
+) -> tuple[int, int, Fraction]:
+    """The last bin at whose first key the condition holds, and count and mass of what is above that bin.
+
+    Args:
+        census: The bins.
+        bins: How many of them.
+        above: How many keys there are above all of them.
+        mass: What these add up to.
+        reached: The condition.
+
+    Returns:
+        The bin, -1 where there is none.
+    """
+    question = census.question
+    low, high = -1, bins
+    while high - low > 1:
+        middle = (low + high) // 2
+        count, total = above + census.count(middle, high), mass + census.mass(middle, high)
+        if reached(number_of(question.interval.edge(middle), question.order), count, total):
+            low = middle
+        else:
+            high, above, mass = middle, count, total
+    return low, above, mass
+
+
+class SurveyOfArray(Survey):
+    """A survey of numbers that are all there, which asks nothing.
+
+    Args:
+        order: Whether thresholds are of numbers or of magnitudes.
+        x: The numbers, in an array of one axis.
+    """
+
+    def __init__(self, order: Order, x: Float64Array) -> None:
+        self._x = x
+        self._numbers = np.abs(x) if order is Order.MAGNITUDES else x
+
+    def facts(self) -> Search[Facts]:
+        """Counted."""
+        x = self._x
+        finite, nan = int(np.count_nonzero(np.isfinite(x))), int(np.count_nonzero(np.isnan(x)))
+        nonzeros, negative = int(np.count_nonzero(x)), int(np.count_nonzero(x < 0))
+        return Facts(nonzeros, negative, x.size - finite - nan, nan)
+        yield
+
+    def norm(self) -> Search[float]:
+        """The root of the exact sum of squares."""
+        squares = SquareSum()
+        squares.add(self._x, 0)
+        return squares.root()
+        yield
+
+    def peak(self) -> Search[Peak]:
+        """The largest magnitude."""
+        peak = Peak()
+        peak.add(self._x, 0)
+        return peak
+        yield
+
+    def total(self) -> Search[Fraction]:
+        """The exact sum."""
+        return _exact(self._numbers)
+        yield
+
+    def place(self, count: int) -> Search[Place]:
+        """Found by partial sorting."""
+        numbers = self._numbers
+        number = float(np.partition(numbers, numbers.size - count)[numbers.size - count])
+        above = numbers[numbers > number]
+        return Place(number, int(np.count_nonzero(numbers == number)), above.size, _exact(above))
+        yield
+
+    def threshold(self, radius: float) -> Search[Fraction]:
+        """Found by Newton's method, whose last step is exact (Michelot 1986)."""
+        exact, above = Fraction(radius), self._above(radius)
+        while True:
+            threshold = (_exact(above) - exact) / above.size
+            kept = self._numbers[self._numbers > _rounded_down(threshold)]
+            if kept.size == above.size:
+                return threshold
+            above = kept
+        yield
+
+    def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
+        """Looked for."""
+        return int(np.flatnonzero(np.abs(self._x) == magnitude)[rank - 1])
+        yield
+
+    def _above(self, radius: float) -> Float64Array:
+        """Numbers that are above the threshold, up to rounding; at least the largest."""
+        descending = np.sort(self._numbers)[::-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            thresholds = (np.cumsum(descending) - radius) / np.arange(1, descending.size + 1)
+        return descending[: max(int(np.count_nonzero(descending > thresholds)), 1)]
+
+
+def _rounded_down(number: Fraction) -> float:
+    try:
+        rounded = float(number)
+    except OverflowError:
+        return -math.inf  # a threshold is not above all numbers
+    return math.nextafter(rounded, -math.inf) if Fraction(rounded) > number else rounded
+
+
+def _exact(numbers: Float64Array) -> Fraction:
+    return sum(map(Fraction, exact_expansion(numbers)), Fraction(0))
+
+
+def found(search: Search[ResultT]) -> ResultT:
+    """The result of a search that asks nothing."""
+    try:
+        next(search)
+    except StopIteration as done:
+        result: ResultT = done.value
+        return result
+    raise ValueError("the search asks for statistics")
