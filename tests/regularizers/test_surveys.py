@@ -236,8 +236,9 @@ def test_the_total_is_exact(x: Float64Array) -> None:
 def test_norm_peak_and_facts_are_the_same_both_ways(x: Float64Array) -> None:
     """Asked of parts, and of an array."""
     of_array, of_parts = surveys(Order.NUMBERS, x)
-    for of_survey in (Survey.norm, Survey.peak, Survey.facts):
-        assert found(of_survey(of_parts), x, (x.size // 3,))[0] == found(of_survey(of_array), x)[0]
+    for name in ("norm", "peak", "facts"):
+        answers = [found(getattr(survey, name)(), x, (x.size // 3,))[0] for survey in (of_parts, of_array)]
+        assert answers[0] == answers[1]
 
 
 def surveys(order: Order, x: Float64Array) -> tuple[Survey, Survey]:

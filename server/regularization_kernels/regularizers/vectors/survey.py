@@ -129,6 +129,9 @@ _REGIONS = {
 }
 """From the largest keys to the smallest."""
 
+_HUGE = 2.0**800
+"""Numbers whose sums may be beyond float64."""
+
 _USUAL = 1
 """The region at which a search begins."""
 
@@ -330,7 +333,11 @@ def _rounded_down(number: Fraction) -> float:
 
 
 def _exact(numbers: Float64Array) -> Fraction:
-    return sum(map(Fraction, exact_expansion(numbers)), Fraction(0))
+    """The exact sum of finite numbers, which may be beyond float64."""
+    huge = np.abs(numbers) >= _HUGE
+    if not huge.any():
+        return sum(map(Fraction, exact_expansion(numbers)), Fraction(0))
+    return _exact(numbers[huge] / _HUGE) * Fraction(_HUGE) + _exact(numbers[~huge])
 
 
 def found(search: Search[ResultT]) -> ResultT:
