@@ -51,6 +51,11 @@ def go_on() -> None:
         _current.check()
 
 
+def current_check() -> Callable[[], None] | None:
+    """What ``go_on`` asks in this thread."""
+    return _current.check
+
+
 class Turns:
     """Turns at what cannot be stopped: so few run at once, first come, first served.
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .arrays import DataType, Float64Array, StepSize
     from .expansions import Exponents
     from .formats import Grid
+    from .reductions.reduction import Reduction
     from .summation import BlockSum
 
 
@@ -49,6 +50,9 @@ class Prepared(Penalty, Protocol):
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """A compiled loop that does all of a pass over so many elements, if it is there."""
+
+    def reduction(self) -> Reduction | None:
+        """How a long segment is computed by statistics of its parts, if it can be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .formats import Grid
     from .prepared import FusedLoop, Pass
+    from .reductions.reduction import Reduction
 
 
 SETTLING = 16
@@ -296,6 +297,10 @@ class Regularizer(Parameters, ABC):
             where the data type has no such point.
         """
         del exact, numbers, grid
+        return None
+
+    def reduction(self) -> Reduction | None:
+        """How a long segment is computed by statistics of its parts, if it can be."""
         return None
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:

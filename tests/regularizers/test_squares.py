@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from regularization_kernels.arrays import Float64Array
-from regularization_kernels.regularizers.vectors.squares import SquareSum
+from regularization_kernels.reductions.squares import SquareSum
 
 NUMBERS = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.floats(-10, 10), st.just(0.0))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from regularization_kernels.regularizers.vectors.census import (
+from regularization_kernels.reductions.census import (
     BINS,
     SIGN,
     CensusQuestion,
@@ -20,13 +20,8 @@ from regularization_kernels.regularizers.vectors.census import (
     keys_of,
     number_of,
 )
-from regularization_kernels.regularizers.vectors.statistics import Question, Statistic
-from regularization_kernels.regularizers.vectors.survey import (
-    Search,
-    Survey,
-    SurveyOfArray,
-    SurveyOfParts,
-)
+from regularization_kernels.reductions.statistics import Question, Statistic
+from regularization_kernels.reductions.survey import Search, Survey, SurveyOfArray, SurveyOfParts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -33,15 +33,7 @@ from tests.support.http2_frames import (
     frame,
     headers,
 )
-from tests.support.messages import (
-    TIMEOUT,
-    OpenCall,
-    good_call,
-    header,
-    l1_norm,
-    layout_of,
-    request,
-)
+from tests.support.messages import TIMEOUT, OpenCall, good_call, header, l1_norm, layout_of, request
 from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:

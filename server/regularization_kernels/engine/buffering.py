@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .layout import PreparedSegment
 
 
+_PIECES = 16 << 20
+"""Bytes that it takes to compute one piece after the other."""
+
+
 class Stage(ABC):
     """The elements of one segment that wait.
 
@@ -115,6 +119,14 @@ class SegmentStage(Stage):
         if part.end == self._start + size:
             yield self._whole
             self._whole = None
+
+
+class ReducedStage(SegmentStage):
+    """The whole segment is needed, but as it came: it is computed a piece at a time."""
+
+    def _bytes(self, size: int, like: Chunk) -> int:
+        """The arrays that come in and the one that goes out, and what pieces take."""
+        return (len(like.arrays()) + 1) * size * like.parameters.itemsize + _PIECES
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..arrays import DataType
 from ..errors import (
@@ -23,7 +24,7 @@ from ..regularizer import Locality
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..prepared import Prepared
     from ..regularizer import Regularizer
@@ -78,6 +79,7 @@ class PreparedSegment:
         size: Number of its elements.
         regularizer: Its regularizer with its modifiers, for what is known of it; None where it is exempt.
         prepared: The same made ready for shape and data type, for what is computed.
+        is_resolved: Whether all is known of its elements together, so that each can be computed by itself.
     """
 
     specification: Segment
@@ -85,6 +87,7 @@ class PreparedSegment:
     size: int
     regularizer: Regularizer | None
     prepared: Prepared | None
+    is_resolved: bool = False
 
     @property
     def name(self) -> str:
@@ -115,8 +118,14 @@ class PreparedSegment:
 
     @property
     def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt."""
-        return Locality.ELEMENT if self.regularizer is None else self.regularizer.locality
+        """How far it may be cut: anywhere where it is exempt, or resolved."""
+        if self.regularizer is None or self.is_resolved:
+            return Locality.ELEMENT
+        return self.regularizer.locality
+
+    def resolved(self, prepared: Prepared) -> PreparedSegment:
+        """The same segment with what computes each of its elements by itself."""
+        return replace(self, prepared=prepared, is_resolved=True)
 
     def step_size_in(self, step_size: float | None) -> float | None:
         """Its step size in a call with this one."""
@@ -189,9 +198,15 @@ class Layout:
         if len(segments) > MAX_SEGMENTS:
             text = f"must be at most {MAX_SEGMENTS}, got {len(segments)}"
             raise LayoutInvalid(text, field="segments")
-        self.data_type: Final = data_type
-        self.segments: Final = tuple(_prepared(segments, data_type))
-        self.starts: Final = (0, *(segment.end for segment in self.segments))
+        self.data_type = data_type
+        self.segments = tuple(_prepared(segments, data_type))
+        self.starts = (0, *(segment.end for segment in self.segments))
+
+    def with_resolved(self, resolved: Mapping[str, PreparedSegment]) -> Layout:
+        """The same layout with some segments, by their names, in a resolved form."""
+        layout = copy(self)
+        layout.segments = tuple(resolved.get(segment.name, segment) for segment in self.segments)
+        return layout
 
     @property
     def size(self) -> int:

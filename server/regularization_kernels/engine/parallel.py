@@ -13,10 +13,14 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..arrays import ElementArray
+from ..interruption import interruptible
 from .call import Call
 from .chunk import Chunk
 from .figures import Summary
+from .reduced import resolved_call
 from .run import Run
 from .workspace import PIECE
 
@@ -56,6 +60,8 @@ def run_whole(
     Raises:
         RegularizationError: If the call breaks a rule.
     """
+    with np.errstate(all="ignore"), interruptible(check):
+        call = resolved_call(call, chunk, threads, check)
     ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
     if len(ranges) == 1:
         return _run(call, chunk, out, budget, check, volatile)

@@ -8,18 +8,20 @@ import numpy as np
 
 from ..errors import OperandInconsistent, OperandOutOfRange, OperandUnsupported, ValueNotFinite
 from ..formats import are_finite, numbers_of
-from ..interruption import go_on
+from ..interruption import current_check, go_on
 from .budget import MemoryBudget, Reservation
-from .buffering import STAGES
+from .buffering import STAGES, ReducedStage, Stage
 from .call import Call
 from .chunk import Chunk
 from .figures import SegmentFigures, Tally
 from .fused import FusedOperator
 from .methods import Method, Operand
 from .operator import SegmentOperator
+from .reduced import Reducer, reduction_of
 from .workspace import PIECE, borrowed_workspace
 
 if TYPE_CHECKING:
+    from ..reductions.reduction import Reduction
     from .layout import PreparedSegment
     from .results import ResultAssembly
 
@@ -44,31 +46,56 @@ class SegmentRun:
         *,
         volatile: bool = False,
     ) -> None:
+        self._call = call
         self._method = call.method
         self._propagate_non_finite = call.propagate_non_finite
-        self._segment = segment
+        self._volatile = volatile
         self._results = results
         self._tally = Tally(call.figures, call.method, segment.regularizer)
-        self._fused = FusedOperator(call, segment, self._tally)
-        self._operator = SegmentOperator(call, segment, self._tally, volatile=volatile)
+        self._set(segment)
         self._operands: frozenset[Operand] | None = None
+        self._reduction: Reduction | None = None
+        self._stage: Stage | None = None
         self.end = segment.end
         self.reservation = Reservation(budget)
-        stage = STAGES.get(segment.locality)
-        self._stage = None if stage is None else stage(segment, self.reservation)
+
+    def _set(self, segment: PreparedSegment) -> None:
+        self._segment = segment
+        self._fused = FusedOperator(self._call, segment, self._tally)
+        self._operator = SegmentOperator(self._call, segment, self._tally, volatile=self._volatile)
 
     def add(self, part: Chunk) -> None:
         """Take the next part of a chunk, at least one element, and deliver what can be computed now."""
         operands = part.operands
         if operands != self._operands:
+            first = self._operands is None
             self._check_operands(part, operands)
+            if first:
+                self._wait_where_needed(operands)
         if self._stage is None:
             self._compute_anywhere(part)
             return
         self._check_values(part)
         for piece in self._stage.add(part):
             go_on()
-            self._compute(piece)
+            if self._reduction is None:
+                self._compute(piece)
+            else:
+                self._compute_reduced(piece, self._reduction)
+
+    def _wait_where_needed(self, operands: frozenset[Operand]) -> None:
+        """Decide how elements wait, which the first part shows."""
+        self._reduction = reduction_of(self._segment, operands)
+        stage = STAGES.get(self._segment.locality) if self._reduction is None else ReducedStage
+        self._stage = None if stage is None else stage(self._segment, self.reservation)
+
+    def _compute_reduced(self, whole: Chunk, reduction: Reduction) -> None:
+        """Compute a segment whose elements are all there, a piece at a time."""
+        resolved = Reducer(self._call, self._segment, reduction, whole, check=current_check()).resolved()
+        self._set(resolved)
+        for begin in range(whole.element_offset, whole.end, PIECE):
+            go_on()
+            self._compute(whole.part(begin, min(begin + PIECE, whole.end)))
 
     def _compute(self, piece: Chunk) -> None:
         """Compute a piece at once, whose values are checked."""

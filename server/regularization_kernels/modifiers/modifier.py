@@ -142,6 +142,10 @@ class PreparedModifier(ABC):
         del exact, numbers, grid
         return None
 
+    def reduction(self) -> None:
+        """Modified, a segment is computed as one array."""
+        return
+
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """No loop is compiled of a modifier."""
         del wanted, elements

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from regularization.v1 import regularizers_pb2 as v1
-from regularization.v1.regularizers_pb2 import (
-    Groups,
-    LevelList,
-    Levels,
-    Oscar,
-    Regularizer,
-    SlopeStrengths,
-)
+from regularization.v1.regularizers_pb2 import Groups, LevelList, Levels, Oscar, Regularizer, SlopeStrengths
 
 from tests.support.bad_input.rows import INFINITY, NAN, REGULARIZER, Row, with_regularizer
 

@@ -23,6 +23,7 @@ from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass
+    from ...reductions.reduction import Reduction
 
 GROUPS_WORDS = "which elements form a group, and the groups' weights"
 """What a ``groups`` parameter is."""
@@ -285,6 +286,10 @@ class WholeRegularizer(PartitionedRegularizer):
 
     __slots__ = ()
 
+    @abstractmethod
+    def reduction_in(self, data_type: DataType) -> Reduction | None:
+        """How a long segment of this data type is computed, if not as one array."""
+
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """One group of all elements."""
         return Slices(1, 1, math.prod(shape))
@@ -297,6 +302,12 @@ class WholeRegularizer(PartitionedRegularizer):
 @dataclass(frozen=True, slots=True)
 class PreparedWhole(PreparedGroups):
     """A penalty of one group, too long for a loop's tile."""
+
+    regularizer: WholeRegularizer
+
+    def reduction(self) -> Reduction | None:
+        """The regularizer's own."""
+        return self.regularizer.reduction_in(self.data_type)
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """None: NumPy does as well."""

@@ -14,6 +14,7 @@ from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
+from ...reductions.reduction import Reduction
 from ...regularizer import SETTLING
 from ...summation import BlockSum
 
@@ -62,6 +63,11 @@ class SegmentSet(Unprepared):
         del shape
         return PreparedSet(self, data_type)
 
+    def reduction_in(self, data_type: DataType) -> Reduction | None:
+        """How a long segment of this data type is computed, if not as one array."""
+        del data_type
+        return None
+
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Where rounding is coarse, or is of the point and the reference together."""
         del at_random
@@ -101,6 +107,12 @@ class PreparedSet(PreparedRegularizer):
             if self.regularizer.breach(grid.points(finite), self.data_type) is not None:
                 return self.regularizer.rounded(exact, finite, grid)
         return None if np.array_equal(finite, numbers) else finite
+
+    def reduction(self) -> Reduction | None:
+        """The set's, where no point of it leaves it by rounding."""
+        if self.regularizer.rounds_outside(Grid(self.data_type), at_random=False):
+            return None
+        return self.regularizer.reduction_in(self.data_type)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 inside, infinity outside, NaN where there is one, at the place of the first element."""

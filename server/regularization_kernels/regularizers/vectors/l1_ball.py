@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,10 +10,33 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
+from ...reductions.reduction import Constant, Lowered, Reduction, Rule, SetReduction, in_two, rounded
+from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Breach, RadiusSet
 from .projections import project_onto_simplex, total, total_compared
 from .rounding_inwards import lowered
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(SetReduction):
+    radius: float
+    data_type: DataType
+
+    def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
+        """The sum of magnitudes, where it is above the radius."""
+        facts = yield from survey.facts()
+        bound = self.radius + share * self.allowed(survey.size, self.radius)
+        total = math.inf if facts.infinite else (yield from survey.total())
+        if total <= bound:
+            return None
+        return f"must have magnitudes that add up to at most {self.radius!r}", rounded(total)
+
+    def projection(self, survey: Survey) -> Search[Rule]:
+        """The soft threshold that ends on the ball's surface."""
+        if self.radius == 0:
+            return Constant(0.0)
+        return Lowered(*in_two((yield from survey.threshold(self.radius))), magnitudes=True)
 
 
 @register("l1_ball")
@@ -51,6 +75,10 @@ class L1Ball(RadiusSet):
         """Write the soft threshold of x that is on the ball's surface."""
         del data_type
         project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1), np.abs)
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By a threshold."""
+        return _Reduction(self.radius, data_type)
 
     def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers whose magnitudes add up to no more than the radius."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from ...arrays import FLOAT32, DataType, Float64Array
 from ...formats import Grid, slack
+from ...reductions.reduction import Reduction, Rule, SetReduction, Times
+from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Breach, RadiusSet
 from .projections import total
@@ -18,6 +20,28 @@ from .rounding_inwards import Places, lowered
 _PLAIN = 400
 """Powers of two whose squares are far from the ends of the range."""
 _LARGEST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(SetReduction):
+    radius: float
+    data_type: DataType
+
+    def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
+        """The norm, where it is above the radius."""
+        norm = (yield from survey.squares()).root()
+        if norm <= self.radius + share * self.allowed(survey.size, self.radius):
+            return None
+        return f"must have a norm of at most {self.radius!r}", norm
+
+    def specials(self, survey: Survey) -> Search[tuple[int, int]]:
+        """As the sum of squares counts them."""
+        squares = yield from survey.squares()
+        return squares.nan, squares.infinite
+
+    def projection(self, survey: Survey) -> Search[Rule]:
+        """The point made as long as the radius, off by less than four halves of a unit in the last place."""
+        return Times((yield from survey.squares()).quotient(self.radius))
 
 
 @register("l2_ball")
@@ -62,6 +86,10 @@ class L2Ball(RadiusSet):
         out += 0.0  # no negative zeros
         if data_type != FLOAT32 and self.breach(out, data_type) is not None:
             np.nextafter(out, 0.0, out=out)
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By the norm."""
+        return _Reduction(self.radius, data_type)
 
     def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers whose norm is at most the radius."""

@@ -5,11 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...arrays import Float64Array
+from ...arrays import DataType, Float64Array
+from ...reductions.reduction import Constant, Reduction, Rule, Times
+from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ..groups.base import PreparedGroups, WholeRegularizer
 from ..groups.compiled_loop import GroupFormulas
 from ..groups.group_lasso import GroupLasso, write_directions
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(Reduction):
+    strength: float
+
+    def term(self, survey: Survey) -> Search[float]:
+        """The norm."""
+        return (yield from survey.squares()).root()
+
+    def slope(self, survey: Survey) -> Search[Rule]:
+        """The direction, times the strength."""
+        norm = (yield from survey.squares()).root()
+        return Times(self.strength, norm) if norm != 0 else Constant(0.0)
+
+    def step(self, survey: Survey, step_size: float) -> Search[Rule]:
+        """Shorter by what the step takes off, or 0."""
+        norm, less = (yield from survey.squares()).root(), step_size * self.strength
+        return Constant(0.0) if norm <= less else Times((norm - less) / norm)
 
 
 @register("l2_norm")
@@ -33,6 +54,11 @@ class L2Norm(WholeRegularizer):
         prox="max(0, 1 - step_size * strength / norm(x)) * x, 0 for zero",
         source="Yuan and Lin 2006, with one group",
     )
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By the norm."""
+        del data_type
+        return _Reduction(self.strength)
 
     def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
         """Write the direction times the strength."""

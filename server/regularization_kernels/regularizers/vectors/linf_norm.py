@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...arrays import Float64Array, StepSize
+from ...arrays import DataType, Float64Array, StepSize
+from ...reductions.reduction import Clipped, Constant, Peaks, Reduction, Rule, rounded
+from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ..groups.base import PreparedGroups, WholeRegularizer
 from ..groups.compiled_loop import GroupFormulas
 from ..groups.group_linf import GroupLinf, clip_peaks, write_peaks
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(Reduction):
+    strength: float
+
+    def term(self, survey: Survey) -> Search[float]:
+        """The largest magnitude."""
+        return (yield from survey.peak()).largest
+
+    def slope(self, survey: Survey) -> Search[Rule]:
+        """The strength, shared by the largest magnitudes."""
+        peak = yield from survey.peak()
+        if math.isnan(peak.largest):
+            return Constant(math.nan)
+        return Peaks(peak.largest, self.strength / max(peak.ties, 1))
+
+    def step(self, survey: Survey, step_size: float) -> Search[Rule]:
+        """The peaks cut off where what is above adds up to what the step takes off."""
+        facts = yield from survey.facts()
+        if facts.nan or facts.infinite:
+            return Constant(math.nan)  # no ceiling is known
+        less = step_size * self.strength
+        if less == 0:
+            return Clipped(math.inf)
+        if (yield from survey.total()) <= less:
+            return Constant(0.0)
+        return Clipped(rounded((yield from survey.threshold(less))))
 
 
 @register("linf_norm")
@@ -38,6 +69,11 @@ class LinfNorm(WholeRegularizer):
     def workspace(self, elements: int) -> int:
         """Magnitudes, distances from the largest, those still looked at, and what it takes to add them."""
         return 7 * elements
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By the ceiling."""
+        del data_type
+        return _Reduction(self.strength)
 
     def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
         """Write the strength, shared by the largest magnitudes."""

@@ -11,10 +11,42 @@ import numpy as np
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import LayoutInvalid
 from ...formats import Grid, is_coarse, limits, on_grid, slack
+from ...reductions.census import Order
+from ...reductions.reduction import Constant, Lowered, Reduction, Rule, SetReduction, in_two, rounded
+from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Breach, PreparedSet, RadiusSet
 from .projections import project_onto_capped_simplex, project_onto_simplex, total_compared
 from .rounding_inwards import apportioned
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(SetReduction):
+    radius: float
+    data_type: DataType
+
+    order: ClassVar[Order] = Order.NUMBERS
+
+    def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
+        """That a number is negative, or the sum where it is not the radius."""
+        facts = yield from survey.facts()
+        if facts.first_negative is not None:
+            return "must be >= 0", facts.first_negative[1]
+        total = math.inf if facts.infinite else (yield from survey.total())
+        allowed = share * self.allowed(survey.size, self.radius)
+        if self.radius - allowed <= total <= self.radius + allowed:
+            return None
+        return f"must add up to {self.radius!r}", rounded(total)
+
+    def first_outside(self, survey: Survey) -> Search[int]:
+        """The first that is negative."""
+        return ((yield from survey.facts()).first_negative or (0,))[0]
+
+    def projection(self, survey: Survey) -> Search[Rule]:
+        """What is left above the threshold."""
+        if self.radius == 0:
+            return Constant(0.0)
+        return Lowered(*in_two((yield from survey.threshold(self.radius))), magnitudes=False)
 
 
 @register("simplex")
@@ -72,6 +104,10 @@ class Simplex(RadiusSet):
             project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1))
         else:
             project_onto_capped_simplex(x.reshape(-1), self.radius, largest, out.reshape(-1))
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By a threshold."""
+        return _Reduction(self.radius, data_type)
 
     def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers that add up to the radius."""

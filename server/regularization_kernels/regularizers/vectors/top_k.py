@@ -10,9 +10,35 @@ import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldOutOfRange
+from ...reductions.reduction import Constant, Kept, Reduction, Rule, SetReduction
+from ...reductions.survey import Search, Survey
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
 from .base import Breach, PreparedSet, SegmentSet
 from .projections import SAMPLE, above, blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction(SetReduction):
+    count: int
+    data_type: DataType
+
+    def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
+        """The number of elements that are not 0, where it is above the count."""
+        del share
+        nonzeros = (yield from survey.facts()).nonzeros
+        if nonzeros <= self.count:
+            return None
+        return f"must have at most {self.count} elements that are not 0", nonzeros
+
+    def projection(self, survey: Survey) -> Search[Rule]:
+        """The largest elements, of equal ones the first."""
+        if not self.count:
+            return Constant(0.0)
+        place = yield from survey.place(self.count)
+        taken, last = self.count - place.above, survey.size - 1
+        if taken < place.ties:
+            last = yield from survey.position_of_tie(place.number, taken)
+        return Kept(place.number, last)
 
 
 @register("top_k")
@@ -53,6 +79,10 @@ class TopK(SegmentSet):
         if nonzeros <= self.count:
             return None
         return Breach(f"must have at most {self.count} elements that are not 0", nonzeros)
+
+    def reduction_in(self, data_type: DataType) -> Reduction:
+        """By the least magnitude that stays."""
+        return _Reduction(self.count, data_type)
 
     def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
         """Write the largest elements, and 0 elsewhere."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...arrays import Float64Array
-from ...summation import ExactSum, exact_expansion
+from ..arrays import Float64Array
+from ..summation import ExactSum, exact_expansion
 from .statistics import Question, Statistic
 
 _LARGE = 2.0**400
@@ -58,6 +58,13 @@ class SquareSum(Statistic):
         self.tiny = _added(self.tiny, other.tiny)
         self.infinite += other.infinite
         self.nan += other.nan
+
+    def quotient(self, number: float) -> float:
+        """A finite number divided by the norm, which is finite and not 0, even beyond float64."""
+        if self.huge:
+            scaled = math.sqrt(math.fsum((*self.huge, *_scaled_all(self.middle, -2 * _SCALE))))
+            return math.ldexp(number, -_SCALE) / scaled
+        return number / self.root()
 
     def root(self) -> float:
         """The Euclidean norm: NaN where a number is, or else infinite where one is."""

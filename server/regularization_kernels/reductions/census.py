@@ -9,14 +9,17 @@ census: two of them tell float32 numbers apart, four any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Float64Array
+from ..arrays import FLOAT64, Float64Array
+from ..compilation import ANY, requested
 from .statistics import Question, Statistic
 
 BINS = 1 << 15
@@ -114,8 +117,8 @@ class Census(Statistic):
     """How many keys are above the interval."""
     nonzeros: int = 0
     """How many numbers are not 0."""
-    negative: int = 0
-    """How many are below 0."""
+    first_negative: tuple[int, float] | None = None
+    """Where the first number below 0 stands, and the number."""
     infinite: int = 0
     """How many are infinite: these have no part in the rest."""
     nan: int = 0
@@ -123,14 +126,40 @@ class Census(Statistic):
 
     def add(self, x: Float64Array, position: int) -> None:
         """Count numbers, in an array of one axis, the first of which stands at ``position``."""
+        if not self._add_compiled(x, position):
+            self._add(x, position)
+
+    def _add_compiled(self, x: Float64Array, position: int) -> bool:
+        """Count them in one pass, if there is a loop for it."""
+        question = self.question
+        if question.order is Order.POSITIONS:
+            return False
+        loop = requested(question.order, FLOAT64, x.size, _compiled)
+        if loop is None:
+            return False
+        interval, totals = question.interval, np.zeros(4, np.int64)
+        last = min(interval.high, 2 * SIGN) - 1 - interval.low
+        keys = (np.uint64(interval.low), np.uint64(last), np.uint64(interval.open_bits))
+        first = loop(x, self.counts, self.offsets, totals, *keys)
+        self.above, self.nonzeros = self.above + int(totals[0]), self.nonzeros + int(totals[1])
+        self.infinite, self.nan = self.infinite + int(totals[2]), self.nan + int(totals[3])
+        if first >= 0:
+            self._note_negative((position + first, float(x[first])))
+        return True
+
+    def _add(self, x: Float64Array, position: int) -> None:
         self.nonzeros += int(np.count_nonzero(x))
-        self.negative += int(np.count_nonzero(x < 0))
+        negative = x < 0
+        if negative.any():
+            first = int(np.argmax(negative))
+            self._note_negative((position + first, float(x[first])))
         finite = np.isfinite(x)
         if not finite.all():
             nan = int(np.count_nonzero(np.isnan(x)))
             self.nan += nan
             self.infinite += x.size - int(np.count_nonzero(finite)) - nan
-            x = np.where(finite, x, 0.0)
+            # Positions stay what they are; an infinity is at no magnitude that is asked for.
+            x = np.where(finite, x, np.nan) if self.question.order is Order.POSITIONS else x[finite]
         keys, interval = self.question.keys(x, position), self.question.interval
         low, high = np.uint64(interval.low), np.uint64(min(interval.high, 2 * SIGN) - 1)
         inside = keys >= low
@@ -153,8 +182,14 @@ class Census(Statistic):
         """Count what another census has counted, too; it is of the same question."""
         self.counts += other.counts
         self.offsets += other.offsets
-        for name in TOTALS:
+        for name in ("above", "nonzeros", "infinite", "nan"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.first_negative is not None:
+            self._note_negative(other.first_negative)
+
+    def _note_negative(self, found: tuple[int, float]) -> None:
+        if self.first_negative is None or found[0] < self.first_negative[0]:
+            self.first_negative = found
 
     def holds_one_number(self, place: int) -> bool:
         """Whether all keys in a bin are its first."""
@@ -196,8 +231,52 @@ class Census(Statistic):
         return np.where(negative, -integers, integers), np.maximum(exponents, 1) - (1023 + MANTISSA)
 
 
-TOTALS = ("above", "nonzeros", "negative", "infinite", "nan")
-"""The figures of a census that are one number."""
+def _compiled(order: Order) -> Callable[..., int]:
+    """The loop that counts numbers; gives the index of the first that is negative, or -1."""
+    import numba
+
+    of_numbers = order is Order.NUMBERS
+    sign, ones = np.uint64(SIGN), np.uint64(2 * SIGN - 1)
+    part, lower = np.uint64(_OFFSET_BITS), np.uint64((1 << _OFFSET_BITS) - 1)
+    one = np.uint64(1)
+
+    def loop(x: ANY, counts: ANY, offsets: ANY, totals: ANY, low: Any, last: Any, open_bits: Any) -> int:
+        first = -1
+        open_ones = (one << open_bits) - one
+        for at in range(x.size):
+            number = x[at]
+            magnitude = abs(number)
+            totals[1] += number != 0.0
+            if first < 0 and number < 0.0:
+                first = at
+            if not magnitude < np.inf:
+                if number != number:
+                    totals[3] += 1
+                else:
+                    totals[2] += 1
+                continue
+            bits = np.uint64(np.float64(magnitude).view(np.int64))
+            key = bits
+            if of_numbers:
+                key = (ones - (bits | sign)) if number < 0.0 else (bits | sign)
+            if key < low:
+                continue
+            place = key - low
+            if place > last:
+                totals[0] += 1
+                continue
+            bin_ = np.int64(place >> open_bits)
+            offset = place & open_ones
+            counts[bin_] += 1
+            offsets[0, bin_] += np.int64(offset & lower)
+            offsets[1, bin_] += np.int64(offset >> part)
+        return first
+
+    compiled: Callable[..., int] = numba.njit(nogil=True, error_model="numpy")(loop)
+    # Numba compiles for the types of arguments: here, not where somebody waits.
+    counts, offsets, totals = np.zeros(1, np.int64), np.zeros((2, 1), np.int64), np.zeros(4, np.int64)
+    compiled(np.zeros(1), counts, offsets, totals, np.uint64(0), np.uint64(0), np.uint64(0))
+    return compiled
 
 
 def keys_of(x: Float64Array, order: Order) -> Keys:

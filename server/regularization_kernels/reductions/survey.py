@@ -1,14 +1,12 @@
-"""What whole vectors are asked for: by searches over statistics of their parts, or of an array at hand.
+"""What whole vectors are asked for: searches over statistics of their parts.
 
 A search is a generator: it asks questions, takes the merged answer of all parts to each, and returns what it
-looked for. It keeps nothing else, so that given the same answers it asks the same questions. What it finds is
-exact, so it does not matter which way it was found.
+looked for. It keeps nothing else, so that given the same answers it asks the same questions.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...arrays import Float64Array
-from ...summation import exact_expansion
 from .census import BINS, MANTISSA, SIGN, WIDEST, Census, CensusQuestion, Interval, Order, number_of
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question
@@ -33,8 +29,8 @@ class Facts:
 
     nonzeros: int
     """Not 0."""
-    negative: int
-    """Below 0."""
+    first_negative: tuple[int, float] | None
+    """Where the first that is below 0 stands, and the number."""
     infinite: int
     """Infinite."""
     nan: int
@@ -53,42 +49,6 @@ class Place:
     """How many are above it."""
     mass: Fraction
     """What these add up to."""
-
-
-class Survey(ABC):
-    """What is asked of one vector; thresholds are of its magnitudes, or of its numbers."""
-
-    @abstractmethod
-    def facts(self) -> Search[Facts]:
-        """How many numbers are of which kind."""
-
-    @abstractmethod
-    def norm(self) -> Search[float]:
-        """The Euclidean norm: the root of the exact sum of squares."""
-
-    @abstractmethod
-    def peak(self) -> Search[Peak]:
-        """The largest magnitude."""
-
-    @abstractmethod
-    def total(self) -> Search[Fraction]:
-        """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
-
-    @abstractmethod
-    def place(self, count: int) -> Search[Place]:
-        """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
-
-    @abstractmethod
-    def threshold(self, radius: float) -> Search[Fraction]:
-        """What is to be taken off for what is then left above 0 to add up to ``radius``, exactly.
-
-        Args:
-            radius: Above 0, and below the sum where it is one of magnitudes. All are finite.
-        """
-
-    @abstractmethod
-    def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
-        """The position of the ``rank``-th number, from 1 on, of those that have this magnitude."""
 
 
 _SMALL = (1023 - 100) << MANTISSA
@@ -129,9 +89,6 @@ _REGIONS = {
 }
 """From the largest keys to the smallest."""
 
-_HUGE = 2.0**800
-"""Numbers whose sums may be beyond float64."""
-
 _USUAL = 1
 """The region at which a search begins."""
 
@@ -140,8 +97,10 @@ _Reached = Callable[[float, int, Fraction], bool]
 holds for all small enough numbers."""
 
 
-class SurveyOfParts(Survey):
-    """A survey that asks for statistics; nothing is asked twice.
+class Survey:
+    """What is asked of one vector, whose thresholds are of its numbers or of their magnitudes.
+
+    Nothing is asked twice.
 
     Args:
         order: Whether thresholds are of numbers or of magnitudes.
@@ -149,20 +108,22 @@ class SurveyOfParts(Survey):
     """
 
     def __init__(self, order: Order, size: int) -> None:
+        self.size = size
         self._order = order
-        self._size = size
         self._regions = _REGIONS[order]
         self._censuses: dict[int, Census] = {}
+        self._squares: SquareSum | None = None
 
     def facts(self) -> Search[Facts]:
-        """As the first census counts them."""
+        """How many numbers are of which kind."""
         census = yield from self._census(_USUAL)
-        return Facts(census.nonzeros, census.negative, census.infinite, census.nan)
+        return Facts(census.nonzeros, census.first_negative, census.infinite, census.nan)
 
-    def norm(self) -> Search[float]:
-        """The root of the exact sum of squares."""
-        squares: SquareSum = yield SquareQuestion()
-        return squares.root()
+    def squares(self) -> Search[SquareSum]:
+        """The exact sum of squares."""
+        if self._squares is None:
+            self._squares = yield SquareQuestion()
+        return self._squares
 
     def peak(self) -> Search[Peak]:
         """The largest magnitude."""
@@ -170,7 +131,7 @@ class SurveyOfParts(Survey):
         return peak
 
     def total(self) -> Search[Fraction]:
-        """The sum over the regions that have numbers other than 0."""
+        """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
         mass, seen = Fraction(0), 0
         first = yield from self._census(_USUAL)
         for index in (_USUAL, 0, 2):
@@ -180,23 +141,27 @@ class SurveyOfParts(Survey):
         return mass
 
     def place(self, count: int) -> Search[Place]:
-        """Found by counting."""
+        """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
         return (yield from self._place(lambda _, above, __: above >= count))
 
     def threshold(self, radius: float) -> Search[Fraction]:
-        """Found by counting and adding what is above."""
+        """What is to be taken off for what is then left above 0 to add up to ``radius``, exactly.
+
+        Args:
+            radius: Above 0, and below the sum where it is one of magnitudes. All are finite.
+        """
         exact = Fraction(radius)
         place = yield from self._place(lambda number, above, mass: mass - above * Fraction(number) >= exact)
-        return (place.mass - exact) / place.above
+        return (place.mass - exact) / max(place.above, 1)  # 0 only where a vector changes meanwhile
 
     def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
-        """Found by counting positions."""
-        interval = Interval(0, max((self._size - 1).bit_length() - BINS.bit_length() + 1, 0))
+        """The position of the ``rank``-th number, from 1 on, of those that have this magnitude."""
+        interval = Interval(0, max((self.size - 1).bit_length() - BINS.bit_length() + 1, 0))
         before = 0
         while True:
             census: Census = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
             reached = before + np.cumsum(census.counts)
-            place = int(np.searchsorted(reached, rank))
+            place = min(int(np.searchsorted(reached, rank)), BINS - 1)
             if not interval.open_bits:
                 return interval.edge(place)
             before = int(reached[place] - census.counts[place])
@@ -251,100 +216,3 @@ def _last_bin(
         else:
             high, above, mass = middle, count, total
     return low, above, mass
-
-
-class SurveyOfArray(Survey):
-    """A survey of numbers that are all there, which asks nothing.
-
-    Args:
-        order: Whether thresholds are of numbers or of magnitudes.
-        x: The numbers, in an array of one axis.
-    """
-
-    def __init__(self, order: Order, x: Float64Array) -> None:
-        self._x = x
-        self._numbers = np.abs(x) if order is Order.MAGNITUDES else x
-
-    def facts(self) -> Search[Facts]:
-        """Counted."""
-        x = self._x
-        finite, nan = int(np.count_nonzero(np.isfinite(x))), int(np.count_nonzero(np.isnan(x)))
-        nonzeros, negative = int(np.count_nonzero(x)), int(np.count_nonzero(x < 0))
-        return Facts(nonzeros, negative, x.size - finite - nan, nan)
-        yield
-
-    def norm(self) -> Search[float]:
-        """The root of the exact sum of squares."""
-        squares = SquareSum()
-        squares.add(self._x, 0)
-        return squares.root()
-        yield
-
-    def peak(self) -> Search[Peak]:
-        """The largest magnitude."""
-        peak = Peak()
-        peak.add(self._x, 0)
-        return peak
-        yield
-
-    def total(self) -> Search[Fraction]:
-        """The exact sum."""
-        return _exact(self._numbers)
-        yield
-
-    def place(self, count: int) -> Search[Place]:
-        """Found by partial sorting."""
-        numbers = self._numbers
-        number = float(np.partition(numbers, numbers.size - count)[numbers.size - count])
-        above = numbers[numbers > number]
-        return Place(number, int(np.count_nonzero(numbers == number)), above.size, _exact(above))
-        yield
-
-    def threshold(self, radius: float) -> Search[Fraction]:
-        """Found by Newton's method, whose last step is exact (Michelot 1986)."""
-        exact, above = Fraction(radius), self._above(radius)
-        while True:
-            threshold = (_exact(above) - exact) / above.size
-            kept = self._numbers[self._numbers > _rounded_down(threshold)]
-            if kept.size == above.size:
-                return threshold
-            above = kept
-        yield
-
-    def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
-        """Looked for."""
-        return int(np.flatnonzero(np.abs(self._x) == magnitude)[rank - 1])
-        yield
-
-    def _above(self, radius: float) -> Float64Array:
-        """Numbers that are above the threshold, up to rounding; at least the largest."""
-        descending = np.sort(self._numbers)[::-1]
-        with np.errstate(over="ignore", invalid="ignore"):
-            thresholds = (np.cumsum(descending) - radius) / np.arange(1, descending.size + 1)
-        return descending[: max(int(np.count_nonzero(descending > thresholds)), 1)]
-
-
-def _rounded_down(number: Fraction) -> float:
-    try:
-        rounded = float(number)
-    except OverflowError:
-        return -math.inf  # a threshold is not above all numbers
-    return math.nextafter(rounded, -math.inf) if Fraction(rounded) > number else rounded
-
-
-def _exact(numbers: Float64Array) -> Fraction:
-    """The exact sum of finite numbers, which may be beyond float64."""
-    huge = np.abs(numbers) >= _HUGE
-    if not huge.any():
-        return sum(map(Fraction, exact_expansion(numbers)), Fraction(0))
-    return _exact(numbers[huge] / _HUGE) * Fraction(_HUGE) + _exact(numbers[~huge])
-
-
-def found(search: Search[ResultT]) -> ResultT:
-    """The result of a search that asks nothing."""
-    try:
-        next(search)
-    except StopIteration as done:
-        result: ResultT = done.value
-        return result
-    raise ValueError("the search asks for statistics")

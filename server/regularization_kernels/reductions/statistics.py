@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
-from ...arrays import Float64Array
+from ..arrays import Float64Array
 
 
 class Statistic(ABC):

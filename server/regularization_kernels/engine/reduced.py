@@ -1,0 +1,201 @@
+"""Long segments by statistics, gathered in passes over their elements until every element's rule is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ..arrays import Float64Array
+from ..errors import GradientUndefined
+from ..formats import round_into, round_stochastically, widen_into
+from ..interruption import go_on, interruptible
+from ..reductions.reduction import Resolved, Rule, Same
+from ..reductions.survey import Survey
+from .chunk import Chunk
+from .methods import Method, Operand
+from .workspace import PIECE, Workspace, borrowed_workspace
+
+if TYPE_CHECKING:
+    from ..reductions.reduction import Reduction
+    from ..reductions.statistics import Question, Statistic
+    from ..reductions.survey import Search
+    from .call import Call
+    from .layout import PreparedSegment
+
+ResultT = TypeVar("ResultT")
+
+Point = Callable[[Chunk, Workspace], Float64Array]
+"""Numbers that are made of the elements of a piece."""
+
+LONG = 1 << 20
+"""Elements of a segment from which on it is computed this way: shorter ones fit a few copies in float64."""
+
+
+def reduction_of(segment: PreparedSegment, operands: frozenset[Operand]) -> Reduction | None:
+    """How a segment is computed by statistics, if it is long and has no operands of the penalty's own."""
+    if segment.prepared is None or segment.size < LONG or not operands <= {Operand.LOSS_GRADIENTS}:
+        return None
+    return segment.prepared.reduction()
+
+
+@dataclass(frozen=True, slots=True)
+class Reducer:
+    """Looks for the rule of a segment.
+
+    Args:
+        call: The call.
+        segment: The segment.
+        reduction: How it is computed.
+        whole: All its elements.
+        threads: How many may gather at once.
+        check: Called now and then by each of them.
+    """
+
+    call: Call
+    segment: PreparedSegment
+    reduction: Reduction
+    whole: Chunk
+    threads: int = 1
+    check: Callable[[], None] | None = None
+
+    def resolved(self) -> PreparedSegment:
+        """The segment as one that may be cut anywhere.
+
+        Raises:
+            GradientUndefined: If the penalty has no gradient there.
+        """
+        method, reduction, wants_penalty = self.call.method, self.reduction, self.call.figures.penalty
+        survey, term = self._survey(), 0.0
+        rule: Rule = Same()
+        if method is Method.PROXIMAL_STEP:
+            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
+            rule = self._found(reduction.step(survey, step_size), self._start)
+            if wants_penalty:
+                term = self._term_after(rule)
+        else:
+            if wants_penalty:
+                term = self._found(reduction.term(survey), self._parameters)
+            if method is Method.GRADIENT:
+                rule = self._slope(survey)
+        return self.segment.resolved(Resolved(rule, term))
+
+    def _slope(self, survey: Survey) -> Rule:
+        try:
+            return self._found(self.reduction.slope(survey), self._parameters)
+        except GradientUndefined as error:
+            error.segment = self.segment.name
+            error.element = self.segment.start + (error.element or 0)
+            error.text += f" at element {error.element}"
+            error.field = "parameters"
+            raise
+
+    def _term_after(self, rule: Rule) -> float:
+        """The penalty's term at the step's result."""
+        known = self.reduction.term_of_step(rule)
+        if known is not None:
+            return known
+
+        def results(piece: Chunk, workspace: Workspace) -> Float64Array:
+            return self._result(rule, piece, workspace)
+
+        return self._found(self.reduction.term(self._survey()), results)
+
+    def _survey(self) -> Survey:
+        return Survey(self.reduction.order, self.segment.size)
+
+    def _found(self, search: Search[ResultT], point: Point) -> ResultT:
+        """What a search finds, which asks for statistics of points that are made of the elements."""
+        try:
+            question = next(search)
+            while True:
+                question = search.send(self._answer(question, point))
+        except StopIteration as done:
+            result: ResultT = done.value
+            return result
+
+    def _answer(
+        self, question: Question[Any], point: Callable[[Chunk, Workspace], Float64Array]
+    ) -> Statistic:
+        pieces = range(self.segment.start, self.segment.end, PIECE)
+        parts = min(self.threads, len(pieces))
+
+        def gathered(part: int) -> Statistic:
+            statistic: Statistic = question.of_nothing()
+            with np.errstate(all="ignore"), interruptible(self.check), borrowed_workspace() as workspace:
+                for begin in pieces[part::parts]:
+                    go_on()
+                    piece = self.whole.part(begin, min(begin + PIECE, self.segment.end))
+                    statistic.add(point(piece, workspace), begin - self.segment.start)
+            return statistic
+
+        if parts == 1:
+            return gathered(0)
+        others = [_gatherers().submit(gathered, part) for part in range(1, parts)]
+        try:
+            whole = gathered(0)
+        finally:
+            failed = [other.exception() for other in others]  # waits: whatever happens, nobody reads on
+        for other, failure in zip(others, failed, strict=True):
+            if failure is not None:
+                raise failure
+            whole.merge(other.result())
+        return whole
+
+    def _parameters(self, piece: Chunk, workspace: Workspace) -> Float64Array:
+        """The elements of a piece."""
+        x = workspace.array("x", piece.parameters.size)
+        widen_into(piece.parameters, x)
+        return x
+
+    def _start(self, piece: Chunk, workspace: Workspace) -> Float64Array:
+        """Where the proximal step begins: the elements after the forward step."""
+        x = self._parameters(piece, workspace)
+        piece = piece.with_operands_as_numbers()
+        if piece.loss_gradients is not None:
+            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
+            v = workspace.array("v", x.size)
+            np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
+            np.subtract(x, v, out=x)
+        return x
+
+    def _result(self, rule: Rule, piece: Chunk, workspace: Workspace) -> Float64Array:
+        """What becomes of the elements of a piece, rounded."""
+        x = self._start(piece, workspace)
+        rule.write(x, piece.element_offset - self.segment.start, x)
+        out, seed = np.empty(x.size, piece.parameters.dtype), self.call.rounding.stochastic_seed
+        if seed is None:
+            round_into(x, out)
+        else:
+            round_stochastically(x, out, seed, piece.element_offset)
+        widen_into(out, x)
+        return x
+
+
+def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:
+    """A call whose long segments may be cut anywhere, for all their elements are there.
+
+    Args:
+        call: The call.
+        whole: All elements of its range.
+        threads: How many may gather at once.
+        check: Called now and then by each of them.
+    """
+    operands, known = whole.operands, {}
+    for segment in call.segments_in_range():
+        reduction = reduction_of(segment, operands)
+        if reduction is not None:
+            part = whole.part(segment.start, segment.end)
+            known[segment.name] = Reducer(call, segment, reduction, part, threads, check).resolved()
+    return replace(call, layout=call.layout.with_resolved(known)) if known else call
+
+
+@cache
+def _gatherers() -> ThreadPoolExecutor:
+    """Threads that gather, and wait for nobody."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gather")

@@ -1,0 +1,317 @@
+"""Penalties of a long vector by a few figures of the whole, then one step for each element.
+
+Where a segment is too long to be held in float64, its statistics are gathered in passes over its elements
+(``survey``), and what they give is a rule that is applied to any stretch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar, Self
+
+import numpy as np
+
+from ..arrays import DataType, Float64Array, StepSize
+from ..errors import GradientUndefined
+from ..expansions import Exponents
+from ..formats import Grid, share_left_alone, slack
+from ..prepared import FusedLoop, Pass
+from ..summation import BlockSum
+from .census import Order
+from .survey import Search, Survey
+
+
+class Rule(ABC):
+    """What becomes of each element."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write what becomes of elements, the first of which stands at ``position``; out may be x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Rule):
+    """Everything becomes one number."""
+
+    number: float
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write the number."""
+        del x, position
+        out.fill(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Same(Rule):
+    """Everything stays."""
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write the elements."""
+        del position
+        np.copyto(out, x)
+
+
+@dataclass(frozen=True, slots=True)
+class Times(Rule):
+    """Everything is divided by one number, and multiplied by another."""
+
+    factor: float
+    divisor: float = 1.0
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write x / divisor · factor."""
+        del position
+        np.divide(x, self.divisor, out=out)
+        np.multiply(out, self.factor, out=out)
+        np.add(out, 0.0, out=out)  # no negative zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered(Rule):
+    """The elements come down by a threshold, and are not below 0; or their magnitudes do."""
+
+    threshold: float
+    rest: float
+    """What of the threshold float64 does not have: it is taken off afterwards."""
+    magnitudes: bool
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write max(x − threshold − rest, 0), or that of magnitudes with the signs of x."""
+        del position
+        lowered = np.abs(x) if self.magnitudes else x.copy()
+        lowered -= self.threshold
+        lowered -= self.rest
+        np.maximum(lowered, 0.0, out=lowered)
+        if self.magnitudes:
+            np.copysign(lowered, x, out=lowered)
+        np.add(lowered, 0.0, out=out)  # no negative zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Clipped(Rule):
+    """No magnitude is above a ceiling."""
+
+    ceiling: float
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write x, cut off at the ceiling."""
+        del position
+        np.clip(x, -self.ceiling, self.ceiling, out=out)
+        np.add(out, 0.0, out=out)  # no negative zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Rule):
+    """Magnitudes stay that are above the least, or at it up to a position; the others become 0."""
+
+    least: float
+    last: int
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write what stays, and 0 elsewhere."""
+        magnitudes = np.abs(x)
+        kept = magnitudes > self.least
+        ties = min(max(self.last + 1 - position, 0), x.size)
+        kept[:ties] |= magnitudes[:ties] == self.least
+        np.copyto(out, np.where(kept, x, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks(Rule):
+    """The largest magnitudes become a number with their signs, the others 0."""
+
+    largest: float
+    share: float
+
+    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
+        """Write sign(x)·share at the peaks."""
+        del position
+        at_peak = np.abs(x) == self.largest
+        np.copyto(out, np.sign(x) * at_peak * self.share + 0.0)
+
+
+class Reduction(ABC):
+    """How a regularizer asks for what it needs of a whole segment.
+
+    Each search is of the penalty that the segment's regularizer is, on one vector's survey.
+    """
+
+    __slots__ = ()
+
+    order: ClassVar[Order] = Order.MAGNITUDES
+    """What thresholds are of."""
+
+    @abstractmethod
+    def term(self, survey: Survey) -> Search[float]:
+        """The penalty's one term, before scale, at the vector that is asked about."""
+
+    @abstractmethod
+    def slope(self, survey: Survey) -> Search[Rule]:
+        """The rule of the minimum-norm subgradient.
+
+        Raises:
+            GradientUndefined: If there is none.
+        """
+
+    @abstractmethod
+    def step(self, survey: Survey, step_size: float) -> Search[Rule]:
+        """The rule of the proximal step."""
+
+    def term_of_step(self, rule: Rule) -> float | None:
+        """The term at what a step gave, where that is known without another look; else None."""
+        del rule
+        return None
+
+
+class SetReduction(Reduction):
+    """0 on a set, infinite off it. NaN makes everything NaN, and so does an infinity outside the set."""
+
+    __slots__ = ()
+
+    data_type: DataType
+
+    @abstractmethod
+    def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
+        """What a point without NaN would have to be, and what it is; None where it is inside.
+
+        Args:
+            survey: Of the point.
+            share: Of what a sum or a norm may miss its bound by.
+        """
+
+    @abstractmethod
+    def projection(self, survey: Survey) -> Search[Rule]:
+        """The rule of the nearest point; the point asked about is finite and outside."""
+
+    def specials(self, survey: Survey) -> Search[tuple[int, int]]:
+        """How many numbers are NaN, and how many infinite."""
+        facts = yield from survey.facts()
+        return facts.nan, facts.infinite
+
+    def first_outside(self, survey: Survey) -> Search[int]:
+        """The element that is named where there is no gradient."""
+        return 0
+        yield  # a search that asks nothing
+
+    def term(self, survey: Survey) -> Search[float]:
+        """0 inside, infinity outside, NaN where there is one."""
+        if (yield from self.specials(survey))[0]:
+            return math.nan
+        breach = yield from self.breach(survey, 1.0)
+        return 0.0 if breach is None else math.inf
+
+    def slope(self, survey: Survey) -> Search[Rule]:
+        """0 inside, NaN where there is one."""
+        if (yield from self.specials(survey))[0]:
+            return Constant(math.nan)
+        breach = yield from self.breach(survey, 1.0)
+        if breach is not None:
+            text = f"{breach[0]} to have a gradient, got {breach[1]!r}"
+            raise GradientUndefined(text, element=(yield from self.first_outside(survey)))
+        return Constant(0.0)
+
+    def step(self, survey: Survey, step_size: float) -> Search[Rule]:
+        """The point itself inside, the nearest one outside."""
+        del step_size
+        nan, infinite = yield from self.specials(survey)
+        if nan:
+            return Constant(math.nan)
+        breach = yield from self.breach(survey, share_left_alone(self.data_type))
+        if breach is None:
+            return Same()
+        if infinite:
+            return Constant(math.nan)
+        return (yield from self.projection(survey))
+
+    def term_of_step(self, rule: Rule) -> float | None:
+        """0, for a step ends inside, or NaN."""
+        return rule.number if isinstance(rule, Constant) else 0.0  # a constant is 0 or NaN
+
+    def allowed(self, elements: int, bound: float) -> float:
+        """By how much a sum or norm may miss its bound and still count as on it."""
+        return slack(self.data_type, elements, bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A penalty whose figures of the whole segment are known, so that it can be cut anywhere.
+
+    Args:
+        rule: What becomes of each element.
+        term: The penalty's one term, before scale; it stands at the first element.
+        position: Of the first element of a piece.
+    """
+
+    rule: Rule
+    term: float
+    position: int = 0
+
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add the term, where x begins with the segment's first element."""
+        if x.size and position == 0:
+            sums.add_at(np.array([0]), np.array([self.term]))
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write what the rule makes of x."""
+        self.rule.write(x, self.position, out)
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write what the rule makes of x."""
+        del step_size
+        self.rule.write(x, self.position, out)
+
+    def cut(self, position: int) -> int:
+        """Anywhere."""
+        return position
+
+    def restricted(self, begin: int, end: int) -> Self:
+        """The same of the elements begin..end."""
+        del end
+        return replace(self, position=begin)
+
+    def workspace(self, elements: int) -> int:
+        """Magnitudes and flags."""
+        return 3 * elements
+
+    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
+        """One term is one double, and so is its product with the scale."""
+        del x, weights, size
+        return 1
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Never: sets whose points may leave them are not computed this way."""
+        del grid, at_random
+        return False
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """What it was rounded to."""
+        del exact, numbers, grid
+        return None
+
+    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
+        """None."""
+        del wanted, elements
+        return None
+
+    def reduction(self) -> None:
+        """None: it is reduced."""
+        return
+
+
+def rounded(number: float | Fraction) -> float:
+    """The float64 nearest to a number; an infinity beyond them."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def in_two(number: Fraction) -> tuple[float, float]:
+    """A number as a float64, and what that misses."""
+    first = rounded(number)
+    return first, rounded(number - Fraction(first)) if math.isfinite(first) else 0.0
