@@ -89,6 +89,9 @@ class Reducer:
         try:
             return self._found(self.reduction.slope(survey), self._parameters)
         except GradientUndefined as error:
+            facts = self._found(survey.facts(), self._parameters)
+            if not self.call.propagate_non_finite and (facts.nan or facts.infinite):
+                return Same()  # it is rejected where elements are looked at one by one
             error.segment = self.segment.name
             error.element = self.segment.start + (error.element or 0)
             error.text += f" at element {error.element}"
