@@ -15,7 +15,8 @@ from ..arrays import Float64Array
 from ..errors import GradientUndefined
 from ..formats import round_into, round_stochastically, widen_into
 from ..interruption import go_on, interruptible
-from ..reductions.reduction import Resolved, Rule, Same
+from ..reductions.reduction import Rule, Same
+from ..reductions.resolved import Resolved
 from ..reductions.survey import Survey
 from .chunk import Chunk
 from .methods import Method, Operand

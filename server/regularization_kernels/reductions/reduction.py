@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
-from ..arrays import DataType, Float64Array, StepSize
+from ..arrays import DataType, Float64Array
 from ..errors import GradientUndefined
-from ..expansions import Exponents
-from ..formats import Grid, share_left_alone, slack
-from ..prepared import FusedLoop, Pass
-from ..summation import BlockSum
+from ..formats import share_left_alone, slack
 from .census import Order
 from .survey import Search, Survey
 
@@ -235,72 +232,6 @@ class SetReduction(Reduction):
     def allowed(self, elements: int, bound: float) -> float:
         """By how much a sum or norm may miss its bound and still count as on it."""
         return slack(self.data_type, elements, bound)
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A penalty whose figures of the whole segment are known, so that it can be cut anywhere.
-
-    Args:
-        rule: What becomes of each element.
-        term: The penalty's one term, before scale; it stands at the first element.
-        position: Of the first element of a piece.
-    """
-
-    rule: Rule
-    term: float
-    position: int = 0
-
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add the term, where x begins with the segment's first element."""
-        if x.size and position == 0:
-            sums.add_at(np.array([0]), np.array([self.term]))
-
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
-        """Write what the rule makes of x."""
-        self.rule.write(x, self.position, out)
-
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write what the rule makes of x."""
-        del step_size
-        self.rule.write(x, self.position, out)
-
-    def cut(self, position: int) -> int:
-        """Anywhere."""
-        return position
-
-    def restricted(self, begin: int, end: int) -> Self:
-        """The same of the elements begin..end."""
-        del end
-        return replace(self, position=begin)
-
-    def workspace(self, elements: int) -> int:
-        """Magnitudes and flags."""
-        return 3 * elements
-
-    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
-        """One term is one double, and so is its product with the scale."""
-        del x, weights, size
-        return 1
-
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Never: sets whose points may leave them are not computed this way."""
-        del grid, at_random
-        return False
-
-    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """What it was rounded to."""
-        del exact, numbers, grid
-        return None
-
-    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
-        """None."""
-        del wanted, elements
-        return None
-
-    def reduction(self) -> None:
-        """None: it is reduced."""
-        return
 
 
 def rounded(number: float | Fraction) -> float:
