@@ -14,7 +14,13 @@ import struct
 import sys
 
 import grpc
-from regularization.v1 import layout_pb2, regularization_service_pb2, regularization_service_pb2_grpc, regularizers_pb2, tensor_pb2
+from regularization.v1 import (
+    layout_pb2,
+    regularization_service_pb2,
+    regularization_service_pb2_grpc,
+    regularizers_pb2,
+    tensor_pb2,
+)
 
 THETA = (0.8, -0.3, 0.5)
 STRENGTH = 0.1

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import grpc
-from regularization.v1 import layout_pb2, regularization_service_pb2, regularization_service_pb2_grpc, regularizers_pb2, summary_pb2, tensor_pb2
+from regularization.v1 import (
+    layout_pb2,
+    regularization_service_pb2,
+    regularization_service_pb2_grpc,
+    regularizers_pb2,
+    summary_pb2,
+    tensor_pb2,
+)
 
 from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH
 

@@ -14,7 +14,13 @@ from benchmarks.harness.arithmetic import STEP_SIZE, STRENGTH, Vector
 from benchmarks.harness.cases import AnyVector, Case
 from benchmarks.harness.measure import CHUNK_BYTES
 from benchmarks.harness.requests import METHOD, proximal_step_requests
-from benchmarks.harness.servers import ServerProcess, module_server, regularization_server, started, takes_connections
+from benchmarks.harness.servers import (
+    ServerProcess,
+    module_server,
+    regularization_server,
+    started,
+    takes_connections,
+)
 from benchmarks.rivals import protobuf_services, socket_echo
 from benchmarks.rivals.echo import ABSORB_METHOD, EchoClient, echo_server
 

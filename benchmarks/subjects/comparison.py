@@ -19,7 +19,17 @@ from benchmarks.harness.measure import MEBIBYTE, Spread, console, heading, print
 from benchmarks.harness.report import Aim, run_alone
 from benchmarks.rivals import in_process
 from benchmarks.rivals.in_process import CORES, ONE_LINER, fused
-from benchmarks.rivals.remote import ECHO, FLIGHT, OURS, REPEATED_SHARE, SHARED, SHARED_FIGURES, WIRE_FIGURES, WIRE_TWO, Remote
+from benchmarks.rivals.remote import (
+    ECHO,
+    FLIGHT,
+    OURS,
+    REPEATED_SHARE,
+    SHARED,
+    SHARED_FIGURES,
+    WIRE_FIGURES,
+    WIRE_TWO,
+    Remote,
+)
 
 PAYLOAD_BYTES = 256 * MEBIBYTE
 QUICK_BYTES = 32 * MEBIBYTE

@@ -10,7 +10,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.harness.measure import KIBIBYTE, MEBIBYTE, heading, latencies, milliseconds, print_table, random_chunks, rate, timed
+from benchmarks.harness.measure import (
+    KIBIBYTE,
+    MEBIBYTE,
+    heading,
+    latencies,
+    milliseconds,
+    print_table,
+    random_chunks,
+    rate,
+    timed,
+)
 from benchmarks.harness.report import run_alone
 from benchmarks.harness.servers import ServerProcess, started
 from benchmarks.rivals.echo import EchoClient, echo_server

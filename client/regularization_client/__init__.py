@@ -11,11 +11,35 @@ from regularization.v1 import regularizers_pb2
 from ._client import Client
 from ._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
 from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
-from ._errors import ArgumentError, AuthenticationError, DataTypeError, DeadlineExceededError, EmbeddedServerError, GradientUndefinedError, InternalError, InvalidRequestError, ProtocolError, RegularizationError, ResourceExhaustedError, SharedMemoryError, TruncatedStreamError, UnavailableError, UnimplementedError
+from ._errors import (
+    ArgumentError,
+    AuthenticationError,
+    DataTypeError,
+    DeadlineExceededError,
+    EmbeddedServerError,
+    GradientUndefinedError,
+    InternalError,
+    InvalidRequestError,
+    ProtocolError,
+    RegularizationError,
+    ResourceExhaustedError,
+    SharedMemoryError,
+    TruncatedStreamError,
+    UnavailableError,
+    UnimplementedError,
+)
 from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
 from ._modified import Modified
-from ._results import CombinedFigures, Figures, GradientResult, PenaltyResult, ProximalStepResult, SegmentFigures, combine
+from ._results import (
+    CombinedFigures,
+    Figures,
+    GradientResult,
+    PenaltyResult,
+    ProximalStepResult,
+    SegmentFigures,
+    combine,
+)
 from ._transport.shared_memory import Shared
 
 if TYPE_CHECKING:

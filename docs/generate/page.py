@@ -27,6 +27,9 @@ _LOCALITIES = {
     "segment": "segment: never cut, held as a whole",
 }
 
+_LONG = "segment: never cut; short ones are held as a whole, from 2^20 elements on as they came"
+"""The same of what computes long segments by statistics."""
+
 
 def text() -> str:
     """The whole page."""
@@ -81,7 +84,7 @@ def _regularizer(cls: type[Regularizer], told: _Description) -> str:
     lines += _parameters(told)
     lines += [
         f"- **traits**: {', '.join(_traits(told))}",
-        f"- **locality**: {_LOCALITIES[_locality(told)]}",
+        f"- **locality**: {_LONG if 'reduction_in' in vars(cls) else _LOCALITIES[_locality(told)]}",
         f"- **operands**: {', '.join(_operands(told))}",
         f"- **modifiers**: {_modifiers(told)}",
         f"- **data types**: {', '.join(_data_types(told))}",

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-from regularization.hand_off import MOST_BYTES, NO_HANDLE, REPLY_BYTES, SUFFIX, Operation, Reply, Request, Status
+from regularization.hand_off import (
+    MOST_BYTES,
+    NO_HANDLE,
+    REPLY_BYTES,
+    SUFFIX,
+    Operation,
+    Reply,
+    Request,
+    Status,
+)
 
 from .._errors import DeadlineExceededError, ProtocolError, SharedMemoryError, UnavailableError
 

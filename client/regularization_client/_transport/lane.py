@@ -8,7 +8,13 @@ from typing import Any
 import grpc
 from regularization.v1 import regularization_service_pb2 as service
 
-from .._errors import ArgumentError, ProtocolError, RegularizationError, TruncatedStreamError, UnavailableError
+from .._errors import (
+    ArgumentError,
+    ProtocolError,
+    RegularizationError,
+    TruncatedStreamError,
+    UnavailableError,
+)
 from .._request.method import METHODS
 from . import status
 from .replicas import Replica, Watch, Watched
