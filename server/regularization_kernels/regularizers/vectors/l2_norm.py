@@ -49,7 +49,8 @@ class L2Norm(WholeRegularizer):
     description: ClassVar[Description] = Description(
         title="a whole segment exactly zero, or shrunk without a change of direction",
         penalty="strength * norm(x), not squared",
-        terms="norm(x), squares added pairwise (exactly in long segments), at the first element; scale: strength",
+        terms="norm(x), squares added pairwise, exactly in long segments, at the first element; "
+        "scale: strength",
         gradient="strength * x / norm(x), 0 for zero",
         prox="max(0, 1 - step_size * strength / norm(x)) * x, 0 for zero",
         source="Yuan and Lin 2006, with one group",
