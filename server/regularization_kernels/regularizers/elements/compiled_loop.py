@@ -80,6 +80,8 @@ def _compiled(variant: Variant) -> Loop:
     stepping, forward = variant.stepping, variant.forward
     counting, checking, in_place = variant.counting, variant.checking, variant.in_place
     at_random = variant.at_random
+    # As wide as what a comparison gives: numbers come from float32, or they are float64.
+    counter: Any = np.int32 if form.stored in (np.float32, np.uint16) else np.int64
 
     def loop(
         x: ANY,
@@ -116,6 +118,7 @@ def _compiled(variant: Variant) -> Loop:
                     for j in range(row):
                         held_steps[j] = steps[j]
                     steps = held_steps[:row]
+            count = counter(0)
             for j in range(row):
                 old = read(olds[j], *numbers)
                 new = old
@@ -130,10 +133,11 @@ def _compiled(variant: Variant) -> Loop:
                         news[j], new = to_nearest(new, *numbers)
                 if counting:
                     penalties[j] += term(new, *parameters)
-                    nonzeros += new != 0.0
+                    count = counter(count + counter(new != 0.0))
                     if stepping:
                         moved = new - old
                         squares[j] += moved * moved
+            nonzeros += count
             begin += row
         return nonzeros
 
@@ -244,10 +248,10 @@ def _finite_function(form: Conversion) -> Any:
     jit: Any = numba.njit
     is_finite = inlined(cast("FunctionType", form.is_finite))
 
-    def finite(elements: ANY) -> bool:
-        odd = 0
+    def finite(elements: ANY) -> Any:
+        odd = np.int32(0)  # narrow, so that many elements go at once
         for j in range(elements.size):
-            odd += not is_finite(elements[j])
+            odd = np.int32(odd + np.int32(not is_finite(elements[j])))
         return odd == 0
 
     return jit(finite)
