@@ -32,7 +32,7 @@ LONGEST_BESIDE = 1 << 19
 """Elements of an input beyond which Python beside the compiler takes longer than the compiler alone."""
 
 DATA_TYPES = formats.DATA_TYPES
-"""For which there are loops."""
+"""For which there may be loops; those of groups are for float32 and float64 alone."""
 
 ANY = npt.NDArray[Any]
 

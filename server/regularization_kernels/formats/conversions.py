@@ -185,9 +185,9 @@ def _limited(size: float, highest: float) -> float:
     return 2.0 * highest if size > 2.0 * highest else size
 
 
-def _power_of_two(size: float, smallest: float, highest: float) -> Any:
-    """The power of two that is not above a magnitude, within the data type's exponents."""
-    power = np.int64(np.float64(size).view(np.int64) & _EXPONENT).view(np.float64)
+def _power_of_two(number: float, smallest: float, highest: float) -> Any:
+    """The power of two that is not above a number's magnitude, within the data type's exponents."""
+    power = np.int64(np.float64(number).view(np.int64) & _EXPONENT).view(np.float64)
     raised = smallest if power < smallest else power
     return highest if raised > highest else raised
 
