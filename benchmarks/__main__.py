@@ -7,7 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness.report import Findings, print_aims
-from benchmarks.subjects import catalogue, comparison, concurrency, growth, kernel, latency, memory, wire
+from benchmarks.subjects import (
+    catalogue,
+    comparison,
+    concurrency,
+    data_types,
+    growth,
+    kernel,
+    latency,
+    memory,
+    wire,
+)
 
 BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "comparison": comparison.run,
@@ -16,6 +26,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "memory": memory.run,
     "wire": wire.run,
     "kernel": kernel.run,
+    "data_types": data_types.run,
     "concurrency": concurrency.run,
     "catalogue": catalogue.run,
 }

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from . import formats
 from .background import Background
 from .interruption import SECONDS_BETWEEN, STRETCH, go_on
 
@@ -30,8 +31,8 @@ SHORTEST_SEQUENCE = 1 << 10
 LONGEST_BESIDE = 1 << 19
 """Elements of an input beyond which Python beside the compiler takes longer than the compiler alone."""
 
-DATA_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
-"""For which there are loops."""
+DATA_TYPES = formats.DATA_TYPES
+"""For which there may be loops; those of groups are for float32 and float64 alone."""
 
 ANY = npt.NDArray[Any]
 

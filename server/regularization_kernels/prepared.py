@@ -71,6 +71,8 @@ class Pass:
     """Whether to stop before an element that is not finite."""
     in_place: bool
     """Whether the result may lie where the parameters or the loss gradients do."""
+    at_random: bool
+    """Whether results are rounded at random; else to nearest."""
 
 
 FusedLoop = tuple[Callable[..., int], tuple[Any, ...]]
@@ -78,6 +80,7 @@ FusedLoop = tuple[Callable[..., int], tuple[Any, ...]]
 
 The loop takes parameters, loss gradients (any array where there are none), result (any where there is none),
 step size, the regularizer's own arguments, position of the first element in the segment, and the lanes of
-penalty and squared distance, ``(blocks, 256)`` each. It gives the number of nonzeros, or -1 - i where it
+penalty and squared distance, ``(blocks, 256)`` each; where it rounds at random, last the first element's
+state (``formats.random_state``). It gives the number of nonzeros, or -1 - i where it
 stopped because one of the elements from i on is not finite; results are then written up to i.
 """

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arrays import FLOAT64
+from ..formats import random_state
 from ..prepared import Pass
 from ..regularizer import Locality
 from .methods import Method, Operand
@@ -32,7 +34,11 @@ class FusedOperator:
         self._segment = segment
         self._tally = tally
         self._step_size = segment.step_size_in(call.step_size) or 0.0
-        self._is_possible = call.method is not Method.GRADIENT and call.rounding.stochastic_seed is None
+        self._is_possible = call.method is not Method.GRADIENT
+        stepping = call.method is Method.PROXIMAL_STEP
+        # Of float64 there is nothing to round.
+        rounding = stepping and call.layout.data_type != FLOAT64
+        self._seed = call.rounding.stochastic_seed if rounding else None
         self._counting = tally.reads_results
         self._is_cut_anywhere = segment.locality is Locality.ELEMENT
         # Where a piece may end anywhere, values are checked by the loop itself.
@@ -64,7 +70,8 @@ class FusedOperator:
         g = x if piece.loss_gradients is None else piece.loss_gradients
         target = np.empty(0, x.dtype) if out is None else out
         lanes = self._tally.running(position, x.size)
-        nonzeros = loop(x, g, target, self._step_size, *own, position, *lanes)
+        state = () if self._seed is None else (random_state(self._seed, piece.element_offset),)
+        nonzeros = loop(x, g, target, self._step_size, *own, position, *lanes, *state)
         if nonzeros < 0:
             return -1 - nonzeros
         self._tally.take_over(position, x.size, nonzeros, lanes)
@@ -85,6 +92,7 @@ class FusedOperator:
             counting=self._counting,
             checking=self._checking,
             in_place=in_place,
+            at_random=self._seed is not None,
         )
         if self._is_cut_anywhere:
             found = prepared.fused(wanted, size)

@@ -1,5 +1,6 @@
 """Number formats of elements. Everything is computed in float64, and rounded to one of these once."""
 
+from .conversions import Conversion, conversion
 from .data_types import (
     BFLOAT16,
     DATA_TYPES,
@@ -19,23 +20,28 @@ from .data_types import (
 )
 from .grid import Grid
 from .nearest import next_inwards, round_into, rounded
-from .stochastic import random_bits, round_stochastically
+from .stochastic import INCREMENT, mixed, random_bits, random_state, round_stochastically
 
 __all__ = [
     "BFLOAT16",
     "DATA_TYPES",
+    "INCREMENT",
+    "Conversion",
     "Grid",
     "Limits",
     "are_finite",
     "contract_name",
+    "conversion",
     "exponents",
     "fraction_bits",
     "is_coarse",
     "limits",
+    "mixed",
     "next_inwards",
     "numbers_of",
     "on_grid",
     "random_bits",
+    "random_state",
     "round_into",
     "round_stochastically",
     "rounded",

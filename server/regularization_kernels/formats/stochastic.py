@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from ..arrays import DataType, Float64Array
 
 _WORD = (1 << 64) - 1
-_INCREMENT = 0x9E3779B97F4A7C15
+INCREMENT = 0x9E3779B97F4A7C15
+"""From one element's state to the next one's: SplitMix64's."""
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS = (30, 27, 31)
+_FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = map(np.uint64, _SHIFTS)
+_FIRST_MULTIPLIER, _SECOND_MULTIPLIER = map(np.uint64, _MULTIPLIERS)
 _ONE = np.uint64(0x3FF << 52)
 """The bits of 1.0."""
 
@@ -45,14 +48,30 @@ def random_bits(
     rows = np.empty((2, count), np.uint64) if scratch is None else scratch
     bits: npt.NDArray[np.uint64] = rows[0]
     shifted = rows[1]
-    begin = (_first_output(seed) + (first + 1) * _INCREMENT) & _WORD
-    np.add(_multiples(count), np.uint64(begin), out=bits)
+    np.add(_multiples(count), np.uint64(random_state(seed, first)), out=bits)
     for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, None), strict=True):
         np.right_shift(bits, np.uint64(shift), out=shifted)
         bits ^= shifted
         if multiplier is not None:
             bits *= np.uint64(multiplier)
     return bits
+
+
+def random_state(seed: int, element: int) -> int:
+    """What an element's random bits are mixed from; that of the next is larger by ``INCREMENT``, modulo 2^64.
+
+    Args:
+        seed: 0 <= seed < 2^64.
+        element: Its index in the whole vector.
+    """
+    return (_first_output(seed) + (element + 1) * INCREMENT) & _WORD
+
+
+def mixed(state: Any) -> Any:
+    """The 64 random bits of a state, a ``np.uint64``: ``random_bits`` of one element, for Numba."""
+    once = (state ^ (state >> _FIRST_SHIFT)) * _FIRST_MULTIPLIER
+    twice = (once ^ (once >> _SECOND_SHIFT)) * _SECOND_MULTIPLIER
+    return twice ^ (twice >> _LAST_SHIFT)
 
 
 def round_stochastically(values: Float64Array, out: npt.NDArray[Any], seed: int, first: int) -> None:
@@ -133,7 +152,7 @@ def _step(
 
 @lru_cache(2)
 def _multiples(count: int) -> npt.NDArray[np.uint64]:
-    steps = np.arange(count, dtype=np.uint64) * np.uint64(_INCREMENT)
+    steps = np.arange(count, dtype=np.uint64) * np.uint64(INCREMENT)
     steps.flags.writeable = False
     return steps
 
@@ -145,7 +164,7 @@ def _dropped_bits(data_type: DataType) -> int:
 
 
 def _first_output(seed: int) -> int:
-    state = (seed + _INCREMENT) & _WORD
+    state = (seed + INCREMENT) & _WORD
     for shift, multiplier in zip(_SHIFTS, (*_MULTIPLIERS, 1), strict=True):
         state = ((state ^ state >> shift) * multiplier) & _WORD
     return state

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import ANY, Exponents, exponents_of_all
+from ...formats import Grid
 from ...regularizer import Regularizer
 from ...summation import BLOCK, BlockSum
 from .compiled_loop import Variant, loop_for
@@ -94,6 +95,8 @@ class ElementRegularizer(Regularizer):
         """The loop that Numba compiles of the formulas."""
         if not self.formulas.compiled:
             return None
+        if self.rounds_outside(Grid(wanted.data_type), at_random=wanted.at_random):
+            return None
         numbers = self.numbers
         variant = Variant(
             term=self.formulas.term,
@@ -103,6 +106,7 @@ class ElementRegularizer(Regularizer):
             counting=wanted.counting,
             checking=wanted.checking,
             in_place=wanted.in_place,
+            at_random=wanted.at_random,
             data_type=wanted.data_type,
             parameters=len(numbers),
         )

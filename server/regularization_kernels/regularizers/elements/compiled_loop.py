@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from ...compilation import ANY, requested
+from ...formats import INCREMENT, Conversion, conversion, mixed
 from ...summation import BLOCK, LANES
 from . import operations
 
@@ -25,11 +26,14 @@ CHECKED = 16 * LANES
 """Elements that are checked at once: a check in front of every row would keep the compiler from taking
 several elements of the row at once."""
 
-Loop = Callable[[ANY, ANY, ANY, float, tuple[float, ...], int, ANY, ANY], int]
+Loop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, position of the first element, and the lanes of each block that is touched, ``(blocks, 256)``,
-of the penalty and of the squared distance. Gives the number of nonzeros, or -1 - i where it stopped
-because one of the elements from i on is not finite; results are then written up to i."""
+of the penalty and of the squared distance; where it rounds at random, the first element's state, too. Gives
+the number of nonzeros, or -1 - i where it stopped because one of the elements from i on is not finite;
+results are then written up to i."""
+
+_INCREMENT = np.uint64(INCREMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Variant:
     """Whether to stop before an element that is not finite."""
     in_place: bool
     """Whether the result may lie where the parameters or the loss gradients do."""
+    at_random: bool
+    """Whether results are rounded at random; else to nearest."""
     data_type: np.dtype[Any]
     parameters: int
     """How many parameters the regularizer has."""
@@ -64,12 +70,18 @@ def _compiled(variant: Variant) -> Loop:
     import numba
 
     jit: Any = numba.njit
-    term, step = (inlined(cast("FunctionType", f)) for f in (variant.term, variant.step))
-    finite = _finite_function()
+    form = conversion(variant.data_type)
+    term, step, read, to_nearest, rounded_at_random, random_bits = (
+        inlined(cast("FunctionType", f))
+        for f in (variant.term, variant.step, form.read, form.to_nearest, form.at_random, mixed)
+    )
+    finite, numbers = _finite_function(form), form.numbers
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
     counting, checking, in_place = variant.counting, variant.checking, variant.in_place
-    rounded_to = variant.data_type.type
+    at_random = variant.at_random
+    # As wide as what a comparison gives: numbers come from float32, or they are float64.
+    counter: Any = np.int32 if form.stored in (np.float32, np.uint16) else np.int64
 
     def loop(
         x: ANY,
@@ -80,6 +92,7 @@ def _compiled(variant: Variant) -> Loop:
         position: int,
         penalty: ANY,
         squared_distance: ANY,
+        state: Any,
     ) -> int:
         nonzeros = 0
         begin = checked = 0
@@ -105,41 +118,56 @@ def _compiled(variant: Variant) -> Loop:
                     for j in range(row):
                         held_steps[j] = steps[j]
                     steps = held_steps[:row]
+            count = counter(0)
             for j in range(row):
-                old = np.float64(olds[j])
+                old = read(olds[j], *numbers)
                 new = old
                 if stepping:
                     if forward:
-                        new = old - step_size * np.float64(steps[j])
-                    rounded = rounded_to(step(new, step_size, *parameters))
-                    news[j] = rounded
-                    new = np.float64(rounded)
+                        new = old - step_size * read(steps[j], *numbers)
+                    new = step(new, step_size, *parameters)
+                    if at_random:
+                        bits = random_bits(state + np.uint64(begin + j) * _INCREMENT)
+                        news[j], new = rounded_at_random(new, bits, *numbers)
+                    else:
+                        news[j], new = to_nearest(new, *numbers)
                 if counting:
                     penalties[j] += term(new, *parameters)
-                    nonzeros += new != 0.0
+                    count = counter(count + counter(new != 0.0))
                     if stepping:
                         moved = new - old
                         squares[j] += moved * moved
+            nonzeros += count
             begin += row
         return nonzeros
 
-    element = numba.from_dtype(variant.data_type)
+    compiled = jit(_signature(numba, variant, form), nogil=True, error_model="numpy")(loop)
+
+    def on_elements(x: ANY, loss_gradients: ANY, out: ANY, *rest: Any) -> int:
+        state = () if at_random else (0,)
+        arrays = (array.view(form.stored) for array in (x, loss_gradients, out))
+        nonzeros: int = compiled(*arrays, *rest, *state)
+        return nonzeros
+
+    return on_elements
+
+
+def _signature(numba: Any, variant: Variant, form: Conversion) -> Any:
+    element = numba.from_dtype(form.stored)
     # Elements may be unaligned: in a message they begin where the fields before them end.
     elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
     lanes = numba.types.Array(numba.float64, 2, "C")
-    floats: Any = numba.types.Tuple
-    signature = numba.int64(
+    return numba.int64(
         elements,
         elements,
         numba.types.Array(element, 1, "C"),
         numba.float64,
-        floats((numba.float64,) * variant.parameters),
+        numba.types.Tuple((numba.float64,) * variant.parameters),
         numba.int64,
         lanes,
         lanes,
+        numba.uint64,
     )
-    compiled: Loop = jit(signature, nogil=True, error_model="numpy")(loop)
-    return compiled
 
 
 @cache
@@ -213,15 +241,17 @@ _TWINS: tuple[tuple[Any, Callable[..., Any]], ...] = (
 
 
 @cache
-def _finite_function() -> Any:
-    """Whether all elements are, compiled."""
+def _finite_function(form: Conversion) -> Any:
+    """Whether all elements are finite, compiled."""
     import numba
 
-    return numba.njit(_finite)
+    jit: Any = numba.njit
+    is_finite = inlined(cast("FunctionType", form.is_finite))
 
+    def finite(elements: ANY) -> Any:
+        odd = np.int32(0)  # narrow, so that many elements go at once
+        for j in range(elements.size):
+            odd = np.int32(odd + np.int32(not is_finite(elements[j])))
+        return odd == 0
 
-def _finite(elements: ANY) -> bool:
-    odd = 0
-    for j in range(elements.size):
-        odd += not np.isfinite(elements[j])
-    return odd == 0
+    return jit(finite)

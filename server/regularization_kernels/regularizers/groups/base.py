@@ -12,7 +12,7 @@ import numpy as np
 from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
-from ...formats import Grid
+from ...formats import Grid, is_coarse
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import Locality
@@ -212,6 +212,8 @@ class PreparedGroups(PreparedRegularizer):
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
+        if wanted.at_random or is_coarse(wanted.data_type):
+            return None
         if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
             return None
         formulas, numbers = self.regularizer.formulas, self.numbers
