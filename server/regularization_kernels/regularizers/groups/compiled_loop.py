@@ -20,7 +20,7 @@ from ...arrays import Float64Array
 from ...compilation import ANY, requested
 from ...summation import BLOCK, LANES
 from ..elements.compiled_loop import inlined
-from .eights import EIGHT, fill_function
+from .eights import EIGHT, fill_function, scale_function
 from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
 
@@ -235,7 +235,7 @@ def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
     if formulas.step is not None:
         return jit(formulas.step())
     norms_of, factors_of = norms_function(), inlined(cast("FunctionType", formulas.factors))
-    spread = spread_function()
+    scale = scale_function()
     limit = inlined(cast("FunctionType", formulas.limit or _nothing))
 
     def divide_first(
@@ -277,11 +277,13 @@ def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
             divisor, factor = factors_of(norms[k], size, weights[k], step_size, *parameters)
             factors[k] = factor
             divided += divisor != 1.0
-        shares = scratch[2 * TILE : 2 * TILE + values.size]
-        spread(factors, ends, shares)
-        for j in range(values.size):
-            # Zero is added so that no zero is negative.
-            new[j] = values[j] * shares[j] + 0.0
+        for k in range(groups):
+            begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
+            whole = end - (end - begin) % EIGHT
+            scale(values, begin, whole, factors[k], new)
+            for j in range(whole, end):
+                # Zero is added so that no zero is negative.
+                new[j] = values[j] * factors[k] + 0.0
         if divided:
             divide_first(values, new, norms, ends, weights, step_size, parameters)
         if limited:

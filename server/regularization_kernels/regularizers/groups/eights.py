@@ -108,10 +108,7 @@ def fill_function() -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, begin, end, number = arguments
         data = context.make_array(signature.args[0])(context, builder, array).data
-        form, first = _vector(ir.DoubleType()), ir.IntType(32)
-        one = builder.insert_element(ir.Constant(form, ir.Undefined), number, first(0))
-        vector = builder.shuffle_vector(one, one, ir.Constant(_vector(first), [first(0)] * EIGHT))
-        word = ir.IntType(64)
+        form, word, vector = _vector(ir.DoubleType()), ir.IntType(64), _all_of(builder, number)
         with tools.for_range_slice(builder, begin, end, word(EIGHT), word) as (at, _):
             builder.store(vector, builder.bitcast(builder.gep(data, [at]), form.as_pointer()), align=8)
         return context.get_dummy_value()
@@ -120,6 +117,43 @@ def fill_function() -> Any:
         return types.void(array, types.int64, types.int64, types.float64), generate
 
     return intrinsic(typed)
+
+
+@cache
+def scale_function() -> Any:
+    """A compiled function: writes ``values[begin:end]``, a multiple of eight, times a number, plus 0."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    tools: Any = cgutils
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, begin, end, number, out = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        results = context.make_array(signature.args[4])(context, builder, out).data
+        eight, word = _vector(ir.DoubleType()), ir.IntType(64)
+        factors = _all_of(builder, number)
+        with tools.for_range_slice(builder, begin, end, word(EIGHT), word) as (at, _):
+            product = builder.fmul(_terms(builder, data, at, Term.ITSELF), factors)
+            place = builder.bitcast(builder.gep(results, [at]), eight.as_pointer())
+            builder.store(builder.fadd(product, ir.Constant(eight, [0.0] * EIGHT)), place, align=8)
+        return context.get_dummy_value()
+
+    def typed(_: Any, array: Any, begin: Any, end: Any, number: Any, out: Any) -> Any:
+        return types.void(array, types.int64, types.int64, types.float64, out), generate
+
+    return intrinsic(typed)
+
+
+def _all_of(builder: Any, number: Any) -> Any:
+    """A vector of one number."""
+    from llvmlite import ir
+
+    place = ir.IntType(32)
+    one = builder.insert_element(ir.Constant(_vector(number.type), ir.Undefined), number, place(0))
+    return builder.shuffle_vector(one, one, ir.Constant(_vector(place), [place(0)] * EIGHT))
 
 
 def _vector(of: Any, count: int = EIGHT) -> Any:
