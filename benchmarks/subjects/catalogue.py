@@ -187,7 +187,9 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     cases["l1_norm, NumPy alone"] = _without_loops(cases[L1])
     bounds = {name: Bound(L1, 3.0) for name in plain if name != L1}
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}
-    bounds |= {name: Bound(L1, 2.0) for name in grouped if name != "n_of_m, 2:4"}
+    # Some have to find a threshold in each group.
+    searching = ("exclusive_lasso", "group_linf", "n_of_m")
+    bounds |= {name: Bound(L1, 6.0 if name.startswith(searching) else 2.0) for name in grouped}
     return cases, bounds
 
 

@@ -24,7 +24,7 @@ from regularization_kernels.engine import FigureChoice
 from regularization_kernels.errors import GroupsInvalid
 from regularization_kernels.regularizer import REGULARIZERS
 from regularization_kernels.regularizers.groups.base import PartitionedRegularizer, WholeRegularizer
-from regularization_kernels.regularizers.groups.compiled_loop import LONGEST, edges_of
+from regularization_kernels.regularizers.groups.compiled_loop import LONGEST, runs_of
 from regularization_kernels.regularizers.groups.partitions import RaggedRuns
 from regularization_kernels.summation import BLOCK
 
@@ -132,6 +132,40 @@ def test_penalties_have_the_same_bits(row: str, grouping: str, monkeypatch: pyte
     assert repr(by_loops) == repr(by_numpy)
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row != "n_of_m"])
+def test_groups_of_every_short_size_have_the_same_bits(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one size that are taken several at once, those that are not, and the last few of a piece."""
+    for size in (1, 2, 4, 7, 8, 12, 16, 23, 24, 63, 64, 65, 128, 136):
+        x = vector(FLOAT32, size)[: (1 << 16) // size * size]
+        x[: 1 << 15] = np.round(x[: 1 << 15], 1)
+        regularizer = ROWS[row](Groups(size=size))
+        (by_loops, figures), (by_numpy, same) = both_ways(
+            lambda x=x, regularizer=regularizer: proximal_step(x, regularizer, 0.7), monkeypatch
+        )
+        assert_same_bits(by_loops, by_numpy)
+        assert repr(figures) == repr(same)
+
+
+@pytest.mark.parametrize("m", [1, 2, 5, 16, 17, 40])
+def test_runs_of_every_length_have_the_same_bits(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those for whose length a network is compiled, and longer ones; with ties, and with what is unknown."""
+    x = vector(FLOAT64, m)[: (1 << 16) // m * m]
+    x[: 1 << 15] = np.round(np.random.default_rng(m).normal(size=1 << 15))
+    for n in {0, 1, m // 2, m}:
+        regularizer = NOfM(n=n, m=m)
+        (by_loops, figures), (by_numpy, same) = both_ways(
+            lambda regularizer=regularizer: proximal_step(x, regularizer, 0.7), monkeypatch
+        )
+        assert_same_bits(by_loops, by_numpy)
+        assert repr(figures) == repr(same)
+    x[[3, 40_000, x.size - 1]] = np.nan, np.inf, -np.inf
+    (by_loops, figures), (by_numpy, same) = both_ways(
+        lambda: proximal_step(x, NOfM(n=m // 2, m=m), 0.7, propagate_non_finite=True), monkeypatch
+    )
+    np.testing.assert_array_equal(by_loops, by_numpy)
+    assert repr(figures) == repr(same)
+
+
 @every_step
 def test_what_is_not_finite_spreads_alike(row: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its group, and no further."""
@@ -191,13 +225,21 @@ def test_runs_have_a_loop_only_over_elements_that_they_fill() -> None:
     for partition in (Groups(size=2).partition((6,)), Groups(sizes=(1, 5)).partition((6,))):
         for elements in (0, 5, 7):
             with pytest.raises(ValueError, match=f"fill 6 elements, not {elements}"):
-                edges_of(partition, elements)
+                runs_of(partition, elements)
 
 
 def test_which_groups_have_a_loop() -> None:
     """Runs do, unless one is too long for the cache; slices along a later axis do not."""
-    assert edges_of(Groups(size=2).partition((6,)), 6).tolist() == [0, 2, 4, 6]
-    assert edges_of(Groups(sizes=(1, 5)).partition((6,)), 6).tolist() == [0, 1, 6]
-    assert edges_of(Groups(axis=1).partition((2, 3)), 6) is None
-    assert edges_of(Groups(size=LONGEST + 1).partition((LONGEST + 1,)), LONGEST + 1) is None
-    assert edges_of(Groups(sizes=(1, LONGEST + 1)).partition((LONGEST + 2,)), LONGEST + 2) is None
+    assert loop_runs(Groups(size=2), 6) == ([0, 6], 2, [1.0])
+    assert loop_runs(Groups(sizes=(1, 5)), 6) == ([0, 1, 6], 0, [1.0])
+    assert loop_runs(Groups(size=2, weights=(1.0, 0.5, 0.0)), 6) == ([0, 6], 2, [1.0, 0.5, 0.0])
+    assert loop_runs(Groups(size=3, sqrt_size=True), 6) == ([0, 6], 3, [3.0**0.5])
+    assert loop_runs(Groups(axis=1), 2, 3) is None
+    assert loop_runs(Groups(size=LONGEST + 1), LONGEST + 1) is None
+    assert loop_runs(Groups(sizes=(1, LONGEST + 1)), LONGEST + 2) is None
+
+
+def loop_runs(groups: Groups, *shape: int) -> tuple[list[int], int, list[float]] | None:
+    """Ends, size and weights that a loop over these groups takes."""
+    runs = runs_of(groups.partition(shape), int(np.prod(shape)))
+    return None if runs is None else (runs[0].tolist(), runs[1], runs[2].tolist())

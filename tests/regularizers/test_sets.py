@@ -65,6 +65,7 @@ SETS: dict[str, Any] = {
     "simplex-wide": Simplex(radius=5.7),
     "top_k": TopK(count=5),
     "n_of_m": NOfM(n=2, m=4),
+    "n_of_m-columns": NOfM(n=1, m=3, axis=0),
     "isotonic": Isotonic(),
     "spectral_ball": SpectralBall(radius=1.0),
     "spectral_ball-small": SpectralBall(radius=0.05),

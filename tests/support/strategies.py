@@ -232,8 +232,10 @@ def _scad(draw: Draw) -> Chosen:
 
 @st.composite
 def _n_of_m(draw: Draw) -> Chosen:
-    m, runs = draw(st.integers(1, 6)), draw(st.integers(0, 4))
-    return NOfM(n=draw(st.integers(0, m)), m=m), (runs * m,)
+    m, shape = draw(st.integers(1, 6)), draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    axis = draw(st.none() | st.integers(0, len(shape) - 1))
+    shape[-1 if axis is None else axis] *= m
+    return NOfM(n=draw(st.integers(0, m)), m=m, axis=axis), tuple(shape)
 
 
 @st.composite

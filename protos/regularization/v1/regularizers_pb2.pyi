@@ -138,7 +138,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def n_of_m(self) -> Global___NOfM:
-        """At most n nonzero elements in each m consecutive ones: 2:4 sparsity."""
+        """At most n nonzero elements in each m consecutive ones along an axis: 2:4 sparsity."""
 
     @_builtins.property
     def max_norm(self) -> Global___MaxNorm:
@@ -868,37 +868,49 @@ Global___GroupLinf: _TypeAlias = GroupLinf  # noqa: Y015
 
 @_typing.final
 class NOfM(_message.Message):
-    """Penalty 0 where each run of m consecutive elements has at most n that are not 0, plus infinity otherwise.
-    Gradient 0 inside, undefined outside. Proximal step: the n largest of each run in magnitude stay, of equal
-    ones the first. Not convex. Source: Mishra et al. 2021.
+    """Penalty 0 where each run of m consecutive elements along an axis has at most n that are not 0, plus infinity
+    otherwise. Gradient 0 inside, undefined outside. Proximal step: the n largest of each run in magnitude stay, of
+    equal ones the first. Not convex. Runs never go beyond the end of the axis. Hardware wants them along the inputs of
+    a weight: the last axis of (out, in), axis 1 of (out, in, height, width). Source: Mishra et al. 2021.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     N_FIELD_NUMBER: _builtins.int
     M_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     n: _builtins.int
     """How many may stay. Required: 0 <= n <= m.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     m: _builtins.int
-    """Length of a run. Required: >= 1, and it must divide the segment's length.
+    """Length of a run. Required: >= 1, and it must divide the length of the axis.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_GROUPS_INVALID.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape that runs go along, 0 <= axis < number of axes. Unset: the last. The server holds
+    m lengths of it at most: a run of each place along the axes after it.
+    Errors: ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_GROUPS_INVALID.
     """
     def __init__(
         self,
         *,
         n: _builtins.int | None = ...,
         m: _builtins.int | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_m", b"_m", "_n", b"_n", "m", b"m", "n", b"n"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_m", b"_m", "_n", b"_n", "axis", b"axis", "m", b"m", "n", b"n"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_m", b"_m", "_n", b"_n", "m", b"m", "n", b"n"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_m", b"_m", "_n", b"_n", "axis", b"axis", "m", b"m", "n", b"n"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__m: _TypeAlias = _typing.Literal["m"]  # noqa: Y015
     _WhichOneofArgType__m: _TypeAlias = _typing.Literal["_m", b"_m"]  # noqa: Y015
     _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
     _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__m) -> _WhichOneofReturnType__m | None: ...
     @_typing.overload

@@ -164,7 +164,7 @@ def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | N
 def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
     """0 or infinity, at the first element of each run."""
     assert weights is None
-    return [(at * r.m, term) for at, term in enumerate(n_of_m_terms(r, x))]
+    return [(int(run[0]), term) for run, term in zip(runs(r, x.shape), n_of_m_terms(r, x), strict=True)]
 
 
 def lasso(strength: float = 0.3, **groups: Any) -> GroupLasso:
@@ -286,12 +286,19 @@ ROWS: tuple[Row, ...] = (
             "-2-of-4": (NOfM(n=2, m=4), (3, 4)),
             "-3-of-6": (NOfM(n=3, m=6), (12,)),
             "-none": (NOfM(n=0, m=3), (6,)),
+            "-columns": (NOfM(n=1, m=2, axis=0), (4, 3)),
+            "-channels": (NOfM(n=2, m=3, axis=1), (2, 3, 2)),
+            "-rows": (NOfM(n=1, m=3, axis=1), (2, 6)),
         },
         rejected=(
             Rejected(FieldOutOfRange, "n", lambda: NOfM(n=-1, m=4)),
             Rejected(FieldOutOfRange, "n", lambda: NOfM(n=5, m=4)),
             Rejected(FieldOutOfRange, "m", lambda: NOfM(n=0, m=0)),
+            Rejected(FieldOutOfRange, "axis", lambda: NOfM(n=2, m=4, axis=-1)),
             Rejected(GroupsInvalid, "m", lambda: NOfM(n=2, m=5), (12,)),
+            Rejected(GroupsInvalid, "m", lambda: NOfM(n=2, m=4), (4, 6)),
+            Rejected(GroupsInvalid, "m", lambda: NOfM(n=2, m=4, axis=0), (6, 4)),
+            Rejected(GroupsInvalid, "axis", lambda: NOfM(n=2, m=4, axis=2), (4, 4)),
         ),
         outside=filled,
         parts=runs,

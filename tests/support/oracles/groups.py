@@ -23,8 +23,14 @@ def whole(_: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
 
 
 def runs(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Runs of m consecutive elements."""
-    return list(np.arange(math.prod(shape), dtype=np.int64).reshape(-1, regularizer.m))
+    """Runs of m elements along the axis, in the order of their first ones."""
+    positions = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    axis = len(shape) - 1 if regularizer.axis is None else regularizer.axis
+    if not positions.size:
+        return []
+    lines = np.moveaxis(positions, axis, -1).reshape(-1, shape[axis])
+    found = [line[at : at + regularizer.m] for line in lines for at in range(0, shape[axis], regularizer.m)]
+    return sorted(found, key=lambda run: int(run[0]))
 
 
 def of_groups(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groups import runs
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
 
@@ -135,7 +136,7 @@ def in_top_k(r: Any, x: Wide, form: Format) -> bool:
 def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
     """Few enough of them in each run."""
     del form
-    return all(np.count_nonzero(run) <= r.n for run in x.reshape(-1, r.m))
+    return all(np.count_nonzero(x.ravel()[run]) <= r.n for run in runs(r, x.shape))
 
 
 def in_isotonic(r: Any, x: Wide, form: Format) -> bool:

@@ -18,7 +18,7 @@ from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import Locality
 from ...summation import BlockSum
 from ..elements.evaluation import evaluate
-from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, edges_of, group_loop_for
+from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, group_loop_for, runs_of
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ class PreparedGroups(PreparedRegularizer):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The parameters that the formulas for one group take: all but the groups."""
-        names = (field.name for field in fields(self.regularizer) if field.name != "groups")
+        """The parameters that the formulas for one group take: all but what says which groups."""
+        names = (field.name for field in fields(self.regularizer) if field.name not in ("groups", "axis"))
         return tuple(float(getattr(self.regularizer, name)) for name in names)
 
     def cut(self, position: int) -> int:
@@ -226,10 +226,10 @@ class PreparedGroups(PreparedRegularizer):
             parameters=len(numbers),
         )
         loop = group_loop_for(variant, elements)
-        edges = None if loop is None else edges_of(self.partition, elements, formulas.longest)
-        if loop is None or edges is None:
+        runs = None if loop is None else runs_of(self.partition, elements, formulas.longest)
+        if loop is None or runs is None:
             return None
-        return loop, (numbers, edges, self.partition.times(1.0))
+        return loop, (numbers, *runs)
 
     def multiply(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the elements, or the points that the formulas make of them, times the factors of groups."""

@@ -16,9 +16,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import Float64Array
 from ...compilation import ANY, requested
 from ...summation import BLOCK, LANES
 from ..elements.compiled_loop import inlined
+from .eights import EIGHT, fill_function, scale_function
 from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
 
@@ -40,7 +42,7 @@ What another process writes into the elements meanwhile cannot make it more."""
 
 GroupLoop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
-parameters, ends and weights of the groups, position of the first element, and the lanes of penalty and
+parameters, the groups as ``GroupRuns`` has them, position of the first element, and the lanes of penalty and
 squared distance, as ``elements.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
 
 
@@ -96,26 +98,32 @@ def group_loop_for(variant: GroupVariant, elements: int) -> GroupLoop | None:
     return requested(variant, variant.data_type, elements, _compiled)
 
 
-def edges_of(partition: Partition, elements: int, longest: int = LONGEST) -> npt.NDArray[np.int64] | None:
-    """Where groups begin, and where the last ends; None where they are not runs, or one is too long.
+GroupRuns = tuple[npt.NDArray[np.int64], int, Float64Array]
+"""Where runs begin and where the last ends; their size where they have one, then there are only the ends of
+all; and a weight for each, or one for all."""
 
-    They increase from 0 to ``elements``, which is what makes them indices that a loop need not check.
+
+def runs_of(partition: Partition, elements: int, longest: int = LONGEST) -> GroupRuns | None:
+    """The groups for a loop; None where they are not runs, or one is too long.
+
+    Their ends increase from 0 to ``elements``, which is what makes them indices that a loop need not check.
 
     Raises:
         ValueError: If runs fill more or fewer elements.
     """
     if isinstance(partition, EvenRuns):
-        filled = partition.count * partition.inner
+        edges, size = np.array([0, partition.count * partition.inner]), partition.inner
+        long = size > longest
     elif isinstance(partition, RaggedRuns):
-        filled = int(partition.edges[-1])
+        edges, size = partition.edges, 0
+        long = bool(np.max(partition.sizes(), initial=0) > longest)
     else:
         return None
-    if filled != elements:
-        raise ValueError(f"runs fill {filled} elements, not {elements}")
-    if isinstance(partition, RaggedRuns):
-        return partition.edges if np.max(partition.sizes(), initial=0) <= longest else None
-    size = partition.inner
-    return np.arange(0, filled + size, size, dtype=np.int64) if size <= longest else None
+    if edges[-1] != elements:
+        raise ValueError(f"runs fill {edges[-1]} elements, not {elements}")
+    weights = partition.weights
+    of_each = np.array([weights]) if isinstance(weights, float) else np.ascontiguousarray(weights)
+    return None if long else (edges, size, of_each)
 
 
 def _compiled(variant: GroupVariant) -> GroupLoop:
@@ -126,7 +134,10 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
     step = _step_function(
         variant.formulas, limited=variant.formulas.limit is not None and variant.data_type == np.float64
     )
-    count = _count_function(stepping=variant.stepping, adding_elements=variant.formulas.element is not None)
+    finish = _finish_function(
+        stepping=variant.stepping, counting=variant.counting, data_type=variant.data_type
+    )
+    add_to_lanes = _add_to_lanes_function()
     term, point, element = (
         inlined(cast("FunctionType", formula or _nothing))
         for formula in (variant.formulas.term, variant.formulas.point, variant.formulas.element)
@@ -134,7 +145,6 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward, counting = variant.stepping, variant.forward, variant.counting
     pointing, adding_elements = variant.formulas.point is not None, variant.formulas.element is not None
-    rounded_to = variant.data_type.type
 
     def loop(
         x: ANY,
@@ -143,26 +153,35 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
         step_size: float,
         parameters: tuple[float, ...],
         edges: ANY,
+        run: int,
         weights: ANY,
         position: int,
         penalty: ANY,
         squared_distance: ANY,
     ) -> int:
-        nonzeros, group, groups = 0, 0, edges.size - 1
-        room = TILE
-        for k in range(groups):
+        nonzeros, group, groups = 0, 0, x.size // run if run > 0 else edges.size - 1
+        room = max(TILE, run)
+        for k in range(edges.size - 1 if run == 0 else 0):
             room = max(room, edges[k + 1] - edges[k])
+        # Of runs of one size, all tiles have the same ends.
+        at_once = min(max(TILE // max(run, 1), 1), groups)
+        same_ends, same_weights = np.arange(at_once + 1) * run, np.full(TILE, weights[0])
         olds, values, news = np.empty(room), np.empty(room), np.empty(room)
-        scratch, norms = np.empty(max(room, 2 * TILE)), np.empty(TILE)
+        scratch, norms = np.empty(2 * room + 4 * TILE), np.empty(TILE)
         while group < groups:
-            last = group + 1
-            while last < groups and edges[last + 1] - edges[group] <= TILE and last - group < TILE:
-                last += 1
-            begin, size = edges[group], edges[last] - edges[group]
+            if run > 0:
+                last = min(group + at_once, groups)
+                begin, ends = group * run, same_ends[: last - group + 1]
+            else:
+                last = group + 1
+                while last < groups and edges[last + 1] - edges[group] <= TILE and last - group < TILE:
+                    last += 1
+                begin, ends = edges[group], edges[group : last + 1]
+            size = ends[-1] - ends[0]
+            heavy = same_weights[: last - group] if weights.size == 1 else weights[group:last]
             # Slices, so that the compiler sees plain indices and takes several elements at once.
-            tile, steps, results = x[begin : begin + size], loss_gradients[begin:], out[begin:]
+            tile, steps, results = x[begin : begin + size], loss_gradients[begin:], out[begin : begin + size]
             old, value, new, own = olds[:size], values[:size], news[:size], scratch[:size]
-            ends, heavy = edges[group : last + 1], weights[group:last]
             for j in range(size):
                 old[j] = np.float64(tile[j])
             if stepping:
@@ -176,12 +195,9 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
                 if not (forward or pointing):
                     value = old
                 step(value, new, ends, heavy, scratch, step_size, parameters)
-                for j in range(size):
-                    rounded = rounded_to(new[j])
-                    results[j] = rounded
-                    new[j] = np.float64(rounded)
             else:
                 new = old
+            nonzeros += finish(new, old, results, position + begin, position, squared_distance)
             if counting:
                 measure_of(new, ends, norms)
                 if adding_elements:
@@ -189,14 +205,15 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
                         own[j] = element(new[j], *parameters)
                 for k in range(last - group):
                     of_group = term(norms[k], ends[k + 1] - ends[k], heavy[k], *parameters)
-                    place = position + ends[k]
+                    place = position + begin + ends[k] - ends[0]
                     if adding_elements:
-                        own[ends[k] - begin] += of_group
+                        own[ends[k] - ends[0]] += of_group
                     else:
                         penalty[(place >> BLOCK_BITS) - (position >> BLOCK_BITS), place & (LANES - 1)] += (
                             of_group
                         )
-                nonzeros += count(new, old, own, position, begin, penalty, squared_distance)
+                if adding_elements:
+                    add_to_lanes(own, position + begin, position, penalty)
             group = last
         return nonzeros
 
@@ -218,6 +235,7 @@ def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
     if formulas.step is not None:
         return jit(formulas.step())
     norms_of, factors_of = norms_function(), inlined(cast("FunctionType", formulas.factors))
+    scale = scale_function()
     limit = inlined(cast("FunctionType", formulas.limit or _nothing))
 
     def divide_first(
@@ -260,11 +278,12 @@ def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
             factors[k] = factor
             divided += divisor != 1.0
         for k in range(groups):
-            begin, end, factor = ends[k] - ends[0], ends[k + 1] - ends[0], factors[k]
-            elements, results = values[begin:end], new[begin:end]
-            for j in range(end - begin):
+            begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
+            whole = end - (end - begin) % EIGHT
+            scale(values, begin, whole, factors[k], new)
+            for j in range(whole, end):
                 # Zero is added so that no zero is negative.
-                results[j] = elements[j] * factor + 0.0
+                new[j] = values[j] * factors[k] + 0.0
         if divided:
             divide_first(values, new, norms, ends, weights, step_size, parameters)
         if limited:
@@ -274,34 +293,81 @@ def _step_function(formulas: GroupFormulas, *, limited: bool) -> Any:
 
 
 @cache
-def _count_function(*, stepping: bool, adding_elements: bool) -> Any:
-    """Adds a tile's squared distances and its elements' own terms to their lanes; gives the nonzeros."""
+def spread_function() -> Any:
+    """A compiled function: writes to each element its group's number."""
     import numba
 
-    def count(
-        news: ANY, olds: ANY, terms: ANY, position: int, offset: int, penalty: ANY, squared_distance: ANY
-    ) -> int:
+    fill = fill_function()
+
+    def spread(numbers: ANY, ends: ANY, out: ANY) -> None:
+        for k in range(ends.size - 1):
+            begin, end = ends[k] - ends[0], ends[k + 1] - ends[0]
+            whole = end - (end - begin) % EIGHT
+            fill(out, begin, whole, numbers[k])
+            for j in range(whole, end):
+                out[j] = numbers[k]
+
+    return numba.njit(spread)
+
+
+@cache
+def _finish_function(*, stepping: bool, counting: bool, data_type: np.dtype[Any]) -> Any:
+    """Rounds and writes a tile's new elements, adds squared distances to their lanes; gives the nonzeros.
+
+    From new elements, which are rounded in their place, old ones, the result's, the position of the first,
+    that of the first of all, and the lanes.
+    """
+    import numba
+
+    rounded_to = data_type.type
+
+    def finish(news: ANY, olds: ANY, results: ANY, position: int, origin: int, squared_distance: ANY) -> int:
         nonzeros = begin = 0
+        if not counting:
+            for j in range(news.size if stepping else 0):
+                results[j] = rounded_to(news[j])
+            return 0
         while begin < news.size:
-            place = position + offset + begin
-            block, lane = place // BLOCK - position // BLOCK, place % LANES
+            place = position + begin
+            block, lane = place // BLOCK - origin // BLOCK, place % LANES
             row = min(LANES - lane, news.size - begin)
-            new, old, own = news[begin : begin + row], olds[begin : begin + row], terms[begin : begin + row]
-            for j in range(row):
-                nonzeros += new[j] != 0.0
+            new, old = news[begin : begin + row], olds[begin : begin + row]
             if stepping:
-                squares = squared_distance[block, lane : lane + row]
+                result, squares = results[begin : begin + row], squared_distance[block, lane : lane + row]
                 for j in range(row):
-                    moved = new[j] - old[j]
+                    rounded = rounded_to(new[j])
+                    result[j] = rounded
+                    wide = np.float64(rounded)
+                    new[j] = wide
+                    nonzeros += wide != 0.0
+                    moved = wide - old[j]
                     squares[j] += moved * moved
-            if adding_elements:
-                penalties = penalty[block, lane : lane + row]
+            else:
                 for j in range(row):
-                    penalties[j] += own[j]
+                    nonzeros += new[j] != 0.0
             begin += row
         return nonzeros
 
-    return numba.njit(count)
+    return numba.njit(finish)
+
+
+@cache
+def _add_to_lanes_function() -> Any:
+    """Adds a tile's terms to their lanes."""
+    import numba
+
+    def add_to_lanes(terms: ANY, position: int, origin: int, lanes: ANY) -> None:
+        begin = 0
+        while begin < terms.size:
+            place = position + begin
+            block, lane = place // BLOCK - origin // BLOCK, place % LANES
+            row = min(LANES - lane, terms.size - begin)
+            own, sums = terms[begin : begin + row], lanes[block, lane : lane + row]
+            for j in range(row):
+                sums[j] += own[j]
+            begin += row
+
+    return numba.njit(add_to_lanes)
 
 
 def _signature(numba: Any, variant: GroupVariant) -> Any:
@@ -317,6 +383,7 @@ def _signature(numba: Any, variant: GroupVariant) -> Any:
         numba.float64,
         numba.types.Tuple((numba.float64,) * variant.parameters),
         numba.types.Array(numba.int64, 1, "C"),
+        numba.int64,
         floats,
         numba.int64,
         lanes,

@@ -11,9 +11,9 @@ from ...arrays import Float64Array, StepSize
 from ...compilation import ANY
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
-from .compiled_loop import GroupFormulas
-from .descent import descended, descent_function
-from .measures import MAGNITUDE, peak_function
+from .compiled_loop import TILE, GroupFormulas, spread_function
+from .descent import descended, descent_function, descent_side_by_side_function, side_by_side_function
+from .measures import MAGNITUDE, peaks_function
 
 
 def _term(total: Any, size: Any, weight: Any, strength: float) -> Any:
@@ -26,21 +26,37 @@ def _threshold(total: Any, count: Any, strength: Any) -> Any:
 
 
 def _subtract_share_function() -> Any:
-    peak, descend = peak_function(), descent_function(_threshold)
+    peaks_of, spread, fits = peaks_function(), spread_function(), side_by_side_function()
+    descend, descend_together = descent_function(_threshold), descent_side_by_side_function(_threshold)
 
     def subtract(
         values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
     ) -> None:
-        for k in range(weights.size):
-            begin, count = ends[k] - ends[0], ends[k + 1] - ends[k]
-            for j in range(count):
-                scratch[j] = -abs(values[begin + j])
-            bound = descend(scratch, count, 0.0, step_size * parameters[0] * weights[k])
-            threshold = -bound if np.isfinite(peak(values, begin, count)) else np.nan
-            for j in range(begin, begin + count):
-                magnitude = abs(values[j])
-                share = magnitude if magnitude < threshold else threshold
-                new[j] = values[j] - np.copysign(share, values[j])
+        groups, start = weights.size, ends[0]
+        peaks, radii, bounds = scratch[:groups], scratch[TILE : TILE + groups], np.zeros(groups)
+        looked_at, rest = scratch[2 * TILE : 2 * TILE + values.size], scratch[2 * TILE + values.size :]
+        peaks_of(values, ends, peaks)
+        for k in range(groups):
+            radii[k] = step_size * parameters[0] * weights[k]
+        if fits(ends):
+            size = ends[1] - start
+            for k in range(groups):
+                for j in range(size):
+                    looked_at[j * groups + k] = -abs(values[k * size + j])
+            descend_together(looked_at, size, bounds, radii, rest)
+        else:
+            for k in range(groups):
+                begin, count = ends[k] - start, ends[k + 1] - ends[k]
+                for j in range(count):
+                    looked_at[j] = -abs(values[begin + j])
+                bounds[k] = descend(looked_at, count, bounds[k], radii[k])
+        for k in range(groups):
+            bounds[k] = -bounds[k] if np.isfinite(peaks[k]) else np.nan
+        spread(bounds, ends, looked_at)
+        for j in range(values.size):
+            magnitude = abs(values[j])
+            share = magnitude if magnitude < looked_at[j] else looked_at[j]
+            new[j] = values[j] - np.copysign(share, values[j])
 
     return subtract
 

@@ -12,9 +12,9 @@ from ...compilation import ANY
 from ...expansions import Exponents
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
-from .compiled_loop import GroupFormulas
-from .descent import descended, descent_function
-from .measures import PEAK, peak_function
+from .compiled_loop import TILE, GroupFormulas, spread_function
+from .descent import descended, descent_function, descent_side_by_side_function, side_by_side_function
+from .measures import PEAK, peaks_function
 from .partitions import Partition
 
 
@@ -47,23 +47,37 @@ def clip_peaks(groups: Partition, x: Float64Array, radii: Float64Array, out: Flo
 
 
 def _clip_peaks_function() -> Any:
-    peak, descend = peak_function(), descent_function(_depth)
+    peaks_of, spread, fits = peaks_function(), spread_function(), side_by_side_function()
+    descend, descend_together = descent_function(_depth), descent_side_by_side_function(_depth)
 
     def clip(
         values: ANY, new: ANY, ends: ANY, weights: ANY, scratch: ANY, step_size: float, parameters: Any
     ) -> None:
-        for k in range(weights.size):
-            begin, count = ends[k] - ends[0], ends[k + 1] - ends[k]
-            radius = step_size * parameters[0] * weights[k]
-            largest = peak(values, begin, count)
-            for j in range(count):
-                scratch[j] = largest - abs(values[begin + j])
-            depth = descend(scratch, count, radius, radius)
-            ceiling = max(largest - depth, 0.0) if np.isfinite(largest) else np.nan
-            for j in range(begin, begin + count):
-                magnitude = abs(values[j])
-                below = magnitude if magnitude < ceiling else ceiling
-                new[j] = np.copysign(below, values[j]) + 0.0
+        groups, start = weights.size, ends[0]
+        peaks, radii, bounds = scratch[:groups], scratch[TILE : TILE + groups], np.empty(groups)
+        looked_at, rest = scratch[2 * TILE : 2 * TILE + values.size], scratch[2 * TILE + values.size :]
+        peaks_of(values, ends, peaks)
+        for k in range(groups):
+            radii[k] = bounds[k] = step_size * parameters[0] * weights[k]
+        if fits(ends):
+            size = ends[1] - start
+            for k in range(groups):
+                for j in range(size):
+                    looked_at[j * groups + k] = peaks[k] - abs(values[k * size + j])
+            descend_together(looked_at, size, bounds, radii, rest)
+        else:
+            for k in range(groups):
+                begin, count = ends[k] - start, ends[k + 1] - ends[k]
+                for j in range(count):
+                    looked_at[j] = peaks[k] - abs(values[begin + j])
+                bounds[k] = descend(looked_at, count, bounds[k], radii[k])
+        for k in range(groups):
+            bounds[k] = max(peaks[k] - bounds[k], 0.0) if np.isfinite(peaks[k]) else np.nan
+        spread(bounds, ends, looked_at)
+        for j in range(values.size):
+            magnitude = abs(values[j])
+            below = magnitude if magnitude < looked_at[j] else looked_at[j]
+            new[j] = np.copysign(below, values[j]) + 0.0
 
     return clip
 
