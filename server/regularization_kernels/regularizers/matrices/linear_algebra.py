@@ -28,6 +28,10 @@ _MANY = 1 << 28
 """Multiplications that take a few hundredths of a second."""
 _PRODUCTS_OF_SVD = 16
 """In a decomposition, about, for each one in the product of the matrix with its transpose."""
+_PRODUCTS_OF_EIGENVECTORS = 6
+"""Likewise in those of a symmetric matrix."""
+_STRETCH = 512
+"""Rows whose products BLAS adds at once."""
 
 
 def singular_value_decomposition(x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
@@ -91,10 +95,54 @@ def largest_at_most(x: Float64Array, bound: float) -> bool:
 
 
 def gram(x: Float64Array) -> Float64Array:
-    """XᵀX, or XXᵀ where that is the smaller one; the same eigenvalues but for zeros."""
+    """XᵀX, or XXᵀ where that is the smaller one; the same eigenvalues but for zeros.
+
+    It is added up in stretches, which keeps rounding errors small (``additions``); between them a call that
+    was given up stops.
+    """
     rows, columns = x.shape
-    with single_threaded_blas(_products(x.shape)):
-        return x @ x.T if rows < columns else x.T @ x
+    x = x.T if rows < columns else x
+    total = _gram(x[:_STRETCH])
+    for start in range(_STRETCH, len(x), _STRETCH):
+        total += _gram(x[start : start + _STRETCH])
+    return total
+
+
+def additions(count: int) -> int:
+    """How many additions one after the other an element of a Gram matrix takes at most, of so many terms."""
+    return min(count, _STRETCH) + -(-count // _STRETCH)
+
+
+def _gram(x: Float64Array) -> Float64Array:
+    with single_threaded_blas(x.size * x.shape[1]):
+        product: Float64Array = x.T @ x
+    return product
+
+
+def eigenvectors(symmetric: Float64Array) -> tuple[Float64Array, Float64Array] | None:
+    """Eigenvalues ``(n,)`` of a finite matrix ``(n, n)``, ascending, and vectors in columns ``(n, n)``.
+
+    Returns:
+        None where LAPACK does not converge.
+    """
+    try:
+        with single_threaded_blas(_PRODUCTS_OF_EIGENVECTORS * _products(symmetric.shape)):
+            values, vectors = np.linalg.eigh(symmetric)
+    except np.linalg.LinAlgError:
+        return None
+    return values, vectors
+
+
+def tops_eigenvalues(bound: float, symmetric: Float64Array) -> bool:
+    """Whether no eigenvalue of a symmetric matrix is above a number, by a Cholesky factorization."""
+    rest = np.negative(symmetric)
+    rest.reshape(-1)[:: len(rest) + 1] += bound
+    try:
+        with single_threaded_blas(rest.size * len(rest) // 3):
+            np.linalg.cholesky(rest)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _lapack_svd(x: Float64Array, *, vectors: bool) -> Any:

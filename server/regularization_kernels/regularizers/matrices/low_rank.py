@@ -1,0 +1,79 @@
+"""The nearest matrix of low rank, from the leading eigenvectors of the Gram matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ...arrays import DataType, Float64Array
+from .gram_factors import gram_error, norm_in_range, rounding_room
+from .leading_eigenvectors import block_size, leading_eigenvectors, proved_gap
+from .linear_algebra import EPSILON, gram, single_threaded_blas
+
+_FEW = 8
+"""The iteration pays where its vectors are one in so many."""
+
+
+def nearest_of_low_rank(
+    x: Float64Array, rank: int, data_type: DataType, slack: Callable[[float], float]
+) -> Float64Array | None:
+    """The nearest matrix of a rank, where it is found soon, and told well enough for the data type.
+
+    It is the product of the matrix with the projection on its leading singular vectors. A projection whose
+    vectors have the residual r, in a Gram matrix that is e off, with a gap g below their eigenvalues, is
+    √2·(r + e)/g off (Davis and Kahan), and the product σ₁ times that. This may be as much as half of what
+    rounding to the data type takes, in the norm of all elements.
+
+    Args:
+        x: ``(m, n)``, not empty.
+        rank: >= 0, at most the shorter side.
+        data_type: To which the result is rounded.
+        slack: From the largest singular value, up to which distance a matrix counts as of that rank.
+
+    Returns:
+        x itself where it counts. None where x is not finite, the rank is no small one, or it is not certain
+        that the result is good enough.
+    """
+    norm, few = norm_in_range(x), min(x.shape)
+    if not norm or not 0 < _FEW * block_size(rank) <= few or not rank:
+        return None
+    least = math.sqrt(2.0 / few) * norm * gram_error(x.shape, norm, norm)
+    if least > rounding_room(norm, data_type):
+        return None
+    products = gram(x)
+
+    def enough(values: Float64Array, gap: float) -> float:
+        largest, kept = math.sqrt(float(values[0])), float(np.add.reduce(values))
+        unclear = 2.0 * gram_error(x.shape, norm, largest) * float(values[0])
+        if norm * norm - kept <= slack(largest) ** 2 + unclear:
+            return math.inf  # there may be nothing else
+        return 0.5 * rounding_room(math.sqrt(kept), data_type) * gap / (math.sqrt(2.0) * largest)
+
+    found = leading_eigenvectors(products, rank, enough)
+    if found is None:
+        return None
+    near = _projected(x, found.vectors)
+    largest = math.sqrt(float(found.values[0]))
+    distance, errors = _norm(x - near), EPSILON * few * math.sqrt(rank) * norm
+    if distance + errors <= slack(largest):
+        return x
+    gap = proved_gap(products, found)
+    if not gap:
+        return None
+    off = found.residual + gram_error(x.shape, norm, largest) * float(found.values[0])
+    errors += math.sqrt(2.0) * largest * off / gap
+    good = errors <= rounding_room(_norm(near), data_type) and distance - errors > slack(largest)
+    return near if good else None
+
+
+def _projected(x: Float64Array, vectors: Float64Array) -> Float64Array:
+    with single_threaded_blas(2 * x.size * vectors.shape[1]):
+        if len(x) < x.shape[1]:
+            return vectors @ (vectors.T @ x)
+        return (x @ vectors) @ vectors.T
+
+
+def _norm(x: Float64Array) -> float:
+    return math.sqrt(float(np.add.reduce(np.square(x).reshape(-1))))
