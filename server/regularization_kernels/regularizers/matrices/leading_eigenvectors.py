@@ -21,8 +21,10 @@ _DEGREE = 10
 _LEAST, _SHARE = 160, 2.0
 """Products with all vectors before it is given up: so many, or so many multiplications for each one in the
 matrix's square."""
-_COARSE = 1e-5
-"""Up to where float32 comes, relative to the largest eigenvalue."""
+_COARSE = 1e-6
+"""Up to where float32 comes, relative to the largest eigenvalue,"""
+_STALLED = 0.5
+"""or until less than this is gained by a filter."""
 _PROVED = 0.75
 """Of the gap between what was found and the next, this much is to be proved."""
 _SEED = 20_100
@@ -67,34 +69,50 @@ def leading_eigenvectors(
     """
     size, block = len(symmetric), block_size(count)
     left = max(_LEAST, int(_SHARE * size / block))
-    coarse = symmetric.astype(np.float32)
-    matrix: npt.NDArray[Any] = coarse
+    # By a power of two, so exactly: float32 has not the range.
+    unit = 2.0 ** math.frexp(float(np.trace(symmetric)))[1]
+    matrix: npt.NDArray[Any] = (symmetric / unit).astype(np.float32)
     start = np.random.default_rng(_SEED).standard_normal((size, block), dtype=np.float32)
     vectors: Vectors = np.linalg.qr(_times(matrix, start))[0]
+    before = math.inf
     while left > 0:
-        images = _times(matrix, vectors)
-        found = eigenvectors(np.asarray(vectors.T @ images, np.float64))
-        if found is None:
+        pairs = _ritz_pairs(matrix, vectors, count)
+        if pairs is None:
             return None
-        values, turned = found[0][::-1], found[1][:, ::-1].astype(vectors.dtype)
-        vectors, images = vectors @ turned, images @ turned
-        misses = images[:, :count] - vectors[:, :count] * values[:count].astype(vectors.dtype)
-        residual = math.sqrt(float(np.add.reduce(np.square(misses, dtype=np.float64).reshape(-1))))
+        values, vectors, residual = pairs
         gap = float(values[count - 1] - values[count])
-        goal = enough(values[:count], _PROVED * gap)
-        if matrix is coarse and residual <= max(_COARSE * float(values[0]), goal):
-            # Only float64 tells how near they are.
-            matrix = symmetric
-            vectors = np.linalg.qr(_times(matrix, vectors.astype(np.float64)))[0]
-            left -= 2
-            continue
-        if residual <= goal:
-            return LeadingEigenvectors(values[:count], vectors[:, :count], float(values[count]), residual)
-        if not float(values[-1]) > 0.0:
-            return None
-        vectors = np.linalg.qr(_filtered(matrix, vectors, float(values[-1]), float(values[0])))[0]
+        goal = enough(unit * values[:count], _PROVED * unit * gap) / unit
+        if vectors.dtype == np.float32:
+            near = residual <= max(_COARSE * float(values[0]), goal)
+            if near or residual > _STALLED * before:
+                # Only float64 tells how near they are.
+                matrix, unit, before = symmetric, 1.0, math.inf
+                vectors = np.linalg.qr(_times(matrix, vectors.astype(np.float64)))[0]
+                left -= 2
+                continue
+        elif residual <= goal:
+            exact = np.asarray(vectors[:, :count], np.float64)
+            return LeadingEigenvectors(values[:count], exact, float(values[count]), residual)
+        top = float(values[0])
+        cut = max(float(values[-1]), float(np.finfo(vectors.dtype).eps) * top)
+        vectors = np.linalg.qr(_filtered(matrix, vectors, cut, top))[0]
+        before = residual
         left -= _DEGREE + 1
     return None
+
+
+def _ritz_pairs(
+    matrix: npt.NDArray[Any], vectors: Vectors, count: int
+) -> tuple[Float64Array, Vectors, float] | None:
+    """The eigenvalues and vectors in the span of orthonormal vectors, and the residual of the first ones."""
+    images = _times(matrix, vectors)
+    found = eigenvectors(np.asarray(vectors.T @ images, np.float64))
+    if found is None:
+        return None
+    values, turned = found[0][::-1], found[1][:, ::-1].astype(vectors.dtype)
+    vectors, images = vectors @ turned, images @ turned
+    misses = images[:, :count] - vectors[:, :count] * values[:count].astype(vectors.dtype)
+    return values, vectors, math.sqrt(float(np.add.reduce(np.square(misses, dtype=np.float64).reshape(-1))))
 
 
 def proved_gap(symmetric: Float64Array, leading: LeadingEigenvectors) -> float:

@@ -21,10 +21,11 @@ def nearest_of_low_rank(
 ) -> Float64Array | None:
     """The nearest matrix of a rank, where it is found soon, and told well enough for the data type.
 
-    It is the product of the matrix with the projection on its leading singular vectors. A projection whose
-    vectors have the residual r, in a Gram matrix that is e off, with a gap g below their eigenvalues, is
-    √2·(r + e)/g off (Davis and Kahan), and the product σ₁ times that. This may be as much as half of what
-    rounding to the data type takes, in the norm of all elements.
+    It is the product X·P with the projection on the leading singular vectors. With P̂ in its place, whose
+    vectors have the residual r, in a Gram matrix that is e off, with a gap g below their eigenvalues,
+    X·(P̂ − P) is at most √2·σ_k·(r + e)/g: its parts in the span of the leading left vectors, and across it,
+    are those of e times σ_i/(λ_i − λ_j), i <= k < j (Davis and Kahan), and that falls with λ_i. This may be
+    as much as half of what rounding to the data type takes, in the norm of all elements.
 
     Args:
         x: ``(m, n)``, not empty.
@@ -39,6 +40,7 @@ def nearest_of_low_rank(
     norm, few = norm_in_range(x), min(x.shape)
     if not norm or not 0 < _FEW * block_size(rank) <= few or not rank:
         return None
+    # No gap is more than λ_k <= λ₁, and no σ₁ less than its share.
     least = math.sqrt(2.0 / few) * norm * gram_error(x.shape, norm, norm)
     if least > rounding_room(norm, data_type):
         return None
@@ -49,7 +51,10 @@ def nearest_of_low_rank(
         unclear = 2.0 * gram_error(x.shape, norm, largest) * float(values[0])
         if norm * norm - kept <= slack(largest) ** 2 + unclear:
             return math.inf  # there may be nothing else
-        return 0.5 * rounding_room(math.sqrt(kept), data_type) * gap / (math.sqrt(2.0) * largest)
+        last = math.sqrt(max(float(values[-1]), 0.0))
+        return (
+            0.5 * rounding_room(math.sqrt(kept), data_type) * gap / (math.sqrt(2.0) * last) if last else 0.0
+        )
 
     found = leading_eigenvectors(products, rank, enough)
     if found is None:
@@ -59,11 +64,11 @@ def nearest_of_low_rank(
     distance, errors = _norm(x - near), EPSILON * few * math.sqrt(rank) * norm
     if distance + errors <= slack(largest):
         return x
-    gap = proved_gap(products, found)
-    if not gap:
-        return None
     off = found.residual + gram_error(x.shape, norm, largest) * float(found.values[0])
-    errors += math.sqrt(2.0) * largest * off / gap
+    gap = proved_gap(products, found) - 2.0 * off  # between eigenvalues of the exact Gram matrix
+    if gap <= 0.0:
+        return None
+    errors += math.sqrt(2.0 * float(found.values[-1])) * off / gap
     good = errors <= rounding_room(_norm(near), data_type) and distance - errors > slack(largest)
     return near if good else None
 
