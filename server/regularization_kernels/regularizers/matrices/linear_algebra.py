@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""
 
-_POWERS = 4
+_CAREFUL = 1e-6
+"""Of a bound, this much is left for the errors of Gram matrix and factorization."""
 _MANY = 1 << 28
 """Multiplications that take a few hundredths of a second."""
 _PRODUCTS_OF_SVD = 16
@@ -78,20 +79,17 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
 
 
 def largest_at_most(x: Float64Array, bound: float) -> bool:
-    """Whether the largest singular value is at most a bound, as far as is told without decomposing x.
+    """Whether the largest singular value is certainly at most a bound, without decomposing x.
 
-    It is at most the norm of all elements. Its square is the Gram matrix's largest singular value, and so on:
-    the root of that of a power of the Gram matrix is at most the root of the norm, and the nearer to it.
+    It is at most the norm of all elements; and its square is the Gram matrix's largest eigenvalue.
     """
-    norm = float(np.max(np.abs(x), initial=0.0))
-    if not norm or not bound:
-        return norm <= bound
-    power, exponent = x / norm, 1.0
-    for _ in range(_POWERS):
-        if norm * np.add.reduce(np.square(power).reshape(-1)) ** (0.5 / exponent) <= bound:
-            return True
-        power, exponent = gram(power), 2.0 * exponent
-    return False
+    largest = float(np.max(np.abs(x), initial=0.0))
+    if not largest or not bound:
+        return largest <= bound
+    scaled, bound = x / largest, bound / largest
+    if np.sqrt(np.add.reduce(np.square(scaled).reshape(-1))) <= bound:
+        return True
+    return tops_eigenvalues((bound * (1.0 - _CAREFUL)) ** 2, gram(scaled))
 
 
 def gram(x: Float64Array) -> Float64Array:

@@ -9,11 +9,11 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from .gram_factors import gram_error, norm_in_range, rounding_room
-from .leading_eigenvectors import block_size, leading_eigenvectors, proved_gap
-from .linear_algebra import EPSILON, gram, single_threaded_blas
+from .leading_eigenvectors import LeadingEigenvectors, block_size, leading_eigenvectors, proved_gap
+from .linear_algebra import EPSILON, eigenvectors, gram, single_threaded_blas
 
-_FEW = 8
-"""The iteration pays where its vectors are one in so many."""
+_FEW = 16
+"""The iteration pays where its vectors are one in so many; else all are found."""
 
 
 def nearest_of_low_rank(
@@ -34,11 +34,11 @@ def nearest_of_low_rank(
         slack: From the largest singular value, up to which distance a matrix counts as of that rank.
 
     Returns:
-        x itself where it counts. None where x is not finite, the rank is no small one, or it is not certain
+        x itself where it counts. None where x is not finite, the rank is 0 or no bound, or it is not certain
         that the result is good enough.
     """
     norm, few = norm_in_range(x), min(x.shape)
-    if not norm or not 0 < _FEW * block_size(rank) <= few or not rank:
+    if not (norm and 0 < rank < few):
         return None
     # No gap is more than λ_k <= λ₁, and no σ₁ less than its share.
     least = math.sqrt(2.0 / few) * norm * gram_error(x.shape, norm, norm)
@@ -56,7 +56,8 @@ def nearest_of_low_rank(
             0.5 * rounding_room(math.sqrt(kept), data_type) * gap / (math.sqrt(2.0) * last) if last else 0.0
         )
 
-    found = leading_eigenvectors(products, rank, enough)
+    some = _FEW * block_size(rank) <= few
+    found = leading_eigenvectors(products, rank, enough) if some else _first_of_all(products, rank)
     if found is None:
         return None
     near = _projected(x, found.vectors)
@@ -65,12 +66,21 @@ def nearest_of_low_rank(
     if distance + errors <= slack(largest):
         return x
     off = found.residual + gram_error(x.shape, norm, largest) * float(found.values[0])
-    gap = proved_gap(products, found) - 2.0 * off  # between eigenvalues of the exact Gram matrix
+    gap = proved_gap(products, found) if some else float(found.values[-1]) - found.following
+    gap -= 2.0 * off  # between eigenvalues of the exact Gram matrix
     if gap <= 0.0:
         return None
     errors += math.sqrt(2.0 * float(found.values[-1])) * off / gap
     good = errors <= rounding_room(_norm(near), data_type) and distance - errors > slack(largest)
     return near if good else None
+
+
+def _first_of_all(products: Float64Array, count: int) -> LeadingEigenvectors | None:
+    found = eigenvectors(products)
+    if found is None:
+        return None
+    values, vectors = found[0][::-1], found[1][:, ::-1]
+    return LeadingEigenvectors(values[:count], vectors[:, :count], float(values[count]), 0.0)
 
 
 def _projected(x: Float64Array, vectors: Float64Array) -> Float64Array:
