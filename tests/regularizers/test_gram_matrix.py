@@ -45,6 +45,9 @@ def one_thread() -> Iterator[None]:
 
 
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+every_penalty = pytest.mark.parametrize(
+    "regularizer", [NuclearNorm(strength=9.0), SpectralBall(radius=9.0), RankBall(rank=4)], ids=repr
+)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 
 
@@ -120,6 +123,25 @@ def test_the_projection_onto_the_ball_is_the_decompositions(shape: tuple[int, in
             room = half_of_rounding(expected, dtype) + own_error(x)
             assert np.linalg.norm(got - expected) <= room, name
     assert taken >= 4
+
+
+@every_shape
+def test_the_bound_on_the_errors_holds(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thresholds far below what is taken, too; and there the errors are more than rounding."""
+    monkeypatch.setattr(gram_factors, "rounding_room", lambda *_: math.inf)
+    worst = 0.0
+    for values in spectra(min(shape)).values():
+        x = with_values(values, shape)
+        for threshold in 10.0 ** -np.arange(1, 9):
+            factors = gram_factors.gram_factors(x, threshold, np.dtype(np.float32))
+            assert factors is not None
+            expected = decomposed(x, lambda s, t=threshold: np.maximum(s - t, 0.0))
+            error = float(np.linalg.norm(factors.surplus(x, threshold) - expected))
+            norm = float(np.linalg.norm(x))
+            assert error <= gram_factors._error(shape, norm, values[0], threshold) + own_error(x)
+            below = decomposed(x, lambda s, t=threshold: np.minimum(s, t))
+            worst = max(worst, error / half_of_rounding(below, np.float32))
+    assert worst > 1.0
 
 
 @pytest.mark.parametrize("scale", [1e-60, 1e-30, 1.0, 1e30, 1e60])
@@ -321,9 +343,19 @@ def test_a_projection_on_a_low_rank_stays(dtype: Any) -> None:
     assert again.tobytes() == once.tobytes()
 
 
-@pytest.mark.parametrize(
-    "regularizer", [NuclearNorm(strength=9.0), SpectralBall(radius=9.0), RankBall(rank=4)], ids=repr
-)
+@every_penalty
+def test_bits_do_not_depend_on_threads(regularizer: Any) -> None:
+    """Of BLAS, neither in the Gram matrix nor in what is made of it."""
+    x = np.random.default_rng(7).normal(size=(700, 500))
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            results.append(np.empty_like(x))
+            regularizer.on(x.shape, np.dtype(np.float32)).prox(x, 1.0, results[-1])
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+@every_penalty
 def test_what_nobody_waits_for_stops_between_steps(regularizer: Any) -> None:
     """A check that gives the call up is asked, and ends it, however often it let it go on."""
 

@@ -73,7 +73,7 @@ def leading_eigenvectors(
     unit = 2.0 ** math.frexp(float(np.trace(symmetric)))[1]
     matrix: npt.NDArray[Any] = (symmetric / unit).astype(np.float32)
     start = np.random.default_rng(_SEED).standard_normal((size, block), dtype=np.float32)
-    vectors: Vectors = np.linalg.qr(_times(matrix, start))[0]
+    vectors: Vectors = _orthonormal(_times(matrix, start))
     before = math.inf
     while left > 0:
         pairs = _ritz_pairs(matrix, vectors, count)
@@ -87,7 +87,7 @@ def leading_eigenvectors(
             if near or residual > _STALLED * before:
                 # Only float64 tells how near they are.
                 matrix, unit, before = symmetric, 1.0, math.inf
-                vectors = np.linalg.qr(_times(matrix, vectors.astype(np.float64)))[0]
+                vectors = _orthonormal(_times(matrix, vectors.astype(np.float64)))
                 left -= 2
                 continue
         elif residual <= goal:
@@ -95,7 +95,7 @@ def leading_eigenvectors(
             return LeadingEigenvectors(values[:count], exact, float(values[count]), residual)
         top = float(values[0])
         cut = max(float(values[-1]), float(np.finfo(vectors.dtype).eps) * top)
-        vectors = np.linalg.qr(_filtered(matrix, vectors, cut, top))[0]
+        vectors = _orthonormal(_filtered(matrix, vectors, cut, top))
         before = residual
         left -= _DEGREE + 1
     return None
@@ -106,11 +106,14 @@ def _ritz_pairs(
 ) -> tuple[Float64Array, Vectors, float] | None:
     """The eigenvalues and vectors in the span of orthonormal vectors, and the residual of the first ones."""
     images = _times(matrix, vectors)
-    found = eigenvectors(np.asarray(vectors.T @ images, np.float64))
+    with single_threaded_blas():
+        small = np.asarray(vectors.T @ images, np.float64)
+    found = eigenvectors(small)
     if found is None:
         return None
     values, turned = found[0][::-1], found[1][:, ::-1].astype(vectors.dtype)
-    vectors, images = vectors @ turned, images @ turned
+    with single_threaded_blas():
+        vectors, images = vectors @ turned, images @ turned
     misses = images[:, :count] - vectors[:, :count] * values[:count].astype(vectors.dtype)
     return values, vectors, math.sqrt(float(np.add.reduce(np.square(misses, dtype=np.float64).reshape(-1))))
 
@@ -144,6 +147,11 @@ def _filtered(matrix: npt.NDArray[Any], vectors: Vectors, cut: float, top: float
         image -= (scale * following) * before
         before, now, scale = now, image, following
     return now
+
+
+def _orthonormal(vectors: Vectors) -> Vectors:
+    with single_threaded_blas():
+        return np.linalg.qr(vectors)[0]
 
 
 def _times(matrix: npt.NDArray[Any], vectors: Vectors) -> Vectors:
