@@ -287,6 +287,23 @@ def test_leading_eigenvectors_are_those_of_lapack() -> None:
         assert 0.5 * (expected[4] - expected[5]) <= gap <= expected[4] - expected[5]
 
 
+@pytest.mark.parametrize("power", [0.5, 1.4, 3.0])
+def test_falling_eigenvalues_are_found_soon(power: float) -> None:
+    """The larger the first is beside the others, the fewer products with the matrix it takes."""
+    basis = np.linalg.qr(np.random.default_rng(8).normal(size=(300, 300)))[0]
+    values = np.arange(1.0, 301.0) ** -power
+    asked: list[float] = []
+
+    def enough(kept: Wide, gap: float) -> float:
+        asked.append(gap)
+        return 1e-11 * float(kept[0])
+
+    found = leading_eigenvectors((basis * values) @ basis.T, 10, enough)
+    assert found is not None
+    np.testing.assert_allclose(found.values, values[:10], rtol=0, atol=1e-13)
+    assert len(asked) <= 12
+
+
 def test_vectors_that_do_not_lead_are_not_proved() -> None:
     """Where one of the leading eigenvectors was missed, no gap is found."""
     values = np.array([5.0, 4.0, 3.0, 2.0, 1.0])

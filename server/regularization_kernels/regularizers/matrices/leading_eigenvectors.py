@@ -17,7 +17,7 @@ Vectors = npt.NDArray[np.floating[Any]]
 """``(n, b)``, float32 while nothing is near yet, then float64."""
 
 _DEGREE = 10
-"""Products with the matrix in a filter."""
+"""Products with the matrix in a filter, at most."""
 _LEAST, _SHARE = 160, 2.0
 """Products with all vectors before it is given up: so many, or so many multiplications for each one in the
 matrix's square."""
@@ -95,9 +95,10 @@ def leading_eigenvectors(
             return LeadingEigenvectors(values[:count], exact, float(values[count]), residual)
         top = float(values[0])
         cut = max(float(values[-1]), float(np.finfo(vectors.dtype).eps) * top)
-        vectors = _orthonormal(_filtered(matrix, vectors, cut, top))
+        degree = _degree(top / cut, vectors)
+        vectors = _orthonormal(_filtered(matrix, vectors, cut, top, degree))
         before = residual
-        left -= _DEGREE + 1
+        left -= degree + 1
     return None
 
 
@@ -133,13 +134,20 @@ def proved_gap(symmetric: Float64Array, leading: LeadingEigenvectors) -> float:
     return max(last - bound - errors, 0.0) if tops_eigenvalues(bound, rest) else 0.0
 
 
-def _filtered(matrix: npt.NDArray[Any], vectors: Vectors, cut: float, top: float) -> Vectors:
+def _degree(ratio: float, vectors: Vectors) -> int:
+    # What rounding leaves of the first vector in the others grows as much as it does, and must not hide them.
+    growth = math.acosh(max(2.0 * ratio - 1.0, 1.0))
+    most = -0.5 * math.log(float(np.finfo(vectors.dtype).eps))
+    return _DEGREE if growth * _DEGREE <= most else max(int(most / growth), 1)
+
+
+def _filtered(matrix: npt.NDArray[Any], vectors: Vectors, cut: float, top: float, degree: int) -> Vectors:
     """A polynomial of the matrix times the vectors, small up to the cut and growing fast from there."""
     half = vectors.dtype.type(0.5 * cut)
     first = scale = half / vectors.dtype.type(top - half)
     before: Vectors = vectors
     now: Vectors = (_times(matrix, vectors) - half * vectors) * (first / half)
-    for _ in range(_DEGREE - 1):
+    for _ in range(degree - 1):
         following = 1 / (2 / first - scale)
         image = _times(matrix, now)
         image -= half * now
