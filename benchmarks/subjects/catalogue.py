@@ -245,7 +245,8 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
 
     cases: Cases = {SVD: decomposed}
     cases |= {name: _step(matrix, row) for name, row in rows.items()}
-    return cases, {"nuclear_norm": Bound(SVD, 1.15), "spectral_ball": Bound("nuclear_norm", 1.0)}
+    bounds = {"nuclear_norm": 0.5, "spectral_ball": 0.75, "rank_ball": 0.5}
+    return cases, {name: Bound(SVD, times) for name, times in bounds.items()}
 
 
 if __name__ == "__main__":

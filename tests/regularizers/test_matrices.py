@@ -348,10 +348,13 @@ def test_routines_of_other_arguments_are_not_called() -> None:
 
 @pytest.mark.parametrize("regularizer", [*PENALTIES, SpectralNormalization(target=1.0)], ids=lambda r: r.name)
 @pytest.mark.parametrize("shape", [(300, 300), (600, 400), (500, 50)], ids=str)
-def test_memory_is_what_is_taken_from_the_budget(regularizer: Any, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=lambda dtype: dtype.__name__)
+def test_memory_is_what_is_taken_from_the_budget(
+    regularizer: Any, shape: tuple[int, int], dtype: Any
+) -> None:
     """What a step and a penalty allocate, in float64 numbers, is at most the workspace."""
     x, out = a_matrix(*shape), np.empty(shape)
-    ready = regularizer.on(shape)
+    ready = regularizer.on(shape, np.dtype(dtype))
     for work in (lambda: ready.prox(x, 0.6, out), lambda: ready.value(x)):
         work()
         compilation.wait_until_compiled()

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""
 
-_POWERS = 4
+_CAREFUL = 1e-6
+"""Of a bound, this much is left for the errors of Gram matrix and factorization."""
 _MANY = 1 << 28
 """Multiplications that take a few hundredths of a second."""
 _PRODUCTS_OF_SVD = 16
 """In a decomposition, about, for each one in the product of the matrix with its transpose."""
+_PRODUCTS_OF_EIGENVECTORS = 6
+"""Likewise in those of a symmetric matrix."""
+_STRETCH = 512
+"""Rows whose products BLAS adds at once."""
 
 
 def singular_value_decomposition(x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
@@ -74,27 +79,68 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
 
 
 def largest_at_most(x: Float64Array, bound: float) -> bool:
-    """Whether the largest singular value is at most a bound, as far as is told without decomposing x.
+    """Whether the largest singular value is certainly at most a bound, without decomposing x.
 
-    It is at most the norm of all elements. Its square is the Gram matrix's largest singular value, and so on:
-    the root of that of a power of the Gram matrix is at most the root of the norm, and the nearer to it.
+    It is at most the norm of all elements; and its square is the Gram matrix's largest eigenvalue.
     """
-    norm = float(np.max(np.abs(x), initial=0.0))
-    if not norm or not bound:
-        return norm <= bound
-    power, exponent = x / norm, 1.0
-    for _ in range(_POWERS):
-        if norm * np.add.reduce(np.square(power).reshape(-1)) ** (0.5 / exponent) <= bound:
-            return True
-        power, exponent = gram(power), 2.0 * exponent
-    return False
+    largest = float(np.max(np.abs(x), initial=0.0))
+    if not largest or not bound:
+        return largest <= bound
+    scaled, bound = x / largest, bound / largest
+    if np.sqrt(np.add.reduce(np.square(scaled).reshape(-1))) <= bound:
+        return True
+    return tops_eigenvalues((bound * (1.0 - _CAREFUL)) ** 2, gram(scaled))
 
 
 def gram(x: Float64Array) -> Float64Array:
-    """XᵀX, or XXᵀ where that is the smaller one; the same eigenvalues but for zeros."""
+    """XᵀX, or XXᵀ where that is the smaller one; the same eigenvalues but for zeros.
+
+    It is added up in stretches, which keeps rounding errors small (``additions``); between them a call that
+    was given up stops.
+    """
     rows, columns = x.shape
-    with single_threaded_blas(_products(x.shape)):
-        return x @ x.T if rows < columns else x.T @ x
+    x = x.T if rows < columns else x
+    total = _gram(x[:_STRETCH])
+    for start in range(_STRETCH, len(x), _STRETCH):
+        total += _gram(x[start : start + _STRETCH])
+    return total
+
+
+def additions(count: int) -> int:
+    """How many additions one after the other an element of a Gram matrix takes at most, of so many terms."""
+    return min(count, _STRETCH) + -(-count // _STRETCH)
+
+
+def _gram(x: Float64Array) -> Float64Array:
+    with single_threaded_blas(x.size * x.shape[1]):
+        product: Float64Array = x.T @ x
+    return product
+
+
+def eigenvectors(symmetric: Float64Array) -> tuple[Float64Array, Float64Array] | None:
+    """Eigenvalues ``(n,)`` of a finite matrix ``(n, n)``, ascending, and vectors in columns ``(n, n)``.
+
+    Returns:
+        None where LAPACK does not converge.
+    """
+    try:
+        with single_threaded_blas(_PRODUCTS_OF_EIGENVECTORS * _products(symmetric.shape)):
+            values, vectors = np.linalg.eigh(symmetric)
+    except np.linalg.LinAlgError:
+        return None
+    return values, vectors
+
+
+def tops_eigenvalues(bound: float, symmetric: Float64Array) -> bool:
+    """Whether no eigenvalue of a symmetric matrix is above a number, by a Cholesky factorization."""
+    rest = np.negative(symmetric)
+    rest.reshape(-1)[:: len(rest) + 1] += bound
+    try:
+        with single_threaded_blas(rest.size * len(rest) // 3):
+            np.linalg.cholesky(rest)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _lapack_svd(x: Float64Array, *, vectors: bool) -> Any:

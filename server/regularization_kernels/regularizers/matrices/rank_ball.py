@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array
+from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldOutOfRange
 from ...formats import Grid, slack, spacings
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
 from .base import Excess, PreparedMatrix, SpectralSet, rounding
 from .linear_algebra import lapack_error, put_together
+from .low_rank import nearest_of_low_rank
 
 
 @register("rank_ball")
@@ -26,7 +27,8 @@ class RankBall(SpectralSet):
     low rank, so a matrix is inside where the nearest one of that rank is no farther, in the norm of all
     elements, than a step of the data type in every element takes it, and LAPACK's own errors do.
 
-    Cost: one singular value decomposition, O(m·n·min(m, n)). Source: Eckart and Young (1936), The
+    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step, where the rank is low, a few products
+    of matrices, in all data types but float64 (``nearest_of_low_rank``). Source: Eckart and Young (1936), The
     approximation of one matrix by another of lower rank.
     """
 
@@ -63,8 +65,22 @@ class RankBall(SpectralSet):
         scale = largest if largest > 0 else 1.0
         others = singular_values[self.rank :] / scale
         distance = scale * math.sqrt(np.add.reduce(np.square(others)))
-        errors = lapack_error(x.shape) * largest * math.sqrt(max(others.size, 1))
-        return Excess(distance, rounding(x, data_type), errors + slack(FLOAT64, x.size, 0.0))
+        return Excess(distance, rounding(x, data_type), self._errors(x, largest))
+
+    def _errors(self, x: Float64Array, largest: float) -> float:
+        others = max(min(x.shape) - self.rank, 1)
+        return lapack_error(x.shape) * largest * math.sqrt(others) + slack(FLOAT64, x.size, 0.0)
+
+    def step(self, x: Float64Array, step_size: StepSize, data_type: DataType, out: Float64Array) -> None:
+        """Write the nearest matrix inside: x itself where it is."""
+        granted = 0.5 * rounding(x, data_type)
+        near = nearest_of_low_rank(
+            x, self.rank, data_type, lambda largest: granted + self._errors(x, largest)
+        )
+        if near is None:
+            SpectralSet.step(self, x, step_size, data_type, out)
+        else:
+            np.copyto(out, x if near is x else near + 0.0)  # no negative zeros of a product
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Wherever there is an end of the range, past which elements are cut off."""

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array
+from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...formats import Grid, slack, spacings
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Excess, SpectralSet
+from .gram_factors import GramFactors, gram_factors
 from .linear_algebra import (
     EPSILON,
     lapack_error,
@@ -22,6 +23,8 @@ from .linear_algebra import (
 )
 
 _TRIALS = 5
+_SHARE = 1 / 32
+"""Of what is overlooked in float32, this much is left for the errors of a step by way of the Gram matrix."""
 
 
 @register("spectral_ball")
@@ -33,8 +36,9 @@ class SpectralBall(SpectralSet):
     radius by more than two units in the last place, and LAPACK's own errors; what is rounded to 16 bits or to
     fixed point is made smaller, so that it is inside.
 
-    Cost: one singular value decomposition, O(m·n·min(m, n)). Source: Lefkimmiatis, Ward and Unser (2013),
-    Hessian Schatten-norm regularization for linear inverse problems.
+    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step half as much, in all data types but
+    float64, where the radius is not too small a part of the largest (``gram_factors``). Source: Lefkimmiatis,
+    Ward and Unser (2013), Hessian Schatten-norm regularization for linear inverse problems.
     """
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
@@ -53,6 +57,27 @@ class SpectralBall(SpectralSet):
         errors = slack(FLOAT64, x.size, self.radius) + lapack_error(x.shape) * self.radius
         return Excess(float(singular_values[0]) - self.radius, rounding, errors)
 
+    def step(self, x: Float64Array, step_size: StepSize, data_type: DataType, out: Float64Array) -> None:
+        """Write the nearest matrix inside: x itself where it is."""
+        most = _SHARE * slack(FLOAT32, 1, self.radius) if data_type == FLOAT32 else np.inf
+        factors = gram_factors(x, self.radius, data_type, most)
+        if factors is None or not self._step_with(factors, x, data_type, out):
+            SpectralSet.step(self, x, step_size, data_type, out)
+
+    def _step_with(
+        self, factors: GramFactors, x: Float64Array, data_type: DataType, out: Float64Array
+    ) -> bool:
+        # Where the errors leave open on which side of the border the matrix is, nothing is done.
+        excess = self.excess(x, factors.values, data_type)
+        errors = factors.error * float(factors.values[0])
+        if excess.got + errors <= excess.slack(0.5):
+            np.copyto(out, x)
+        elif excess.got - errors > excess.slack(0.5):
+            np.subtract(x, factors.surplus(x, self.radius), out=out)
+        else:
+            return False
+        return True
+
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Wherever anything is rounded: what an element loses says little of the largest singular value."""
         del at_random
@@ -62,7 +87,8 @@ class SpectralBall(SpectralSet):
         """Numbers inside, where rounding left the set."""
         if grid.data_type == FLOAT32:
             moved = grid.points(numbers) - exact
-            if largest_at_most(moved, 0.5 * slack(grid.data_type, exact.size, self.radius)):
+            share = 0.5 - _SHARE
+            if largest_at_most(moved, share * slack(grid.data_type, exact.size, self.radius)):
                 return None
         return SpectralSet.moved_inside(self, exact, numbers, grid)
 

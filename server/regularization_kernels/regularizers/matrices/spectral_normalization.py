@@ -13,7 +13,7 @@ from ...errors import LayoutInvalid, MethodUnsupported
 from ...interruption import go_on
 from ...regularizer import POSITIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
-from .linear_algebra import gram, single_threaded_blas, singular_values
+from .linear_algebra import gram, single_threaded_blas, singular_values, tops_eigenvalues
 
 STEPS = 256
 """Steps of the power iteration before it is given up."""
@@ -108,7 +108,7 @@ def largest_singular_value(x: Float64Array) -> float:
     """The largest singular value of a matrix that is not empty, whose squares are in range, to 1e-12."""
     products = gram(x)
     square = _by_power_iteration(products)
-    if square is not None and _bounds(square * (1.0 + CLOSE), products):
+    if square is not None and tops_eigenvalues(square * (1.0 + CLOSE), products):
         return math.sqrt(square)
     return float(singular_values(x)[0])
 
@@ -129,18 +129,6 @@ def _by_power_iteration(products: Float64Array) -> float | None:
             before = square
             vector = image / math.sqrt(image @ image)
     return None
-
-
-def _bounds(square: float, products: Float64Array) -> bool:
-    """Whether no eigenvalue of a symmetric matrix is above a number."""
-    rest = np.negative(products)
-    rest.reshape(-1)[:: len(rest) + 1] += square
-    try:
-        with single_threaded_blas(rest.size * len(rest) // 3):
-            np.linalg.cholesky(rest)
-    except np.linalg.LinAlgError:
-        return False
-    return True
 
 
 def _at_most(fraction: float, exponent: int, bound: float) -> bool:
