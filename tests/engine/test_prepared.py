@@ -67,7 +67,15 @@ def of(case: Case, *, told: bool, box: Box | None, smoothing: float | None) -> L
 def test_the_engine_computes_with_the_protocol() -> None:
     """These methods, and no others, are asked of what a regularizer is prepared to."""
     shifted = {"add_terms", "gradient", "prox"}
-    segment = {"cut", "restricted", "workspace", "longest_expansion", "rounds_outside", "settled", "fused"}
+    segment = {
+        "cut",
+        "restricted",
+        "workspace",
+        "longest_expansion",
+        "rounds_outside",
+        "settled",
+        "fused",
+    } | {"reduction"}
     assert shifted | segment == COMPUTED
 
 
