@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from itertools import islice
+import weakref
+from itertools import count, islice
 from typing import Any
 
 import ml_dtypes
@@ -266,3 +268,30 @@ def test_memory_that_changes_is_no_fault(by_statistics: None, regularizer: Regul
     with changing(8 * SIZE) as memory:
         calls = calls_on(memory, regularizer, (SIZE,))
         assert any(list(islice(calls, 60)))
+
+
+class _Stop(Exception):
+    """What a check raises."""
+
+
+def test_a_call_that_is_given_up_keeps_nothing(by_statistics: None) -> None:
+    """Whatever thread fails: its elements go with the call, without the collector of garbage."""
+    size = 4 << 18
+    asked = count()
+
+    def check() -> None:
+        if next(asked) >= 3:
+            raise _Stop
+
+    gc.collect()
+    gc.disable()
+    try:
+        x = np.random.default_rng(0).normal(size=size)
+        gone = weakref.ref(x)
+        call = a_call(Method.PROXIMAL_STEP, only(TopK(count=9), np.float64, size))
+        with pytest.raises(_Stop):
+            run_whole(call, Chunk(0, x), np.empty(size), MemoryBudget(PLENTY), 2, check)
+        del x
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -143,12 +143,12 @@ class Reducer:
         others = [_gatherers().submit(gathered, part) for part in range(1, parts)]
         try:
             whole = gathered(0)
+            while others:
+                # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
+                whole.merge(others.pop(0).result())
         finally:
-            failed = [other.exception() for other in others]  # waits: whatever happens, nobody reads on
-        for other, failure in zip(others, failed, strict=True):
-            if failure is not None:
-                raise failure
-            whole.merge(other.result())
+            wait(others)  # whatever happens, nobody reads on once this returns
+            others.clear()
         return whole
 
     def _parameters(self, piece: Chunk, workspace: Workspace) -> Float64Array:
