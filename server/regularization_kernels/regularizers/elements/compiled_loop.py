@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...compilation import ANY, requested
+from ...compilation import ANY, kept, requested
+from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
 from . import operations
 
@@ -60,10 +61,10 @@ def loop_for(variant: Variant, elements: int) -> Loop | None:
     return requested(variant, variant.data_type, elements, _compiled)
 
 
-def _compiled(variant: Variant) -> Loop:
+@kept
+def _compiled(variant: Variant) -> MachineCode:
     import numba
 
-    jit: Any = numba.njit
     term, step = (inlined(cast("FunctionType", f)) for f in (variant.term, variant.step))
     finite = _finite_function()
     # Numba takes these for constants, so what a variant does not do is not in its loop.
@@ -138,8 +139,7 @@ def _compiled(variant: Variant) -> Loop:
         lanes,
         lanes,
     )
-    compiled: Loop = jit(signature, nogil=True, error_model="numpy")(loop)
-    return compiled
+    return compiled(loop, signature)
 
 
 @cache

@@ -16,7 +16,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ...compilation import ANY, requested
+from ...compilation import ANY, kept, requested
+from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
 from ..elements.compiled_loop import inlined
 from .measures import NORM, Measure, norms_function
@@ -118,10 +119,10 @@ def edges_of(partition: Partition, elements: int, longest: int = LONGEST) -> npt
     return np.arange(0, filled + size, size, dtype=np.int64) if size <= longest else None
 
 
-def _compiled(variant: GroupVariant) -> GroupLoop:
+@kept
+def _compiled(variant: GroupVariant) -> MachineCode:
     import numba
 
-    jit: Any = numba.njit
     measure_of = variant.formulas.measure.function()
     step = _step_function(
         variant.formulas, limited=variant.formulas.limit is not None and variant.data_type == np.float64
@@ -200,8 +201,7 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
             group = last
         return nonzeros
 
-    compiled: GroupLoop = jit(_signature(numba, variant), nogil=True, error_model="numpy")(loop)
-    return compiled
+    return compiled(loop, _signature(numba, variant))
 
 
 def _nothing(*_: float) -> float:
