@@ -12,13 +12,11 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -87,7 +85,9 @@ class CodeFolder:
             return file.read(_LARGEST)
 
     def _write(self, name: str, data: bytes) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self._path)
+        from tempfile import mkstemp
+
+        descriptor, temporary = mkstemp(dir=self._path)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -150,6 +150,8 @@ def name_of(variant: Hashable) -> str | None:
 @cache
 def _environment() -> str:
     """A digest of what all code is made of: this package, what compiles it, and for which processor."""
+    from importlib.metadata import version  # which takes longer than all the rest, at every start
+
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

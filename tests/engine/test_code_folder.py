@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import textwrap
@@ -226,8 +227,10 @@ def test_names_tell_what_is_compiled_for_what(name: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("package", ["numba", "llvmlite", "numpy"])
 def test_names_tell_versions(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the compiler, and of what arrays are."""
-    before, version = name_of(L1), code_folder.version
-    monkeypatch.setattr(code_folder, "version", lambda name: "another" if name == package else version(name))
+    before, version = name_of(L1), importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "another" if name == package else version(name)
+    )
     code_folder._environment.cache_clear()
     try:
         assert name_of(L1) != before

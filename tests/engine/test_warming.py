@@ -71,5 +71,5 @@ def test_the_usual_calls_need_no_other_loops(tmp_path: Path) -> None:
         command = [sys.executable, "-c", textwrap.dedent(WARM), str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    assert run() == "12 True\n"
-    assert run() == "12 False\n"
+    assert run() == "11 True\n"
+    assert run() == "11 False\n"
