@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import GroupLasso, L1Norm, MaxNorm, SquaredL2Norm, code_folder
+from regularization_kernels import GroupLasso, L1Norm, MaxNorm, SquaredL2Norm, code_folder, compilation
 from regularization_kernels.code_folder import CodeFolder, name_of
 from regularization_kernels.machine_code import MachineCode
 from regularization_kernels.regularizers.elements.compiled_loop import Variant
@@ -94,6 +94,21 @@ def test_damaged_code_costs_nothing_but_time(tmp_path: Path) -> None:
         path.write_bytes(data[: len(data) // 2])
     assert bits_and_loops(tmp_path, SIMPLE) == (by_numpy, "True 1")
     assert {path: len(path.read_bytes()) for path in whole} == {path: len(whole[path]) for path in whole}
+
+
+def test_code_that_cannot_be_linked_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is whole, and under its name, but no object file of this system."""
+    folder, asked = CodeFolder(tmp_path), list[Variant]()
+    monkeypatch.setattr(compilation, "_kept", compilation._Kept(folder))
+    folder.put(L1, CODE)
+
+    def compile_code(variant: Variant) -> MachineCode:
+        asked.append(variant)
+        return CODE
+
+    with pytest.raises(RuntimeError, match="object file"):
+        compilation.kept(compile_code)(L1)
+    assert asked == [L1]
 
 
 def test_what_is_put_is_there(tmp_path: Path) -> None:
