@@ -15,9 +15,10 @@ from .call import Call
 from .chunk import Chunk
 from .figures import SegmentFigures, Tally
 from .fused import FusedOperator
+from .gathering import Stretch
 from .methods import Method, Operand
 from .operator import SegmentOperator
-from .reduced import Reducer, Stretch, reduction_of
+from .reduced import Reducer, reduction_of
 from .workspace import PIECE, borrowed_workspace
 
 if TYPE_CHECKING:
