@@ -259,7 +259,7 @@ class Census(Statistic):
     def bin_of(self, rank: int) -> tuple[int, int]:
         """The bin of the ``rank``-th key, from 1 on, and how many keys the bins before it have."""
         reached = np.cumsum(self.counts)
-        place = min(int(np.searchsorted(reached, rank)), BINS - 1)
+        place = min(int(np.searchsorted(reached, min(max(rank, 1), SIGN - 1))), BINS - 1)
         return place, int(reached[place] - self.counts[place])
 
     def _first_numbers(self, bins: Counts) -> tuple[Counts, Counts]:
