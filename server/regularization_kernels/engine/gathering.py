@@ -18,7 +18,7 @@ from .methods import Method
 from .workspace import PIECE, Workspace, borrowed_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..reductions.reduction import Rule
     from ..reductions.statistics import Statistic
@@ -41,11 +41,34 @@ class Stretch:
     elements: Chunk
     position: int = 0
 
-    def piece(self, begin: int) -> Stretch:
-        """Its elements from ``begin`` on, a piece at most."""
+    def pieces(self) -> Iterator[Stretch]:
+        """Its elements, a piece after the other."""
         start, size = self.elements.element_offset, self.elements.parameters.size
-        elements = self.elements.part(start + begin, start + min(begin + PIECE, size))
-        return Stretch(self.segment, elements, self.position + begin)
+        for begin in range(0, size, PIECE):
+            elements = self.elements.part(start + begin, start + min(begin + PIECE, size))
+            yield Stretch(self.segment, elements, self.position + begin)
+
+
+def gather(
+    call: Call,
+    asked: Asked,
+    statistic: Statistic,
+    pieces: Iterable[Stretch],
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Have the elements of pieces answer, each a piece at most, in this thread.
+
+    Args:
+        call: The call.
+        asked: What is asked of them.
+        statistic: The answer so far, to which theirs is added.
+        pieces: The elements.
+        check: Called before each piece.
+    """
+    with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
+        for piece in pieces:
+            go_on()
+            statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
 
 
 def gathered(
@@ -64,20 +87,12 @@ def gathered(
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
-    places = [
-        (stretch, begin)
-        for stretch in stretches
-        for begin in range(0, stretch.elements.parameters.size, PIECE)
-    ]
-    parts = max(min(threads, len(places)), 1)
+    pieces = [piece for stretch in stretches for piece in stretch.pieces()]
+    parts = max(min(threads, len(pieces)), 1)
 
     def of_part(part: int) -> Statistic:
         statistic: Statistic = asked.question.of_nothing()
-        with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
-            for stretch, begin in places[part::parts]:
-                go_on()
-                piece = stretch.piece(begin)
-                statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
+        gather(call, asked, statistic, pieces[part::parts], check)
         return statistic
 
     if parts == 1:

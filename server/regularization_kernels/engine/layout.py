@@ -165,7 +165,7 @@ class PreparedSegment:
 
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
-        if position in (0, self.size):
+        if self.is_resolved or position in (0, self.size):
             return True
         if position % BLOCK or self.locality in (Locality.SEGMENT, Locality.REDUCTION):
             return False
