@@ -257,7 +257,8 @@ class ElementRange(_message.Message):
 
     Both ends must be ends of a segment, or lie inside a segment at a multiple of 2^18 elements from
     the segment's start where the regularizer may be cut: anywhere on that grid where it is exempt
-    or of locality ELEMENT; where a group ends, too, for GROUP; never for SEGMENT.
+    or of locality ELEMENT; where a group ends, too, for GROUP; never for SEGMENT. REDUCTION is as SEGMENT, unless
+    the header has a measurement: then any place will do, as it does in Measure for every segment.
     Error: ERROR_REASON_ELEMENT_RANGE_INVALID.
     """
 

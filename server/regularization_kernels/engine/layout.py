@@ -118,10 +118,13 @@ class PreparedSegment:
 
     @property
     def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt, or resolved."""
+        """How far it may be cut: anywhere where it is exempt or resolved, not at all if it must be whole."""
         if self.regularizer is None or self.is_resolved:
             return Locality.ELEMENT
-        return self.regularizer.locality
+        locality = self.regularizer.locality
+        if locality is Locality.REDUCTION and (self.prepared is None or self.prepared.reduction() is None):
+            return Locality.SEGMENT
+        return locality
 
     def resolved(self, prepared: Prepared) -> PreparedSegment:
         """The same segment with what computes each of its elements by itself."""
@@ -162,9 +165,9 @@ class PreparedSegment:
 
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
-        if position in (0, self.size):
+        if self.is_resolved or position in (0, self.size):
             return True
-        if position % BLOCK or self.locality is Locality.SEGMENT:
+        if position % BLOCK or self.locality in (Locality.SEGMENT, Locality.REDUCTION):
             return False
         return self.cut(position) == position
 

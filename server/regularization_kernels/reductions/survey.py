@@ -12,29 +12,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-import numpy as np
-
-from .census import BINS, MANTISSA, SIGN, WIDEST, Census, CensusQuestion, Interval, Order, number_of
+from .census import (
+    BINS,
+    MANTISSA,
+    SIGN,
+    WIDEST,
+    CensusQuestion,
+    Facts,
+    Interval,
+    Order,
+    Spread,
+    number_of,
+)
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question
 
 ResultT = TypeVar("ResultT")
 
 Search = Generator[Question[Any], Any, ResultT]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """How many numbers of a vector are of which kind."""
-
-    nonzeros: int
-    """Not 0."""
-    first_negative: tuple[int, float] | None
-    """Where the first that is below 0 stands, and the number."""
-    infinite: int
-    """Infinite."""
-    nan: int
-    """NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +104,12 @@ class Survey:
         self.size = size
         self._order = order
         self._regions = _REGIONS[order]
-        self._censuses: dict[int, Census] = {}
+        self._censuses: dict[int, Spread] = {}
         self._squares: SquareSum | None = None
 
     def facts(self) -> Search[Facts]:
         """How many numbers are of which kind."""
-        census = yield from self._census(_USUAL)
-        return Facts(census.nonzeros, census.first_negative, census.infinite, census.nan)
+        return (yield from self._census(_USUAL)).facts()
 
     def squares(self) -> Search[SquareSum]:
         """The exact sum of squares."""
@@ -131,9 +125,9 @@ class Survey:
     def total(self) -> Search[Fraction]:
         """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
         mass, seen = Fraction(0), 0
-        first = yield from self._census(_USUAL)
+        nonzeros = (yield from self.facts()).nonzeros
         for index in (_USUAL, 0, 2):
-            if index == _USUAL or seen < first.nonzeros:
+            if index == _USUAL or seen < nonzeros:
                 census, bins = (yield from self._census(index)), self._regions[index].bins
                 mass, seen = mass + census.mass(0, bins), seen + census.count(0, bins)
         return mass
@@ -160,12 +154,11 @@ class Survey:
         interval = Interval(0, max((self.size - 1).bit_length() - BINS.bit_length() + 1, 0))
         before = 0
         while True:
-            census: Census = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
-            reached = before + np.cumsum(census.counts)
-            place = min(int(np.searchsorted(reached, rank)), BINS - 1)
+            census: Spread = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
+            place, less = census.bin_of(rank - before)
             if not interval.open_bits:
                 return interval.edge(place)
-            before = int(reached[place] - census.counts[place])
+            before += less
             interval = interval.within(place)
 
     def _place(self, reached: _Reached) -> Search[tuple[Place, Fraction]]:
@@ -175,8 +168,8 @@ class Survey:
             Where it stands, and what the numbers above it add up to.
         """
         above, mass = 0, Fraction(0)
-        first = yield from self._census(_USUAL)
-        for index in range(0 if first.above else _USUAL, len(self._regions)):
+        facts = yield from self.facts()
+        for index in range(0 if facts.above else _USUAL, len(self._regions)):
             interval, bins = self._regions[index].interval, self._regions[index].bins
             census = yield from self._census(index)
             place, above, mass = _last_bin(census, bins, above, mass, reached)
@@ -190,14 +183,14 @@ class Survey:
                 place, above, mass = _last_bin(census, bins, above, mass, reached)
         return Place(-math.inf, 0, above), mass
 
-    def _census(self, index: int) -> Search[Census]:
+    def _census(self, index: int) -> Search[Spread]:
         if index not in self._censuses:
             self._censuses[index] = yield CensusQuestion(self._order, self._regions[index].interval)
         return self._censuses[index]
 
 
 def _last_bin(
-    census: Census, bins: int, above: int, mass: Fraction, reached: _Reached
+    census: Spread, bins: int, above: int, mass: Fraction, reached: _Reached
 ) -> tuple[int, int, Fraction]:
     """The last bin at whose first key the condition holds, and count and mass of what is above that bin.
 
