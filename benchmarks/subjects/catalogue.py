@@ -177,6 +177,8 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
             ),
             f"exclusive_lasso, groups of {size}": kernels.ExclusiveLasso(strength=0.1, groups=groups),
             f"group_linf, groups of {size}": kernels.GroupLinf(strength=2.0, groups=groups),
+            f"group_mcp, groups of {size}": kernels.GroupMcp(strength=2.0, concavity=3.0, groups=groups),
+            f"group_scad, groups of {size}": kernels.GroupScad(strength=2.0, concavity=3.7, groups=groups),
             f"max_norm, groups of {size}": kernels.MaxNorm(radius=2.0, groups=groups),
         }
     grouped["n_of_m, 2:4"] = kernels.NOfM(n=2, m=4)

@@ -36,7 +36,10 @@ BY_ELEMENT = {
 """Rows that are sums over elements, whose order does not matter to the bit."""
 WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope"}
 """Rows that forget the order of all elements."""
-WITHIN_GROUPS = {"group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm"}
+WITHIN_GROUPS = {
+    *("group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "group_mcp", "group_scad"),
+    *("n_of_m", "max_norm"),
+}
 """Rows that forget the order of a group's elements."""
 MATRICES = {"nuclear_norm", "spectral_norm", "spectral_ball", "rank_ball", "orthogonality", "stiefel"}
 """Rows that forget the order of rows and columns."""

@@ -13,8 +13,8 @@ from regularization_kernels import (
     Box,
     Grid,
     Groups,
+    GroupScad,
     Levels,
-    Mcp,
     NOfM,
     Oscar,
     Quantization,
@@ -52,6 +52,13 @@ def powers(low: float, high: float) -> st.SearchStrategy[float]:
 def strengths() -> st.SearchStrategy[float]:
     """Of a penalty, or a radius: nothing, something round, or anything."""
     return st.sampled_from([0.0, 0.25, 1.0]) | powers(-3, 3)
+
+
+def concavities(regularizer: Any) -> st.SearchStrategy[float]:
+    """Of MCP, or of SCAD, whose are above 2."""
+    if isinstance(regularizer, Scad | GroupScad):
+        return st.sampled_from([3.0, 3.7]) | powers(-3, 2).map(lambda number: 2.0 + number)
+    return powers(-2, 2)
 
 
 def shapes(least: int = 0) -> st.SearchStrategy[Shape]:
@@ -167,6 +174,8 @@ def with_numbers(draw: Draw, regularizer: Any) -> Any:
     numbers = [field.name for field in fields if isinstance(getattr(regularizer, field.name), float)]
     widths = {"delta", "epsilon"}
     drawn = {name: draw(powers(-3, 3) if name in widths else strengths()) for name in numbers}
+    if "concavity" in drawn:
+        drawn["concavity"] = draw(concavities(regularizer))
     return dataclasses.replace(regularizer, **drawn)
 
 
@@ -220,17 +229,6 @@ def _quantization(draw: Draw) -> Chosen:
 
 
 @st.composite
-def _mcp(draw: Draw) -> Chosen:
-    return Mcp(strength=draw(strengths()), concavity=draw(powers(-2, 2))), draw(shapes())
-
-
-@st.composite
-def _scad(draw: Draw) -> Chosen:
-    concavity = 2.0 + draw(st.sampled_from([1.0, 1.7]) | powers(-3, 2))
-    return Scad(strength=draw(strengths()), concavity=concavity), draw(shapes())
-
-
-@st.composite
 def _n_of_m(draw: Draw) -> Chosen:
     m, shape = draw(st.integers(1, 6)), draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
     axis = draw(st.none() | st.integers(0, len(shape) - 1))
@@ -280,8 +278,6 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
     "grid": _grid,
     "quantization": _quantization,
-    "mcp": _mcp,
-    "scad": _scad,
     "n_of_m": _n_of_m,
     "simplex": _simplex,
     "top_k": _top_k,

@@ -29,6 +29,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "sparse_group_lasso": {"l1_strength": 1.0, "group_strength": 1.0, "groups": PAIRS},
     "exclusive_lasso": {"strength": 1.0, "groups": PAIRS},
     "group_linf": {"strength": 1.0, "groups": PAIRS},
+    "group_mcp": {"strength": 1.0, "concavity": 3.0, "groups": PAIRS},
+    "group_scad": {"strength": 1.0, "concavity": 3.7, "groups": PAIRS},
     "max_norm": {"radius": 1.0, "groups": PAIRS},
     "l2_norm": {"strength": 1.0},
     "linf_norm": {"strength": 1.0},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from regularization_kernels import (
     ExclusiveLasso,
     GroupLasso,
     GroupLinf,
+    GroupMcp,
     Groups,
+    GroupScad,
     MaxNorm,
     NOfM,
     SparseGroupLasso,
@@ -107,6 +109,41 @@ def group_terms(term: Any) -> Any:
     return lambda r, x: [term(r, w, x.ravel()[part]) for w, part in weighted_groups(r, x.shape)]
 
 
+def level(r: GroupMcp, weight: float, group: Array) -> float:
+    """The minimax concave penalty of a norm: a parabola's first half, then its height."""
+    size, end = norm(group), r.concavity * r.strength
+    return weight * (r.strength * size - size**2 / (2 * r.concavity) if size <= end else end * r.strength / 2)
+
+
+def bent(r: GroupScad, weight: float, group: Array) -> float:
+    """The smoothly clipped absolute deviation of a norm, in its three pieces."""
+    size, s, a = norm(group), r.strength, r.concavity
+    if size <= s:
+        return weight * s * size
+    if size <= a * s:
+        return weight * (2 * a * s * size - size**2 - s**2) / (2 * (a - 1))
+    return weight * s**2 * (a + 1) / 2
+
+
+def off_concave(rate: Callable[[Any, float], float]) -> Any:
+    """Distance of a slope from the subdifferential of a function of the norm with that rate of growth."""
+
+    def off(r: Any, weight: float, x: Array, s: Array) -> float:
+        return off_norm(weight * rate(r, norm(x)), x, s)
+
+    return off
+
+
+def rate_of_level(r: GroupMcp, size: float) -> float:
+    """By how much the minimax concave penalty grows at a norm."""
+    return max(r.strength - size / r.concavity, 0.0)
+
+
+def rate_of_bent(r: GroupScad, size: float) -> float:
+    """By how much the smoothly clipped absolute deviation grows."""
+    return max(min((r.concavity * r.strength - size) / (r.concavity - 1), r.strength), 0.0)
+
+
 def in_bounds(r: MaxNorm, weight: float, group: Array) -> float:
     """0 where a norm is at most its bound, give or take what rounding does; infinite otherwise."""
     bound = r.radius * weight
@@ -118,12 +155,17 @@ def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
     return [0.0 if np.count_nonzero(x.ravel()[run]) <= r.n else math.inf for run in runs(r, x.shape)]
 
 
-def at_first_elements(number: Any) -> Any:
+def at_first_elements(number: Callable[[Array], float]) -> Any:
     """The rule of a row that adds a number for each group, at its first element."""
+    return by_parameters(lambda _, x: number(x))
+
+
+def by_parameters(number: Callable[[Any, Array], float]) -> Any:
+    """The same where the number depends on the regularizer, too."""
 
     def terms(r: Any, x: Array, weights: Array | None) -> Terms:
         assert weights is None
-        return [(int(part[0]), number(x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
+        return [(int(part[0]), number(r, x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
 
     return terms
 
@@ -131,6 +173,19 @@ def at_first_elements(number: Any) -> Any:
 def rooted_sum(x: Array) -> float:
     """The root of the pairwise sum of squares."""
     return math.sqrt(pairwise((x * x).tolist()))
+
+
+def level_sum(r: GroupMcp, x: Array) -> float:
+    """The minimax concave penalty of the norm, with every operation in the contract's order."""
+    near = min(rooted_sum(x), r.concavity * r.strength)
+    return near * (r.strength - near / (2.0 * r.concavity))
+
+
+def bent_sum(r: GroupScad, x: Array) -> float:
+    """The smoothly clipped absolute deviation of the norm, likewise."""
+    near = min(rooted_sum(x), r.concavity * r.strength)
+    over = max(near - r.strength, 0.0)
+    return r.strength * near - over * over / (2.0 * (r.concavity - 1.0))
 
 
 def half_squared_sum(x: Array) -> float:
@@ -185,6 +240,16 @@ def exclusive(strength: float = 0.3, **groups: Any) -> ExclusiveLasso:
 def peaks(strength: float = 0.3, **groups: Any) -> GroupLinf:
     """An L1,infinity norm, likewise."""
     return GroupLinf(strength=strength, groups=Groups(**groups))
+
+
+def leveling(strength: float = 0.5, concavity: float = 2.25, **groups: Any) -> GroupMcp:
+    """A group MCP, likewise."""
+    return GroupMcp(strength=strength, concavity=concavity, groups=Groups(**groups))
+
+
+def bending(strength: float = 0.4, concavity: float = 3.7, **groups: Any) -> GroupScad:
+    """A group SCAD, likewise."""
+    return GroupScad(strength=strength, concavity=concavity, groups=Groups(**groups))
 
 
 def bounded(radius: float = 0.6, **groups: Any) -> MaxNorm:
@@ -275,6 +340,46 @@ ROWS: tuple[Row, ...] = (
             "-free": (peaks(0.0, size=2), (6,)),
         },
         rejected=(*bad_numbers(lambda v: peaks(v, size=1), "strength"), *bad_groups(peaks)),
+    ),
+    Row(
+        name="group_mcp",
+        terms=group_terms(level),
+        oracle=by_group(of_groups, points=201),
+        certificate=worst_group(off_concave(rate_of_level)),
+        rule=Rule(by_parameters(level_sum)),
+        instances={
+            "-size": (leveling(size=3), (12,)),
+            "-sizes": (leveling(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (leveling(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-sharp": (leveling(2.0, 0.05, size=4), (12,)),
+            "-free": (leveling(0.0, size=2), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: leveling(v, size=1), "strength"),
+            *bad_numbers(lambda v: leveling(1.0, v, size=1), "concavity"),
+            Rejected(FieldOutOfRange, "concavity", lambda: leveling(1.0, 0.0, size=1)),
+            *bad_groups(leveling),
+        ),
+    ),
+    Row(
+        name="group_scad",
+        terms=group_terms(bent),
+        oracle=by_group(of_groups, points=201),
+        certificate=worst_group(off_concave(rate_of_bent)),
+        rule=Rule(by_parameters(bent_sum)),
+        instances={
+            "-size": (bending(size=3), (12,)),
+            "-sizes": (bending(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (bending(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-sharp": (bending(1.5, 2.001, size=4), (12,)),
+            "-free": (bending(0.0, size=2), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: bending(v, size=1), "strength"),
+            *bad_numbers(lambda v: bending(1.0, v, size=1), "concavity"),
+            Rejected(FieldOutOfRange, "concavity", lambda: bending(1.0, 2.0, size=1)),
+            *bad_groups(bending),
+        ),
     ),
     Row(
         name="n_of_m",
