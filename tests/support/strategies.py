@@ -15,6 +15,7 @@ from regularization_kernels import (
     Groups,
     GroupScad,
     Levels,
+    MinMaxNorm,
     NOfM,
     Oscar,
     Quantization,
@@ -25,10 +26,12 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TrendFilter,
+    UnitNorm,
 )
 
 from tests.support.cases import Case, Row
 from tests.support.inputs import AnyArray
+from tests.support.oracles.groupings import partition
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -196,7 +199,7 @@ def grouped(draw: Draw, regularizer: Any) -> Chosen:
         count, groups = shape[axis], {"axis": axis}
     weights = st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count).map(tuple)
     weighting = draw(st.sampled_from([{}, {"sqrt_size": True}]) | st.fixed_dictionaries({"weights": weights}))
-    numbers = draw(with_numbers(regularizer))
+    numbers = regularizer if isinstance(regularizer, MinMaxNorm) else draw(with_numbers(regularizer))
     return dataclasses.replace(numbers, groups=Groups(**groups, **weighting)), shape
 
 
@@ -226,6 +229,25 @@ def _grid(draw: Draw) -> Chosen:
 @st.composite
 def _quantization(draw: Draw) -> Chosen:
     return Quantization(strength=draw(strengths()), levels=draw(_levels())), draw(shapes())
+
+
+@st.composite
+def _unit_norm(draw: Draw) -> Chosen:
+    return draw(grouped(UnitNorm(groups=Groups(size=1))).filter(has_no_empty_groups))
+
+
+@st.composite
+def _min_max_norm(draw: Draw) -> Chosen:
+    lower, upper = sorted(draw(st.tuples(strengths(), strengths())))
+    row = MinMaxNorm(lower=0.0, upper=1.0, groups=Groups(size=1))
+    chosen, shape = draw(grouped(row).filter(has_no_empty_groups))
+    return dataclasses.replace(chosen, lower=lower, upper=upper), shape
+
+
+def has_no_empty_groups(chosen: Chosen) -> bool:
+    """Whether each group of a regularizer has an element, which it needs to have a norm."""
+    regularizer, shape = chosen
+    return all(part.size for part in partition(regularizer.groups, shape))
 
 
 @st.composite
@@ -279,6 +301,8 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "grid": _grid,
     "quantization": _quantization,
     "n_of_m": _n_of_m,
+    "unit_norm": _unit_norm,
+    "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
     "slope": _slope,

@@ -15,10 +15,12 @@ from regularization_kernels import (
     Groups,
     GroupScad,
     MaxNorm,
+    MinMaxNorm,
     NOfM,
     SparseGroupLasso,
+    UnitNorm,
 )
-from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid
+from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
@@ -30,6 +32,7 @@ from tests.support.oracles.groups import (
     by_nonnegative_squares,
     by_support_and_multiple,
     of_groups,
+    on_shells,
     runs,
 )
 from tests.support.oracles.minimizers import Array, by_group
@@ -150,6 +153,31 @@ def in_bounds(r: MaxNorm, weight: float, group: Array) -> float:
     return 0.0 if norm(group) <= bound * (1 + 1e-15) + group.size * 5e-324 else math.inf
 
 
+def bounds_of(r: UnitNorm | MinMaxNorm) -> tuple[float, float]:
+    """The least and the largest norm of a group with weight 1."""
+    return (r.lower, r.upper) if isinstance(r, MinMaxNorm) else (1.0, 1.0)
+
+
+def in_shell(r: UnitNorm | MinMaxNorm, weight: float, group: Array) -> float:
+    """0 where a norm is between its bounds, give or take what rounding does; infinite otherwise."""
+    (low, high), size, tiny = bounds_of(r), norm(group), group.size * 5e-324
+    low, high = low * weight * (1 - 4e-16) - tiny, high * weight * (1 + 4e-16) + tiny
+    return 0.0 if low <= size <= high else math.inf
+
+
+def off_shell(r: UnitNorm | MinMaxNorm, weight: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the directions out of the larger ball, or into the smaller one."""
+    length, (low, high) = norm(x), (bound * weight for bound in bounds_of(r))
+    if length == 0.0:
+        return norm(s) if high > 0.0 else 0.0
+    along = float(np.dot(s, x)) / length
+    if length < high * (1 - 1e-12):
+        along = min(along, 0.0)
+    if length > low * (1 + 1e-12):
+        along = max(along, 0.0)
+    return norm(s - along * (x / length))
+
+
 def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
     """0 where a run has at most n nonzero elements, infinite otherwise."""
     return [0.0 if np.count_nonzero(x.ravel()[run]) <= r.n else math.inf for run in runs(r, x.shape)]
@@ -216,6 +244,20 @@ def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | N
     return terms
 
 
+def shell_summands(rounded: tuple[UnitNorm | MinMaxNorm, Any], x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, by two units in the last place of the data type that the elements are rounded to."""
+    assert weights is None
+    (r, dtype), flat = rounded, x.ravel()
+    info, terms = np.finfo(dtype), []
+    for weight, part in weighted_groups(r, x.shape):
+        low, high = (bound * weight for bound in bounds_of(r))
+        tiny = part.size * (2.0 * float(info.smallest_subnormal))
+        low -= 2.0 * float(info.eps) * low + tiny
+        high += 2.0 * float(info.eps) * high + tiny
+        terms.append((int(part[0]), 0.0 if low <= rooted_sum(flat[part]) <= high else math.inf))
+    return terms
+
+
 def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
     """0 or infinity, at the first element of each run."""
     assert weights is None
@@ -255,6 +297,16 @@ def bending(strength: float = 0.4, concavity: float = 3.7, **groups: Any) -> Gro
 def bounded(radius: float = 0.6, **groups: Any) -> MaxNorm:
     """Bounded norms, likewise."""
     return MaxNorm(radius=radius, groups=Groups(**groups))
+
+
+def unit(**groups: Any) -> UnitNorm:
+    """Norms of 1, likewise."""
+    return UnitNorm(groups=Groups(**groups))
+
+
+def between(lower: float = 0.4, upper: float = 1.3, **groups: Any) -> MinMaxNorm:
+    """Norms between two bounds, likewise."""
+    return MinMaxNorm(lower=lower, upper=upper, groups=Groups(**groups))
 
 
 def too_large(_: Any, x: Array) -> Array:
@@ -421,6 +473,43 @@ ROWS: tuple[Row, ...] = (
             "-zero": (bounded(0.0, size=3), (6,)),
         },
         rejected=(*bad_numbers(lambda v: bounded(v, size=1), "radius"), *bad_groups(bounded)),
+        outside=too_large,
+    ),
+    Row(
+        name="unit_norm",
+        terms=group_terms(in_shell),
+        oracle=on_shells(bounds_of),
+        certificate=worst_group(off_shell),
+        rule=Rule(shell_summands, rounded=lambda r, dtype: (r, dtype)),
+        instances={
+            "-size": (unit(size=4), (12,)),
+            "-sizes": (unit(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (unit(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-ones": (unit(size=1), (6,)),
+        },
+        rejected=(*bad_groups(unit), Rejected(LayoutInvalid, "shape", lambda: unit(axis=1), (0, 3))),
+        outside=too_large,
+    ),
+    Row(
+        name="min_max_norm",
+        terms=group_terms(in_shell),
+        oracle=on_shells(bounds_of),
+        certificate=worst_group(off_shell),
+        rule=Rule(shell_summands, rounded=lambda r, dtype: (r, dtype)),
+        instances={
+            "-size": (between(size=4), (12,)),
+            "-sizes": (between(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (between(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-ball": (between(0.0, 0.6, size=3), (6,)),
+            "-zero": (between(0.0, 0.0, size=3), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: between(v, 1.0, size=1), "lower"),
+            *bad_numbers(lambda v: between(0.0, v, size=1), "upper"),
+            Rejected(FieldOutOfRange, "lower", lambda: between(1.0, 0.5, size=1)),
+            *bad_groups(between),
+            Rejected(LayoutInvalid, "shape", lambda: between(axis=0), (3, 0)),
+        ),
         outside=too_large,
     ),
 )
