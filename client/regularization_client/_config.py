@@ -85,18 +85,18 @@ class Part:
     """Where in the whole flat vector the given parameters lie, for a rank that holds only a part of it.
 
     The parameters, and every operand, are then vectors of the part's length, and so is the result.
-    The figures of all parts, put through ``combine``, have the bits of a single call.
+    Both ends of a part may lie at any element of an array that is exempt, or whose regularizer works element
+    by element; where a group ends; and at ends of arrays. Each element of the result has the bits that it has
+    in a single call, stochastic rounding included. ``combine`` puts the figures of all parts together. Its
+    sums have the bits of a single call where parts end at ends of arrays, or at multiples of 2^18 elements
+    from an array's start; elsewhere they have those of the parts as they were cut: see docs/numerics.md.
     """
 
     shapes: Mapping[str, Sequence[int]] | int
     """The shape of every array of the whole, by name and in order; or the length of a plain vector."""
 
     begin: int
-    """Index, in the whole vector, of the part's first element.
-
-    Both ends of a part must be ends of an array, or lie at a multiple of 2^18 elements from an array's
-    start where its regularizer may be cut.
-    """
+    """Index, in the whole vector, of the part's first element."""
 
 
 class CallOptions(TypedDict, total=False):

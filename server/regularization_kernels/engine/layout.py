@@ -164,9 +164,22 @@ class PreparedSegment:
         """Whether an element range may begin or end at this position inside the segment."""
         if position in (0, self.size):
             return True
-        if position % BLOCK or self.locality is Locality.SEGMENT:
-            return False
-        return self.cut(position) == position
+        return self.locality is not Locality.SEGMENT and self.cut(position) == position
+
+    def require_cut(self, position: int) -> None:
+        """Check that an element range may begin or end at this position inside the segment.
+
+        Raises:
+            ElementRangeInvalid: If it may not. The error's element is that of the vector.
+        """
+        if self.may_be_cut(position):
+            return
+        whole = self.locality is Locality.SEGMENT
+        rule = (
+            "it is needed whole" if whole else f"cuts are where groups end, such as at {self.cut(position)}"
+        )
+        text = f"must not cut segment {self.name!r} (locality {self.locality.name}) at its element {position}"
+        raise ElementRangeInvalid(f"{text}: {rule}", segment=self.name, element=self.start + position)
 
 
 class Layout:
@@ -218,7 +231,10 @@ class Layout:
         return bisect_right(self.starts, element) - 1
 
     def cuts(self, begin: int, end: int, parts: int) -> list[int]:
-        """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``."""
+        """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``.
+
+        Inside a segment they are ends of blocks, so that their sums combine to the bits of one range.
+        """
         if begin == end:
             return [begin, end]
         inner = {self._cut_before(begin + (end - begin) * part // parts) for part in range(1, parts)}
@@ -249,13 +265,11 @@ class Layout:
             if position == self.size:
                 continue
             segment = self.segments[self.segment_at(position)]
-            if segment.may_be_cut(position - segment.start):
-                continue
-            text = (
-                f"must not cut segment {segment.name!r} (locality {segment.locality.name}) at its element "
-                f"{position - segment.start}: cuts are multiples of {BLOCK} that the regularizer allows"
-            )
-            raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
+            try:
+                segment.require_cut(position - segment.start)
+            except ElementRangeInvalid as error:
+                error.within(name)
+                raise
 
 
 def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[PreparedSegment]:
