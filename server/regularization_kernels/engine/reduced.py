@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-Point = Callable[[Chunk, Workspace], Float64Array]
-"""Numbers that are made of the elements of a piece."""
-
 LONG = 1 << 20
 """Elements of a segment from which on it is computed this way: shorter ones fit a few copies in float64."""
 
@@ -46,37 +44,70 @@ def reduction_of(segment: PreparedSegment, operands: frozenset[Operand]) -> Redu
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """All elements of a segment, in the vector that is reduced.
+
+    Args:
+        segment: The segment.
+        elements: Its elements.
+        position: Where the first of them stands in the vector that is reduced.
+    """
+
+    segment: PreparedSegment
+    elements: Chunk
+    position: int = 0
+
+    def resolved(self, found: Resolved) -> PreparedSegment:
+        """The segment as one that may be cut anywhere, for what was found of the whole vector."""
+        return self.segment.resolved(found.beginning_at(self.position))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A few elements of the vector that is reduced, and where they stand there."""
+
+    elements: Chunk
+    position: int
+
+
+Point = Callable[[_Piece, Workspace], Float64Array]
+"""Numbers that are made of the elements of a piece."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reducer:
-    """Looks for the rule of a segment.
+    """Looks for the rule of a vector: of one segment, or of several, one after the other.
 
     Args:
         call: The call.
-        segment: The segment.
         reduction: How it is computed.
-        whole: All its elements.
+        stretches: The segments, at least one element in all.
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
 
     call: Call
-    segment: PreparedSegment
     reduction: Reduction
-    whole: Chunk
+    stretches: tuple[Stretch, ...]
     threads: int = 1
     check: Callable[[], None] | None = None
 
-    def resolved(self) -> PreparedSegment:
-        """The segment as one that may be cut anywhere.
+    def resolved(self) -> dict[str, PreparedSegment]:
+        """The segments as ones that may be cut anywhere, by their names.
 
         Raises:
             GradientUndefined: If the penalty has no gradient there.
         """
+        found = self._resolution()
+        return {stretch.segment.name: stretch.resolved(found) for stretch in self.stretches}
+
+    def _resolution(self) -> Resolved:
+        """What becomes of each element, and the penalty's term."""
         method, reduction, wants_penalty = self.call.method, self.reduction, self.call.figures.penalty
         survey, term = self._survey(), 0.0
         rule: Rule = Same()
         if method is Method.PROXIMAL_STEP:
-            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
-            rule = self._found(reduction.step(survey, step_size), self._start)
+            rule = self._found(reduction.step(survey, self._step_size), self._start)
             if wants_penalty:
                 term = self._term_after(rule)
         else:
@@ -84,7 +115,11 @@ class Reducer:
                 term = self._found(reduction.term(survey), self._parameters)
             if method is Method.GRADIENT:
                 rule = self._slope(survey)
-        return self.segment.resolved(Resolved(rule, term))
+        return Resolved(rule, term)
+
+    @property
+    def _step_size(self) -> float:
+        return self.stretches[0].segment.step_size_in(self.call.step_size) or 0.0
 
     def _slope(self, survey: Survey) -> Rule:
         try:
@@ -93,11 +128,18 @@ class Reducer:
             facts = self._found(survey.facts(), self._parameters)
             if not self.call.propagate_non_finite and (facts.nan or facts.infinite):
                 return Same()  # it is rejected where elements are looked at one by one
-            error.segment = self.segment.name
-            error.element = self.segment.start + (error.element or 0)
-            error.text += f" at element {error.element}"
-            error.field = "parameters"
+            self._place(error)
             raise
+
+    def _place(self, error: GradientUndefined) -> None:
+        """Say where in the layout's vector the element is that an error names."""
+        position = error.element or 0
+        there = [stretch for stretch in self.stretches if stretch.elements.parameters.size]
+        at = max(bisect_right([stretch.position for stretch in there], position) - 1, 0)
+        error.segment = there[at].segment.name
+        error.element = there[at].segment.start + position - there[at].position
+        error.text += f" at element {error.element}"
+        error.field = "parameters"
 
     def _term_after(self, rule: Rule) -> float:
         """The penalty's term at the step's result."""
@@ -105,13 +147,15 @@ class Reducer:
         if known is not None:
             return known
 
-        def results(piece: Chunk, workspace: Workspace) -> Float64Array:
+        def results(piece: _Piece, workspace: Workspace) -> Float64Array:
             return self._result(rule, piece, workspace)
 
         return self._found(self.reduction.term(self._survey()), results)
 
     def _survey(self) -> Survey:
-        return Survey(self.reduction.order, self.segment.size)
+        return Survey(
+            self.reduction.order, sum(stretch.elements.parameters.size for stretch in self.stretches)
+        )
 
     def _found(self, search: Search[ResultT], point: Point) -> ResultT:
         """What a search finds, which asks for statistics of points that are made of the elements."""
@@ -123,19 +167,21 @@ class Reducer:
             result: ResultT = done.value
             return result
 
-    def _answer(
-        self, question: Question[Any], point: Callable[[Chunk, Workspace], Float64Array]
-    ) -> Statistic:
-        pieces = range(self.segment.start, self.segment.end, PIECE)
-        parts = min(self.threads, len(pieces))
+    def _answer(self, question: Question[Any], point: Point) -> Statistic:
+        places = [
+            (stretch, begin)
+            for stretch in self.stretches
+            for begin in range(0, stretch.elements.parameters.size, PIECE)
+        ]
+        parts = min(self.threads, len(places))
 
         def gathered(part: int) -> Statistic:
             statistic: Statistic = question.of_nothing()
             with np.errstate(all="ignore"), interruptible(self.check), borrowed_workspace() as workspace:
-                for begin in pieces[part::parts]:
+                for stretch, begin in places[part::parts]:
                     go_on()
-                    piece = self.whole.part(begin, min(begin + PIECE, self.segment.end))
-                    statistic.add(point(piece, workspace), begin - self.segment.start)
+                    piece = _piece_of(stretch, begin)
+                    statistic.add(point(piece, workspace), piece.position)
             return statistic
 
         if parts == 1:
@@ -151,34 +197,40 @@ class Reducer:
             others.clear()
         return whole
 
-    def _parameters(self, piece: Chunk, workspace: Workspace) -> Float64Array:
+    def _parameters(self, piece: _Piece, workspace: Workspace) -> Float64Array:
         """The elements of a piece."""
-        x = workspace.array("x", piece.parameters.size)
-        widen_into(piece.parameters, x)
+        x = workspace.array("x", piece.elements.parameters.size)
+        widen_into(piece.elements.parameters, x)
         return x
 
-    def _start(self, piece: Chunk, workspace: Workspace) -> Float64Array:
+    def _start(self, piece: _Piece, workspace: Workspace) -> Float64Array:
         """Where the proximal step begins: the elements after the forward step."""
         x = self._parameters(piece, workspace)
-        piece = piece.with_operands_as_numbers()
-        if piece.loss_gradients is not None:
-            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
+        elements = piece.elements.with_operands_as_numbers()
+        if elements.loss_gradients is not None:
             v = workspace.array("v", x.size)
-            np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
+            np.multiply(elements.loss_gradients, self._step_size, out=v, dtype=np.float64)
             np.subtract(x, v, out=x)
         return x
 
-    def _result(self, rule: Rule, piece: Chunk, workspace: Workspace) -> Float64Array:
+    def _result(self, rule: Rule, piece: _Piece, workspace: Workspace) -> Float64Array:
         """What becomes of the elements of a piece, rounded."""
         x = self._start(piece, workspace)
-        rule.write(x, piece.element_offset - self.segment.start, x)
-        out, seed = np.empty(x.size, piece.parameters.dtype), self.call.rounding.stochastic_seed
+        rule.write(x, piece.position, x)
+        out, seed = np.empty(x.size, piece.elements.parameters.dtype), self.call.rounding.stochastic_seed
         if seed is None:
             round_into(x, out)
         else:
-            round_stochastically(x, out, seed, piece.element_offset)
+            round_stochastically(x, out, seed, piece.elements.element_offset)
         widen_into(out, x)
         return x
+
+
+def _piece_of(stretch: Stretch, begin: int) -> _Piece:
+    """The elements of a stretch from its element ``begin`` on, a piece at most."""
+    start, size = stretch.elements.element_offset, stretch.elements.parameters.size
+    elements = stretch.elements.part(start + begin, start + min(begin + PIECE, size))
+    return _Piece(elements, stretch.position + begin)
 
 
 def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:
@@ -190,12 +242,13 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
-    operands, known = whole.operands, {}
+    operands = whole.operands
+    known: dict[str, PreparedSegment] = {}
     for segment in call.segments_in_range():
         reduction = reduction_of(segment, operands)
         if reduction is not None:
-            part = whole.part(segment.start, segment.end)
-            known[segment.name] = Reducer(call, segment, reduction, part, threads, check).resolved()
+            stretch = Stretch(segment, whole.part(segment.start, segment.end))
+            known |= Reducer(call, reduction, (stretch,), threads, check).resolved()
     return replace(call, layout=call.layout.with_resolved(known)) if known else call
 
 

@@ -17,7 +17,7 @@ from .figures import SegmentFigures, Tally
 from .fused import FusedOperator
 from .methods import Method, Operand
 from .operator import SegmentOperator
-from .reduced import Reducer, reduction_of
+from .reduced import Reducer, Stretch, reduction_of
 from .workspace import PIECE, borrowed_workspace
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class SegmentRun:
 
     def _compute_reduced(self, whole: Chunk, reduction: Reduction) -> None:
         """Compute a segment whose elements are all there, a piece at a time."""
-        resolved = Reducer(self._call, self._segment, reduction, whole, check=current_check()).resolved()
-        self._set(resolved)
+        stretch = Stretch(self._segment, whole)
+        resolved = Reducer(self._call, reduction, (stretch,), check=current_check()).resolved()
+        self._set(resolved[self._segment.name])
         for begin in range(whole.element_offset, whole.end, PIECE):
             go_on()
             self._compute(whole.part(begin, min(begin + PIECE, whole.end)))
