@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from regularization.v1 import regularizers_pb2
 
 from ._client import Client
-from ._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
+from ._config import CallOptions, Figure, Retry, RoundingMode, Tls
 from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
 from ._errors import (
     ArgumentError,
@@ -31,6 +31,7 @@ from ._errors import (
 from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
 from ._modified import Modified
+from ._part import Part
 from ._results import (
     CombinedFigures,
     Figures,

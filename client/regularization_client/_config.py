@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, TypedDict
+
+from ._part import Part
 
 Figure = Literal["penalty", "nonzeros", "squared_distance"]
 """A figure that a call may compute beside its result."""
@@ -80,25 +82,6 @@ class Retry:
             raise ValueError(f"longest_silence must be > 0 seconds, or None, got {self.longest_silence}")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where in the whole flat vector the given parameters lie, for a rank that holds only a part of it.
-
-    The parameters, and every operand, are then vectors of the part's length, and so is the result.
-    Both ends of a part may lie at any element of an array that is exempt, or whose regularizer works element
-    by element; where a group ends; and at ends of arrays. Each element of the result has the bits that it has
-    in a single call, stochastic rounding included. ``combine`` puts the figures of all parts together. Its
-    sums have the bits of a single call where parts end at ends of arrays, or at multiples of 2^18 elements
-    from an array's start; elsewhere they have those of the parts as they were cut: see docs/numerics.md.
-    """
-
-    shapes: Mapping[str, Sequence[int]] | int
-    """The shape of every array of the whole, by name and in order; or the length of a plain vector."""
-
-    begin: int
-    """Index, in the whole vector, of the part's first element."""
-
-
 class CallOptions(TypedDict, total=False):
     """Keywords that every call of ``Client`` takes."""
 
@@ -139,10 +122,10 @@ class CallOptions(TypedDict, total=False):
     """Over how many connections to send a call's chunks at once, 1 to 64: for large calls where one stream
     leaves processors idle, or where replicas share the work. Default: 1. No bit depends on it.
 
-    The call is cut at ends of arrays, and inside arrays of more than 2^18 elements whose regularizer works
-    element by element; where that gives fewer pieces, there are fewer streams. All share the timeout, each
-    is replayed by itself, and if one fails, all end. Of a client with a ``channel`` of yours, all go over
-    that. A call on shared arrays needs none of this.
+    The call is cut at ends of arrays, and at multiples of 2^18 elements inside arrays whose regularizer works
+    element by element; where that gives fewer pieces, there are fewer streams. All share the timeout, each is
+    replayed by itself, and if one fails, all end. Of a client with a ``channel`` of yours, all go over that.
+    A call on shared arrays needs none of this.
     """
 
     part: Part | None
