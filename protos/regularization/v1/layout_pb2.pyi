@@ -256,7 +256,8 @@ class ElementRange(_message.Message):
     in one stream, random rounding included, and the exact sums of the summaries combine.
 
     Both ends may lie anywhere where the regularizer of their segment may be cut: at any element where it is exempt or of
-    locality ELEMENT; where a group ends for GROUP; only at an end of the segment for SEGMENT.
+    locality ELEMENT; where a group ends for GROUP; only at an end of the segment for SEGMENT. REDUCTION is as SEGMENT,
+    unless the header has a measurement: then any place will do, as it does in Measure for every segment.
     Error: ERROR_REASON_ELEMENT_RANGE_INVALID.
 
     The sums. Where both ends are ends of segments, or lie at a multiple of 2^18 elements from the segment's start, which

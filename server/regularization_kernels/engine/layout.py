@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from ..regularizer import Regularizer
     from ..regularizers.elements.box import Box
 
+_WHOLE = {
+    Locality.SEGMENT: "it is needed whole",
+    Locality.REDUCTION: "it is needed whole without a measurement",
+}
+"""Why a segment may not be cut, by its locality."""
+
 MAX_SEGMENTS = 10_000
 """Segments of a layout."""
 
@@ -118,10 +124,13 @@ class PreparedSegment:
 
     @property
     def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt, or resolved."""
+        """How far it may be cut: anywhere where it is exempt or resolved, not at all if it must be whole."""
         if self.regularizer is None or self.is_resolved:
             return Locality.ELEMENT
-        return self.regularizer.locality
+        locality = self.regularizer.locality
+        if locality is Locality.REDUCTION and (self.prepared is None or self.prepared.reduction() is None):
+            return Locality.SEGMENT
+        return locality
 
     def resolved(self, prepared: Prepared) -> PreparedSegment:
         """The same segment with what computes each of its elements by itself."""
@@ -164,7 +173,7 @@ class PreparedSegment:
         """Whether an element range may begin or end at this position inside the segment."""
         if position in (0, self.size):
             return True
-        return self.locality is not Locality.SEGMENT and self.cut(position) == position
+        return self.locality not in _WHOLE and self.cut(position) == position
 
     def require_cut(self, position: int) -> None:
         """Check that an element range may begin or end at this position inside the segment.
@@ -174,10 +183,8 @@ class PreparedSegment:
         """
         if self.may_be_cut(position):
             return
-        whole = self.locality is Locality.SEGMENT
-        rule = (
-            "it is needed whole" if whole else f"cuts are where groups end, such as at {self.cut(position)}"
-        )
+        cuts = f"cuts are where groups end, such as at {self.cut(position)}"
+        rule = _WHOLE.get(self.locality, cuts)
         text = f"must not cut segment {self.name!r} (locality {self.locality.name}) at its element {position}"
         raise ElementRangeInvalid(f"{text}: {rule}", segment=self.name, element=self.start + position)
 

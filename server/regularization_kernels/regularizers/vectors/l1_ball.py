@@ -54,7 +54,7 @@ class L1Ball(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="a budget for the sum of magnitudes: sparsity of a given size",
         penalty="0 if sum |x| <= radius, infinity otherwise",

@@ -57,7 +57,7 @@ class L2Ball(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="a bound on the Euclidean norm of the whole segment",
         penalty="0 if norm(x) <= radius, infinity otherwise",

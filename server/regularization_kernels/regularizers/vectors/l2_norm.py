@@ -45,7 +45,7 @@ class L2Norm(WholeRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupLasso.formulas
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description(
         title="a whole segment exactly zero, or shrunk without a change of direction",
         penalty="strength * norm(x), not squared",

@@ -56,7 +56,7 @@ class LinfNorm(WholeRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupLinf.formulas
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description(
         title="equal peaks: the largest magnitudes of a segment brought down together",
         penalty="strength * max |x|",

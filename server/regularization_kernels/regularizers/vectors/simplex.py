@@ -65,7 +65,7 @@ class Simplex(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x", symbol="the sum")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="nonnegative elements with a given sum: mixtures, probabilities",
         penalty="0 if every x >= 0 and sum x = radius, infinity otherwise",

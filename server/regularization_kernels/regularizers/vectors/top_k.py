@@ -52,7 +52,9 @@ class TopK(SegmentSet):
     count: int = parameter(COUNT, "at most the segment's length", symbol="how many may stay")
 
     leaves_by_rounding: ClassVar[bool] = False
-    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(
+        positively_homogeneous=True, indicator=True, locality=Locality.REDUCTION
+    )
     description: ClassVar[Description] = Description.of_set(
         title="sparsity of a given count: the largest elements stay",
         penalty="0 if at most count elements are not 0, infinity otherwise",
