@@ -171,7 +171,7 @@ class PreparedSegment:
 
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
-        if position in (0, self.size):
+        if self.is_resolved or position in (0, self.size):
             return True
         return self.locality not in _WHOLE and self.cut(position) == position
 
