@@ -42,8 +42,6 @@ class Place:
     """How many are equal to it."""
     above: int
     """How many are above it."""
-    mass: Fraction
-    """What these add up to."""
 
 
 _SMALL = (1023 - 100) << MANTISSA
@@ -136,7 +134,8 @@ class Survey:
 
     def place(self, count: int) -> Search[Place]:
         """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
-        return (yield from self._place(lambda _, above, __: above >= count))
+        place, _ = yield from self._place(lambda _, above, __: above >= count)
+        return place
 
     def threshold(self, radius: float) -> Search[Fraction]:
         """What is to be taken off for what is then left above 0 to add up to ``radius``, exactly.
@@ -145,8 +144,10 @@ class Survey:
             radius: Above 0, and below the sum where it is one of magnitudes. All are finite.
         """
         exact = Fraction(radius)
-        place = yield from self._place(lambda number, above, mass: mass - above * Fraction(number) >= exact)
-        return (place.mass - exact) / max(place.above, 1)  # 0 only where a vector changes meanwhile
+        place, mass = yield from self._place(
+            lambda number, above, mass: mass - above * Fraction(number) >= exact
+        )
+        return (mass - exact) / max(place.above, 1)  # 0 only where a vector changes meanwhile
 
     def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
         """The position of the ``rank``-th number, from 1 on, of those that have this magnitude."""
@@ -160,8 +161,12 @@ class Survey:
             before += less
             interval = interval.within(place)
 
-    def _place(self, reached: _Reached) -> Search[Place]:
-        """The largest number, of the vector or between two of it, at which a condition holds."""
+    def _place(self, reached: _Reached) -> Search[tuple[Place, Fraction]]:
+        """The largest number, of the vector or between two of it, at which a condition holds.
+
+        Returns:
+            Where it stands, and what the numbers above it add up to.
+        """
         above, mass = 0, Fraction(0)
         facts = yield from self.facts()
         for index in range(0 if facts.above else _USUAL, len(self._regions)):
@@ -171,12 +176,12 @@ class Survey:
             while place >= 0:
                 if census.holds_one_number(place):
                     number = number_of(interval.edge(place), self._order)
-                    return Place(number, census.count(place, place + 1), above, mass)
+                    return Place(number, census.count(place, place + 1), above), mass
                 open_bits, interval = interval.open_bits, interval.within(place)
                 census = yield CensusQuestion(self._order, interval)
                 bins = 1 << (open_bits - interval.open_bits)
                 place, above, mass = _last_bin(census, bins, above, mass, reached)
-        return Place(-math.inf, 0, above, mass)
+        return Place(-math.inf, 0, above), mass
 
     def _census(self, index: int) -> Search[Spread]:
         if index not in self._censuses:
