@@ -703,7 +703,7 @@ class CombineResponse(_message.Message):
     """Whether the measurement answers everything: it can then be given to the method. Else another round is due."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[_layout_pb2.ElementRange]:
-        """Where elements lie that are still to be measured, in ascending order, at most 1,000 ranges: in this round, if it
+        """Where elements lie that are still to be measured, in ascending order, at most 10,000 ranges: in this round, if it
         gave statistics; else in the next. All others may be left out. Empty where the measurement is complete.
         """
 

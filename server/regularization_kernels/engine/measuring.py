@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..errors import ElementRangeInvalid, OperandInconsistent, OperandOutOfRange, ValueNotFinite
+from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
 from ..interruption import go_on, interruptible
-from ..reductions.census import BINS
 from ..reductions.encoding import read_statistic, statistic_bytes
 from ..reductions.packing import Unpacker
 from .budget import Reservation
@@ -15,7 +14,7 @@ from .coverage import Coverage
 from .gathering import Stretch, gathered
 from .inspection import Inspection
 from .methods import Method, Operand
-from .parts import Answer, Round
+from .parts import STATISTIC_BYTES, Answer, Round
 from .succession import Succession
 
 if TYPE_CHECKING:
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from .budget import MemoryBudget
     from .chunk import Chunk
     from .layout import PreparedSegment
-
-STATISTIC_BYTES = 4 * 8 * BINS
-"""At least the bytes of a statistic in memory."""
 
 
 class _Place(NamedTuple):
@@ -72,12 +68,7 @@ class Measuring:
         self._call = call = asked.measurement.call
         self._threads = threads
         self._check = check
-        self._range = element_range or (0, call.layout.size)
-        try:
-            call.layout.check_within(*self._range)
-        except ElementRangeInvalid as error:
-            error.within("element_range")
-            raise
+        self._range = asked.element_range(element_range)
         self._succession = Succession(call.layout, *self._range)
         self._places = _places(asked)
         self._ends = [place.segment.end for place in self._places]

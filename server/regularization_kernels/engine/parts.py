@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..errors import StatisticsInvalid
+from ..errors import ElementRangeInvalid, StatisticsInvalid
+from ..reductions.census import BINS
 from ..reductions.encoding import most_bytes, read_statistic, statistic_bytes
 from ..reductions.packing import Malformed, Packer, Unpacker
+from .budget import Reservation
 from .coverage import Coverage, Range, joined
 from .measurement import DIGEST_BYTES, VERSION, Measurement, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
+    from ..arrays import DataType
     from ..reductions.statistics import Statistic
+    from .budget import MemoryBudget
+
+STATISTIC_BYTES = 4 * 8 * BINS
+"""At least the bytes of a statistic in memory, as counts and sums."""
 
 MOST_BYTES = 1 << 20
 """Bytes of the statistics of any parts of any vector."""
@@ -22,7 +30,7 @@ MOST_BYTES = 1 << 20
 MOST_RANGES = 10_000
 """Ranges of elements that the parts of a vector may be in, as far as they do not follow each other."""
 
-MOST_MISSING = 1_000
+MOST_MISSING = 10_000
 """Ranges in which missing elements are told."""
 
 
@@ -57,6 +65,27 @@ class Round:
             MeasurementInvalid: If a record of the measurement is none.
         """
         return cls(measurement, measurement.pending(), measurement.digest())
+
+    @property
+    def data_type(self) -> DataType:
+        """That of the elements."""
+        return self.measurement.call.layout.data_type
+
+    def element_range(self, part: tuple[int, int] | None) -> tuple[int, int]:
+        """The ends of a part of the vector; None is all of it.
+
+        Raises:
+            ElementRangeInvalid: If it leaves the layout.
+        """
+        layout = self.measurement.call.layout
+        if part is None:
+            return 0, layout.size
+        try:
+            layout.check_within(*part)
+        except ElementRangeInvalid as error:
+            error.within("element_range")
+            raise
+        return part
 
     @property
     def most_bytes(self) -> int:
@@ -135,12 +164,24 @@ class Round:
 class Combination:
     """Statistics of parts, put together.
 
+    It holds those of two parts at most, taken from the budget beforehand. Close it, or use it as a context,
+    to give all back.
+
     Args:
         asked: The round in which they were measured.
+        budget: Where memory is taken from.
+        check: Called before each part; what it raises ends the call.
+
+    Raises:
+        BudgetExceeded: If the statistics do not fit the budget.
     """
 
-    def __init__(self, asked: Round) -> None:
+    def __init__(self, asked: Round, budget: MemoryBudget, check: Callable[[], None] | None = None) -> None:
         self._round = asked
+        self._check = check
+        self._reservation = Reservation(budget)
+        if asked.pending:
+            self._reservation.add(2 * asked.most_bytes + 2 * STATISTIC_BYTES)
         self._there = Coverage()
         self._answers = [Answer() for _ in asked.pending]
 
@@ -151,6 +192,8 @@ class Combination:
             StatisticsInvalid: If the bytes are no statistics, or of another call or round.
             StatisticsOverlap: If an element is in two parts.
         """
+        if self._check is not None:
+            self._check()
         try:
             there, answers = self._round.read(data)
             merged = [
@@ -166,6 +209,18 @@ class Combination:
             text = f"must leave at most {MOST_RANGES} ranges with gaps between them"
             raise StatisticsInvalid(text, field="statistics")
         self._answers = merged
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self._reservation.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _merged(self, pending: Pending, mine: Answer, there: Coverage, its: Answer) -> Answer:
         statistic = self._round.statistic(pending, there, its)
