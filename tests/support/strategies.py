@@ -69,6 +69,24 @@ def matrices(least: int = 0) -> st.SearchStrategy[Shape]:
 
 
 @st.composite
+def folded(draw: Draw, rows: int, columns: int) -> tuple[Shape, int | None]:
+    """A shape that is this matrix, and the axis that its rows are along."""
+    factor = draw(st.sampled_from([n for n in (1, 2, 3) if columns % n == 0]))
+    shape, axis = draw(
+        st.sampled_from(
+            [
+                ((rows, columns), None),
+                ((columns, rows), 1),
+                ((rows, factor, columns // factor), None),
+                ((factor, rows, columns // factor), 1),
+                ((factor, columns // factor, rows), 2),
+            ]
+        )
+    )
+    return shape, axis
+
+
+@st.composite
 def step_sizes(draw: Draw, case: Case) -> float:
     """Nothing, anything, and the numbers at which a formula of the case has its branches."""
     own = [n for number in numbers_of(case.regularizer) for n in (number, number - 1) if 1e-6 <= n <= 1e6]
@@ -154,9 +172,11 @@ def cases(draw: Draw, row: Row) -> Case:
         regularizer, shape = draw(OWN[row.name]())
     elif hasattr(first, "groups"):
         regularizer, shape = draw(grouped(first))
+    elif row.matrix:
+        shape, axis = draw(folded(*draw(matrices())))
+        regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
     else:
-        regularizer = draw(with_numbers(first))
-        shape = draw(matrices() if row.matrix else shapes())
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)
 
 
@@ -266,14 +286,16 @@ def _trend_filter(draw: Draw) -> Chosen:
 
 @st.composite
 def _rank_ball(draw: Draw) -> Chosen:
-    shape = draw(matrices())
-    return RankBall(rank=draw(st.integers(0, min(shape)))), shape
+    sides = draw(matrices())
+    shape, axis = draw(folded(*sides))
+    return RankBall(rank=draw(st.integers(0, min(sides))), axis=axis), shape
 
 
 @st.composite
 def _stiefel(draw: Draw) -> Chosen:
     columns = draw(st.integers(0, LONGEST_SIDE))
-    return Stiefel(), (draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns)
+    shape, axis = draw(folded(draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns))
+    return Stiefel(axis=axis), shape
 
 
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {

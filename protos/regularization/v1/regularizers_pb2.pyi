@@ -439,26 +439,37 @@ Global___GroupLasso: _TypeAlias = GroupLasso  # noqa: Y015
 class NuclearNorm(_message.Message):
     """Penalty strength * sum of the singular values of the segment as a matrix. Gradient
     strength * U V', over the singular values above the rank tolerance. Proximal step: each
-    singular value less t, but not below 0. The segment's shape must have two axes:
+    singular value less t, but not below 0. The segment's shape must have two axes or more:
     ERROR_REASON_LAYOUT_INVALID. Source: Cai, Candes and Shen 2010.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___NuclearNorm: _TypeAlias = NuclearNorm  # noqa: Y015
@@ -1346,25 +1357,37 @@ Global___Isotonic: _TypeAlias = Isotonic  # noqa: Y015
 class SpectralNorm(_message.Message):
     """Penalty strength * largest singular value of the segment as a matrix. Gradient strength * U1 V1' / m, the m
     singular vectors of the largest singular value. Proximal step: singular values less their projection onto the L1
-    ball of radius t. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Parikh and Boyd 2014.
+    ball of radius t. The segment's shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Parikh and Boyd
+    2014.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___SpectralNorm: _TypeAlias = SpectralNorm  # noqa: Y015
@@ -1374,28 +1397,39 @@ class SpectralBall(_message.Message):
     """Penalty 0 where the largest singular value is at most radius, plus infinity otherwise; it is above that exceeds it by
     more than two units in the last place, and LAPACK's errors (docs/numerics.md, Sets). Gradient 0 inside, undefined
     outside. Proximal step: singular values cut off at radius, the nearest such matrix, made smaller where rounding would
-    leave it outside; one inside stays to the bit. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID.
-    Source: Lefkimmiatis, Ward and Unser 2013.
+    leave it outside; one inside stays to the bit. The segment's shape must have two axes or more:
+    ERROR_REASON_LAYOUT_INVALID. Source: Lefkimmiatis, Ward and Unser 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RADIUS_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
     """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         radius: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
     _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
 
 Global___SpectralBall: _TypeAlias = SpectralBall  # noqa: Y015
@@ -1407,35 +1441,44 @@ class SpectralNormalization(_message.Message):
     (ERROR_REASON_METHOD_UNSUPPORTED), a summary has penalty 0 for it, and the step size does not matter. A zero matrix
     stays. sigma^2 by power iteration on W'W or WW', the smaller one, until a step adds at most 1e-14 of it and a
     Cholesky factorization proves that no eigenvalue is larger by more than 1e-12 of it; else, or after 256 steps, sigma
-    is LAPACK's: right to about 1e-12 always. The shape must have two axes or more, ERROR_REASON_LAYOUT_INVALID: the
-    axes after the first are merged into the columns, so that (out, in, height, width) is a matrix of out rows. Source:
-    Miyato, Kataoka, Koyama and Yoshida 2018.
+    is LAPACK's: right to about 1e-12 always. The shape must have two axes or more, ERROR_REASON_LAYOUT_INVALID: a
+    kernel (out, in, height, width) is a matrix of out rows. Source: Miyato, Kataoka, Koyama and Yoshida 2018.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TARGET_FIELD_NUMBER: _builtins.int
     SCALE_UP_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     target: _builtins.float
     """The largest singular value afterwards. Required: finite, > 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     scale_up: _builtins.bool
     """Whether a matrix below the target is scaled up to it (Miyato et al.). Unset: false, it stays as it is."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         target: _builtins.float | None = ...,
         scale_up: _builtins.bool | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_scale_up", b"_scale_up", "_target", b"_target", "axis", b"axis", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_scale_up", b"_scale_up", "_target", b"_target", "axis", b"axis", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__scale_up: _TypeAlias = _typing.Literal["scale_up"]  # noqa: Y015
     _WhichOneofArgType__scale_up: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up"]  # noqa: Y015
     _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
     _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__scale_up) -> _WhichOneofReturnType__scale_up | None: ...
     @_typing.overload
@@ -1448,28 +1491,39 @@ class RankBall(_message.Message):
     """Penalty 0 where the rank is at most rank, plus infinity otherwise. A matrix is inside where one of that rank is no
     farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0 inside,
     undefined outside. Proximal step: the rank largest singular values stay; a matrix inside, by half of that, stays to
-    the bit. Not convex. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Eckart and Young
-    1936.
+    the bit. Not convex. The segment's shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Eckart
+    and Young 1936.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RANK_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """How many singular values may stay. Required: >= 0 and at most the shorter side.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         rank: _builtins.int | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_rank", b"_rank", "axis", b"axis", "rank", b"rank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_rank", b"_rank", "axis", b"axis", "rank", b"rank"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
 
 Global___RankBall: _TypeAlias = RankBall  # noqa: Y015
@@ -1478,26 +1532,37 @@ Global___RankBall: _TypeAlias = RankBall  # noqa: Y015
 class Orthogonality(_message.Message):
     """Penalty strength * 1/4 * |W'W - I|^2, the sum of squared entries. Gradient strength * W (W'W - I). Proximal step:
     each singular value s becomes the largest root r of t * r * (r^2 - 1) + r - s = 0. Not convex; where s = 0 and t > 1,
-    r is not 0, and LAPACK's vectors decide on the direction. The segment's shape must have two axes:
+    r is not 0, and LAPACK's vectors decide on the direction. The segment's shape must have two axes or more:
     ERROR_REASON_LAYOUT_INVALID. Source: Xie, Xiong and Pu 2017 (the penalty).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___Orthogonality: _TypeAlias = Orthogonality  # noqa: Y015
@@ -1507,20 +1572,29 @@ class Stiefel(_message.Message):
     """Penalty 0 where W'W = I, plus infinity otherwise. W is inside where |W'W - I| <= (1 + s)^2 - 1, with s the norm of a
     step of the layout's data type in every element (docs/numerics.md, Sets). Gradient 0 inside, undefined outside.
     Proximal step U V', the nearest such matrix; one inside, with half of s, stays to the bit; of a matrix without full
-    rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes, the first at
-    least as long as the second: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
+    rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes or more, and
+    the matrix no more columns than rows: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    AXIS_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
+        *,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "axis", b"axis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "axis", b"axis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
 
 Global___Stiefel: _TypeAlias = Stiefel  # noqa: Y015
 

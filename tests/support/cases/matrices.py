@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -21,9 +22,11 @@ from regularization_kernels.errors import FieldOutOfRange, LayoutInvalid
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Map, Rejected, Row
 from tests.support.oracles.matrices import (
+    as_matrix,
     by_dual_ball,
     by_dual_factors,
     by_low_factors,
+    by_matrix,
     by_polar_iteration,
     by_whole_matrices,
 )
@@ -169,16 +172,41 @@ def with_type(regularizer: Any, dtype: Any) -> Any:
 
 
 def not_matrices(build: Any) -> tuple[Rejected, ...]:
-    """The shapes that are no matrix's."""
-    return tuple(Rejected(LayoutInvalid, "shape", build, shape) for shape in ((), (12,), (2, 3, 2)))
+    """The shapes that are no matrix's, and axes that there are not; ``build`` may be given an axis."""
+    return (
+        *(Rejected(LayoutInvalid, "shape", build, shape) for shape in ((), (12,))),
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=-1)),
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=2), (3, 3)),
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=2**31 - 1), (3, 2, 1)),
+    )
 
 
 def strengths(build: Any) -> tuple[Rejected, ...]:
     """What is wrong of a penalty with nothing but a strength."""
-    return (*bad_numbers(lambda v: build(strength=v), "strength"), *not_matrices(lambda: build(strength=1.0)))
+    return (
+        *bad_numbers(lambda v: build(strength=v), "strength"),
+        *not_matrices(partial(build, strength=1.0)),
+    )
 
 
-ROWS: tuple[Row, ...] = (
+def of_matrices(row: Row) -> Row:
+    """What is said of a matrix, said of a segment that is folded into one."""
+
+    def summands(meant: Any, x: Array, weights: Array | None) -> Terms:
+        regularizer = meant[0] if isinstance(meant, tuple) else meant
+        return row.rule.terms(meant, as_matrix(regularizer, x), weights)
+
+    return dataclasses.replace(
+        row,
+        terms=lambda r, x: row.terms(r, as_matrix(r, x)),
+        oracle=by_matrix(row.oracle),
+        certificate=lambda r, p, s: row.certificate(r, as_matrix(r, p), as_matrix(r, s)),
+        rule=dataclasses.replace(row.rule, terms=summands),
+        matrix=True,
+    )
+
+
+MATRICES: tuple[Row, ...] = (
     Row(
         name="nuclear_norm",
         terms=lambda r, x: [r.strength * s for s in np.linalg.svd(x, compute_uv=False)] if x.size else [],
@@ -191,9 +219,10 @@ ROWS: tuple[Row, ...] = (
             "-row": (NuclearNorm(strength=0.3), (1, 6)),
             "-column": (NuclearNorm(strength=0.3), (6, 1)),
             "-free": (NuclearNorm(strength=0.0), (3, 3)),
+            "-kernel": (NuclearNorm(strength=0.3), (3, 2, 1, 2)),
+            "-outputs-last": (NuclearNorm(strength=0.3, axis=2), (2, 2, 3)),
         },
         rejected=strengths(NuclearNorm),
-        matrix=True,
     ),
     Row(
         name="spectral_norm",
@@ -205,9 +234,9 @@ ROWS: tuple[Row, ...] = (
             "": (SpectralNorm(strength=0.6), (3, 4)),
             "-tall": (SpectralNorm(strength=2.0), (4, 2)),
             "-free": (SpectralNorm(strength=0.0), (2, 3)),
+            "-kernel": (SpectralNorm(strength=0.6, axis=1), (2, 3, 2)),
         },
         rejected=strengths(SpectralNorm),
-        matrix=True,
     ),
     Row(
         name="spectral_ball",
@@ -219,12 +248,13 @@ ROWS: tuple[Row, ...] = (
             "": (SpectralBall(radius=0.9), (3, 4)),
             "-tall": (SpectralBall(radius=2.5), (5, 2)),
             "-point": (SpectralBall(radius=0.0), (2, 3)),
+            "-kernel": (SpectralBall(radius=0.9), (3, 2, 2)),
+            "-outputs-last": (SpectralBall(radius=0.9, axis=1), (4, 3)),
         },
         rejected=(
             *bad_numbers(lambda v: SpectralBall(radius=v), "radius"),
-            *not_matrices(lambda: SpectralBall(radius=1.0)),
+            *not_matrices(partial(SpectralBall, radius=1.0)),
         ),
-        matrix=True,
     ),
     Row(
         name="rank_ball",
@@ -236,14 +266,15 @@ ROWS: tuple[Row, ...] = (
             "": (RankBall(rank=1), (3, 4)),
             "-tall": (RankBall(rank=2), (4, 3)),
             "-zero": (RankBall(rank=0), (2, 3)),
+            "-kernel": (RankBall(rank=2, axis=1), (2, 3, 2)),
         },
         rejected=(
             Rejected(FieldOutOfRange, "rank", lambda: RankBall(rank=-1)),
             Rejected(FieldOutOfRange, "rank", lambda: RankBall(rank=4), (3, 5)),
             Rejected(FieldOutOfRange, "rank", lambda: RankBall(rank=4), (5, 3)),
-            *not_matrices(lambda: RankBall(rank=1)),
+            Rejected(FieldOutOfRange, "rank", lambda: RankBall(rank=3, axis=1), (5, 2, 5)),
+            *not_matrices(partial(RankBall, rank=1)),
         ),
-        matrix=True,
     ),
     Row(
         name="orthogonality",
@@ -257,9 +288,9 @@ ROWS: tuple[Row, ...] = (
             "": (Orthogonality(strength=0.3), (4, 3)),
             "-wide": (Orthogonality(strength=0.2), (2, 4)),
             "-free": (Orthogonality(strength=0.0), (3, 3)),
+            "-kernel": (Orthogonality(strength=0.3, axis=1), (2, 4, 1)),
         },
         rejected=strengths(Orthogonality),
-        matrix=True,
     ),
     Row(
         name="stiefel",
@@ -267,15 +298,24 @@ ROWS: tuple[Row, ...] = (
         oracle=by_polar_iteration,
         certificate=off_orthonormal,
         rule=Rule(stiefel_summands, rounded=with_type),
-        instances={"": (Stiefel(), (4, 3)), "-square": (Stiefel(), (3, 3)), "-column": (Stiefel(), (5, 1))},
+        instances={
+            "": (Stiefel(), (4, 3)),
+            "-square": (Stiefel(), (3, 3)),
+            "-column": (Stiefel(), (5, 1)),
+            "-kernel": (Stiefel(), (5, 1, 2)),
+            "-outputs-last": (Stiefel(axis=1), (2, 4)),
+        },
         rejected=(
             Rejected(LayoutInvalid, "shape", Stiefel, (3, 4)),
             Rejected(LayoutInvalid, "shape", Stiefel, (0, 1)),
+            Rejected(LayoutInvalid, "shape", Stiefel, (3, 2, 2)),
+            Rejected(LayoutInvalid, "shape", partial(Stiefel, axis=1), (4, 3)),
             *not_matrices(Stiefel),
         ),
-        matrix=True,
     ),
 )
+
+ROWS: tuple[Row, ...] = tuple(map(of_matrices, MATRICES))
 
 MAPS: tuple[Map, ...] = (
     Map(
@@ -284,12 +324,12 @@ MAPS: tuple[Map, ...] = (
             "": (SpectralNormalization(target=1.5), (4, 3)),
             "-up": (SpectralNormalization(target=20.0, scale_up=True), (3, 4)),
             "-convolution": (SpectralNormalization(target=0.5), (4, 3, 2, 2)),
+            "-transposed": (SpectralNormalization(target=0.5, axis=1), (3, 4, 2, 2)),
         },
         rejected=(
             *bad_numbers(lambda v: SpectralNormalization(target=v), "target"),
             Rejected(FieldOutOfRange, "target", partial(SpectralNormalization, target=0.0)),
-            Rejected(LayoutInvalid, "shape", lambda: SpectralNormalization(target=1.0), ()),
-            Rejected(LayoutInvalid, "shape", lambda: SpectralNormalization(target=1.0, scale_up=True), (12,)),
+            *not_matrices(partial(SpectralNormalization, target=1.0)),
         ),
     ),
 )

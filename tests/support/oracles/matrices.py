@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,26 @@ from tests.support.oracles.minimizers import Array, Formula, Oracle, by_factors
 Slope = tuple[float, Array]
 
 _OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 50}
+
+
+def as_matrix(regularizer: Any, x: Array) -> Array:
+    """The documented matrix: a row of each slice along an axis, the others in their order its columns."""
+    axis = regularizer.axis or 0
+    rows = [np.take(x, at, axis).ravel() for at in range(x.shape[axis])]
+    columns = math.prod(x.shape[:axis] + x.shape[axis + 1 :])
+    return np.array(rows, dtype=x.dtype).reshape(len(rows), columns)
+
+
+def by_matrix(oracle: Oracle) -> Oracle:
+    """Oracle for a segment of more axes, given one for matrices."""
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        places = as_matrix(regularizer, np.arange(v.size).reshape(v.shape)).astype(np.int64)
+        found = np.empty(v.size)
+        found[places] = oracle(formula, regularizer, as_matrix(regularizer, v), step_size)
+        return found.reshape(v.shape)
+
+    return find
 
 
 def least(cost: Callable[[Array], Slope], start: Array) -> tuple[float, Array]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import GradientUndefined, LayoutInvalid
+from ...errors import GradientUndefined
 from ...expansions import Exponents
 from ...formats import Grid, limits, spacings
 from ...preparation import PreparedRegularizer, Unprepared
+from .folding import Folding
 from .linear_algebra import EPSILON, singular_value_decomposition, singular_values
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class MatrixRegularizer(Unprepared):
     """A penalty on a matrix's singular values: one term, which is told to the precision of a data type."""
 
     __slots__ = ()
+
+    axis: int | None
 
     @abstractmethod
     def term(self, x: Float64Array, data_type: DataType) -> float:
@@ -40,19 +43,19 @@ class MatrixRegularizer(Unprepared):
         """The penalty as a matrix of this data type tells it.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        self.require_matrix(shape)
-        return PreparedMatrix(self, data_type)
+        return PreparedMatrix(self, data_type, self.folding_of(shape))
 
-    def require_matrix(self, shape: tuple[int, ...]) -> None:
-        """Check that a shape has two axes.
+    def folding_of(self, shape: tuple[int, ...]) -> Folding:
+        """The segment as a matrix.
 
         Raises:
-            LayoutInvalid: If not.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        if len(shape) != 2:
-            raise LayoutInvalid(f"must have 2 axes for {self.name}, got {list(shape)}", field="shape")
+        return Folding.of(shape, self.axis, self.name)
 
     def workspace(self, elements: int) -> int:
         """A copy of the matrix, the factors, the same as LAPACK writes them, and what it works with."""
@@ -61,10 +64,15 @@ class MatrixRegularizer(Unprepared):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMatrix(PreparedRegularizer):
-    """A penalty of a matrix, and the data type of its elements."""
+    """A penalty of a matrix, the data type of its elements, and how they lie."""
 
     regularizer: MatrixRegularizer
     data_type: DataType
+    folding: Folding
+
+    def workspace(self, elements: int) -> int:
+        """As of all matrices; and the elements as they lie in one."""
+        return self.regularizer.workspace(elements) + elements * self.folding.copies
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
@@ -74,15 +82,18 @@ class PreparedMatrix(PreparedRegularizer):
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the term, at the place of the matrix's first element."""
         if x.size:
-            sums.add_at(np.array([position]), np.array([self.regularizer.term(x, self.data_type)]))
+            term = self.regularizer.term(self.folding.matrix(x), self.data_type)
+            sums.add_at(np.array([position]), np.array([term]))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
-        self.regularizer.slope(x, self.data_type, out)
+        regularizer, data_type = self.regularizer, self.data_type
+        self.folding.write(lambda x, out: regularizer.slope(x, data_type, out), x, out)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
-        self.regularizer.step(x, step_size, self.data_type, out)
+        regularizer, data_type = self.regularizer, self.data_type
+        self.folding.write(lambda x, out: regularizer.step(x, step_size, data_type, out), x, out)
 
 
 class MatrixSet(MatrixRegularizer):
@@ -104,10 +115,10 @@ class MatrixSet(MatrixRegularizer):
         """The set as a matrix of this data type can tell who is inside.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        self.require_matrix(shape)
-        return PreparedMatrixSet(self, data_type)
+        return PreparedMatrixSet(self, data_type, self.folding_of(shape))
 
     def term(self, x: Float64Array, data_type: DataType) -> float:
         """0 inside, infinity outside, NaN where an element is not finite."""
@@ -146,19 +157,22 @@ class MatrixSet(MatrixRegularizer):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMatrixSet(PreparedMatrix):
-    """A set of matrices, and the data type of their elements."""
+    """A set of matrices, the data type of their elements, and how they lie."""
 
     regularizer: MatrixSet
 
     def workspace(self, elements: int) -> int:
         """As of all matrices; and the matrix as rounded, and less a reference, which is decomposed, too."""
-        return self.regularizer.workspace(elements) + 5 * elements * (self.data_type != FLOAT64)
+        looks = 5 + 3 * self.folding.copies
+        return PreparedMatrix.workspace(self, elements) + looks * elements * (self.data_type != FLOAT64)
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set."""
         if not (exact.size and np.isfinite(exact).all()):
             return None
-        return self.regularizer.moved_inside(exact, numbers, grid)
+        matrix = self.folding.matrix
+        moved = self.regularizer.moved_inside(matrix(exact), matrix(numbers), self.folding.grid(grid))
+        return None if moved is None else self.folding.segment(moved)
 
 
 class SpectralSet(MatrixSet):

@@ -13,6 +13,7 @@ from ...errors import FieldOutOfRange
 from ...formats import Grid, slack, spacings
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
 from .base import Excess, PreparedMatrix, SpectralSet, rounding
+from .folding import axis_of_rows
 from .linear_algebra import lapack_error, put_together
 from .low_rank import nearest_of_low_rank
 
@@ -33,6 +34,7 @@ class RankBall(SpectralSet):
     """
 
     rank: int = parameter(COUNT, "at most the shorter side", symbol="how many singular values may stay")
+    axis: int | None = axis_of_rows()
 
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
@@ -46,12 +48,13 @@ class RankBall(SpectralSet):
         """The set as a matrix of this data type can tell who is inside.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
-            FieldOutOfRange: If the rank is more than the matrix's shorter side.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis, or the rank is more than the matrix's shorter side.
         """
         ready = SpectralSet.on(self, shape, data_type)
-        if self.rank > min(shape):
-            text = f"must be at most the shorter side {min(shape)} of the matrix, got {self.rank!r}"
+        shorter = min(ready.folding.shape)
+        if self.rank > shorter:
+            text = f"must be at most the shorter side {shorter} of the matrix, got {self.rank!r}"
             raise FieldOutOfRange(text, field="rank")
         return ready
 

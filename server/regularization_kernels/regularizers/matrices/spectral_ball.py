@@ -12,6 +12,7 @@ from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...formats import Grid, slack, spacings
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import Excess, SpectralSet
+from .folding import axis_of_rows
 from .gram_factors import GramFactors, gram_factors
 from .linear_algebra import (
     EPSILON,
@@ -42,6 +43,7 @@ class SpectralBall(SpectralSet):
     """
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
+    axis: int | None = axis_of_rows()
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
