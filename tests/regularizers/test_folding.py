@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization_kernels import (
+    NuclearBall,
     NuclearNorm,
     Orthogonality,
     RankBall,
@@ -31,6 +32,7 @@ PENALTIES = (
     NuclearNorm(strength=0.3),
     SpectralNorm(strength=3.0),
     SpectralBall(radius=0.5),
+    NuclearBall(radius=0.7),
     RankBall(rank=1),
     Orthogonality(strength=0.4),
     Stiefel(),

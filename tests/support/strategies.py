@@ -17,6 +17,7 @@ from regularization_kernels import (
     Mcp,
     NOfM,
     Oscar,
+    PositiveSemidefinite,
     Quantization,
     RankBall,
     Scad,
@@ -298,6 +299,12 @@ def _stiefel(draw: Draw) -> Chosen:
     return Stiefel(axis=axis), shape
 
 
+@st.composite
+def _positive_semidefinite(draw: Draw) -> Chosen:
+    side = draw(st.integers(0, LONGEST_SIDE))
+    return PositiveSemidefinite(), (side, side)
+
+
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
     "grid": _grid,
@@ -311,5 +318,6 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,
     "stiefel": _stiefel,
+    "positive_semidefinite": _positive_semidefinite,
 }
 """Rows whose parameters have ranges of their own, or must fit the shape."""

@@ -68,6 +68,8 @@ class Regularizer(_message.Message):
     L_TWO_THIRDS_FIELD_NUMBER: _builtins.int
     GRID_FIELD_NUMBER: _builtins.int
     QUANTIZATION_FIELD_NUMBER: _builtins.int
+    NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
+    POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
         """strength * sum |x|: sparsity."""
@@ -224,6 +226,14 @@ class Regularizer(_message.Message):
     def quantization(self) -> Global___Quantization:
         """strength * sum of distances to the nearest level: quantization while training."""
 
+    @_builtins.property
+    def nuclear_ball(self) -> Global___NuclearBall:
+        """The sum of singular values is at most radius: low rank."""
+
+    @_builtins.property
+    def positive_semidefinite(self) -> Global___PositiveSemidefinite:
+        """Symmetric matrices without eigenvalues below 0: covariances, kernels, metrics."""
+
     def __init__(
         self,
         *,
@@ -266,12 +276,14 @@ class Regularizer(_message.Message):
         l_two_thirds: Global___LTwoThirds | None = ...,
         grid: Global___Grid | None = ...,
         quantization: Global___Quantization | None = ...,
+        nuclear_ball: Global___NuclearBall | None = ...,
+        positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1433,6 +1445,70 @@ class SpectralBall(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
 
 Global___SpectralBall: _TypeAlias = SpectralBall  # noqa: Y015
+
+@_typing.final
+class NuclearBall(_message.Message):
+    """Penalty 0 where the sum of singular values is at most radius, plus infinity otherwise; it is above that exceeds it by
+    more than two units in the last place, and LAPACK's errors (docs/numerics.md, Sets). Gradient 0 inside, undefined
+    outside. Proximal step: one level taken off the singular values, none below 0, so that they add up to radius: the
+    nearest such matrix, made smaller where rounding would leave it outside; one inside stays to the bit. The segment's
+    shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Cai, Candes and Shen 2010; Duchi et al. 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RADIUS_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        radius: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
+
+Global___NuclearBall: _TypeAlias = NuclearBall  # noqa: Y015
+
+@_typing.final
+class PositiveSemidefinite(_message.Message):
+    """Penalty 0 where W = W' and no eigenvalue of W is below 0, plus infinity otherwise. A matrix is inside where one of the
+    set is no farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0
+    inside, undefined outside. Proximal step V max(eigenvalues, 0) V' of the symmetric part (W + W') / 2, symmetric to the
+    bit where it is rounded to nearest; a matrix inside, by half of that, stays to the bit. The segment's shape must be
+    that of a square matrix: ERROR_REASON_LAYOUT_INVALID. Source: Higham 1988.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PositiveSemidefinite: _TypeAlias = PositiveSemidefinite  # noqa: Y015
 
 @_typing.final
 class SpectralNormalization(_message.Message):

@@ -40,6 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "trend_filter": {"strength": 1.0, "order": 1},
     "spectral_norm": {"strength": 1.0},
     "spectral_ball": {"radius": 1.0},
+    "nuclear_ball": {"radius": 1.0},
     "spectral_normalization": {"target": 1.0},
     "orthogonality": {"strength": 1.0},
 }
@@ -93,7 +94,7 @@ def numbers() -> list[Row]:
     return rows
 
 
-MATRICES = ("spectral_norm", "spectral_ball", "orthogonality")
+MATRICES = ("spectral_norm", "spectral_ball", "nuclear_ball", "orthogonality")
 
 CATALOGUE = [
     *numbers(),
@@ -148,6 +149,16 @@ CATALOGUE = [
     ),
     row("stiefel_on_a_vector", "stiefel", {}, (LAYOUT, SHAPE), 6),
     row("stiefel_wider_than_tall", "stiefel", {}, (LAYOUT, SHAPE), 2, 3),
+    *(
+        row(
+            f"positive_semidefinite_on_{len(shape)}_axes_of_{shape[-1]}",
+            "positive_semidefinite",
+            {},
+            (LAYOUT, SHAPE),
+            *shape,
+        )
+        for shape in ((4,), (2, 3), (2, 2, 1))
+    ),
     row("stiefel_of_a_wide_kernel", "stiefel", {}, (LAYOUT, SHAPE), 2, 3, 1),
     row("stiefel_along_no_axis", "stiefel", {"axis": 2}, (RANGE, "axis"), 3, 2),
     row("rank_along_no_axis", "rank_ball", {"rank": 1, "axis": 2}, (RANGE, "axis"), 2, 3),

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from regularization_kernels import (
+    NuclearBall,
     NuclearNorm,
     Orthogonality,
+    PositiveSemidefinite,
     RankBall,
     SpectralBall,
     SpectralNorm,
@@ -27,7 +29,9 @@ from tests.support.oracles.matrices import (
     by_dual_factors,
     by_low_factors,
     by_matrix,
+    by_nuclear_ball,
     by_polar_iteration,
+    by_sign_iteration,
     by_whole_matrices,
 )
 from tests.support.oracles.minimizers import Array, by_factors
@@ -63,12 +67,26 @@ def off_spectral_cone(regularizer: SpectralBall, point: Array, slope: Array) -> 
     return abs(regularizer.radius * nuclear(slope) - float(np.sum(slope * point)))
 
 
+def off_nuclear_cone(regularizer: NuclearBall, point: Array, slope: Array) -> float:
+    """Likewise: the largest singular value is the dual norm."""
+    return abs(regularizer.radius * float(np.linalg.norm(slope, 2)) - float(np.sum(slope * point)))
+
+
 def off_low_rank(regularizer: RankBall, point: Array, slope: Array) -> float:
     """What a slope misses of the normal space: no part of it along the point's columns or rows."""
     if regularizer.rank == 0:
         return 0.0
     along_columns, along_rows = point.T @ slope, slope @ point.T
     return float(max(np.abs(along_columns).max(), np.abs(along_rows).max()))
+
+
+def off_semidefinite(regularizer: PositiveSemidefinite, point: Array, slope: Array) -> float:
+    """What a slope misses of the normal cone: eigenvalues at most 0, and nothing along the point."""
+    del regularizer
+    if not point.size:
+        return 0.0
+    above = float(np.max(np.linalg.eigvalsh((slope + slope.T) / 2)))
+    return max(above, abs(float(np.sum(slope * point))))
 
 
 def off_orthonormal(regularizer: Stiefel, point: Array, slope: Array) -> float:
@@ -100,12 +118,25 @@ def spectral_norm(x: Array) -> float:
     return float(np.linalg.norm(x, 2)) if x.size and np.isfinite(x).all() else float(np.sum(x))
 
 
+def nuclear_norm(x: Array) -> float:
+    """The sum of the singular values, 0 of nothing; NaN is NaN."""
+    return nuclear(x) if x.size and np.isfinite(x).all() else float(np.sum(x))
+
+
 def has_rank(x: Array, rank: int) -> bool:
     """Whether what is left without the largest parts is nothing but rounding."""
     if not x.size or not np.isfinite(x).all():
         return True
     values = np.linalg.svd(x, compute_uv=False)
     return bool(np.all(values[rank:] <= TIGHT * values[0]))
+
+
+def is_semidefinite(x: Array) -> bool:
+    """Whether a matrix is symmetric, and its quadratic form nowhere below 0, but for rounding."""
+    if not x.size or not np.isfinite(x).all():
+        return True
+    room = TIGHT * float(np.abs(x).max())
+    return bool(np.abs(x - x.T).max() <= room and np.linalg.eigvalsh((x + x.T) / 2)[0] >= -room * len(x))
 
 
 def bits_of_singular_values(x: Array) -> list[float]:
@@ -126,6 +157,14 @@ def spectral_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms
     return [(0, within(sigma <= r.radius + slack, x)[0])]
 
 
+def nuclear_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, by the sum of the singular values and two units in its last place."""
+    assert weights is None
+    (r, dtype), total = meant, nuclear_norm(x)
+    slack = (2.0 * float(np.finfo(dtype).eps) + 1e-14) * r.radius
+    return [(0, within(total <= r.radius + slack, x)[0])]
+
+
 def rank_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
     """0 or infinity, by the distance to the nearest matrix of that rank."""
     assert weights is None
@@ -134,6 +173,16 @@ def rank_ball_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
     errors = 4 * (max(x.shape) + 4) * 2.0**-52 * values[0] * math.sqrt(len(values)) + x.size * 1e-323
     room = a_step_everywhere(x, dtype) + errors
     return [(0, within(math.hypot(*values[r.rank :]) <= room, x)[0])]
+
+
+def semidefinite_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, by the distance to the nearest matrix of the set."""
+    assert weights is None
+    values = np.linalg.eigvalsh(x / 2 + x.T / 2)
+    errors = 4 * (len(x) + 4) * 2.0**-52 * float(np.abs(values).max()) * math.sqrt(len(x)) + x.size * 1e-323
+    room = a_step_everywhere(x, meant[1]) + errors
+    distance = math.hypot(*(x / 2 - x.T / 2).ravel().tolist(), *np.minimum(values, 0.0).tolist())
+    return [(0, within(distance <= room, x)[0])]
 
 
 def stiefel_summands(meant: Any, x: Array, weights: Array | None) -> Terms:
@@ -257,6 +306,23 @@ MATRICES: tuple[Row, ...] = (
         ),
     ),
     Row(
+        name="nuclear_ball",
+        terms=lambda r, x: within(nuclear_norm(x) <= r.radius * (1 + TIGHT), x),
+        oracle=by_nuclear_ball(lambda r: float(r.radius)),
+        certificate=off_nuclear_cone,
+        rule=Rule(nuclear_ball_summands, rounded=with_type),
+        instances={
+            "": (NuclearBall(radius=0.9), (3, 4)),
+            "-tall": (NuclearBall(radius=2.5), (5, 2)),
+            "-point": (NuclearBall(radius=0.0), (2, 3)),
+            "-kernel": (NuclearBall(radius=1.5, axis=1), (2, 3, 2)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: NuclearBall(radius=v), "radius"),
+            *not_matrices(partial(NuclearBall, radius=1.0)),
+        ),
+    ),
+    Row(
         name="rank_ball",
         terms=lambda r, x: within(has_rank(x, r.rank), x),
         oracle=by_low_factors(lambda r: int(r.rank)),
@@ -291,6 +357,18 @@ MATRICES: tuple[Row, ...] = (
             "-kernel": (Orthogonality(strength=0.3, axis=1), (2, 4, 1)),
         },
         rejected=strengths(Orthogonality),
+    ),
+    Row(
+        name="positive_semidefinite",
+        terms=lambda _, x: within(is_semidefinite(x), x),
+        oracle=by_sign_iteration,
+        certificate=off_semidefinite,
+        rule=Rule(semidefinite_summands, rounded=with_type),
+        instances={"": (PositiveSemidefinite(), (4, 4)), "-small": (PositiveSemidefinite(), (2, 2))},
+        rejected=tuple(
+            Rejected(LayoutInvalid, "shape", PositiveSemidefinite, shape)
+            for shape in ((), (4,), (2, 3), (0, 1), (2, 2, 1), (2, 2, 2))
+        ),
     ),
     Row(
         name="stiefel",

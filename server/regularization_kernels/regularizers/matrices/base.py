@@ -176,13 +176,21 @@ class PreparedMatrixSet(PreparedMatrix):
 
 
 class SpectralSet(MatrixSet):
-    """A set of matrices that is defined by their singular values."""
+    """A set of matrices that is defined by their singular values, or by other values of theirs."""
 
     __slots__ = ()
 
+    def values(self, x: Float64Array) -> Float64Array:
+        """The values of a finite matrix."""
+        return singular_values(x)
+
+    def factors(self, x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """U, the values and Vᵀ; all NaN where x is not finite."""
+        return singular_value_decomposition(x)
+
     @abstractmethod
-    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
-        """How far a matrix with these singular values is outside."""
+    def excess(self, x: Float64Array, values: Float64Array, data_type: DataType) -> Excess:
+        """How far a matrix with these values is outside."""
 
     @abstractmethod
     def nearest(
@@ -191,13 +199,13 @@ class SpectralSet(MatrixSet):
         """Write the nearest matrix inside, from the factors of one outside."""
 
     def contains(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> bool:
-        """Whether the singular values are inside."""
-        excess = self.excess(x, singular_values(x), data_type)
+        """Whether the values are inside."""
+        excess = self.excess(x, self.values(x), data_type)
         slack = excess.slack(share)
         if 0.5 * slack < excess.got < 2.0 * slack:
             # Without vectors LAPACK has another algorithm. So near the border its last bits would count:
             # those that the step goes by do.
-            excess = self.excess(x, singular_value_decomposition(x)[1], data_type)
+            excess = self.excess(x, self.factors(x)[1], data_type)
         return excess.got <= excess.slack(share)
 
     def step(self, x: Float64Array, step_size: StepSize, data_type: DataType, out: Float64Array) -> None:
@@ -205,13 +213,34 @@ class SpectralSet(MatrixSet):
         del step_size
         if not x.size:
             return
-        factors = singular_value_decomposition(x)
+        factors = self.factors(x)
         excess = self.excess(x, factors[1], data_type)
         # Half of what rounding may do is left for rounding the result.
         if excess.got <= excess.slack(0.5):
             np.copyto(out, x)
         else:
             self.nearest(x, factors, out)
+
+
+class SpectralCone(SpectralSet):
+    """A set that has all multiples of its matrices: what leaves a data type's range is made smaller."""
+
+    __slots__ = ()
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Wherever there is an end of the range, past which elements are cut off."""
+        del at_random
+        return grid.reference is not None or grid.data_type != FLOAT64
+
+    def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set or the range."""
+        if grid.reference is None:
+            near = grid.nearest(exact)
+            if np.any(np.abs(near - exact) > 0.5 * spacings(near, grid.data_type)):
+                return grid.nearest(exact * (grid.largest / float(np.max(np.abs(exact)))))
+            if np.array_equal(near, numbers):
+                return None  # rounding to nearest takes half of what counts as inside
+        return SpectralSet.moved_inside(self, exact, numbers, grid)
 
 
 @dataclass(frozen=True, slots=True)
