@@ -14,12 +14,13 @@ from .coverage import Coverage, Range, joined
 from .measurement import DIGEST_BYTES, VERSION, Measurement, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from ..arrays import DataType
     from ..reductions.statistics import Statistic
     from .budget import MemoryBudget
+    from .resolution import Vector
 
 STATISTIC_BYTES = 4 * 8 * BINS
 """At least the bytes of a statistic in memory, as counts and sums."""
@@ -94,14 +95,11 @@ class Round:
 
     def missing(self, there: Coverage | None = None) -> list[Range]:
         """Where elements lie that are asked and not there, in a few ranges."""
-        there = there or Coverage()
-        ranges = [
-            missing
-            for each in self.pending
-            for segment in each.vector.segments
-            for missing in there.missing(segment.start, segment.end)
-        ]
-        return joined(sorted(ranges), MOST_MISSING)
+        return _missing([each.vector for each in self.pending], there or Coverage())
+
+    def first_measured(self) -> list[Range]:
+        """Where elements lie that some round asks, in a few ranges; none after the first round."""
+        return [] if self.measurement.rounds else _missing(self.measurement.vectors, Coverage())
 
     def written(self, there: Coverage, answers: list[Answer]) -> bytes:
         """The bytes of what the elements that are there answer to each question."""
@@ -244,6 +242,10 @@ class Combination:
         """Where elements lie that are asked and in no part, in a few ranges."""
         return self._round.missing(self._there)
 
+    def first_measured(self) -> list[Range]:
+        """Where elements lie that some round asks, in a few ranges; none after the first round."""
+        return self._round.first_measured()
+
     def statistics(self) -> bytes:
         """The bytes of what all parts answer together."""
         return self._round.written(self._there, self._answers)
@@ -263,3 +265,13 @@ class Combination:
             if statistic is None:
                 raise ValueError("there are elements missing")
             yield pending, statistic, answer.forward
+
+
+def _missing(vectors: Iterable[Vector], there: Coverage) -> list[Range]:
+    ranges = [
+        missing
+        for vector in vectors
+        for segment in vector.segments
+        for missing in there.missing(segment.start, segment.end)
+    ]
+    return joined(sorted(ranges), MOST_MISSING)

@@ -42,14 +42,15 @@ class Answer:
 
 def combined(parts: Combination) -> CombineResponse:
     """The answer to the statistics of parts: what they give together, or what is known then."""
-    missing = parts.missing()
+    missing, measured = parts.missing(), _ranges(parts.first_measured())
     if missing:
-        return CombineResponse(statistics=parts.statistics(), missing=_ranges(missing))
+        return CombineResponse(statistics=parts.statistics(), missing=_ranges(missing), measured=measured)
     after = parts.measurement()
     return CombineResponse(
         measurement=after.written(),
         complete=after.is_complete,
         missing=_ranges(Round.after(after).missing()),
+        measured=measured,
     )
 
 
