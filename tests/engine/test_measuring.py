@@ -38,7 +38,7 @@ from regularization_kernels.engine import (
     Segment,
     run_whole,
 )
-from regularization_kernels.engine.measurement import MOST_BYTES
+from regularization_kernels.engine.measurement import MOST_BYTES, Known
 from regularization_kernels.errors import (
     BudgetExceeded,
     ElementRangeInvalid,
@@ -52,6 +52,8 @@ from regularization_kernels.errors import (
     StreamTooShort,
     ValueNotFinite,
 )
+from regularization_kernels.reductions.reduction import Lowered
+from regularization_kernels.reductions.resolved import Resolved
 
 from tests.engine.test_reduced import ROWS, SIZE, answered, only, points
 from tests.support.engine_streams import PLENTY, AnyArray, a_call, elements_of
@@ -304,22 +306,19 @@ def test_the_longest_statistics_are_below_a_mebibyte() -> None:
 
 
 def test_the_longest_measurement_is_below_a_mebibyte() -> None:
-    """Ten thousand vectors, of which as many are asked at a time as fit."""
-    count, size = 10_000, 3
-    layout = Layout(
-        np.dtype(np.float64),
-        tuple(Segment(f"{i}", (size,), LinfNorm(strength=0.1)) for i in range(count)),
-    )
-    x = np.random.default_rng(0).normal(size=layout.size)
+    """Ten thousand vectors: as many are asked at a time as fit, and in the end all have their rule there."""
+    segments = tuple(Segment(f"{i}", (3,), LinfNorm(strength=0.1)) for i in range(10_000))
+    layout = Layout(np.dtype(np.float64), segments)
     call = a_call(Method.PROXIMAL_STEP, layout, figures=FigureChoice(penalty=False))
-    known = b""
-    for _ in range(3):
-        asked = round_of(call, known)
-        assert 100 < len(asked.pending) < count
-        statistics = measured(asked, {"parameters": x}, 0, x.size)
-        known = combination(call, known, [statistics]).measurement().written()
-        assert len(statistics) < 1 << 20
-        assert len(known) < MOST_BYTES
+    asked = round_of(call)
+    assert 100 < len(asked.pending) < len(segments)
+    x = np.random.default_rng(0).normal(size=layout.size)
+    statistics = measured(asked, {"parameters": x}, 0, x.size)
+    after = combination(call, b"", [statistics]).measurement()
+    settled = replace(after, known=(Known(b"", Resolved(Lowered(0.1, 0.2, magnitudes=True), 1.0)),) * 10_000)
+    assert len(statistics) < 1 << 20
+    assert len(after.written()) < MOST_BYTES
+    assert len(settled.written()) < MOST_BYTES // 2
 
 
 def test_a_part_holds_statistics_and_no_elements() -> None:
