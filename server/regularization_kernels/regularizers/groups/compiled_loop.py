@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ...arrays import Float64Array
 from ...compilation import ANY, kept, requested
+from ...formulas.compiled_loop import inlined
 from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
-from ..elements.compiled_loop import inlined
 from .eights import EIGHT, fill_function, scale_function
 from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
