@@ -16,10 +16,10 @@ import numpy as np
 
 from ..interruption import go_on
 from ..summation import exact_expansion
-from .census import Order
+from .census import Facts, Order
 from .squares import SquareSum
 from .statistics import Peak
-from .survey import Facts, Place, Search, Survey
+from .survey import Place, Search, Survey
 from .thresholds import SAMPLE, Term, above, approximate_threshold, blocks
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _facts(x: Float64Array) -> Facts:
             of_part = int(np.count_nonzero(np.isnan(part)))
             nan, infinite = nan + of_part, infinite + part.size - finite - of_part
         position += part.size
-    return Facts(nonzeros, first, infinite, nan)
+    return Facts(nonzeros, first, infinite, nan, above=0)
 
 
 def _believed(threshold: float) -> float:

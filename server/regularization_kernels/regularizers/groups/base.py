@@ -211,7 +211,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
-        if wanted.at_random or is_coarse(wanted.data_type):
+        if wanted.at_random or is_coarse(wanted.data_type) or not self.regularizer.formulas.compiled:
             return None
         if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
             return None
