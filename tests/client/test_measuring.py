@@ -223,7 +223,7 @@ WRONG = {
     "past the vector": (Response(statistics=b"-", missing=missing((0, 10))), "misses elements 0 to 10 of 9"),
     "huge": (Response(statistics=bytes(1 << 20), missing=missing((0, 9))), "must be below 1048576 bytes"),
     "too many": (
-        Response(statistics=b"-", missing=missing((0, 9)) * 1001),
+        Response(statistics=b"-", missing=missing((0, 9)) * 10_001),
         "not which in order",
     ),
 }

@@ -17,7 +17,7 @@ from .lane import COMBINE, Lane
 from .replay import replayed
 
 _LARGEST = 1 << 20
-_MOST_RANGES = 1_000
+_MOST_RANGES = 10_000
 
 
 class StatisticsReader:
@@ -58,9 +58,7 @@ class Combined:
 
     def hull(self, begin: int, end: int) -> tuple[int, int]:
         """Return begin and end of what is missing between two elements; empty where nothing is."""
-        # A longer list is cut off, so that what lies behind it may be missing, too.
-        last = self.missing[-1][1] if len(self.missing) < _MOST_RANGES else end
-        lower, upper = max(begin, self.missing[0][0]), min(end, last)
+        lower, upper = max(begin, self.missing[0][0]), min(end, self.missing[-1][1])
         return (lower, upper) if lower < upper else (begin, begin)
 
 
