@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.catalogue_pb2 import LOCALITY_REDUCTION, RegularizerDescription
 from regularization.v1.layout_pb2 import ElementRange
 from regularization_client import (
     ArgumentError,
@@ -248,3 +249,60 @@ def test_statistics_are_one_message_of_bounded_size() -> None:
     """More, or none, is an error."""
     with pytest.raises(ProtocolError, match="must be below"):
         step(Recorder(FIRST, measured=bytes(1 << 20)))
+
+
+BLOCK = 1 << 18
+LARGE = np.ones(2 * BLOCK, np.float32)
+CATALOGUE = service.ListRegularizersResponse(
+    regularizers=[RegularizerDescription(name="top_k", locality=LOCALITY_REDUCTION)]
+)
+ALL_MISSING = Response(statistics=b"-", missing=missing((0, LARGE.size)))
+
+
+def streamed(server: Recorder, **options: Any) -> list[Any]:
+    """The headers of the calls for a large vector over two streams, in the order of their ranges."""
+    with (
+        answering(server, catalogue=CATALOGUE) as address,
+        Client(address, retry=Retry(attempts=1)) as client,
+    ):
+        client.proximal_step(LARGE, KEPT, step_size=1.0, streams=2, **options)
+    headers = [each[0].header for each in server.of(service.ProximalStepRequest)]
+    return sorted(headers, key=lambda header: header.element_range.begin)
+
+
+def ranges_of(headers: list[Any]) -> list[tuple[int, int]]:
+    """The element ranges of headers."""
+    return [(each.element_range.begin, each.element_range.end) for each in headers]
+
+
+def test_streams_measure_what_they_carry() -> None:
+    """Each its own range, before the call goes out with what came of all of them."""
+    server = Recorder(ALL_MISSING, Response(measurement=b"M1", missing=missing((BLOCK - 5, BLOCK + 5))), LAST)
+    headers = streamed(server)
+    halves = [(0, BLOCK), (BLOCK, 2 * BLOCK)]
+    assert ranges_of(headers) == halves
+    assert {header.measurement for header in headers} == {b"M2"}
+    measured = [each[0].header for each in server.of(service.MeasureRequest)]
+    assert sorted(ranges_of(measured)) == sorted([*halves, (BLOCK - 5, BLOCK), (BLOCK, BLOCK + 5)])
+    assert [len(each) - 1 for each in server.of(service.CombineRequest)] == [0, 2, 2]
+
+
+def test_what_is_not_asked_about_is_not_cut() -> None:
+    """The server knows what it can measure; a locality alone does not tell."""
+    server = Recorder(LAST)
+    assert ranges_of(streamed(server)) == [(0, 0)]
+    assert not server.of(service.MeasureRequest)
+
+
+def test_a_reference_is_not_measured() -> None:
+    """With one, an array that is looked at as a whole stays whole; nothing is asked about it."""
+    server = Recorder()
+    (header,) = streamed(server, reference=LARGE)
+    assert not header.measurement
+    assert not server.of(service.CombineRequest)
+
+
+def test_a_stream_that_cannot_measure_fails_the_call() -> None:
+    """With its own error."""
+    with pytest.raises(ResourceExhaustedError, match="no room"):
+        streamed(Recorder(ALL_MISSING, measured=None))

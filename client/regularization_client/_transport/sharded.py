@@ -77,8 +77,10 @@ class Sharded:
 
     def carry_out(self, call: Call, conditions: Conditions) -> Summary:
         """See ``Transport``. The first part that fails ends all others; they share the time."""
+        if conditions.streams == 1 or call.elements <= BLOCK:
+            return Chunked(self._connection).carry_out(call, conditions)
         left = conditions.timed()
-        call, ranges = self._cut(call, conditions, left)
+        call, ranges = self._cut(call, conditions.streams, left)
         if len(ranges) == 1:
             return Chunked(self._connection).carry_out(call, left())
         progress = _Sum(conditions.progress, call.elements)
@@ -89,12 +91,8 @@ class Sharded:
 
         return combined_summary(_side_by_side(carry_out, [call.part(*ends) for ends in ranges]))
 
-    def _cut(
-        self, call: Call, conditions: Conditions, left: Callable[[], Conditions]
-    ) -> tuple[Call, list[Ends]]:
+    def _cut(self, call: Call, streams: int, left: Callable[[], Conditions]) -> tuple[Call, list[Ends]]:
         """Return begin and end of each stream's elements, and the call as each is to carry it out."""
-        if conditions.streams == 1 or call.elements <= BLOCK:
-            return call, [(call.begin, call.end)]
         known, layout = self._known_localities(left), call.header.layout
         by_itself = {
             name
@@ -104,7 +102,7 @@ class Sharded:
 
         def ranges(divisible: Collection[str]) -> list[Ends]:
             pieces = [Piece(size, name in divisible) for name, size in layout.sizes.items()]
-            return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
+            return list(pairwise(cuts(pieces, call.begin, call.end, streams)))
 
         measurable = self._measurable(call, known)
         wished = ranges(by_itself | measurable)
