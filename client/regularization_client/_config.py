@@ -142,7 +142,7 @@ class CallOptions(TypedDict, total=False):
     call at the same time, each with its own part, and together with every element that is asked about.
 
     It is called once a round, of which there are a few, or none where no regularizer needs any: with bytes
-    that mean something to the server alone, below 1 MiB, to return those of all ranks, in any order. If a
+    that mean something to the server alone, below 2 MiB, to return those of all ranks, in any order. If a
     rank cannot measure its part, the others get a ``PartFailedError``. Elements and counts have the bits of a
     single call on the whole, and sums as ``Part`` says. Such an array takes no reference.
     """

@@ -30,8 +30,8 @@ BEGIN = 2
 THETA = np.arange(4, dtype=np.float32)
 PART = Part(shapes=SIZE, begin=BEGIN)
 KEPT = TopK(count=2)
-OTHERS = b"mof the others"
-"""What another rank gives: whether it measured, and its statistics."""
+OTHERS = b"m\x0d\0\0\0of the others"
+"""What another rank gives: that it measured, the length of its statistics, and these."""
 
 Response = service.CombineResponse
 
@@ -102,7 +102,7 @@ def test_rounds_go_on_until_all_is_known() -> None:
     assert [type(each[0]).__name__.removesuffix("Request") for each in server.asked] == [
         *("Combine", "Measure", "Combine", "Measure", "Combine", "ProximalStep"),
     ]
-    assert gathered == [b"mown"] * 2
+    assert gathered == [b"m\3\0\0\0own"] * 2
     combines = server.of(service.CombineRequest)
     assert [each[0].header.measurement for each in combines] == [b"", b"", b"M1"]
     assert [[request.statistics for request in each[1:]] for each in combines] == [
@@ -113,9 +113,9 @@ def test_rounds_go_on_until_all_is_known() -> None:
     assert [each.header.measurement for each in measures] == [b"", b"M1"]
     assert [(each.header.element_range.begin, each.header.element_range.end) for each in measures] == [
         (2, 6),
-        (3, 6),
+        (3, 5),
     ]
-    assert measures[1].chunk.parameters == measures[1].chunk.loss_gradients == THETA[1:].tobytes()
+    assert measures[1].chunk.parameters == measures[1].chunk.loss_gradients == THETA[1:3].tobytes()
     ((last,),) = server.of(service.ProximalStepRequest)
     assert last.header.measurement == b"M2"
     assert (last.header.element_range.begin, last.header.element_range.end) == (2, 6)
@@ -130,7 +130,7 @@ def test_a_part_that_nothing_is_asked_about_gathers_too() -> None:
         return beside_another(own)
 
     step(server, gather)
-    assert gathered == [b"n"]
+    assert gathered == [b"m"]
     assert not server.of(service.MeasureRequest)
     assert [request.statistics for request in server.of(service.CombineRequest)[1][1:]] == [b"of the others"]
 
@@ -187,6 +187,15 @@ def test_what_is_gathered_must_have_what_was_given() -> None:
     """Else it is no all-gather."""
     with pytest.raises(ArgumentError, match="gather must return what each part gave it"):
         step(Recorder(FIRST), gather=lambda own: [OTHERS])
+
+
+@pytest.mark.parametrize(
+    "other", [b"", b"x", b"m\3\0\0\0ow", b"m\3\0", b"m\xff\xff\xff\xffown", b"m\3\0\0\0own?"]
+)
+def test_what_others_gave_must_come_as_it_was_given(other: bytes) -> None:
+    """Bytes that are cut, or something else, are an error of the gathering."""
+    with pytest.raises(ArgumentError, match="as it gave it"):
+        step(Recorder(FIRST), gather=lambda own: [own, other])
 
 
 def test_an_error_of_the_gathering_comes_out_as_it_is() -> None:
@@ -306,3 +315,29 @@ def test_a_stream_that_cannot_measure_fails_the_call() -> None:
     """With its own error."""
     with pytest.raises(ResourceExhaustedError, match="no room"):
         streamed(Recorder(ALL_MISSING, measured=None))
+
+
+def test_rows_of_several_arrays_give_statistics_together() -> None:
+    """All but one are combined before they are gathered, however many there are."""
+    shapes = dict.fromkeys("abcd", (4, 2))
+    rows = {name: np.ones((2, 2), np.float32) for name in shapes}
+    asked = Response(statistics=b"-", missing=missing((0, 32)))
+    together = Response(statistics=b"three", missing=missing((0, 8)))
+    server, gathered = Recorder(asked, together, LAST), []
+
+    def gather(own: bytes) -> list[bytes]:
+        gathered.append(own)
+        return [own, OTHERS]
+
+    with answering(server) as address, Client(address, retry=Retry(attempts=1)) as client:
+        part = Part.rows(shapes, dict.fromkeys(shapes, 1))
+        client.proximal_step(rows, KEPT, step_size=1.0, part=part, gather=gather)
+    runs = [(2, 6), (10, 14), (18, 22), (26, 30)]
+    for kind in (service.MeasureRequest, service.ProximalStepRequest):
+        assert ranges_of([each[0].header for each in server.of(kind)]) == runs
+    assert gathered == [b"m\3\0\0\0own\5\0\0\0three"]
+    assert [[request.statistics for request in each[1:]] for each in server.of(service.CombineRequest)] == [
+        [],
+        [b"own"] * 3,
+        [b"own", b"three", b"of the others"],
+    ]
