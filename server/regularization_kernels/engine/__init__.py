@@ -11,8 +11,11 @@ from .call import Call, FigureChoice, Rounding, RoundingMode
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, PreparedSegment, Segment
+from .measurement import Measurement
+from .measuring import Measuring
 from .methods import Method, Operand
 from .parallel import run_whole
+from .parts import Combination, Round
 from .run import Run, State
 
 __all__ = [
@@ -22,17 +25,21 @@ __all__ = [
     "MAX_SEGMENTS",
     "Call",
     "Chunk",
+    "Combination",
     "ElementArray",
     "FigureBounds",
     "FigureChoice",
     "Figures",
     "Layout",
+    "Measurement",
+    "Measuring",
     "MemoryBudget",
     "Method",
     "Operand",
     "PreparedSegment",
     "Reservation",
     "ResultChunk",
+    "Round",
     "Rounding",
     "RoundingMode",
     "Run",

@@ -23,12 +23,15 @@ from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
     from regularization.fields import Unknown
-    from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
 
-    HeaderMessage = PenaltyHeader | GradientHeader | ProximalStepHeader
+    HeaderMessage = Any
+    """Any header of the contract: those of all methods have the fields of one name in common."""
 
 SMALL = 4 * KIB
 """Bytes of a header that is read at once, and not charged: it cannot take much, whatever it says."""
+
+_MEASUREMENT_BYTES = 32
+"""Measured, rounded up: what is known of a segment takes twenty bytes there, and becomes a few objects."""
 
 PART = 64 * KIB
 """Bytes of segments that are read at once, unless one segment has more."""
@@ -99,7 +102,8 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
     if has_unknown_fields(message.layout):
         _refuse(unknown_fields(ParameterLayout.FromString(_bytes_of(raw, others))))
     memory, memory_kept = memory_of(raw, segments)
-    return ReadHeader(message, _segments(raw, segments), memory, memory_kept)
+    measurement = _MEASUREMENT_BYTES * len(getattr(message, "measurement", b""))
+    return ReadHeader(message, _segments(raw, segments), memory + measurement, memory_kept + measurement)
 
 
 def _segments(raw: memoryview, places: list[Field]) -> Iterator[Segment]:
