@@ -266,6 +266,8 @@ def _simplex(draw: Draw) -> Chosen:
 @st.composite
 def _top_k(draw: Draw) -> Chosen:
     shape = draw(shapes())
+    if draw(st.booleans()):
+        return TopK(fraction=draw(st.floats(0, 1))), shape
     return TopK(count=draw(st.integers(0, math.prod(shape)))), shape
 
 

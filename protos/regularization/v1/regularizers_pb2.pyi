@@ -170,7 +170,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def top_k(self) -> Global___TopK:
-        """At most count nonzero elements."""
+        """At most count nonzero elements, or at most a fraction of all."""
 
     @_builtins.property
     def slope(self) -> Global___Slope:
@@ -1120,30 +1120,42 @@ Global___Simplex: _TypeAlias = Simplex  # noqa: Y015
 
 @_typing.final
 class TopK(_message.Message):
-    """Penalty 0 where at most count elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
-    Proximal step: the count largest in magnitude stay, of equal ones the first. Not convex. Source: Blumensath and
-    Davies 2009.
+    """Penalty 0 where at most k elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
+    Proximal step: the k largest in magnitude stay, of equal ones the first. Not convex. Exactly one of the fields
+    says what k is: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Blumensath and Davies 2009.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many may stay. Required: >= 0 and at most the segment's length.
-    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """How many may stay, k: >= 0 and at most the segment's length, or the length of all segments together that the
+    regularizer is the joint one of. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    fraction: _builtins.float
+    """Which part of these n elements may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger
+    one, floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
 
 Global___TopK: _TypeAlias = TopK  # noqa: Y015
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
-from ...errors import FieldOutOfRange
+from ...errors import FieldMissing, FieldOutOfRange
 from ...reductions.reduction import Constant, Kept, Reduction, Rule, SetReduction
 from ...reductions.survey import Search, Survey
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
@@ -19,23 +20,22 @@ from .projections import SAMPLE, above, blocks
 
 @dataclass(frozen=True, slots=True)
 class _Reduction(SetReduction):
-    count: int
+    regularizer: TopK
     data_type: DataType
 
     def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
         """The number of elements that are not 0, where it is above the count."""
         del share
-        nonzeros = (yield from survey.facts()).nonzeros
-        if nonzeros <= self.count:
-            return None
-        return f"must have at most {self.count} elements that are not 0", nonzeros
+        nonzeros, most = (yield from survey.facts()).nonzeros, self.regularizer.most(survey.size)
+        return None if nonzeros <= most else (_rule(most), nonzeros)
 
     def projection(self, survey: Survey) -> Search[Rule]:
         """The largest elements, of equal ones the first."""
-        if not self.count:
+        most = self.regularizer.most(survey.size)
+        if not most:
             return Constant(0.0)
-        place = yield from survey.place(self.count)
-        taken, last = self.count - place.above, survey.size - 1
+        place = yield from survey.place(most)
+        taken, last = most - place.above, survey.size - 1
         if taken < place.ties:
             last = yield from survey.position_of_tie(place.number, taken)
         return Kept(place.number, last)
@@ -44,21 +44,47 @@ class _Reduction(SetReduction):
 @register("top_k")
 @dataclass(frozen=True, slots=True)
 class TopK(SegmentSet):
-    """0 where at most ``count`` elements are not 0, infinite otherwise.
+    """0 where at most ``count`` elements, or a fraction of them, are not 0, infinite otherwise.
 
     Cost: O(n). Source: Blumensath and Davies (2009), Iterative hard thresholding for compressed sensing.
     """
 
-    count: int = parameter(COUNT, "at most the segment's length", symbol="how many may stay")
+    count: int | None = parameter(
+        None, "how many may stay, k; >= 0, at most the segment's length; this or fraction", default=None
+    )
+    fraction: float | None = parameter(
+        None,
+        "which part of the n elements may stay, from 0 to 1, k = floor(fraction * n + 1/2); "
+        "in place of count",
+        default=None,
+    )
 
     leaves_by_rounding: ClassVar[bool] = False
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
-        title="sparsity of a given count: the largest elements stay",
-        penalty="0 if at most count elements are not 0, infinity otherwise",
-        prox="the count elements largest in magnitude, of equal ones the first; 0 elsewhere",
+        title="sparsity of a given count, or share: the largest elements stay",
+        penalty="0 if at most k elements are not 0, infinity otherwise",
+        prox="the k elements largest in magnitude, of equal ones the first; 0 elsewhere",
         source="Blumensath and Davies 2009",
     )
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if self.fraction is None:
+            if self.count is None:
+                raise FieldMissing("must have count or fraction")
+            COUNT.check(self.count, "count")
+        elif self.count is not None:
+            raise FieldOutOfRange("must be unset where there is a count", field="fraction")
+        elif not 0 <= self.fraction <= 1:
+            raise FieldOutOfRange(f"must be from 0 to 1, got {self.fraction!r}", field="fraction")
+
+    def most(self, elements: int) -> int:
+        """How many of so many elements may stay."""
+        if self.count is not None:
+            return self.count
+        share = Fraction(self.fraction or 0)
+        return math.floor(share * elements + Fraction(1, 2))
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
         """The set made ready for a segment of this shape.
@@ -67,7 +93,7 @@ class TopK(SegmentSet):
             FieldOutOfRange: If the segment has fewer elements than may stay.
         """
         elements = math.prod(shape)
-        if self.count > elements:
+        if self.count is not None and self.count > elements:
             text = f"must be at most the segment's {elements} elements, got {self.count}"
             raise FieldOutOfRange(text, field="count")
         return PreparedSet(self, data_type)
@@ -75,22 +101,21 @@ class TopK(SegmentSet):
     def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
         """The number of elements that are not 0, where it is above the count."""
         del data_type, share
-        nonzeros = int(np.count_nonzero(x != 0))
-        if nonzeros <= self.count:
-            return None
-        return Breach(f"must have at most {self.count} elements that are not 0", nonzeros)
+        nonzeros, most = int(np.count_nonzero(x != 0)), self.most(x.size)
+        return None if nonzeros <= most else Breach(_rule(most), nonzeros)
 
     def reduction_in(self, data_type: DataType) -> Reduction:
         """By the least magnitude that stays."""
-        return _Reduction(self.count, data_type)
+        return _Reduction(self, data_type)
 
     def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
         """Write the largest elements, and 0 elsewhere."""
         del data_type
-        if not self.count:
+        most = self.most(x.size)
+        if not most:
             out.fill(0.0)
             return
-        least, ties = _least_of_largest(x.reshape(-1), self.count)
+        least, ties = _least_of_largest(x.reshape(-1), most)
         for old, new in zip(blocks(x.reshape(-1)), blocks(out.reshape(-1)), strict=True):
             magnitudes = np.abs(old)
             kept = magnitudes > least
@@ -102,6 +127,10 @@ class TopK(SegmentSet):
             values = old.take(places)
             new.fill(0.0)
             new[places] = values
+
+
+def _rule(most: int) -> str:
+    return f"must have at most {most} elements that are not 0"
 
 
 def _least_of_largest(x: Float64Array, count: int) -> tuple[float, int]:
