@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
-from ...errors import FieldMissing, FieldOutOfRange
 from ...reductions.reduction import Constant, Kept, Reduction, Rule, SetReduction
 from ...reductions.survey import Search, Survey
-from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
+from ...regularizer import Description, Locality, Traits, parameter, register
 from .base import Breach, PreparedSet, SegmentSet
+from .counts import CountOrFraction
 from .projections import SAMPLE, above, blocks
 
 
@@ -43,7 +42,7 @@ class _Reduction(SetReduction):
 
 @register("top_k")
 @dataclass(frozen=True, slots=True)
-class TopK(SegmentSet):
+class TopK(CountOrFraction, SegmentSet):
     """0 where at most ``count`` elements, or a fraction of them, are not 0, infinite otherwise.
 
     Cost: O(n). Source: Blumensath and Davies (2009), Iterative hard thresholding for compressed sensing.
@@ -68,34 +67,13 @@ class TopK(SegmentSet):
         source="Blumensath and Davies 2009",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if self.fraction is None:
-            if self.count is None:
-                raise FieldMissing("must have count or fraction")
-            COUNT.check(self.count, "count")
-        elif self.count is not None:
-            raise FieldOutOfRange("must be unset where there is a count", field="fraction")
-        elif not 0 <= self.fraction <= 1:
-            raise FieldOutOfRange(f"must be from 0 to 1, got {self.fraction!r}", field="fraction")
-
-    def most(self, elements: int) -> int:
-        """How many of so many elements may stay."""
-        if self.count is not None:
-            return self.count
-        share = Fraction(self.fraction or 0)
-        return math.floor(share * elements + Fraction(1, 2))
-
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
         """The set made ready for a segment of this shape.
 
         Raises:
             FieldOutOfRange: If the segment has fewer elements than may stay.
         """
-        elements = math.prod(shape)
-        if self.count is not None and self.count > elements:
-            text = f"must be at most the segment's {elements} elements, got {self.count}"
-            raise FieldOutOfRange(text, field="count")
+        self.check_total(math.prod(shape), "elements")
         return PreparedSet(self, data_type)
 
     def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
