@@ -126,6 +126,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
     calls, each for an element range with a part of the segments.
     """
+    ERROR_REASON_JOINT_INVALID: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT. A joint regularizer's name is taken, no segment names it, or it is not one that can be joint; or
+    a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
+    Example: l1_norm, which is a sum over elements and can be given to each segment instead.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -237,5 +242,10 @@ ERROR_REASON_SUMMARY_TOO_LARGE: ErrorReason.ValueType  # 33
 """INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
 computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
 calls, each for an element range with a part of the segments.
+"""
+ERROR_REASON_JOINT_INVALID: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT. A joint regularizer's name is taken, no segment names it, or it is not one that can be joint; or
+a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
+Example: l1_norm, which is a sum over elements and can be given to each segment instead.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..reductions.statistics import Question, Statistic
     from ..reductions.survey import Search
     from .call import Call
+    from .joint import PreparedJoint
     from .layout import PreparedSegment
 
 ResultT = TypeVar("ResultT")
@@ -38,7 +39,9 @@ LONG = 1 << 20
 
 def reduction_of(segment: PreparedSegment, operands: frozenset[Operand]) -> Reduction | None:
     """How a segment is computed by statistics, if it is long and has no operands of the penalty's own."""
-    if segment.prepared is None or segment.size < LONG or not operands <= {Operand.LOSS_GRADIENTS}:
+    if segment.prepared is None or segment.joint is not None or segment.size < LONG:
+        return None
+    if not operands <= {Operand.LOSS_GRADIENTS}:
         return None
     return segment.prepared.reduction()
 
@@ -56,6 +59,11 @@ class Stretch:
     segment: PreparedSegment
     elements: Chunk
     position: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the vector goes on after them."""
+        return self.position + self.elements.parameters.size
 
     def resolved(self, found: Resolved) -> PreparedSegment:
         """The segment as one that may be cut anywhere, for what was found of the whole vector."""
@@ -81,7 +89,7 @@ class Reducer:
     Args:
         call: The call.
         reduction: How it is computed.
-        stretches: The segments, at least one element in all.
+        stretches: The segments, none of them empty.
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
@@ -134,10 +142,10 @@ class Reducer:
     def _place(self, error: GradientUndefined) -> None:
         """Say where in the layout's vector the element is that an error names."""
         position = error.element or 0
-        there = [stretch for stretch in self.stretches if stretch.elements.parameters.size]
-        at = max(bisect_right([stretch.position for stretch in there], position) - 1, 0)
-        error.segment = there[at].segment.name
-        error.element = there[at].segment.start + position - there[at].position
+        at = bisect_right([stretch.position for stretch in self.stretches], position) - 1
+        stretch = self.stretches[at]
+        error.segment = stretch.segment.name
+        error.element = stretch.segment.start + position - stretch.position
         error.text += f" at element {error.element}"
         error.field = "parameters"
 
@@ -242,14 +250,47 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
-    operands = whole.operands
-    known: dict[str, PreparedSegment] = {}
-    for segment in call.segments_in_range():
+    operands, segments = whole.operands, call.segments_in_range()
+
+    def elements_of(segment: PreparedSegment) -> Chunk:
+        return whole.part(segment.start, segment.end)
+
+    known = resolved_joints(call, segments, elements_of, threads, check)
+    for segment in segments:
         reduction = reduction_of(segment, operands)
         if reduction is not None:
-            stretch = Stretch(segment, whole.part(segment.start, segment.end))
+            stretch = Stretch(segment, elements_of(segment))
             known |= Reducer(call, reduction, (stretch,), threads, check).resolved()
     return replace(call, layout=call.layout.with_resolved(known)) if known else call
+
+
+def resolved_joints(
+    call: Call,
+    segments: Iterable[PreparedSegment],
+    elements_of: Callable[[PreparedSegment], Chunk],
+    threads: int = 1,
+    check: Callable[[], None] | None = None,
+) -> dict[str, PreparedSegment]:
+    """Segments of joint regularizers as ones that may be cut anywhere, by their names.
+
+    Args:
+        call: The call.
+        segments: Segments, with all or none of the elements of each joint regularizer.
+        elements_of: Gives all elements of a segment.
+        threads: How many may gather at once.
+        check: Called now and then by each of them.
+    """
+    members: dict[str, tuple[PreparedJoint, list[Stretch]]] = {}
+    for segment in segments:
+        joint = segment.waiting_for
+        if joint is not None:
+            stretches = members.setdefault(joint.name, (joint, []))[1]
+            position = stretches[-1].end if stretches else 0
+            stretches.append(Stretch(segment, elements_of(segment), position))
+    known: dict[str, PreparedSegment] = {}
+    for joint, stretches in members.values():
+        known |= Reducer(call, joint.reduction, tuple(stretches), threads, check).resolved()
+    return known
 
 
 @cache

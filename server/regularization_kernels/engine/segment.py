@@ -125,9 +125,16 @@ class SegmentRun:
         if out is not None:
             self._results.deliver(begin, out)
 
-    def figures(self) -> SegmentFigures:
+    def check(self, part: Chunk) -> None:
+        """Check a part that is added later, elsewhere."""
+        operands = part.operands
+        if operands != self._operands:
+            self._check_operands(part, operands)
+        self._check_values(part)
+
+    def figures(self) -> list[SegmentFigures]:
         """The segment's figures, as far as the call had its elements."""
-        return SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)
+        return [SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)]
 
     def _check_operands(self, part: Chunk, operands: frozenset[Operand]) -> None:
         """Reject operands that method or regularizer do not take, or other ones than before."""
@@ -142,11 +149,18 @@ class SegmentRun:
             )
         for operand in Operand:
             if operand in operands:
-                refuser = operand.refused_by(self._method, self._segment.regularizer)
+                refuser = self._refuser_of(operand)
                 if refuser is not None:
                     text = f"is not taken by {refuser}"
                     raise OperandUnsupported(text, field=operand.value, segment=self._segment.name)
         self._operands = operands
+
+    def _refuser_of(self, operand: Operand) -> str | None:
+        """What does not take an operand; None where all do."""
+        refuser = operand.refused_by(self._method, self._segment.regularizer)
+        if refuser is None and self._segment.joint is not None and operand is not Operand.LOSS_GRADIENTS:
+            return f"joint regularizers, as {self._segment.joint.name!r} is"
+        return refuser
 
     def _check_values(self, part: Chunk) -> None:
         """Reject what is not finite, unless the call takes it, and what must not be negative."""
