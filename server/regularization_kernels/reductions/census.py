@@ -9,7 +9,6 @@ census: two of them tell float32 numbers apart, four any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -19,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import FLOAT64, Float64Array
-from ..compilation import ANY, requested
+from ..compilation import ANY, kept, requested
+from ..machine_code import MachineCode, compiled
 from .statistics import Question, Statistic
 
 BINS = 1 << 15
@@ -139,8 +139,7 @@ class Census(Statistic):
             return False
         interval, totals = question.interval, np.zeros(4, np.int64)
         last = min(interval.high, 2 * SIGN) - 1 - interval.low
-        keys = (np.uint64(interval.low), np.uint64(last), np.uint64(interval.open_bits))
-        first = loop(x, self.counts, self.offsets, totals, *keys)
+        first = loop(x, self.counts, self.offsets, totals, interval.low, last, interval.open_bits)
         self.above, self.nonzeros = self.above + int(totals[0]), self.nonzeros + int(totals[1])
         self.infinite, self.nan = self.infinite + int(totals[2]), self.nan + int(totals[3])
         if first >= 0:
@@ -231,7 +230,8 @@ class Census(Statistic):
         return np.where(negative, -integers, integers), np.maximum(exponents, 1) - (1023 + MANTISSA)
 
 
-def _compiled(order: Order) -> Callable[..., int]:
+@kept
+def _compiled(order: Order) -> MachineCode:
     """The loop that counts numbers; gives the index of the first that is negative, or -1."""
     import numba
 
@@ -272,11 +272,11 @@ def _compiled(order: Order) -> Callable[..., int]:
             offsets[1, bin_] += np.int64(offset >> part)
         return first
 
-    compiled: Callable[..., int] = numba.njit(nogil=True, error_model="numpy")(loop)
-    # Numba compiles for the types of arguments: here, not where somebody waits.
-    counts, offsets, totals = np.zeros(1, np.int64), np.zeros((2, 1), np.int64), np.zeros(4, np.int64)
-    compiled(np.zeros(1), counts, offsets, totals, np.uint64(0), np.uint64(0), np.uint64(0))
-    return compiled
+    floats, counts = (numba.types.Array(each, 1, "C") for each in (numba.float64, numba.int64))
+    key = numba.uint64
+    return compiled(
+        loop, numba.int64(floats, counts, numba.types.Array(numba.int64, 2, "C"), counts, key, key, key)
+    )
 
 
 def keys_of(x: Float64Array, order: Order) -> Keys:
