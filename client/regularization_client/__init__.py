@@ -30,6 +30,7 @@ from ._errors import (
 )
 from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
+from ._joint import Joint
 from ._modified import Modified
 from ._results import (
     CombinedFigures,
@@ -67,6 +68,7 @@ __all__ = [
     "GradientUndefinedError",
     "InternalError",
     "InvalidRequestError",
+    "Joint",
     "Modified",
     "Part",
     "PenaltyResult",

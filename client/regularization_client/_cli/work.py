@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from regularization.wire import OPERANDS
 
 from .._config import CallOptions, Compression, Retry, Tls
 from .._files import open_tensors
+from .._request.call import Call
 from .._request.method import GRADIENT, PROXIMAL_STEP, Method
 from .._request.names import EVERYTHING
-from .._results import Summary
+from .._results import Summary, combined_summary
 from .._suggestions import unknown
 from .._transport.base import Conditions, Progress
 from .._transport.catalogue import list_regularizers
@@ -110,16 +112,14 @@ class Work:
                 # Of a tensor that takes no part the gradient is 0, and the proximal step changes nothing.
                 writer = plan.parameters.writer(self.output, keep_others=self.method != GRADIENT)
                 output = stack.enter_context(writer)
-            call = plan.call(self.method, output)
+            calls = plan.calls(self.method, output)
             connection = stack.enter_context(closing(self.server.connection()))
-            with _progress(call.elements, quiet=self.quiet) as progress:
+            with _progress(sum(call.elements for call in calls), quiet=self.quiet) as progress:
                 conditions = self.server.conditions(progress)
-                summary = interruptibly(
-                    lambda: Chunked(connection).carry_out(call, conditions), connection.close
-                )
+                summary = interruptibly(lambda: carried_out(connection, calls, conditions), connection.close)
             if output is not None:
                 output.commit()
-        self._print(plan.left_out(), summary)
+        self._print(plan, summary)
 
     def _settings(self) -> Settings:
         step_sizes = as_rules(self.step_sizes, "--step-size")
@@ -145,17 +145,41 @@ class Work:
             options["rounding"], options["seed"] = "stochastic", self.seed
         return options
 
-    def _print(self, left_out: list[str], summary: Summary) -> None:
+    def _print(self, plan: Plan, summary: Summary) -> None:
+        left_out = plan.left_out()
+        segments = {
+            name: summary.segments[name] for name in plan.parameters.tensors if name not in set(left_out)
+        }
         if self.as_json:
             written = str(self.output) if self.output is not None else None
             about = {"file": str(self.file), "output": written, "left_out": left_out}
-            report.show(report.figures_json(summary, summary.segments, **about))
+            report.show(report.figures_json(summary, segments, **about))
         elif not self.quiet:
-            report.show(report.figures_table(summary, summary.segments))
+            report.show(report.figures_table(summary, segments))
             if left_out:
                 report.show(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
                 report.show(f"written: {self.output}")
+
+
+def carried_out(connection: Connection, calls: Sequence[Call], conditions: Conditions) -> Summary:
+    """Carry out calls, one after the other, which share the time; return the summary of all."""
+    if len(calls) == 1:
+        return Chunked(connection).carry_out(calls[0], conditions)
+    deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
+    before, parts = 0, []
+    for call in calls:
+        parts.append(Chunked(connection).carry_out(call, _left(conditions, deadline, before)))
+        before += call.elements
+    return combined_summary(parts)
+
+
+def _left(conditions: Conditions, deadline: float | None, before: int) -> Conditions:
+    """Return what is left of the conditions, after so many elements."""
+    timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+    report = conditions.progress
+    progress = None if report is None else lambda done, total: report(before + done, before + total)
+    return replace(conditions, timeout=timeout, progress=progress)
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -86,7 +86,9 @@ class Sharded:
             Piece(size, layout.regularizers[name] is None or layout.regularizers[name] in divisible)
             for name, size in layout.sizes.items()
         ]
-        return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
+        ends = cuts(pieces, call.begin, call.end, conditions.streams)
+        apart = [end for end in ends if not any(first < end < last for first, last in layout.spans)]
+        return list(pairwise(apart))
 
     def _side_by_side(self, parts: Sequence[Call], conditions: Conditions, elements: int) -> list[Summary]:
         cancellation, progress = Cancellation(), _Sum(conditions.progress, elements)
