@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from regularization.v1 import regularizers_pb2
 
 from ._client import Client
-from ._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
+from ._config import CallOptions, Figure, Gather, Retry, RoundingMode, Tls
 from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
 from ._errors import (
     ArgumentError,
@@ -20,6 +20,7 @@ from ._errors import (
     GradientUndefinedError,
     InternalError,
     InvalidRequestError,
+    PartFailedError,
     ProtocolError,
     RegularizationError,
     ResourceExhaustedError,
@@ -32,6 +33,7 @@ from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
 from ._joint import Joint
 from ._modified import Modified
+from ._part import Part
 from ._results import (
     CombinedFigures,
     Figures,
@@ -64,6 +66,7 @@ __all__ = [
     "ExactSum",
     "Figure",
     "Figures",
+    "Gather",
     "GradientResult",
     "GradientUndefinedError",
     "InternalError",
@@ -71,6 +74,7 @@ __all__ = [
     "Joint",
     "Modified",
     "Part",
+    "PartFailedError",
     "PenaltyResult",
     "ProtocolError",
     "ProximalStepResult",

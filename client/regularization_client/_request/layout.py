@@ -49,6 +49,24 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The elements from the first to the last of segments that share a regularizer."""
+
+    begin: int
+    end: int
+    names: frozenset[str]
+    """The segments' names."""
+
+    def has_inside(self, position: int) -> bool:
+        """Whether some of the elements come before a position, and some after it."""
+        return self.begin < position < self.end
+
+    def with_segment(self, name: str, end: int) -> Span:
+        """Return the span up to the end of another segment."""
+        return Span(self.begin, end, self.names | {name})
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The segments of a vector, and what each is regularized with, as a header says it."""
 
@@ -61,8 +79,8 @@ class Layout:
     regularizers: Mapping[str, str | None]
     """Name of each segment's regularizer; None where it has none."""
 
-    spans: tuple[tuple[int, int], ...] = ()
-    """Where elements lie that go together, begin to end, for segments of theirs share a regularizer."""
+    spans: tuple[Span, ...] = ()
+    """Where segments lie that share a regularizer, and so go together."""
 
     @classmethod
     def of(cls, data_type: np.dtype[Any], segments: Collection[Segment]) -> Layout:
@@ -83,7 +101,7 @@ class Layout:
             entry = message.segments.add(name=segment.name, shape=segment.shape)
             end = begin + math.prod(segment.shape)
             if isinstance(segment.regularizer, Joint):
-                shared = joints.share(entry, segment, (begin, end))
+                shared = joints.share(entry, segment, Span(begin, end, frozenset({segment.name})))
                 regularizers[segment.name] = shared.regularizer.WhichOneof("kind")
             else:
                 _regularize(entry, segment.regularizer, segment.step_size)
@@ -194,17 +212,15 @@ class _Joints:
         self._message = message
         self._entries: dict[int, layout_pb2.JointRegularizer] = {}
         self._firsts: dict[int, Segment] = {}
-        self._spans: dict[int, tuple[int, int]] = {}
+        self._spans: dict[int, Span] = {}
 
     @property
-    def spans(self) -> tuple[tuple[int, int], ...]:
-        """From where to where the elements of each lie, of those that have any."""
+    def spans(self) -> tuple[Span, ...]:
+        """Where the elements of each lie, of those that have any."""
         return tuple(self._spans.values())
 
-    def share(
-        self, entry: layout_pb2.Segment, segment: Segment, place: tuple[int, int]
-    ) -> layout_pb2.JointRegularizer:
-        """Let a segment, whose elements lie from here to there, share its regularizer.
+    def share(self, entry: layout_pb2.Segment, segment: Segment, place: Span) -> layout_pb2.JointRegularizer:
+        """Let a segment, whose elements lie at a place, share its regularizer.
 
         Raises:
             ArgumentError: If another segment that does has another step size.
@@ -226,8 +242,8 @@ class _Joints:
                 segment=segment.name,
             )
         entry.joint = self._entries[key].name
-        if place[0] < place[1]:
-            self._spans[key] = self._spans.get(key, place)[0], place[1]
+        if place.begin < place.end:
+            self._spans[key] = self._spans.get(key, place).with_segment(segment.name, place.end)
         return self._entries[key]
 
 

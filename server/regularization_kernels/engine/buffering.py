@@ -137,5 +137,6 @@ def _joined(chunks: list[Chunk]) -> Chunk:
 STAGES: dict[Locality, type[GroupStage | SegmentStage]] = {
     Locality.GROUP: GroupStage,
     Locality.SEGMENT: SegmentStage,
+    Locality.REDUCTION: SegmentStage,
 }
 """The stage of each locality; of ELEMENT nothing waits."""

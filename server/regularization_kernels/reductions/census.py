@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +104,43 @@ class CensusQuestion(Question["Census"]):
         return keys_of(x, self.order)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How many numbers are of which kind."""
+
+    nonzeros: int
+    """Not 0."""
+    first_negative: tuple[int, float] | None
+    """Where the first that is below 0 stands, and the number."""
+    infinite: int
+    """Infinite."""
+    nan: int
+    """NaN."""
+    above: int
+    """Above the census's interval."""
+
+
+class Spread(Protocol):
+    """What a search takes from a census."""
+
+    question: CensusQuestion
+
+    def facts(self) -> Facts:
+        """How many numbers are of which kind."""
+
+    def count(self, begin: int, end: int = BINS) -> int:
+        """How many keys the bins from ``begin`` to before ``end`` have."""
+
+    def mass(self, begin: int, end: int = BINS) -> Fraction:
+        """The exact sum of the numbers (or magnitudes) in the bins from ``begin`` to before ``end``."""
+
+    def holds_one_number(self, place: int) -> bool:
+        """Whether all keys in a bin are its first."""
+
+    def bin_of(self, rank: int) -> tuple[int, int]:
+        """The bin of the ``rank``-th key, from 1 on, and how many keys the bins before it have."""
+
+
 @dataclass(slots=True)
 class Census(Statistic):
     """The answer to a question, of the numbers that were added."""
@@ -190,6 +227,10 @@ class Census(Statistic):
         if self.first_negative is None or found[0] < self.first_negative[0]:
             self.first_negative = found
 
+    def facts(self) -> Facts:
+        """How many numbers are of which kind."""
+        return Facts(self.nonzeros, self.first_negative, self.infinite, self.nan, self.above)
+
     def holds_one_number(self, place: int) -> bool:
         """Whether all keys in a bin are its first."""
         return not self.offsets[:, place].any()
@@ -214,6 +255,12 @@ class Census(Statistic):
             whole = units + (middle << _OFFSET_BITS) + (high << _HALF_BITS)
             total += whole * Fraction(2) ** exponent
         return total
+
+    def bin_of(self, rank: int) -> tuple[int, int]:
+        """The bin of the ``rank``-th key, from 1 on, and how many keys the bins before it have."""
+        reached = np.cumsum(self.counts)
+        place = min(int(np.searchsorted(reached, min(max(rank, 1), SIGN - 1))), BINS - 1)
+        return place, int(reached[place] - self.counts[place])
 
     def _first_numbers(self, bins: Counts) -> tuple[Counts, Counts]:
         """The first numbers of bins, each as an integer times two to the power of another."""

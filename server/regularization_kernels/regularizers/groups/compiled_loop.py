@@ -76,6 +76,8 @@ class GroupFormulas:
     """From size and weight: the norm that a group must not exceed afterwards in float64."""
     longest: int = LONGEST
     """Elements of a group above which NumPy does as well."""
+    compiled: bool = True
+    """Whether there may be a loop for them."""
 
 
 @dataclass(frozen=True, slots=True)
