@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -53,20 +53,12 @@ class Plan:
         batches = self._batches(tensors, settings)
         if output is not None and not output.any_order:
             self._check_order(tensors, batches)
-        return [self._call(method, batch, settings, output) for batch in batches]
-
-    def _call(
-        self,
-        method: Method,
-        tensors: list[StoredTensor],
-        settings: Mapping[str, Setting],
-        output: TensorWriter | None,
-    ) -> Call:
-        data_type = _wire_type(tensors[0]) if tensors else np.dtype("<f4")
-        segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
-        layout = Layout.of(data_type, segments)
-        header = Header(method, layout, self.options, self.settings.step_size)
-        return Call(header, data_type, self._stretches(tensors, output))
+        files = {"parameters": self.parameters, **self.operands}
+        step_size = self.settings.step_size
+        return [
+            call_on(method, batch, settings, files, self.options, output, step_size=step_size)
+            for batch in batches
+        ]
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""
@@ -123,10 +115,10 @@ class Plan:
         Where tensors share a regularizer, all of a type are one batch; else those are that follow each other.
         """
         if not self._check_joints(tensors, settings):
-            return [list(batch) for _, batch in groupby(tensors, _wire_type)] or [[]]
+            return [list(batch) for _, batch in groupby(tensors, wire_type)] or [[]]
         batches: dict[np.dtype[Any], list[StoredTensor]] = {}
         for tensor in tensors:
-            batches.setdefault(_wire_type(tensor), []).append(tensor)
+            batches.setdefault(wire_type(tensor), []).append(tensor)
         return list(batches.values())
 
     def _check_joints(self, tensors: list[StoredTensor], settings: Mapping[str, Setting]) -> bool:
@@ -137,7 +129,7 @@ class Plan:
             if not isinstance(regularizer, Joint):
                 continue
             first = firsts.setdefault(id(regularizer), tensor)
-            if _wire_type(tensor) != _wire_type(first):
+            if wire_type(tensor) != wire_type(first):
                 raise ArgumentError(
                     f"{self.parameters.path}: tensors that share a regularizer must have one data type: "
                     f"{first.name!r} is {first.type_name}, {tensor.name!r} is {tensor.type_name}",
@@ -171,34 +163,58 @@ class Plan:
                 if own is None:
                     text = f"{what} has {name!r}, which {self.parameters.path} has not"
                     raise ArgumentError(text, segment=name)
-                if (tensor.shape, tensor.data_type and _wire_type(tensor)) != (own.shape, _wire_type(own)):
+                if (tensor.shape, tensor.data_type and wire_type(tensor)) != (own.shape, wire_type(own)):
                     raise ArgumentError(
                         f"{what}: {name!r} must be {own.type_name} {list(own.shape)}, as the parameters are, "
                         f"is {tensor.type_name} {list(tensor.shape)}",
                         segment=name,
                     )
 
-    def _stretches(self, tensors: list[StoredTensor], output: TensorWriter | None) -> list[Stretch]:
-        stretches, begin = [], 0
-        for tensor in tensors:
-            end = begin + math.prod(tensor.shape)
-            if end > begin:
-                files = {"parameters": self.parameters, **self.operands}
-                sources = {
-                    field: file.tensors[tensor.name].source
-                    for field, file in files.items()
-                    if tensor.name in file.tensors
-                }
-                sink = output.sink(tensor.name) if output is not None else None
-                stretches.append(Stretch(begin, end, sources, sink))
-            begin = end
-        return stretches
+
+def call_on(
+    method: Method,
+    tensors: Sequence[StoredTensor],
+    settings: Mapping[str, Setting],
+    files: Mapping[str, TensorFile],
+    options: CallOptions,
+    output: TensorWriter | None,
+    *,
+    step_size: float | None,
+) -> Call:
+    """Return a call on tensors of one data type.
+
+    Args:
+        method: The verb.
+        tensors: The tensors, in the order of the vector.
+        settings: What is done with each, by name.
+        files: Where elements come from, by field of TensorChunk in the schema's order.
+        options: How.
+        output: Where results go; None drops them.
+        step_size: That of tensors that have none of their own.
+    """
+    data_type = wire_type(tensors[0]) if tensors else np.dtype("<f4")
+    segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
+    header = Header(method, Layout.of(data_type, segments), options, step_size)
+    stretches, begin = [], 0
+    for tensor in tensors:
+        end = begin + math.prod(tensor.shape)
+        if end > begin:
+            sources = {
+                field: file.tensors[tensor.name].source
+                for field, file in files.items()
+                if tensor.name in file.tensors
+            }
+            sink = output.sink(tensor.name) if output is not None else None
+            stretches.append(Stretch(begin, end, sources, sink))
+        begin = end
+    return Call(header, data_type, stretches)
 
 
 def _segment(tensor: StoredTensor, setting: Setting) -> Segment:
     return Segment(tensor.name, tensor.shape, setting.regularizer, setting.step_size)
 
 
-def _wire_type(tensor: StoredTensor) -> np.dtype[Any]:
+def wire_type(tensor: StoredTensor) -> np.dtype[Any]:
+    """Return the data type in which a tensor travels that does."""
     assert tensor.data_type is not None  # noqa: S101 - those without were left out before
     return tensor.data_type.newbyteorder("<")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from regularization.v1 import catalogue_pb2
 from regularization.wire import OPERANDS
 
 from .._config import CallOptions, Compression, Retry, Tls
-from .._files import open_tensors
+from .._files import ending_of, open_tensors
 from .._request.call import Call
 from .._request.method import GRADIENT, PROXIMAL_STEP, Method
 from .._request.names import EVERYTHING
@@ -26,6 +25,7 @@ from .._transport.base import Conditions, Progress
 from .._transport.catalogue import list_regularizers
 from .._transport.chunked import Chunked
 from .._transport.connection import Connection
+from .._transport.measured import Measured
 from .._transport.targets import stays_on_host
 from . import report
 from .plan import Plan
@@ -90,10 +90,8 @@ class Work:
 
     def run(self) -> None:
         """Do it, and print the figures."""
-        if self.output is not None and self.output.suffix.lower() != self.file.suffix.lower():
-            raise click.UsageError(
-                f"--output must end in {self.file.suffix}, as FILE does, got {self.output}"
-            )
+        if self.output is not None:
+            check_ending(self.output, self.file)
         settings = self._settings()
         with ExitStack() as stack:
             files = {
@@ -114,7 +112,7 @@ class Work:
                 output = stack.enter_context(writer)
             calls = plan.calls(self.method, output)
             connection = stack.enter_context(closing(self.server.connection()))
-            with _progress(sum(call.elements for call in calls), quiet=self.quiet) as progress:
+            with progress_bar(sum(call.elements for call in calls), quiet=self.quiet) as progress:
                 conditions = self.server.conditions(progress)
                 summary = interruptibly(lambda: carried_out(connection, calls, conditions), connection.close)
             if output is not None:
@@ -162,24 +160,34 @@ class Work:
                 report.show(f"written: {self.output}")
 
 
+def check_ending(output: Path, file: Path) -> None:
+    """Check that a result is to have the format of the file that it is made from.
+
+    Raises:
+        click.UsageError: If not.
+    """
+    ending = ending_of(file) or file.suffix
+    if not output.name.lower().endswith(ending.lower()):
+        raise click.UsageError(f"--output must end in {ending}, as FILE does, got {output}")
+
+
 def carried_out(connection: Connection, calls: Sequence[Call], conditions: Conditions) -> Summary:
-    """Carry out calls, one after the other, which share the time; return the summary of all."""
-    if len(calls) == 1:
-        return Chunked(connection).carry_out(calls[0], conditions)
-    deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
-    before, parts = 0, []
+    """Carry out calls, one after the other, which share the time; return the summary of all.
+
+    What several tensors share is measured first, so that they need not wait for each other in the server.
+    """
+    left, before, parts = conditions.timed(), 0, []
     for call in calls:
-        parts.append(Chunked(connection).carry_out(call, _left(conditions, deadline, before)))
+        transport = Measured(connection) if call.header.layout.spans else Chunked(connection)
+        own = replace(left(), progress=_after(before, conditions.progress))
+        parts.append(transport.carry_out(call, own))
         before += call.elements
-    return combined_summary(parts)
+    return parts[0] if len(parts) == 1 else combined_summary(parts)
 
 
-def _left(conditions: Conditions, deadline: float | None, before: int) -> Conditions:
-    """Return what is left of the conditions, after so many elements."""
-    timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-    report = conditions.progress
-    progress = None if report is None else lambda done, total: report(before + done, before + total)
-    return replace(conditions, timeout=timeout, progress=progress)
+def _after(before: int, report: Progress | None) -> Progress | None:
+    """Return what tells of the elements of a call, after so many of others."""
+    return None if report is None else lambda done, total: report(before + done, before + total)
 
 
 def _read(path: Path | None) -> bytes | None:
@@ -198,7 +206,7 @@ def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.Reg
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+def progress_bar(total: int, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
     """Show a progress bar on standard error, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
