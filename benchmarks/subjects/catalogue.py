@@ -242,6 +242,7 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
         "nuclear_norm": kernels.NuclearNorm(strength=10.0),
         "spectral_norm": kernels.SpectralNorm(strength=100.0),
         "spectral_ball": kernels.SpectralBall(radius=20.0),
+        "nuclear_ball": kernels.NuclearBall(radius=500.0),
         "rank_ball": kernels.RankBall(rank=16),
         "orthogonality": kernels.Orthogonality(strength=0.1),
         "stiefel": kernels.Stiefel(),

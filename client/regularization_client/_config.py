@@ -127,7 +127,7 @@ class CallOptions(TypedDict, total=False):
     leaves processors idle, or where replicas share the work. Default: 1. No bit depends on it.
 
     The call is cut at ends of arrays, and at multiples of 2^18 elements inside arrays whose regularizer works
-    element by element, or needs but a few figures of the whole array, as ``TopK`` does: these are found first,
+    element by element, or needs but a few figures of the whole array, as ``TopK`` does: these come first,
     in rounds for which the parameters are sent again. Where that gives fewer pieces, there are fewer streams.
     All share the timeout, each is replayed by itself, and if one fails, all end. Of a client with a
     ``channel`` of yours, all go over that. A call on shared arrays needs none of this.

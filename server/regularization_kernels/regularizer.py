@@ -173,8 +173,10 @@ class Parameters:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        for name, numbers in _ranges(type(self)):  # type: ignore[arg-type] # classes are hashable
-            numbers.check(getattr(self, name), name)
+        for name, numbers, optional in _ranges(type(self)):  # type: ignore[arg-type] # classes are hashable
+            value = getattr(self, name)
+            if value is not None or not optional:
+                numbers.check(value, name)
 
 
 class Regularizer(Parameters, ABC):
@@ -318,9 +320,9 @@ class Regularizer(Parameters, ABC):
 
 
 @cache
-def _ranges(cls: Any) -> tuple[tuple[str, Range], ...]:
-    ranges = ((field.name, field.metadata.get("range")) for field in fields(cls))
-    return tuple((name, numbers) for name, numbers in ranges if numbers is not None)
+def _ranges(cls: Any) -> tuple[tuple[str, Range, bool], ...]:
+    ranges = ((field.name, field.metadata.get("range"), field.default is None) for field in fields(cls))
+    return tuple((name, numbers, optional) for name, numbers, optional in ranges if numbers is not None)
 
 
 REGULARIZERS: dict[str, type[Regularizer]] = {}

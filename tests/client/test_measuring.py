@@ -90,7 +90,7 @@ def step(server: Recorder, gather: Callable[[bytes], list[bytes]] = beside_anoth
 
 
 def test_rounds_go_on_until_all_is_known() -> None:
-    """Each with what was known before, of what is asked about in the part; then the call has what came out."""
+    """Each with what was known before, of what the part is asked about; then the call has what came out."""
     server, gathered = Recorder(FIRST, SECOND, LAST), []
 
     def gather(own: bytes) -> list[bytes]:

@@ -29,7 +29,7 @@ NAMES = {row.name for row in ROWS}
 
 ONE_SIDED = {
     *("box", "hinge", "negative_entropy", "simplex", "isotonic", "grid", "quantization"),
-    *("unit_norm", "min_max_norm"),
+    *("unit_norm", "min_max_norm", "positive_semidefinite"),
 }
 """Rows whose penalty, or choice between two points, is not the same for x and -x."""
 BY_ELEMENT = {
@@ -44,8 +44,18 @@ WITHIN_GROUPS = {
     *("n_of_m", "max_norm", "unit_norm", "min_max_norm"),
 }
 """Rows that forget the order of a group's elements."""
-MATRICES = {"nuclear_norm", "spectral_norm", "spectral_ball", "rank_ball", "orthogonality", "stiefel"}
+MATRICES = {
+    "nuclear_norm",
+    "nuclear_ball",
+    "spectral_norm",
+    "spectral_ball",
+    "rank_ball",
+    "orthogonality",
+    "stiefel",
+}
 """Rows that forget the order of rows and columns."""
+SQUARE = {"positive_semidefinite"}
+"""Rows that forget the order of rows and columns, where it is the same."""
 SEQUENCES = {"total_variation", "fused_lasso", "trend_filter", "isotonic"}
 """Rows to which the order of elements matters, but for turning it around."""
 SET_VALUED = {"rank_ball", "orthogonality", "stiefel"}
@@ -207,7 +217,7 @@ def test_steps_are_odd(row: Row, data: st.DataObject) -> None:
     case = data.draw(cases(row))
     x, step_size = data.draw(starts(case, np.float64))
     p, turned = step_of(case, x, step_size), step_of(case, -x, step_size)
-    assert_same(case, x, step_size, p, -turned, exact=row.name not in MATRICES | SEQUENCES)
+    assert_same(case, x, step_size, p, -turned, exact=row.name not in MATRICES | SQUARE | SEQUENCES)
 
 
 @law(NAMES - SEQUENCES)
@@ -218,8 +228,13 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
     random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     order = np.arange(case.size)
     if row.name in MATRICES:
-        rows, columns = (random.permutation(side) for side in case.shape)
-        order = order.reshape(case.shape)[rows][:, columns].ravel()
+        places = order.reshape(case.shape)
+        for axis, side in enumerate(case.shape):
+            places = np.take(places, random.permutation(side), axis)
+        order = places.ravel()
+    elif row.name in SQUARE:
+        both = random.permutation(case.shape[0])
+        order = order.reshape(case.shape)[both][:, both].ravel()
     else:
         parts = row.parts(case.regularizer, case.shape) if row.name in WITHIN_GROUPS else [order]
         for part in parts:

@@ -18,6 +18,7 @@ from regularization_kernels import (
     MinMaxNorm,
     NOfM,
     Oscar,
+    PositiveSemidefinite,
     Quantization,
     RankBall,
     Scad,
@@ -76,6 +77,24 @@ def matrices(least: int = 0) -> st.SearchStrategy[Shape]:
     """Wide, tall, square, and without a row or column."""
     side = st.integers(least, LONGEST_SIDE)
     return st.tuples(side, side)
+
+
+@st.composite
+def folded(draw: Draw, rows: int, columns: int) -> tuple[Shape, int | None]:
+    """A shape that is this matrix, and the axis that its rows are along."""
+    factor = draw(st.sampled_from([n for n in (1, 2, 3) if columns % n == 0]))
+    shape, axis = draw(
+        st.sampled_from(
+            [
+                ((rows, columns), None),
+                ((columns, rows), 1),
+                ((rows, factor, columns // factor), None),
+                ((factor, rows, columns // factor), 1),
+                ((factor, columns // factor, rows), 2),
+            ]
+        )
+    )
+    return shape, axis
 
 
 @st.composite
@@ -164,9 +183,11 @@ def cases(draw: Draw, row: Row) -> Case:
         regularizer, shape = draw(OWN[row.name]())
     elif hasattr(first, "groups"):
         regularizer, shape = draw(grouped(first))
+    elif row.matrix:
+        shape, axis = draw(folded(*draw(matrices())))
+        regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
     else:
-        regularizer = draw(with_numbers(first))
-        shape = draw(matrices() if row.matrix else shapes())
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)
 
 
@@ -288,14 +309,22 @@ def _trend_filter(draw: Draw) -> Chosen:
 
 @st.composite
 def _rank_ball(draw: Draw) -> Chosen:
-    shape = draw(matrices())
-    return RankBall(rank=draw(st.integers(0, min(shape)))), shape
+    sides = draw(matrices())
+    shape, axis = draw(folded(*sides))
+    return RankBall(rank=draw(st.integers(0, min(sides))), axis=axis), shape
 
 
 @st.composite
 def _stiefel(draw: Draw) -> Chosen:
     columns = draw(st.integers(0, LONGEST_SIDE))
-    return Stiefel(), (draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns)
+    shape, axis = draw(folded(draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns))
+    return Stiefel(axis=axis), shape
+
+
+@st.composite
+def _positive_semidefinite(draw: Draw) -> Chosen:
+    side = draw(st.integers(0, LONGEST_SIDE))
+    return PositiveSemidefinite(), (side, side)
 
 
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
@@ -311,5 +340,6 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,
     "stiefel": _stiefel,
+    "positive_semidefinite": _positive_semidefinite,
 }
 """Rows whose parameters have ranges of their own, or must fit the shape."""

@@ -56,6 +56,14 @@ class Inspection:
             if refuser is not None:
                 text = f"is not taken by {refuser}"
                 raise OperandUnsupported(text, field=operand.value, segment=self._segment.name)
+        forward = self._segment.forward
+        if forward is not None and forward is not (Operand.LOSS_GRADIENTS in operands):
+            raise OperandInconsistent(
+                f"must {'' if forward else 'not '}be set: so segment {self._segment.name!r} was measured",
+                field=Operand.LOSS_GRADIENTS.value,
+                segment=self._segment.name,
+                element=part.element_offset,
+            )
         self.operands = operands
 
     def check_values(self, part: Chunk) -> None:

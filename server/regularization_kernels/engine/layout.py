@@ -50,6 +50,7 @@ class PreparedSegment:
         prepared: The same made ready for shape and data type, for what is computed.
         is_resolved: Whether all is known of its elements together, so that each can be computed by itself.
         joint: What it shares with other segments, whose regularizer is then its own; None where it is alone.
+        forward: Whether that was measured after a forward step; None where it makes no difference.
     """
 
     specification: Segment
@@ -59,6 +60,7 @@ class PreparedSegment:
     prepared: Prepared | None
     is_resolved: bool = False
     joint: PreparedJoint | None = None
+    forward: bool | None = None
 
     @property
     def name(self) -> str:
@@ -102,9 +104,9 @@ class PreparedSegment:
         """What its elements have to wait for, beside themselves."""
         return self.joint if self.size and not self.is_resolved else None
 
-    def resolved(self, prepared: Prepared) -> PreparedSegment:
+    def resolved(self, prepared: Prepared, forward: bool | None = None) -> PreparedSegment:
         """The same segment with what computes each of its elements by itself."""
-        return replace(self, prepared=prepared, is_resolved=True)
+        return replace(self, prepared=prepared, is_resolved=True, forward=forward)
 
     def step_size_in(self, step_size: float | None) -> float | None:
         """Its step size in a call with this one."""
@@ -233,11 +235,11 @@ class Layout:
                 return start + position
         return start
 
-    def check_range(self, begin: int, end: int) -> None:
-        """Check an element range.
+    def check_within(self, begin: int, end: int) -> None:
+        """Check that a range of elements is one of the vector.
 
         Raises:
-            ElementRangeInvalid: If it leaves the layout, or cuts where it must not.
+            ElementRangeInvalid: If it leaves the layout.
         """
         if not 0 <= begin <= self.size:
             raise ElementRangeInvalid(
@@ -246,6 +248,14 @@ class Layout:
         if not begin <= end <= self.size:
             text = f"must be within [{begin}, {self.size}], got {end}"
             raise ElementRangeInvalid(text, field="end", element=end)
+
+    def check_range(self, begin: int, end: int) -> None:
+        """Check an element range.
+
+        Raises:
+            ElementRangeInvalid: If it leaves the layout, or cuts where it must not.
+        """
+        self.check_within(begin, end)
         for name, position in (("begin", begin), ("end", end)):
             if position == self.size:
                 continue

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..reductions.reduction import Reduction
+    from ..reductions.statistics import Statistic
     from .call import Call
     from .chunk import Chunk
     from .layout import PreparedSegment
+    from .resolution import Asked
 
 LONG = 1 << 20
 """Elements of a segment from which on it is computed this way: shorter ones fit a few copies in float64."""
@@ -59,9 +61,12 @@ class Reducer:
         try:
             asked = next(search)
             while True:
-                asked = search.send(gathered(self.call, asked, self.stretches, self.threads, self.check))
+                asked = search.send(self._answer(asked))
         except StopIteration as done:
             return vector.resolved(done.value)
+
+    def _answer(self, asked: Asked) -> Statistic:
+        return gathered(self.call, asked, self.stretches, threads=self.threads, check=self.check)
 
 
 def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:

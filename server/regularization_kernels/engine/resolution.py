@@ -69,10 +69,15 @@ class Vector:
         """A new survey of it."""
         return Survey(self.reduction.order, self.size)
 
-    def resolved(self, found: Resolved) -> dict[str, PreparedSegment]:
-        """Its segments as ones that may be cut anywhere, by their names, for what was found of the whole."""
+    def resolved(self, found: Resolved, forward: bool | None = None) -> dict[str, PreparedSegment]:
+        """Its segments as ones that may be cut anywhere, by their names, for what was found of the whole.
+
+        Args:
+            found: That.
+            forward: Whether it was found after a forward step, where all that follows must have one or none.
+        """
         return {
-            segment.name: segment.resolved(found.beginning_at(position))
+            segment.name: segment.resolved(found.beginning_at(position), forward)
             for segment, position in zip(self.segments, self.positions, strict=True)
         }
 

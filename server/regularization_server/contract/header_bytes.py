@@ -23,12 +23,15 @@ from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
     from regularization.fields import Unknown
-    from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
 
-    HeaderMessage = PenaltyHeader | GradientHeader | ProximalStepHeader
+    HeaderMessage = Any
+    """Any header of the contract: those of all methods have the fields of one name in common."""
 
 SMALL = 4 * KIB
 """Bytes of a header that is read at once, and not charged: it cannot take much, whatever it says."""
+
+_MEASUREMENT_BYTES = 32
+"""Measured, rounded up: what is known of a segment takes twenty bytes there, and becomes a few objects."""
 
 PART = 64 * KIB
 """Bytes of segments that are read at once, unless one segment has more."""
@@ -106,12 +109,13 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
     memory = memory_of(raw, segments, Segment.DESCRIPTOR, "segments").plus(
         memory_of(raw, joints, JointRegularizer.DESCRIPTOR, "joints")
     )
+    measurement = _MEASUREMENT_BYTES * len(getattr(message, "measurement", b""))
     return ReadHeader(
         message,
         _entries(raw, segments, "segments"),
         _entries(raw, joints, "joints"),
-        memory.at_first,
-        memory.kept,
+        memory.at_first + measurement,
+        memory.kept + measurement,
     )
 
 

@@ -171,11 +171,26 @@ def in_spectral_ball(r: Any, x: Wide, form: Format) -> bool:
     return largest <= r.radius * (1 + float(units(form)) + 4e-15 * max(x.shape))
 
 
+def in_nuclear_ball(r: Any, x: Wide, form: Format) -> bool:
+    """Singular values that add up to at most the radius."""
+    total = math.fsum(np.linalg.svd(x, compute_uv=False).tolist())
+    return total <= r.radius * (1 + float(units(form)) + 4e-15 * max(x.shape) * math.sqrt(min(x.shape)))
+
+
 def in_rank_ball(r: Any, x: Wide, form: Format) -> bool:
     """No farther from a matrix of that rank than a step in every element."""
     values = np.linalg.svd(x, compute_uv=False)
     errors = 4e-15 * max(x.shape) * float(values[0])
     return float(np.linalg.norm(values[r.rank :])) <= float(np.linalg.norm(steps(form, x))) + errors
+
+
+def in_positive_semidefinite(r: Any, x: Wide, form: Format) -> bool:
+    """No farther from a symmetric matrix without negative eigenvalues than a step in every element."""
+    del r
+    values = np.linalg.eigvalsh((x + x.T) / 2)
+    errors = 4e-15 * len(x) * float(np.abs(values).max())
+    distance = math.hypot(float(np.linalg.norm(x - x.T)) / 2, float(np.linalg.norm(np.minimum(values, 0.0))))
+    return distance <= float(np.linalg.norm(steps(form, x))) + errors
 
 
 def in_stiefel(r: Any, x: Wide, form: Format) -> bool:
@@ -195,6 +210,8 @@ INSIDE: dict[str, Inside] = {
     "max_norm": in_max_norm,
     "min_max_norm": in_min_max_norm,
     "n_of_m": in_n_of_m,
+    "nuclear_ball": in_nuclear_ball,
+    "positive_semidefinite": in_positive_semidefinite,
     "rank_ball": in_rank_ball,
     "simplex": in_simplex,
     "spectral_ball": in_spectral_ball,
