@@ -1,8 +1,8 @@
 """What a regularizer is: the protocol that every file in ``regularizers`` fulfils.
 
 Everything here is about one segment of a vector. The arrays are float64, whatever the data type in
-which elements come and go, and C-contiguous: one axis for localities ELEMENT and GROUP, the
-segment's own shape for SEGMENT. Inputs are never modified; ``out`` has the input's shape and may be
+which elements come and go, and C-contiguous: the segment's own shape for locality SEGMENT, one axis
+for the others. Inputs are never modified; ``out`` has the input's shape and may be
 the input itself.
 """
 
@@ -41,6 +41,8 @@ class Locality(Enum):
     """Stretches that end where a group ends."""
     SEGMENT = "segment"
     """Only the whole segment."""
+    REDUCTION = "reduction"
+    """Any stretch, once a few figures of the whole segment are known (``reduction``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,14 +28,8 @@ ROUNDING = 64.0
 NAMES = {row.name for row in ROWS}
 
 ONE_SIDED = {
-    "box",
-    "hinge",
-    "negative_entropy",
-    "simplex",
-    "isotonic",
-    "grid",
-    "quantization",
-    "positive_semidefinite",
+    *("box", "hinge", "negative_entropy", "simplex", "isotonic", "grid", "quantization"),
+    *("unit_norm", "min_max_norm", "positive_semidefinite"),
 }
 """Rows whose penalty, or choice between two points, is not the same for x and -x."""
 BY_ELEMENT = {
@@ -45,7 +39,10 @@ BY_ELEMENT = {
 """Rows that are sums over elements, whose order does not matter to the bit."""
 WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope"}
 """Rows that forget the order of all elements."""
-WITHIN_GROUPS = {"group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm"}
+WITHIN_GROUPS = {
+    *("group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "group_mcp", "group_scad"),
+    *("n_of_m", "max_norm", "unit_norm", "min_max_norm"),
+}
 """Rows that forget the order of a group's elements."""
 MATRICES = {
     "nuclear_norm",
@@ -245,8 +242,8 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
     p = step_of(case, x, step_size).ravel()
     back = np.empty(case.size)
     back[order] = step_of(case, x.ravel()[order].reshape(case.shape), step_size).ravel()
-    if row.name in ("top_k", "n_of_m"):
-        # Of equal magnitudes the first stay, whichever these are.
+    if row.name in ("top_k", "n_of_m", "unit_norm", "min_max_norm"):
+        # Of equal magnitudes the first stay, whichever these are; and of zeros the first has the norm.
         p, back = np.sort(np.abs(p)), np.sort(np.abs(back))
     shape = case.shape
     assert_same(case, x, step_size, p.reshape(shape), back.reshape(shape), exact=row.name in BY_ELEMENT)

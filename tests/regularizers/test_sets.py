@@ -17,6 +17,7 @@ from regularization_kernels import (
     L2Ball,
     Levels,
     MaxNorm,
+    MinMaxNorm,
     NOfM,
     NuclearBall,
     PositiveSemidefinite,
@@ -25,6 +26,7 @@ from regularization_kernels import (
     SpectralBall,
     Stiefel,
     TopK,
+    UnitNorm,
     penalty,
     proximal_step,
 )
@@ -62,6 +64,12 @@ SETS: dict[str, Any] = {
     "max_norm": MaxNorm(radius=1.0, groups=Groups(axis=0)),
     "max_norm-columns": MaxNorm(radius=0.3, groups=Groups(axis=1, sqrt_size=True)),
     "max_norm-runs": MaxNorm(radius=0.7, groups=Groups(sizes=(1, 20, 3, 24), weights=(1.0, 0.5, 0.0, 2.0))),
+    "unit_norm": UnitNorm(groups=Groups(axis=0)),
+    "unit_norm-columns": UnitNorm(groups=Groups(axis=1, weights=(0.0, 0.5, 1.0, 0.9, 0.7, 0.3, 0.01, 1.0))),
+    "unit_norm-runs": UnitNorm(groups=Groups(sizes=(2, 20, 3, 23))),
+    "min_max_norm": MinMaxNorm(lower=0.3, upper=0.9, groups=Groups(axis=0)),
+    "min_max_norm-columns": MinMaxNorm(lower=0.1, upper=0.3, groups=Groups(axis=1, sqrt_size=True)),
+    "min_max_norm-open": MinMaxNorm(lower=0.7, upper=1e300, groups=Groups(size=12)),
     "simplex": Simplex(radius=1.0),
     "simplex-small": Simplex(radius=0.1),
     "simplex-wide": Simplex(radius=5.7),
@@ -165,7 +173,7 @@ def off(name: str, new: Wide, exact: Wide, form: Format) -> float:
     room += 1e-15 + 4.0 * np.spacing(np.abs(exact)) * len(INSIDE)
     if name.startswith("simplex"):
         room[...] = np.max(room)
-    if name.startswith(("rank", "stiefel", "positive")):
+    if name.startswith(("rank", "stiefel", "positive", "unit_norm", "min_max_norm")):
         return float(np.linalg.norm(gaps) / np.linalg.norm(room))
     if name.startswith(("spectral_ball", "nuclear_ball")):
         return float(np.linalg.norm(gaps) / ((1.0 + math.sqrt(min(new.shape))) * np.linalg.norm(room)))

@@ -13,8 +13,9 @@ from regularization_kernels import (
     Box,
     Grid,
     Groups,
+    GroupScad,
     Levels,
-    Mcp,
+    MinMaxNorm,
     NOfM,
     Oscar,
     PositiveSemidefinite,
@@ -26,10 +27,12 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TrendFilter,
+    UnitNorm,
 )
 
 from tests.support.cases import Case, Row
 from tests.support.inputs import AnyArray
+from tests.support.oracles.groupings import partition
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -55,6 +58,13 @@ def powers(low: float, high: float) -> st.SearchStrategy[float]:
 def strengths() -> st.SearchStrategy[float]:
     """Of a penalty, or a radius: nothing, something round, or anything."""
     return st.sampled_from([0.0, 0.25, 1.0]) | powers(-3, 3)
+
+
+def concavities(regularizer: Any) -> st.SearchStrategy[float]:
+    """Of MCP, or of SCAD, whose are above 2."""
+    if isinstance(regularizer, Scad | GroupScad):
+        return st.sampled_from([3.0, 3.7]) | powers(-3, 2).map(lambda number: 2.0 + number)
+    return powers(-2, 2)
 
 
 def shapes(least: int = 0) -> st.SearchStrategy[Shape]:
@@ -195,6 +205,8 @@ def with_numbers(draw: Draw, regularizer: Any) -> Any:
     numbers = [field.name for field in fields if isinstance(getattr(regularizer, field.name), float)]
     widths = {"delta", "epsilon"}
     drawn = {name: draw(powers(-3, 3) if name in widths else strengths()) for name in numbers}
+    if "concavity" in drawn:
+        drawn["concavity"] = draw(concavities(regularizer))
     return dataclasses.replace(regularizer, **drawn)
 
 
@@ -215,7 +227,7 @@ def grouped(draw: Draw, regularizer: Any) -> Chosen:
         count, groups = shape[axis], {"axis": axis}
     weights = st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count).map(tuple)
     weighting = draw(st.sampled_from([{}, {"sqrt_size": True}]) | st.fixed_dictionaries({"weights": weights}))
-    numbers = draw(with_numbers(regularizer))
+    numbers = regularizer if isinstance(regularizer, MinMaxNorm) else draw(with_numbers(regularizer))
     return dataclasses.replace(numbers, groups=Groups(**groups, **weighting)), shape
 
 
@@ -248,14 +260,22 @@ def _quantization(draw: Draw) -> Chosen:
 
 
 @st.composite
-def _mcp(draw: Draw) -> Chosen:
-    return Mcp(strength=draw(strengths()), concavity=draw(powers(-2, 2))), draw(shapes())
+def _unit_norm(draw: Draw) -> Chosen:
+    return draw(grouped(UnitNorm(groups=Groups(size=1))).filter(has_no_empty_groups))
 
 
 @st.composite
-def _scad(draw: Draw) -> Chosen:
-    concavity = 2.0 + draw(st.sampled_from([1.0, 1.7]) | powers(-3, 2))
-    return Scad(strength=draw(strengths()), concavity=concavity), draw(shapes())
+def _min_max_norm(draw: Draw) -> Chosen:
+    lower, upper = sorted(draw(st.tuples(strengths(), strengths())))
+    row = MinMaxNorm(lower=0.0, upper=1.0, groups=Groups(size=1))
+    chosen, shape = draw(grouped(row).filter(has_no_empty_groups))
+    return dataclasses.replace(chosen, lower=lower, upper=upper), shape
+
+
+def has_no_empty_groups(chosen: Chosen) -> bool:
+    """Whether each group of a regularizer has an element, which it needs to have a norm."""
+    regularizer, shape = chosen
+    return all(part.size for part in partition(regularizer.groups, shape))
 
 
 @st.composite
@@ -316,9 +336,9 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
     "grid": _grid,
     "quantization": _quantization,
-    "mcp": _mcp,
-    "scad": _scad,
     "n_of_m": _n_of_m,
+    "unit_norm": _unit_norm,
+    "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
     "slope": _slope,

@@ -68,6 +68,10 @@ class Regularizer(_message.Message):
     L_TWO_THIRDS_FIELD_NUMBER: _builtins.int
     GRID_FIELD_NUMBER: _builtins.int
     QUANTIZATION_FIELD_NUMBER: _builtins.int
+    GROUP_MCP_FIELD_NUMBER: _builtins.int
+    GROUP_SCAD_FIELD_NUMBER: _builtins.int
+    UNIT_NORM_FIELD_NUMBER: _builtins.int
+    MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -227,6 +231,22 @@ class Regularizer(_message.Message):
         """strength * sum of distances to the nearest level: quantization while training."""
 
     @_builtins.property
+    def group_mcp(self) -> Global___GroupMcp:
+        """sum over groups of weight * mcp of the norm: whole groups to zero, large groups left alone."""
+
+    @_builtins.property
+    def group_scad(self) -> Global___GroupScad:
+        """sum over groups of weight * scad of the norm: likewise."""
+
+    @_builtins.property
+    def unit_norm(self) -> Global___UnitNorm:
+        """The norm of each group is 1."""
+
+    @_builtins.property
+    def min_max_norm(self) -> Global___MinMaxNorm:
+        """The norm of each group is from lower to upper."""
+
+    @_builtins.property
     def nuclear_ball(self) -> Global___NuclearBall:
         """The sum of singular values is at most radius: low rank."""
 
@@ -276,14 +296,18 @@ class Regularizer(_message.Message):
         l_two_thirds: Global___LTwoThirds | None = ...,
         grid: Global___Grid | None = ...,
         quantization: Global___Quantization | None = ...,
+        group_mcp: Global___GroupMcp | None = ...,
+        group_scad: Global___GroupScad | None = ...,
+        unit_norm: Global___UnitNorm | None = ...,
+        min_max_norm: Global___MinMaxNorm | None = ...,
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1778,6 +1802,174 @@ class Quantization(_message.Message):
 Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
 
 @_typing.final
+class GroupMcp(_message.Message):
+    """Penalty sum over groups g of weight_g * mcp(r), r = |x_g| the Euclidean norm of the group, mcp(r) = strength * r -
+    r^2 / (2 a) where r <= a * strength, a * strength^2 / 2 beyond, with a = concavity. Gradient weight_g *
+    max(strength - r / a, 0) * x_g / r, 0 for a zero group. Proximal step x_g * (s / r), with s the step of Mcp from r, of
+    step size g = step_size * weight_g; 0 for a zero group. Not convex, but the objective of a group's step is while g < a.
+    Source: Huang, Breheny and Ma 2012; Zhang 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a. Required: finite, > 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___GroupMcp: _TypeAlias = GroupMcp  # noqa: Y015
+
+@_typing.final
+class GroupScad(_message.Message):
+    """Penalty sum over groups g of weight_g * scad(r), r = |x_g| the Euclidean norm of the group and scad(r) the penalty of
+    Scad of one element r, with l = strength and a = concavity. Gradient weight_g * x_g / r times l where r <= l,
+    (a l - r) / (a - 1) where r <= a l, 0 beyond; 0 for a zero group. Proximal step x_g * (s / r), with s the step of Scad
+    from r, of step size g = step_size * weight_g; 0 for a zero group. Not convex, but the objective of a group's step is
+    while g < a - 1. Source: Wang, Chen and Li 2007; Fan and Li 2001.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a; 3.7 is usual. Required: finite, > 2.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___GroupScad: _TypeAlias = GroupScad  # noqa: Y015
+
+@_typing.final
+class UnitNorm(_message.Message):
+    """Penalty 0 where norm(x_g) = weight_g for every group g, to within two units in the last place; in 16 bits and in fixed
+    point also where it misses that by no more than rounding may take it (docs/numerics.md, Sets); plus infinity otherwise.
+    Gradient 0 inside, undefined outside. Proximal step x_g * (weight_g / |x_g|), one inside stays to the bit; of a zero
+    group, from which all points are equally far, the first element becomes weight_g. Not convex. A group without an
+    element is rejected unless its weight is 0: ERROR_REASON_LAYOUT_INVALID. Source: Salimans and Kingma 2016; Absil,
+    Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitNorm: _TypeAlias = UnitNorm  # noqa: Y015
+
+@_typing.final
+class MinMaxNorm(_message.Message):
+    """Penalty 0 where weight_g * lower <= norm(x_g) <= weight_g * upper for every group g, to within what UnitNorm allows;
+    plus infinity otherwise. Gradient 0 inside, undefined outside. Proximal step x_g * (r / |x_g|), with r the nearest norm
+    inside; of a zero group, where lower is above 0, the first element becomes weight_g * lower. Not convex. A group
+    without an element is rejected where its norm must be above 0: ERROR_REASON_LAYOUT_INVALID. Source: Chollet et al.
+    2015 (Keras); Absil, Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    """In units of the parameters. Required: finite, >= 0, at most upper.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    upper: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        lower: _builtins.float | None = ...,
+        upper: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "groups", b"groups", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "groups", b"groups", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
+    _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
+    _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
+
+Global___MinMaxNorm: _TypeAlias = MinMaxNorm  # noqa: Y015
+
+@_typing.final
 class Levels(_message.Message):
     """The numbers that elements are to be, in units of the parameters. Of two levels that are equally near, the nearest is
     the one of smaller magnitude, and the positive one of -a and a. Explicit ones are compared exactly; of even ones,
@@ -1849,7 +2041,7 @@ Global___LevelList: _TypeAlias = LevelList  # noqa: Y015
 
 @_typing.final
 class Groups(_message.Message):
-    """How a segment is partitioned into groups, and what each group's norm is multiplied by."""
+    """How a segment is partitioned into groups, and each group's weight."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

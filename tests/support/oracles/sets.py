@@ -86,6 +86,25 @@ def in_max_norm(r: Any, x: Wide, form: Format) -> bool:
     )
 
 
+def norm_between(x: Wide, low: float, high: float, form: Format) -> bool:
+    """A Euclidean norm between two bounds; of a coarse format, up to what a step in every element may do."""
+    size = math.hypot(*x.ravel().tolist())
+    room = math.hypot(*steps(form, x).ravel().tolist()) if form in COARSE else 0.0
+    relative = float(units(form))
+    return low * (1 - relative) - room <= size <= high * (1 + relative) + room
+
+
+def in_min_max_norm(r: Any, x: Wide, form: Format) -> bool:
+    """Groups of norms between their bounds."""
+    groups = weighted_groups(r, x.shape)
+    return all(norm_between(x.ravel()[part], r.lower * w, r.upper * w, form) for w, part in groups)
+
+
+def in_unit_norm(r: Any, x: Wide, form: Format) -> bool:
+    """Groups of norms of their weights."""
+    return all(norm_between(x.ravel()[part], w, w, form) for w, part in weighted_groups(r, x.shape))
+
+
 def in_simplex(r: Any, x: Wide, form: Format) -> bool:
     """Nonnegative elements that add up to the radius."""
     radius = reachable(r.radius, form)
@@ -189,6 +208,7 @@ INSIDE: dict[str, Inside] = {
     "l1_ball": in_l1_ball,
     "l2_ball": in_l2_ball,
     "max_norm": in_max_norm,
+    "min_max_norm": in_min_max_norm,
     "n_of_m": in_n_of_m,
     "nuclear_ball": in_nuclear_ball,
     "positive_semidefinite": in_positive_semidefinite,
@@ -197,4 +217,5 @@ INSIDE: dict[str, Inside] = {
     "spectral_ball": in_spectral_ball,
     "stiefel": in_stiefel,
     "top_k": in_top_k,
+    "unit_norm": in_unit_norm,
 }
