@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import fields
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from regularization_kernels.errors import (
     StatisticsInvalid,
     StatisticsOverlap,
 )
-from regularization_kernels.reductions import reduction
+from regularization_kernels.reductions import rules
 from regularization_kernels.reductions.census import BINS, CensusQuestion, Interval, Order
 from regularization_kernels.reductions.encoding import (
     MOST_RULE_BYTES,
@@ -105,8 +106,8 @@ def test_statistics_come_back(question: Question[Any], x: Any) -> None:
 
 RULES = [
     each
-    for each in vars(reduction).values()
-    if isinstance(each, type) and issubclass(each, reduction.Rule) and each is not reduction.Rule
+    for each in vars(rules).values()
+    if isinstance(each, type) and issubclass(each, rules.Rule) and each is not rules.Rule
 ]
 
 
@@ -114,7 +115,7 @@ RULES = [
 def test_every_rule_comes_back(kind: type[Any]) -> None:
     """With its numbers, in at most as many bytes as was said."""
     values = {"float": -0.1, "int": LARGEST, "bool": True}
-    rule = kind(**{name: values[str(field.type)] for name, field in kind.__dataclass_fields__.items()})
+    rule = kind(**{field.name: values[str(field.type)] for field in fields(kind)})
     packer = Packer()
     write_rule(packer, rule)
     assert len(packer) <= MOST_RULE_BYTES

@@ -52,8 +52,8 @@ from regularization_kernels.errors import (
     StreamTooShort,
     ValueNotFinite,
 )
-from regularization_kernels.reductions.reduction import Lowered
 from regularization_kernels.reductions.resolved import Resolved
+from regularization_kernels.reductions.rules import Lowered
 
 from tests.engine.test_reduced import ROWS, SIZE, answered, only, points
 from tests.support.engine_streams import PLENTY, AnyArray, a_call, elements_of

@@ -33,6 +33,9 @@ SMALL = 4 * KIB
 _MEASUREMENT_BYTES = 32
 """Measured, rounded up: what is known of a segment takes twenty bytes there, and becomes a few objects."""
 
+_ASKED_BYTES = 512
+"""Likewise: of a segment that is measured."""
+
 PART = 64 * KIB
 """Bytes of segments that are read at once, unless one segment has more."""
 
