@@ -16,6 +16,7 @@ from benchmarks.subjects import (
     kernel,
     latency,
     memory,
+    replicas,
     wire,
 )
 
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "growth": growth.run,
     "latency": latency.run,
     "memory": memory.run,
+    "replicas": replicas.run,
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,

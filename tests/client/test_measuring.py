@@ -231,6 +231,10 @@ WRONG = {
         "misses elements -1 to 4 of 9",
     ),
     "past the vector": (Response(statistics=b"-", missing=missing((0, 10))), "misses elements 0 to 10 of 9"),
+    "measured past the vector": (
+        Response(statistics=b"-", missing=missing((0, 9)), measured=missing((0, 10))),
+        "misses elements 0 to 10 of 9",
+    ),
     "huge": (Response(statistics=bytes(1 << 20), missing=missing((0, 9))), "must be below 1048576 bytes"),
     "too many": (
         Response(statistics=b"-", missing=missing((0, 9)) * 10_001),
@@ -265,7 +269,8 @@ LARGE = np.ones(2 * BLOCK, np.float32)
 CATALOGUE = service.ListRegularizersResponse(
     regularizers=[RegularizerDescription(name="top_k", locality=LOCALITY_REDUCTION)]
 )
-ALL_MISSING = Response(statistics=b"-", missing=missing((0, LARGE.size)))
+ALL = missing((0, LARGE.size))
+ALL_MISSING = Response(statistics=b"-", missing=ALL, measured=ALL)
 
 
 def streamed(server: Recorder, **options: Any) -> list[Any]:
