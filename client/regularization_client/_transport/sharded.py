@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import accumulate, pairwise
@@ -102,9 +102,11 @@ class Sharded:
             if regularizer is None or known.get(regularizer) == catalogue_pb2.LOCALITY_ELEMENT
         } | call.measured
 
-        def ranges(divisible: Collection[str]) -> list[Ends]:
+        def ranges(divisible: Set[str]) -> list[Ends]:
             pieces = [Piece(size, name in divisible) for name, size in layout.sizes.items()]
-            return list(pairwise(cuts(pieces, call.begin, call.end, streams)))
+            ends = cuts(pieces, call.begin, call.end, streams)
+            together = [span for span in layout.spans if not divisible >= span.names]
+            return list(pairwise(end for end in ends if not any(span.has_inside(end) for span in together)))
 
         measurable = self._measurable(call, known)
         wished = ranges(by_itself | measurable)
@@ -149,9 +151,11 @@ class Sharded:
         return self._localities
 
 
-def _is_cut(call: Call, ranges: Sequence[Ends], names: Collection[str]) -> bool:
-    """Whether a range ends inside one of these segments."""
+def _is_cut(call: Call, ranges: Sequence[Ends], names: Set[str]) -> bool:
+    """Whether a range ends inside one of these segments, or between those of them that go together."""
     ends, begin = [end for _, end in ranges[:-1]], 0
+    if any(span.has_inside(end) for span in call.header.layout.spans if span.names <= names for end in ends):
+        return True
     for name, size in call.header.layout.sizes.items():
         if name in names and bisect_right(ends, begin) < bisect_left(ends, begin + size):
             return True

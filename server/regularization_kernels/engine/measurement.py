@@ -24,8 +24,10 @@ from .resolution import Asked, Vector, resolution
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..reductions.reduction import Reduction
     from ..reductions.statistics import Statistic
     from .call import Call
+    from .layout import PreparedSegment
 
 MOST_BYTES = (1 << 20) - 1024
 """Bytes of the longest measurement."""
@@ -198,13 +200,15 @@ class Measurement:
 
 def vectors_of(call: Call) -> tuple[Vector, ...]:
     """What a call reduces wherever its elements lie, in the order of the first elements."""
-    vectors = []
+    members: dict[tuple[bool, str], tuple[Reduction, list[PreparedSegment]]] = {}
     for segment in call.layout.segments:
-        if segment.size and segment.locality is Locality.REDUCTION and segment.prepared is not None:
-            reduction = segment.prepared.reduction()
-            if reduction is not None:
-                vectors.append(Vector((segment,), reduction))
-    return tuple(vectors)
+        if not segment.size or segment.locality is not Locality.REDUCTION or segment.prepared is None:
+            continue
+        reduction, joint = segment.prepared.reduction(), segment.joint
+        if reduction is not None:
+            key = (False, segment.name) if joint is None else (True, joint.name)
+            members.setdefault(key, (reduction, []))[1].append(segment)
+    return tuple(Vector(tuple(segments), reduction) for reduction, segments in members.values())
 
 
 def _replayed(call: Call, vector: Vector, tape: Tape) -> Resolved:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import GradientUndefined
-from ..reductions.reduction import Rule, Same
 from ..reductions.resolved import Resolved
+from ..reductions.rules import Rule, Same
 from ..reductions.statistics import Question
 from ..reductions.survey import Survey
 from .methods import Method
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..reductions.reduction import Reduction
     from ..reductions.survey import Search
     from .call import Call
+    from .joint import PreparedJoint
     from .layout import PreparedSegment
 
 ResultT = TypeVar("ResultT")
@@ -90,6 +91,16 @@ class Vector:
         error.element = segments[at].start + position - positions[at]
         error.text += f" at element {error.element}"
         error.field = "parameters"
+
+
+def joint_vectors(segments: Iterable[PreparedSegment]) -> list[Vector]:
+    """What is reduced as one for joint regularizers, of those segments of theirs that have elements."""
+    members: dict[str, tuple[PreparedJoint, list[PreparedSegment]]] = {}
+    for segment in segments:
+        joint = segment.waiting_for
+        if joint is not None:
+            members.setdefault(joint.name, (joint, []))[1].append(segment)
+    return [Vector(tuple(each), joint.reduction) for joint, each in members.values()]
 
 
 def resolution(call: Call, vector: Vector) -> Resolution[Resolved]:

@@ -10,6 +10,7 @@ from regularization_kernels import engine
 from regularization_kernels.engine import (
     Call,
     FigureChoice,
+    Joint,
     Layout,
     Measurement,
     Method,
@@ -23,7 +24,7 @@ from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, Fie
 from .binding import construct, regularizer_of, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from regularization_kernels.arrays import DataType
 
@@ -68,7 +69,7 @@ def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lamb
     """The engine's call that a header describes.
 
     Args:
-        header: The header, of which the segments are gone through.
+        header: The header, of which segments and joint regularizers are gone through.
         method: The method.
         check: Called now and then; what it raises ends this.
 
@@ -111,7 +112,7 @@ def _call(
     message = header.message
     return Call(
         method=method,
-        layout=_layout(message, header.segments, check),
+        layout=_layout(header, check),
         element_range=element_range,
         step_size=_step_size(message, method),
         figures=construct(FigureChoice, message.figures),
@@ -129,17 +130,28 @@ def _method(header: Header) -> Method:
     return METHODS[header.method]
 
 
-def _layout(header: Header, messages: Iterable[layout_pb2.Segment], check: Callable[[], None]) -> Layout:
-    if not header.HasField("layout"):
+def _layout(header: ReadHeader, check: Callable[[], None]) -> Layout:
+    if not header.message.HasField("layout"):
         raise FieldMissing("is required and unset", field="layout")
     with within("layout"):
-        data_type = _data_type(header.layout)
+        data_type = _data_type(header.message.layout)
         segments = []
-        for index, message in enumerate(messages):
+        for index, message in enumerate(header.segments):
             if index % _SEGMENTS_BETWEEN_CHECKS == 0:
                 check()
             segments.append(_segment(index, message))
-        return Layout(data_type, tuple(segments))
+        joints = tuple(_joint(index, message) for index, message in enumerate(header.joints))
+        return Layout(data_type, tuple(segments), joints)
+
+
+def _joint(index: int, message: layout_pb2.JointRegularizer) -> Joint:
+    with within(f"joints[{index}]"):
+        if not message.HasField("regularizer"):
+            raise FieldMissing("is required and unset", field="regularizer")
+        with within("regularizer"):
+            regularizer = regularizer_of(message.regularizer)
+        step_size = message.step_size if message.HasField("step_size") else None
+        return Joint(message.name, regularizer, step_size)
 
 
 def _data_type(layout: layout_pb2.ParameterLayout) -> DataType:
@@ -163,7 +175,8 @@ def _segment(index: int, message: layout_pb2.Segment) -> Segment:
                 box = construct(regularization_kernels.Box, message.box)
         step_size = message.step_size if message.HasField("step_size") else None
         smoothing = message.smoothing if message.HasField("smoothing") else None
-        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing)
+        joint = message.joint if message.HasField("joint") else None
+        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing, joint)
 
 
 def _element_range(header: Header) -> tuple[int, int] | None:
