@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from regularization_client import (
     Client,
     InvalidRequestError,
+    Joint,
     L1Ball,
     L1Norm,
     L2Ball,
@@ -164,6 +165,7 @@ def test_streams_get_the_bits_of_one(client: Client, replicas: list[str], rule: 
 def test_a_vector_over_several_streams_needs_no_room_on_the_server() -> None:
     """What one stream would have to hold as a whole is refused there, and is computed over four."""
     theta = some(16 * BLOCK)
+    halves, together = dict(zip("ab", np.split(theta, 2), strict=True)), {"*": Joint(TopK(count=400))}
     with (
         tempfile.TemporaryDirectory(prefix="regularization-") as folder,
         serving(Path(folder), "--memory-budget", "16MiB") as server,
@@ -172,9 +174,13 @@ def test_a_vector_over_several_streams_needs_no_room_on_the_server() -> None:
         with pytest.raises(RegularizationError, match="budget"):
             client.proximal_step(theta, TopK(count=400), step_size=1.0)
         step = client.proximal_step(theta, TopK(count=400), step_size=1.0, streams=4)
+        with pytest.raises(RegularizationError, match="budget"):
+            client.proximal_step(halves, together, step_size=1.0)
+        joint = client.proximal_step(halves, together, step_size=1.0, streams=4)
     kept = np.sort(np.abs(theta))[-400:]
     np.testing.assert_array_equal(np.sort(np.abs(step.parameters))[-400:], kept)
     assert step.nonzeros == 400
+    np.testing.assert_array_equal(np.concatenate(list(joint.parameters.values())), step.parameters)
 
 
 @every_rule
@@ -207,6 +213,50 @@ def test_rows_of_several_arrays_are_measured_together(client: Client) -> None:
         assert together.tobytes() == whole.parameters[name].tobytes()
     assert combine(steps).nonzeros == whole.nonzeros
     assert combine(steps).exact_penalty == whole.exact_penalty
+
+
+@every_rule
+def test_arrays_together_over_ranks(client: Client, rule: Any) -> None:
+    """A regularizer of several arrays, each of which every rank has rows of: global pruning of shards."""
+    model = {"a.weight": some(90 * 40).reshape(90, 40), "bias": some(7, 7), "b.weight": some(3000, 6)}
+    rules = {"*.weight": Joint(rule), "*": None}
+    slopes = {name: some(array.size, 9).reshape(array.shape) for name, array in model.items()}
+    whole = client.proximal_step(model, rules, step_size=0.5, loss_gradients=slopes)
+    shapes, ranks = {name: array.shape for name, array in model.items()}, Ranks(3)
+
+    def rows_of(arrays: dict[str, NDArray[np.float32]], rank: int) -> dict[str, NDArray[np.float32]]:
+        return {name: np.array_split(array, 3)[rank] for name, array in arrays.items()}
+
+    def of_rank(rank: int) -> Any:
+        firsts = {
+            name: sum(len(part) for part in np.array_split(array, 3)[:rank]) for name, array in model.items()
+        }
+        return client.proximal_step(
+            rows_of(model, rank),
+            rules,
+            step_size=0.5,
+            loss_gradients=rows_of(slopes, rank),
+            part=Part.rows(shapes, firsts),
+            gather=ranks.gather,
+        )
+
+    steps = ranks.run(of_rank)
+    for name in model:
+        together = np.concatenate([step.parameters[name] for step in steps])
+        assert together.tobytes() == whole.parameters[name].tobytes()
+    assert combine(steps).nonzeros == whole.nonzeros
+    assert combine(steps).exact_penalty == whole.exact_penalty
+
+
+@every_rule
+def test_arrays_together_over_streams(client: Client, rule: Any) -> None:
+    """They are cut wherever one of them may be, once all are measured."""
+    model = {"a.weight": some(2 * BLOCK + 5), "bias": some(1000, 7), "b.weight": some(BLOCK, 6)}
+    rules = {"*.weight": Joint(rule), "*": None}
+    one, three = (client.proximal_step(model, rules, step_size=0.5, streams=streams) for streams in (1, 3))
+    for name in model:
+        assert one.parameters[name].tobytes() == three.parameters[name].tobytes()
+    assert (one.sums, one.counts) == (three.sums, three.counts)
 
 
 def test_a_reference_keeps_an_array_whole(client: Client) -> None:
