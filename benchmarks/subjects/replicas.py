@@ -109,15 +109,15 @@ def run(*, quick: bool = False) -> Replicas:
         f"""
         top_k of {elements:,} float32, without figures, the result beside the parameters. On the wire: one
         stream to one server, and {PLACES} streams to {PLACES} servers. In shared memory: one server that has
-        it all, and {PLACES} ranks, each with a server and a quarter of it. Several places measure first, in
-        rounds. All results have the same bits.
+        it all, and {PLACES} ranks, each with a server and a quarter of it. A server has one thread for a call
+        in shared memory. Several places measure first, in rounds. All results have the same bits.
         """,
         rounds,
     )
     theta = np.random.default_rng(0).standard_normal(elements, dtype=np.float32)
     out, spread_out = np.empty_like(theta), np.empty_like(theta)
     room = f"{(4 * theta.nbytes) // MEBIBYTE + 64}MiB"
-    options = (f"--memory-budget={room}", f"--shared-memory-budget={room}")
+    options = (f"--memory-budget={room}", f"--shared-memory-budget={room}", "--threads=1")
     with ExitStack() as stack:
         servers = [
             stack.enter_context(started(lambda address: regularization_server(address, *options)))
@@ -159,8 +159,8 @@ def run(*, quick: bool = False) -> Replicas:
         several_shared / one_shared,
     )
     rows = [
-        [name, spread.map(lambda t: elements / t / 1e9).text(), spread.text(), ratio.text()]
-        for (name, spread), ratio in zip(times.items(), ratios, strict=True)
+        [name, time.map(lambda t: elements / t / 1e9).text(), time.text(), ratio.text()]
+        for (name, time), ratio in zip(times.items(), ratios, strict=True)
     ]
     print_table(["top_k", "10⁹ elements a second", "seconds", "/ one server"], rows)
     return Replicas(several_wire / one_wire, several_shared / one_shared)
