@@ -83,6 +83,7 @@ SETS: dict[str, Any] = {
     "transposable_sparsity": TransposableSparsity(n=2),
     "transposable_sparsity-one": TransposableSparsity(n=1),
     "isotonic": Isotonic(),
+    "isotonic-decreasing": Isotonic(decreasing=True, axis=0),
     "spectral_ball": SpectralBall(radius=1.0),
     "spectral_ball-small": SpectralBall(radius=0.05),
     "nuclear_ball": NuclearBall(radius=2.0),
@@ -272,7 +273,9 @@ def test_a_set_around_a_reference_is_not_left(name: str, form: Format, rounding:
 
 
 @pytest.mark.parametrize("form", FIXED, ids=str)
-@pytest.mark.parametrize("regularizer", [Simplex(radius=0.25), Isotonic()], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "regularizer", [Simplex(radius=0.25), Isotonic(), Isotonic(decreasing=True, axis=0)], ids=repr
+)
 def test_sums_and_orders_around_a_reference_hold_in_fixed_point(form: FixedPoint, regularizer: Any) -> None:
     """Where neighbours are equally far apart, the reference changes nothing of what can be reached."""
     random = np.random.default_rng(6)

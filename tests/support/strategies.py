@@ -41,6 +41,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 Chosen = tuple[Any, Shape]
 """A regularizer, and the shape it is tried on."""
 
+LINES = {"total_variation", "fused_lasso", "isotonic"}
+"""Rows of neighbours along an axis that may be chosen."""
 NEAR = 2.0**-10
 FEW = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1.0 + NEAR, NEAR - 1.0])
 """Values that tie with each other, and are at and on both sides of a threshold when multiplied by it."""
@@ -188,6 +190,11 @@ def cases(draw: Draw, row: Row) -> Case:
     elif row.matrix:
         shape, axis = draw(folded(*draw(matrices())))
         regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
+    elif row.name in LINES:
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
+        orders = [{}, {"decreasing": True}] if row.name == "isotonic" else [{}]
+        axis = draw(st.none() | st.integers(0, len(shape) - 1))
+        regularizer = dataclasses.replace(regularizer, axis=axis, **draw(st.sampled_from(orders)))
     else:
         regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)

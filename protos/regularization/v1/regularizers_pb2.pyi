@@ -182,7 +182,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def total_variation(self) -> Global___TotalVariation:
-        """strength * sum of |differences of neighbours| along the last axis: piecewise constant."""
+        """strength * sum of |differences of neighbours| along an axis: piecewise constant."""
 
     @_builtins.property
     def fused_lasso(self) -> Global___FusedLasso:
@@ -194,7 +194,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def isotonic(self) -> Global___Isotonic:
-        """Elements that do not decrease along the last axis."""
+        """Elements that do not decrease along an axis."""
 
     @_builtins.property
     def spectral_norm(self) -> Global___SpectralNorm:
@@ -1290,33 +1290,44 @@ Global___Oscar: _TypeAlias = Oscar  # noqa: Y015
 
 @_typing.final
 class TotalVariation(_message.Message):
-    """Penalty strength * sum |x_(i+1) - x_i| along the last axis; rows of the shape are independent of each other. Gradient: the
+    """Penalty strength * sum |x_(i+1) - x_i| along an axis; lines along it are independent of each other. Gradient: the
     minimum-norm subgradient. Proximal step: exact, O(n). Source: Condat 2013; Johnson 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___TotalVariation: _TypeAlias = TotalVariation  # noqa: Y015
 
 @_typing.final
 class FusedLasso(_message.Message):
-    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along the last axis. Gradient: the
+    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along an axis. Gradient: the
     minimum-norm subgradient. Proximal step: S(total_variation's, step_size * l1_strength). Source: Friedman, Hastie, Hoefling
     and Tibshirani 2007.
     """
@@ -1325,24 +1336,34 @@ class FusedLasso(_message.Message):
 
     L1_STRENGTH_FIELD_NUMBER: _builtins.int
     TV_STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     l1_strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
     tv_strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         l1_strength: _builtins.float | None = ...,
         tv_strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "axis", b"axis", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "axis", b"axis", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__l1_strength: _TypeAlias = _typing.Literal["l1_strength"]  # noqa: Y015
     _WhichOneofArgType__l1_strength: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength"]  # noqa: Y015
     _WhichOneofReturnType__tv_strength: _TypeAlias = _typing.Literal["tv_strength"]  # noqa: Y015
     _WhichOneofArgType__tv_strength: _TypeAlias = _typing.Literal["_tv_strength", b"_tv_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l1_strength) -> _WhichOneofReturnType__l1_strength | None: ...
     @_typing.overload
@@ -1394,22 +1415,40 @@ Global___TrendFilter: _TypeAlias = TrendFilter  # noqa: Y015
 
 @_typing.final
 class Isotonic(_message.Message):
-    """Penalty 0 where no element along the last axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
-    undefined outside. Proximal step: the nearest such rows, by pooling adjacent violators. Where stochastic rounding
+    """Penalty 0 where no element along an axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
+    undefined outside. Proximal step: the nearest such lines, by pooling adjacent violators. Where stochastic rounding
     would break the order, the segment is rounded to nearest. The segment's shape must have an axis:
     ERROR_REASON_LAYOUT_INVALID. Source: Barlow et al. 1972; Best and Chakravarti 1990.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DECREASING_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    decreasing: _builtins.bool
+    """Whether no element is to be more than one before it, instead. Unset: false."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
+        *,
+        decreasing: _builtins.bool | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_decreasing", b"_decreasing", "axis", b"axis", "decreasing", b"decreasing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_decreasing", b"_decreasing", "axis", b"axis", "decreasing", b"decreasing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__decreasing: _TypeAlias = _typing.Literal["decreasing"]  # noqa: Y015
+    _WhichOneofArgType__decreasing: _TypeAlias = _typing.Literal["_decreasing", b"_decreasing"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decreasing) -> _WhichOneofReturnType__decreasing | None: ...
 
 Global___Isotonic: _TypeAlias = Isotonic  # noqa: Y015
 

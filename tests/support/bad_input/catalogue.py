@@ -200,6 +200,11 @@ CATALOGUE = [
         )
         for shape in ((4,), (2, 3), (2, 2, 1))
     ),
+    *(
+        row(f"{name}_along_axis_{axis}", name, {**GOOD.get(name, {}), "axis": axis}, (RANGE, "axis"), 2, 3)
+        for name in ("total_variation", "fused_lasso", "isotonic")
+        for axis in (-1, 2, 2**31 - 1)
+    ),
     row("stiefel_of_a_wide_kernel", "stiefel", {}, (LAYOUT, SHAPE), 2, 3, 1),
     row("stiefel_along_no_axis", "stiefel", {"axis": 2}, (RANGE, "axis"), 3, 2),
     row("rank_along_no_axis", "rank_ball", {"rank": 1, "axis": 2}, (RANGE, "axis"), 2, 3),

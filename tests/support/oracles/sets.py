@@ -174,9 +174,10 @@ def in_transposable_sparsity(r: Any, x: Wide, form: Format) -> bool:
 
 
 def in_isotonic(r: Any, x: Wide, form: Format) -> bool:
-    """No element below one before it."""
-    del r, form
-    return bool(np.all(x[..., 1:] >= x[..., :-1]))
+    """No element below one before it, or above."""
+    del form
+    along = np.moveaxis(-x if r.decreasing else x, -1 if r.axis is None else r.axis, -1)
+    return bool(np.all(along[..., 1:] >= along[..., :-1]))
 
 
 def in_spectral_ball(r: Any, x: Wide, form: Format) -> bool:

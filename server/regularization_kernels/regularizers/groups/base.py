@@ -13,11 +13,11 @@ from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
 from ...formats import Grid, is_coarse
+from ...formulas.evaluation import evaluate
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import Locality
 from ...summation import BlockSum
-from ..elements.evaluation import evaluate
 from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, group_loop_for, runs_of
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import FLOAT64, DataType
-from ...reductions.reduction import Constant, Kept, Rule, SetReduction
+from ...reductions.reduction import SetReduction
+from ...reductions.rules import Constant, Kept, Rule
 from ...reductions.survey import Search, Survey
 from ...regularizer import Description, Locality, Traits, parameter, register
 from .base import PreparedReducedSet, ReducedSet
