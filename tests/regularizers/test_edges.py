@@ -287,7 +287,7 @@ def computed_with(case: Case, element: int) -> NDArray[np.bool_]:
     groups = getattr(case.regularizer, "groups", None)
     if locality(case) == "ELEMENT":
         together[element] = True
-    elif groups is not None:
+    elif groups is not None and case.row.name != "top_k_groups":  # where groups are compared
         together[next(part for part in partition(groups, case.shape) if element in part)] = True
     elif locality(case) == "GROUP":
         parts = case.row.parts(case.regularizer, case.shape)

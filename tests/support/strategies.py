@@ -26,6 +26,7 @@ from regularization_kernels import (
     Slope,
     Stiefel,
     TopK,
+    TopKGroups,
     TrendFilter,
     UnitNorm,
 )
@@ -293,6 +294,16 @@ def _top_k(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _top_k_groups(draw: Draw) -> Chosen:
+    chosen, shape = draw(grouped(UnitNorm(groups=Groups(size=1))))
+    groups = dataclasses.replace(chosen.groups, sqrt_size=None, weights=None)
+    if draw(st.booleans()):
+        return TopKGroups(fraction=draw(st.floats(0, 1)), groups=groups), shape
+    count = draw(st.integers(0, len(partition(groups, shape))))
+    return TopKGroups(count=count, groups=groups), shape
+
+
+@st.composite
 def _slope(draw: Draw) -> Chosen:
     shape = draw(shapes())
     if draw(st.booleans()):
@@ -336,6 +347,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
+    "top_k_groups": _top_k_groups,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,

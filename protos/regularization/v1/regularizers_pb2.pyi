@@ -72,6 +72,7 @@ class Regularizer(_message.Message):
     GROUP_SCAD_FIELD_NUMBER: _builtins.int
     UNIT_NORM_FIELD_NUMBER: _builtins.int
     MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
+    TOP_K_GROUPS_FIELD_NUMBER: _builtins.int
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -247,6 +248,10 @@ class Regularizer(_message.Message):
         """The norm of each group is from lower to upper."""
 
     @_builtins.property
+    def top_k_groups(self) -> Global___TopKGroups:
+        """At most count groups that are not zero, or at most a fraction of all: structured pruning."""
+
+    @_builtins.property
     def nuclear_ball(self) -> Global___NuclearBall:
         """The sum of singular values is at most radius: low rank."""
 
@@ -300,14 +305,15 @@ class Regularizer(_message.Message):
         group_scad: Global___GroupScad | None = ...,
         unit_norm: Global___UnitNorm | None = ...,
         min_max_norm: Global___MinMaxNorm | None = ...,
+        top_k_groups: Global___TopKGroups | None = ...,
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1941,6 +1947,53 @@ class MinMaxNorm(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
 
 Global___MinMaxNorm: _TypeAlias = MinMaxNorm  # noqa: Y015
+
+@_typing.final
+class TopKGroups(_message.Message):
+    """Penalty 0 where at most k groups have an element that is not 0, plus infinity otherwise. Gradient 0 inside, undefined
+    outside. Proximal step: the k groups of the largest norm stay, of equal ones the first; a NaN anywhere, and an infinity
+    outside the set, makes all elements NaN. Not convex. Exactly one of count and fraction says what k is:
+    ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Groups have no weights: ERROR_REASON_GROUPS_INVALID.
+    Source: Blumensath and Davies 2009; Baraniuk, Cevher, Duarte and Hegde 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many may stay, k: >= 0 and at most the number of groups. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    fraction: _builtins.float
+    """Which part of the n groups may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger one,
+    floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+
+Global___TopKGroups: _TypeAlias = TopKGroups  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):

@@ -20,7 +20,7 @@ from .workspace import PIECE, Workspace, borrowed_workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..reductions.reduction import Rule
+    from ..reductions.rules import Rule
     from ..reductions.statistics import Statistic
     from .call import Call
     from .layout import PreparedSegment

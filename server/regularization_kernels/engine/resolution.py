@@ -9,8 +9,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import GradientUndefined
-from ..reductions.reduction import Rule, Same
 from ..reductions.resolved import Resolved
+from ..reductions.rules import Rule, Same
 from ..reductions.statistics import Question
 from ..reductions.survey import Survey
 from .methods import Method

@@ -15,7 +15,7 @@ import numpy as np
 from ..summation import ExactSum
 from .census import BINS, Census, CensusQuestion, Facts
 from .packing import Integers, Malformed, Packer, Unpacker, width_of
-from .reduction import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
+from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question, Statistic
 

@@ -12,14 +12,7 @@ from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .census import BINS, CensusQuestion, Facts, Spread
-from .encoding import (
-    read_facts,
-    read_peak,
-    read_squares,
-    write_facts,
-    write_peak,
-    write_squares,
-)
+from .encoding import read_facts, read_peak, read_squares, write_facts, write_peak, write_squares
 from .packing import Packer, Unpacker
 from .squares import SquareQuestion
 from .statistics import Question, Statistic

@@ -130,6 +130,31 @@ CATALOGUE = [
         row(f"top_k_fraction_{value}", "top_k", {"fraction": value}, (RANGE, "fraction"))
         for value in (-0.1, 1.5, NAN, INFINITY)
     ),
+    row("top_k_groups_of_nothing", "top_k_groups", {"groups": PAIRS}, (MISSING, "")),
+    row("top_k_groups_without_groups", "top_k_groups", {"count": 1}, (MISSING, "groups")),
+    row(
+        "top_k_groups_of_both",
+        "top_k_groups",
+        {"count": 1, "fraction": 0.5, "groups": PAIRS},
+        (RANGE, "fraction"),
+    ),
+    *(
+        row(
+            f"top_k_groups_fraction_{value}",
+            "top_k_groups",
+            {"fraction": value, "groups": PAIRS},
+            (RANGE, "fraction"),
+        )
+        for value in (-0.1, 1.5, NAN, INFINITY)
+    ),
+    row("top_k_groups_negative", "top_k_groups", {"count": -1, "groups": PAIRS}, (RANGE, "count")),
+    row("top_k_groups_above_their_number", "top_k_groups", {"count": 4, "groups": PAIRS}, (RANGE, "count")),
+    row(
+        "top_k_groups_weighted",
+        "top_k_groups",
+        {"count": 1, "groups": Groups(size=2, sqrt_size=True)},
+        (GROUPS, "groups.sqrt_size"),
+    ),
     row("top_k_negative", "top_k", {"count": -1}, (RANGE, "count")),
     row("top_k_above_the_length", "top_k", {"count": 7}, (RANGE, "count")),
     row("slope_without_strengths", "slope", {}, (MISSING, "")),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groupings import partition, weighted_groups
 from tests.support.oracles.groups import runs
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
@@ -153,6 +153,13 @@ def in_top_k(r: Any, x: Wide, form: Format) -> bool:
     return int(np.count_nonzero(x)) <= largest_count(r, x.size)
 
 
+def in_top_k_groups(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough groups that are not zero."""
+    del form
+    parts = partition(r.groups, x.shape)
+    return sum(bool(np.any(x.ravel()[part])) for part in parts) <= largest_count(r, len(parts))
+
+
 def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
     """Few enough of them in each run."""
     del form
@@ -217,5 +224,6 @@ INSIDE: dict[str, Inside] = {
     "spectral_ball": in_spectral_ball,
     "stiefel": in_stiefel,
     "top_k": in_top_k,
+    "top_k_groups": in_top_k_groups,
     "unit_norm": in_unit_norm,
 }

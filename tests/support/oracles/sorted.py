@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.oracles.groupings import partition
 from tests.support.oracles.minimizers import Array, Formula, Oracle, objective
 
 Candidates = Callable[[Any, Array, float], Iterable[Array]]
@@ -85,6 +86,17 @@ def top_k_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[A
     for kept in combinations(range(v.size), largest_count(regularizer, v.size)):
         y = np.zeros(v.size)
         y[list(kept)] = v.ravel()[list(kept)]
+        yield y.reshape(v.shape)
+
+
+def top_k_groups_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[Array]:
+    """The same with all but so many groups."""
+    del step_size
+    parts = partition(regularizer.groups, v.shape)
+    for kept in combinations(parts, largest_count(regularizer, len(parts))):
+        y = np.zeros(v.size)
+        for part in kept:
+            y[part] = v.ravel()[part]
         yield y.reshape(v.shape)
 
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ...arrays import Float64Array
 from ...compilation import ANY, kept, requested
+from ...formulas.compiled_loop import inlined
 from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
-from ..elements.compiled_loop import inlined
 from .eights import EIGHT, fill_function, scale_function
 from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
@@ -76,8 +76,6 @@ class GroupFormulas:
     """From size and weight: the norm that a group must not exceed afterwards in float64."""
     longest: int = LONGEST
     """Elements of a group above which NumPy does as well."""
-    compiled: bool = True
-    """Whether there may be a loop for them."""
 
 
 @dataclass(frozen=True, slots=True)

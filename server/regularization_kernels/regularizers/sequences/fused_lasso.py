@@ -9,9 +9,9 @@ import numpy as np
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of
+from ...formulas.evaluation import evaluate
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
-from ..elements.evaluation import evaluate
 from ..elements.thresholding import soft_threshold
 from .differences import magnitudes, shortest_slope
 from .taut_string import step_workspace, total_variation_step

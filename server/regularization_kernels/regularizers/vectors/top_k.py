@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 from ...arrays import FLOAT64, DataType
-from ...errors import FieldMissing, FieldOutOfRange
-from ...reductions.reduction import Constant, Kept, Rule, SetReduction
+from ...reductions.reduction import SetReduction
+from ...reductions.rules import Constant, Kept, Rule
 from ...reductions.survey import Search, Survey
-from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
+from ...regularizer import Description, Locality, Traits, parameter, register
 from .base import PreparedReducedSet, ReducedSet
+from .counts import CountOrFraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Reduction(SetReduction):
 
 @register("top_k")
 @dataclass(frozen=True, slots=True)
-class TopK(ReducedSet):
+class TopK(CountOrFraction, ReducedSet):
     """0 where at most ``count`` elements, or a fraction of them, are not 0, infinite otherwise.
 
     Cost: O(n). Source: Blumensath and Davies (2009), Iterative hard thresholding for compressed sensing.
@@ -67,34 +67,13 @@ class TopK(ReducedSet):
         source="Blumensath and Davies 2009",
     )
 
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        if self.fraction is None:
-            if self.count is None:
-                raise FieldMissing("must have count or fraction")
-            COUNT.check(self.count, "count")
-        elif self.count is not None:
-            raise FieldOutOfRange("must be unset where there is a count", field="fraction")
-        elif not 0 <= self.fraction <= 1:
-            raise FieldOutOfRange(f"must be from 0 to 1, got {self.fraction!r}", field="fraction")
-
-    def most(self, elements: int) -> int:
-        """How many of so many elements may stay."""
-        if self.count is not None:
-            return self.count
-        share = Fraction(self.fraction or 0)
-        return math.floor(share * elements + Fraction(1, 2))
-
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedReducedSet:
         """The set made ready for a segment of this shape.
 
         Raises:
             FieldOutOfRange: If the segment has fewer elements than may stay.
         """
-        elements = math.prod(shape)
-        if self.count is not None and self.count > elements:
-            text = f"must be at most the segment's {elements} elements, got {self.count}"
-            raise FieldOutOfRange(text, field="count")
+        self.check_total(math.prod(shape), "elements")
         return PreparedReducedSet(self, data_type)
 
     def reduction_in(self, data_type: DataType) -> SetReduction:
