@@ -27,6 +27,7 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TopKGroups,
+    TransposableSparsity,
     TrendFilter,
     UnitNorm,
 )
@@ -40,6 +41,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 Chosen = tuple[Any, Shape]
 """A regularizer, and the shape it is tried on."""
 
+LINES = {"total_variation", "fused_lasso", "isotonic"}
+"""Rows of neighbours along an axis that may be chosen."""
 NEAR = 2.0**-10
 FEW = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1.0 + NEAR, NEAR - 1.0])
 """Values that tie with each other, and are at and on both sides of a threshold when multiplied by it."""
@@ -187,6 +190,11 @@ def cases(draw: Draw, row: Row) -> Case:
     elif row.matrix:
         shape, axis = draw(folded(*draw(matrices())))
         regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
+    elif row.name in LINES:
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
+        orders = [{}, {"decreasing": True}] if row.name == "isotonic" else [{}]
+        axis = draw(st.none() | st.integers(0, len(shape) - 1))
+        regularizer = dataclasses.replace(regularizer, axis=axis, **draw(st.sampled_from(orders)))
     else:
         regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)
@@ -281,6 +289,13 @@ def _n_of_m(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _transposable_sparsity(draw: Draw) -> Chosen:
+    rows, columns = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    rest = draw(st.sampled_from([(), (2,), (1, 3), (0,)]))
+    return TransposableSparsity(n=draw(st.integers(0, 4))), (4 * rows, 4 * columns, *rest)
+
+
+@st.composite
 def _simplex(draw: Draw) -> Chosen:
     return Simplex(radius=draw(strengths())), draw(shapes(least=1))
 
@@ -343,6 +358,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "grid": _grid,
     "quantization": _quantization,
     "n_of_m": _n_of_m,
+    "transposable_sparsity": _transposable_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
     "simplex": _simplex,

@@ -1,4 +1,4 @@
-"""Compiled loops for penalties of groups: what ``elements.compiled_loop`` does for sums over elements.
+"""Compiled loops for penalties of groups: what ``formulas.compiled_loop`` does for sums over elements.
 
 A tile of whole groups at a time, small enough for the first caches, is widened to float64; its groups'
 norms are found and made factors; its elements are multiplied, rounded, written and counted. The operations
@@ -44,7 +44,7 @@ What another process writes into the elements meanwhile cannot make it more."""
 GroupLoop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, the groups as ``GroupRuns`` has them, position of the first element, and the lanes of penalty and
-squared distance, as ``elements.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
+squared distance, as ``formulas.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
 
 
 def _ones(*_: Any) -> tuple[float, float]:
