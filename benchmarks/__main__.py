@@ -17,6 +17,7 @@ from benchmarks.subjects import (
     latency,
     long_vectors,
     memory,
+    replicas,
     wire,
 )
 
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "growth": growth.run,
     "latency": latency.run,
     "memory": memory.run,
+    "replicas": replicas.run,
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,
