@@ -15,7 +15,9 @@ from benchmarks.subjects import (
     growth,
     kernel,
     latency,
+    long_vectors,
     memory,
+    replicas,
     wire,
 )
 
@@ -24,9 +26,11 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "growth": growth.run,
     "latency": latency.run,
     "memory": memory.run,
+    "replicas": replicas.run,
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,
+    "long_vectors": long_vectors.run,
     "concurrency": concurrency.run,
     "catalogue": catalogue.run,
 }

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels.regularizers.elements import evaluation, operations
-from regularization_kernels.regularizers.elements.evaluation import CACHED, SHORT, evaluate
+from regularization_kernels.formulas import evaluation, operations
+from regularization_kernels.formulas.evaluation import CACHED, SHORT, evaluate
 from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p
 
 

@@ -26,7 +26,9 @@ from regularization_kernels import (
     Slope,
     Stiefel,
     TopK,
+    TopKGroups,
     TotalVariation2d,
+    TransposableSparsity,
     TrendFilter,
     UnitNorm,
 )
@@ -288,6 +290,13 @@ def _n_of_m(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _transposable_sparsity(draw: Draw) -> Chosen:
+    rows, columns = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    rest = draw(st.sampled_from([(), (2,), (1, 3), (0,)]))
+    return TransposableSparsity(n=draw(st.integers(0, 4))), (4 * rows, 4 * columns, *rest)
+
+
+@st.composite
 def _simplex(draw: Draw) -> Chosen:
     return Simplex(radius=draw(strengths())), draw(shapes(least=1))
 
@@ -295,7 +304,19 @@ def _simplex(draw: Draw) -> Chosen:
 @st.composite
 def _top_k(draw: Draw) -> Chosen:
     shape = draw(shapes())
+    if draw(st.booleans()):
+        return TopK(fraction=draw(st.floats(0, 1))), shape
     return TopK(count=draw(st.integers(0, math.prod(shape)))), shape
+
+
+@st.composite
+def _top_k_groups(draw: Draw) -> Chosen:
+    chosen, shape = draw(grouped(UnitNorm(groups=Groups(size=1))))
+    groups = dataclasses.replace(chosen.groups, sqrt_size=None, weights=None)
+    if draw(st.booleans()):
+        return TopKGroups(fraction=draw(st.floats(0, 1)), groups=groups), shape
+    count = draw(st.integers(0, len(partition(groups, shape))))
+    return TopKGroups(count=count, groups=groups), shape
 
 
 @st.composite
@@ -348,10 +369,12 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "grid": _grid,
     "quantization": _quantization,
     "n_of_m": _n_of_m,
+    "transposable_sparsity": _transposable_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
+    "top_k_groups": _top_k_groups,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,

@@ -72,6 +72,8 @@ class Regularizer(_message.Message):
     GROUP_SCAD_FIELD_NUMBER: _builtins.int
     UNIT_NORM_FIELD_NUMBER: _builtins.int
     MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
+    TOP_K_GROUPS_FIELD_NUMBER: _builtins.int
+    TRANSPOSABLE_SPARSITY_FIELD_NUMBER: _builtins.int
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     TOTAL_VARIATION_2D_FIELD_NUMBER: _builtins.int
@@ -173,7 +175,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def top_k(self) -> Global___TopK:
-        """At most count nonzero elements."""
+        """At most count nonzero elements, or at most a fraction of all."""
 
     @_builtins.property
     def slope(self) -> Global___Slope:
@@ -248,6 +250,14 @@ class Regularizer(_message.Message):
         """The norm of each group is from lower to upper."""
 
     @_builtins.property
+    def top_k_groups(self) -> Global___TopKGroups:
+        """At most count groups that are not zero, or at most a fraction of all: structured pruning."""
+
+    @_builtins.property
+    def transposable_sparsity(self) -> Global___TransposableSparsity:
+        """At most n nonzero elements in each row and each column of each 4 by 4 tile: 2:4 sparsity both ways."""
+
+    @_builtins.property
     def nuclear_ball(self) -> Global___NuclearBall:
         """The sum of singular values is at most radius: low rank."""
 
@@ -305,15 +315,17 @@ class Regularizer(_message.Message):
         group_scad: Global___GroupScad | None = ...,
         unit_norm: Global___UnitNorm | None = ...,
         min_max_norm: Global___MinMaxNorm | None = ...,
+        top_k_groups: Global___TopKGroups | None = ...,
+        transposable_sparsity: Global___TransposableSparsity | None = ...,
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
         total_variation_2d: Global___TotalVariation2d | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "nuclear_ball", "positive_semidefinite", "total_variation_2d"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite", "total_variation_2d"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1149,30 +1161,42 @@ Global___Simplex: _TypeAlias = Simplex  # noqa: Y015
 
 @_typing.final
 class TopK(_message.Message):
-    """Penalty 0 where at most count elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
-    Proximal step: the count largest in magnitude stay, of equal ones the first. Not convex. Source: Blumensath and
-    Davies 2009.
+    """Penalty 0 where at most k elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
+    Proximal step: the k largest in magnitude stay, of equal ones the first. Not convex. Exactly one of the fields
+    says what k is: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Blumensath and Davies 2009.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many may stay. Required: >= 0 and at most the segment's length.
-    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """How many may stay, k: >= 0 and at most the segment's length, or the length of all segments together that the
+    regularizer is the joint one of. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    fraction: _builtins.float
+    """Which part of these n elements may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger
+    one, floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
 
 Global___TopK: _TypeAlias = TopK  # noqa: Y015
 
@@ -2004,6 +2028,87 @@ class MinMaxNorm(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
 
 Global___MinMaxNorm: _TypeAlias = MinMaxNorm  # noqa: Y015
+
+@_typing.final
+class TopKGroups(_message.Message):
+    """Penalty 0 where at most k groups have an element that is not 0, plus infinity otherwise. Gradient 0 inside, undefined
+    outside. Proximal step: the k groups of the largest norm stay, of equal ones the first; a NaN anywhere, and an infinity
+    outside the set, makes all elements NaN. Not convex. Exactly one of count and fraction says what k is:
+    ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Groups have no weights: ERROR_REASON_GROUPS_INVALID.
+    Source: Blumensath and Davies 2009; Baraniuk, Cevher, Duarte and Hegde 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many may stay, k: >= 0 and at most the number of groups. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    fraction: _builtins.float
+    """Which part of the n groups may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger one,
+    floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+
+Global___TopKGroups: _TypeAlias = TopKGroups  # noqa: Y015
+
+@_typing.final
+class TransposableSparsity(_message.Message):
+    """Penalty 0 where each row and each column of each 4 by 4 tile has at most n elements that are not 0, plus infinity
+    otherwise. Gradient 0 inside, undefined outside. Proximal step: a tile inside stays; of another those elements stay, at
+    most n of a row and of a column, whose squares have the largest sum, and of equal sums those that have the first
+    element, in the order of the segment, in which they differ (docs/numerics.md, Sets, says how they are added). Not
+    convex. Tiles are of the first two axes: of a weight (out, in), and at each place of the kernel of one (out, in, height,
+    width). The shape must have two axes or more, and the lengths of the first two must be multiples of 4:
+    ERROR_REASON_LAYOUT_INVALID. With n = 2 the weight and its transpose both have 2 of 4. The server holds four rows at a
+    time. Source: Hubara, Chmiel, Island, Banner, Naor and Soudry 2021.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_FIELD_NUMBER: _builtins.int
+    n: _builtins.int
+    """How many may stay of a row and of a column. Required: 0 to 4.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        n: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "n", b"n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "n", b"n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
+    _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+
+Global___TransposableSparsity: _TypeAlias = TransposableSparsity  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):

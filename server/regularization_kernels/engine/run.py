@@ -15,14 +15,17 @@ from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
 from .results import ResultAssembly
-from .segment import SegmentRun
+from .span import run_of, spans
 from .succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
     from types import TracebackType
 
     from .budget import MemoryBudget, Reservation
+    from .segment import SegmentRun
+    from .span import SpanRun
 
 
 class State(Enum):
@@ -77,10 +80,10 @@ class Run:
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._state = State.OPEN
         self._succession = Succession(call.layout, call.begin, call.end)
-        self._upcoming = iter(call.segments_in_range())
-        self._current: SegmentRun | None = None
+        self._upcoming = spans(call.segments_in_range())
+        self._current: SegmentRun | SpanRun | None = None
         self._figures: list[SegmentFigures] = []
-        self._undelivered: list[Reservation] = []
+        self._undelivered: list[Reservation | ExitStack] = []
         self._summary: Summary | None = None
 
     @property
@@ -182,23 +185,21 @@ class Run:
             self._summary = Summary(total, tuple(self._figures))
         return self._summary
 
-    def _segment_at(self, position: int) -> SegmentRun:
+    def _segment_at(self, position: int) -> SegmentRun | SpanRun:
         while self._current is None or self._current.end <= position:
             self._leave()
             self._advance()
         return self._current
 
     def _advance(self) -> bool:
-        segment = next(self._upcoming, None)
-        if segment is not None:
-            self._current = SegmentRun(
-                self._call, segment, self._budget, self._results, volatile=self._volatile
-            )
-        return segment is not None
+        span = next(self._upcoming, None)
+        if span is not None:
+            self._current = run_of(self._call, span, self._budget, self._results, volatile=self._volatile)
+        return span is not None
 
     def _leave(self) -> None:
         if self._current is not None:
-            self._figures.append(self._current.figures())
+            self._figures += self._current.figures()
             self._undelivered.append(self._current.reservation)
             self._current = None
 

@@ -123,6 +123,13 @@ class SegmentRun:
         if out is not None:
             self._results.deliver(begin, out)
 
-    def figures(self) -> SegmentFigures:
+    def check(self, part: Chunk) -> None:
+        """Check a part that is added later, elsewhere."""
+        operands = part.operands
+        if operands != self._inspection.operands:
+            self._inspection.take(operands, part)
+        self._inspection.check_values(part)
+
+    def figures(self) -> list[SegmentFigures]:
         """The segment's figures, as far as the call had its elements."""
-        return SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)
+        return [SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)]

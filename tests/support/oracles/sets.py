@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.oracles.groupings import weighted_groups
-from tests.support.oracles.groups import runs
+from tests.support.oracles.groupings import partition, weighted_groups
+from tests.support.oracles.groups import runs, tiles
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
+from tests.support.oracles.sorted import largest_count
 
 Wide = NDArray[np.float64]
 Format = FixedPoint | FloatingPoint | None
@@ -149,13 +150,27 @@ def rounded_levels(levels: Any, form: Format) -> list[float]:
 def in_top_k(r: Any, x: Wide, form: Format) -> bool:
     """Few enough elements that are not 0."""
     del form
-    return int(np.count_nonzero(x)) <= r.count
+    return int(np.count_nonzero(x)) <= largest_count(r, x.size)
+
+
+def in_top_k_groups(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough groups that are not zero."""
+    del form
+    parts = partition(r.groups, x.shape)
+    return sum(bool(np.any(x.ravel()[part])) for part in parts) <= largest_count(r, len(parts))
 
 
 def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
     """Few enough of them in each run."""
     del form
     return all(np.count_nonzero(x.ravel()[run]) <= r.n for run in runs(r, x.shape))
+
+
+def in_transposable_sparsity(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough elements in each row and each column of each tile."""
+    del form
+    squares = [x.ravel()[tile].reshape(4, 4) != 0 for tile in tiles(r, x.shape)]
+    return all(np.all(square.sum(axis=axis) <= r.n) for square in squares for axis in (0, 1))
 
 
 def in_isotonic(r: Any, x: Wide, form: Format) -> bool:
@@ -217,5 +232,7 @@ INSIDE: dict[str, Inside] = {
     "spectral_ball": in_spectral_ball,
     "stiefel": in_stiefel,
     "top_k": in_top_k,
+    "top_k_groups": in_top_k_groups,
+    "transposable_sparsity": in_transposable_sparsity,
     "unit_norm": in_unit_norm,
 }

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ...arrays import Float64Array, StepSize
 from ...expansions import ANY, Exponents, exponents_of_all
 from ...formats import Grid
+from ...formulas.compiled_loop import Variant, loop_for
+from ...formulas.evaluation import borrowed, evaluate
 from ...regularizer import Regularizer
 from ...summation import BLOCK, BlockSum
-from .compiled_loop import Variant, loop_for
-from .evaluation import borrowed, evaluate
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass

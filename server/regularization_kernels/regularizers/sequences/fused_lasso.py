@@ -9,8 +9,8 @@ import numpy as np
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of
+from ...formulas.evaluation import evaluate
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from ..elements.evaluation import evaluate
 from ..elements.thresholding import soft_threshold
 from .base import LineRegularizer, axis_of_lines
 from .differences import magnitudes, shortest_slope

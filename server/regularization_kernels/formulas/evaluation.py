@@ -21,7 +21,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ...arrays import Float64Array
+    from ..arrays import Float64Array
 
 SHORT = 1 << 14
 """Elements up to which a formula is simply called, for all of its arrays stay in the cache."""
