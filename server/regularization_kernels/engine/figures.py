@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..buffers import borrowed
 from ..summation import BlockSum, ExactSum
 from .methods import Method
 
@@ -132,12 +133,13 @@ class Tally:
         if self._has_penalty:
             penalty.add_terms(x, self._penalty, position)
 
-    def add_distance(self, new: Float64Array, old: Float64Array, position: int, workspace: Workspace) -> None:
+    def add_distance(self, new: Float64Array, old: Float64Array, position: int) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""
         if self._choice.squared_distance:
-            moved = np.subtract(new, old, out=workspace.array("terms", new.size))
-            np.multiply(moved, moved, out=moved)
-            self._squared_distance.add(moved, position)
+            with borrowed(new.size) as memory:
+                moved = np.subtract(new, old, out=memory[: new.size])
+                np.multiply(moved, moved, out=moved)
+                self._squared_distance.add(moved, position)
 
     def figures(self) -> Figures:
         """What was counted."""

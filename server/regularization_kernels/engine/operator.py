@@ -132,7 +132,7 @@ class SegmentOperator:
             new = workspace.array("new", x.size)
             widen_into(out, new)
         self._count(new, penalty, piece, workspace)
-        self._tally.add_distance(new, x, piece.element_offset - self._segment.start, workspace)
+        self._tally.add_distance(new, x, piece.element_offset - self._segment.start)
 
     def _penalized_step(
         self,

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import FLOAT64
+from ..buffers import fresh
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..arrays import Float64Array
 
 PIECE = BLOCK
 """Elements that are computed at once where the regularizer lets them be: few enough for the cache, so many
@@ -25,6 +29,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._buffers: dict[str, npt.NDArray[Any]] = {}
+        self._uncut: Float64Array = np.empty(0)
 
     def array(self, name: str, size: int, data_type: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
         """An array of one axis whose contents are arbitrary.
@@ -36,8 +41,17 @@ class Workspace:
             return np.empty(size, data_type)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = np.empty(size, data_type)
+            room = PIECE if size > PIECE // 4 else size  # what is long grows no more, and lies beside others
+            buffer = self._buffers[name] = self._new(room, np.dtype(data_type))
         return buffer[:size]
+
+    def _new(self, size: int, data_type: np.dtype[Any]) -> npt.NDArray[Any]:
+        """An array in memory that nothing else has."""
+        numbers = -(-size * data_type.itemsize // FLOAT64.itemsize)
+        if numbers > self._uncut.size:
+            self._uncut = fresh(numbers)
+        cut, self._uncut = self._uncut[:numbers], self._uncut[numbers:]
+        return cut.view(data_type)[:size]
 
 
 _idle: list[Workspace] = []
