@@ -34,7 +34,7 @@ class FusedOperator:
         self._segment = segment
         self._tally = tally
         self._step_size = segment.step_size_in(call.step_size) or 0.0
-        self._is_possible = call.method is not Method.GRADIENT
+        self._is_possible = call.method is not Method.GRADIENT and tally.can_take_over
         stepping = call.method is Method.PROXIMAL_STEP
         # Of float64 there is nothing to round.
         rounding = stepping and call.layout.data_type != FLOAT64

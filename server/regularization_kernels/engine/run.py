@@ -15,6 +15,7 @@ from .call import Call
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
+from .neighbours import side_by_side
 from .results import ResultAssembly
 from .segment import SegmentRun
 
@@ -78,7 +79,7 @@ class Run:
         self._state = State.OPEN
         self._position = call.begin
         self._end = call.end
-        self._upcoming = iter(call.segments_in_range())
+        self._upcoming = side_by_side(call.segments_in_range())
         self._current: SegmentRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation] = []
@@ -190,16 +191,16 @@ class Run:
         return self._current
 
     def _advance(self) -> bool:
-        segment = next(self._upcoming, None)
-        if segment is not None:
+        segments = next(self._upcoming, None)
+        if segments is not None:
             self._current = SegmentRun(
-                self._call, segment, self._budget, self._results, volatile=self._volatile
+                self._call, segments, self._budget, self._results, volatile=self._volatile
             )
-        return segment is not None
+        return segments is not None
 
     def _leave(self) -> None:
         if self._current is not None:
-            self._figures.append(self._current.figures())
+            self._figures += self._current.figures()
             self._undelivered.append(self._current.reservation)
             self._current = None
 
@@ -228,10 +229,9 @@ class Run:
 
     def _check_complete(self) -> None:
         if self._position < self._end:
-            layout = self._call.layout
             raise StreamTooShort(
                 f"stream must go on to element {self._end}, but ended at {self._position}",
-                segment=layout.segments[layout.segment_at(self._position)].name,
+                segment=self._call.layout.name_at(self._position),
                 element=self._position,
                 expected=self._end,
                 received=self._position,

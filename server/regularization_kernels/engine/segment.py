@@ -1,4 +1,4 @@
-"""One segment of a call as it runs: check what arrives, let it wait, compute it, deliver it."""
+"""One segment of a call as it runs, or short ones together: check, let wait, compute, deliver."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .budget import MemoryBudget, Reservation
 from .buffering import STAGES, ReducedStage, Stage
 from .call import Call
 from .chunk import Chunk
-from .figures import SegmentFigures, Tally
+from .figures import SegmentFigures
 from .fused import FusedOperator
 from .methods import Method, Operand
+from .neighbours import as_one, tally_of
 from .operator import SegmentOperator
 from .reduced import Reducer, reduction_of
 from .workspace import PIECE, borrowed_workspace
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class SegmentRun:
-    """The way of one segment's elements through the engine.
+    """The way of one segment's elements through the engine, or that of several which are computed as one.
 
     Args:
         call: The call.
-        segment: The segment, of the call's layout.
+        segments: The segment, of the call's layout, or neighbours as ``side_by_side`` gives them.
         budget: Where bytes that wait are taken from.
         results: Where results are delivered.
         volatile: Whether others may write to elements and results meanwhile.
@@ -40,7 +41,7 @@ class SegmentRun:
     def __init__(
         self,
         call: Call,
-        segment: PreparedSegment,
+        segments: tuple[PreparedSegment, ...],
         budget: MemoryBudget,
         results: ResultAssembly,
         *,
@@ -51,7 +52,9 @@ class SegmentRun:
         self._propagate_non_finite = call.propagate_non_finite
         self._volatile = volatile
         self._results = results
-        self._tally = Tally(call.figures, call.method, segment.regularizer)
+        self._segments = segments
+        self._tally = tally_of(call, segments)
+        segment = as_one(segments)
         self._set(segment)
         self._operands: frozenset[Operand] | None = None
         self._reduction: Reduction | None = None
@@ -124,19 +127,24 @@ class SegmentRun:
         if out is not None:
             self._results.deliver(begin, out)
 
-    def figures(self) -> SegmentFigures:
-        """The segment's figures, as far as the call had its elements."""
-        return SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)
+    def figures(self) -> list[SegmentFigures]:
+        """Each segment's figures, as far as the call had its elements."""
+        return [
+            SegmentFigures(segment.name, figures, segment.convex)
+            for segment, figures in zip(self._segments, self._tally.figures(), strict=True)
+        ]
 
     def _check_operands(self, part: Chunk, operands: frozenset[Operand]) -> None:
-        """Reject operands that method or regularizer do not take, or other ones than before."""
-        if self._operands is not None:
+        """Reject operands that method or regularizer do not take, or other ones than before in a segment."""
+        layout = self._call.layout
+        index = layout.segment_at(part.element_offset)
+        if self._operands is not None and part.element_offset != layout.starts[index]:
             other = next(operand for operand in Operand if operand in operands ^ self._operands)
             verb = "must not be set" if other in operands else "must be set"
             raise OperandInconsistent(
-                f"{verb}: the first chunk of segment {self._segment.name!r} decides",
+                f"{verb}: the first chunk of segment {layout.segments[index].name!r} decides",
                 field=other.value,
-                segment=self._segment.name,
+                segment=layout.segments[index].name,
                 element=part.element_offset,
             )
         for operand in Operand:
@@ -144,7 +152,7 @@ class SegmentRun:
                 refuser = operand.refused_by(self._method, self._segment.regularizer)
                 if refuser is not None:
                     text = f"is not taken by {refuser}"
-                    raise OperandUnsupported(text, field=operand.value, segment=self._segment.name)
+                    raise OperandUnsupported(text, field=operand.value, segment=layout.segments[index].name)
         self._operands = operands
 
     def _check_values(self, part: Chunk) -> None:
@@ -171,6 +179,6 @@ class SegmentRun:
         return {
             "text": f"{text} at element {element}",
             "field": name,
-            "segment": self._segment.name,
+            "segment": self._call.layout.name_at(element),
             "element": element,
         }
