@@ -177,7 +177,11 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
             ),
             f"exclusive_lasso, groups of {size}": kernels.ExclusiveLasso(strength=0.1, groups=groups),
             f"group_linf, groups of {size}": kernels.GroupLinf(strength=2.0, groups=groups),
+            f"group_mcp, groups of {size}": kernels.GroupMcp(strength=2.0, concavity=3.0, groups=groups),
+            f"group_scad, groups of {size}": kernels.GroupScad(strength=2.0, concavity=3.7, groups=groups),
             f"max_norm, groups of {size}": kernels.MaxNorm(radius=2.0, groups=groups),
+            f"unit_norm, groups of {size}": kernels.UnitNorm(groups=groups),
+            f"min_max_norm, groups of {size}": kernels.MinMaxNorm(lower=1.0, upper=2.0, groups=groups),
         }
     grouped["n_of_m, 2:4"] = kernels.NOfM(n=2, m=4)
     grouped["n_of_m, 8:16"] = kernels.NOfM(n=8, m=16)
@@ -189,7 +193,12 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}
     # Some have to find a threshold in each group.
     searching = ("exclusive_lasso", "group_linf", "n_of_m")
-    bounds |= {name: Bound(L1, 6.0 if name.startswith(searching) else 2.0) for name in grouped}
+    by_numpy = ("unit_norm", "min_max_norm")
+    bounds |= {
+        name: Bound(L1, 6.0 if name.startswith(searching) else 2.0)
+        for name in grouped
+        if not name.startswith(by_numpy)
+    }
     return cases, bounds
 
 
@@ -233,6 +242,7 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
         "nuclear_norm": kernels.NuclearNorm(strength=10.0),
         "spectral_norm": kernels.SpectralNorm(strength=100.0),
         "spectral_ball": kernels.SpectralBall(radius=20.0),
+        "nuclear_ball": kernels.NuclearBall(radius=500.0),
         "rank_ball": kernels.RankBall(rank=16),
         "orthogonality": kernels.Orthogonality(strength=0.1),
         "stiefel": kernels.Stiefel(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from regularization.v1 import regularizers_pb2
 
 from ._client import Client
-from ._config import CallOptions, Figure, Part, Retry, RoundingMode, Tls
+from ._config import CallOptions, Figure, Gather, Retry, RoundingMode, Tls
 from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
 from ._errors import (
     ArgumentError,
@@ -20,6 +20,7 @@ from ._errors import (
     GradientUndefinedError,
     InternalError,
     InvalidRequestError,
+    PartFailedError,
     ProtocolError,
     RegularizationError,
     ResourceExhaustedError,
@@ -31,6 +32,7 @@ from ._errors import (
 from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
 from ._modified import Modified
+from ._part import Part
 from ._results import (
     CombinedFigures,
     Figures,
@@ -63,12 +65,14 @@ __all__ = [
     "ExactSum",
     "Figure",
     "Figures",
+    "Gather",
     "GradientResult",
     "GradientUndefinedError",
     "InternalError",
     "InvalidRequestError",
     "Modified",
     "Part",
+    "PartFailedError",
     "PenaltyResult",
     "ProtocolError",
     "ProximalStepResult",

@@ -22,6 +22,7 @@ from ._results import GradientResult, PenaltyResult, ProximalStepResult, Summary
 from ._transport.base import Conditions, Transport
 from ._transport.catalogue import list_regularizers
 from ._transport.connection import Connection
+from ._transport.gathered import Gathered
 from ._transport.in_shared_memory import InSharedMemory
 from ._transport.lane import Token
 from ._transport.sharded import Sharded
@@ -102,7 +103,8 @@ class Client:
         )
         self._memory = SharedMemory(self._connection.address)
         in_chunks = Unaliased(Sharded(self._connection))
-        self._transport: Transport = InSharedMemory(self._connection, self._memory, otherwise=in_chunks)
+        of_parts = InSharedMemory(self._connection, self._memory, otherwise=in_chunks)
+        self._transport: Transport = Gathered(self._connection, of_parts)
 
     def __enter__(self) -> Self:
         return self
@@ -197,8 +199,8 @@ class Client:
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
             weights: Multipliers of the strength, element by element, >= 0. As the reference is.
-            **options: See ``CallOptions``: timeout, progress, figures, non_finite, streams, part. The others
-                are about results, of which there are none.
+            **options: See ``CallOptions``: timeout, progress, figures, non_finite, streams, part, gather. The
+                others are about results, of which there are none.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
@@ -257,7 +259,7 @@ class Client:
                 then change only once the call has succeeded (but see ``shared_array``); any other is left
                 partly written by a call that fails.
             **options: See ``CallOptions``: timeout, progress, figures, non_finite, rounding, seed,
-                sparse, streams, part.
+                sparse, streams, part, gather.
 
         Raises:
             GradientUndefinedError: If θ is outside the set of an indicator.
@@ -326,7 +328,7 @@ class Client:
             step_scales: Multipliers of the step size, element by element, >= 0. As the loss gradients are.
             out: See ``gradient``.
             **options: See ``CallOptions``: timeout, progress, figures, non_finite, rounding, seed,
-                sparse, streams, part.
+                sparse, streams, part, gather.
 
         Raises:
             RegularizationError: If the call fails: see the tree there.
@@ -377,12 +379,15 @@ class Client:
         streams = options.get("streams", 1)
         if not 1 <= streams <= _MOST_STREAMS:
             raise ArgumentError(f"streams must be from 1 to {_MOST_STREAMS}, got {streams}")
+        if options.get("gather") is not None and options.get("part") is None:
+            raise ArgumentError("gather is for a part: say with part which one this is")
         return Conditions(
             timeout=_checked(options.get("timeout", self._timeout)),
             retry=self._retry,
             chunk_bytes=self._chunk_bytes,
             progress=options.get("progress"),
             streams=streams,
+            gather=options.get("gather"),
         )
 
 

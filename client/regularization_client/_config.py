@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
+
+from ._part import Part
 
 Figure = Literal["penalty", "nonzeros", "squared_distance"]
 """A figure that a call may compute beside its result."""
@@ -80,23 +82,8 @@ class Retry:
             raise ValueError(f"longest_silence must be > 0 seconds, or None, got {self.longest_silence}")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where in the whole flat vector the given parameters lie, for a rank that holds only a part of it.
-
-    The parameters, and every operand, are then vectors of the part's length, and so is the result.
-    The figures of all parts, put through ``combine``, have the bits of a single call.
-    """
-
-    shapes: Mapping[str, Sequence[int]] | int
-    """The shape of every array of the whole, by name and in order; or the length of a plain vector."""
-
-    begin: int
-    """Index, in the whole vector, of the part's first element.
-
-    Both ends of a part must be ends of an array, or lie at a multiple of 2^18 elements from an array's
-    start where its regularizer may be cut.
-    """
+Gather = Callable[[bytes], Sequence[bytes]]
+"""Gives the bytes that every part was given, this one's among them, in any order: an all-gather."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -139,11 +126,23 @@ class CallOptions(TypedDict, total=False):
     """Over how many connections to send a call's chunks at once, 1 to 64: for large calls where one stream
     leaves processors idle, or where replicas share the work. Default: 1. No bit depends on it.
 
-    The call is cut at ends of arrays, and inside arrays of more than 2^18 elements whose regularizer works
-    element by element; where that gives fewer pieces, there are fewer streams. All share the timeout, each
-    is replayed by itself, and if one fails, all end. Of a client with a ``channel`` of yours, all go over
-    that. A call on shared arrays needs none of this.
+    The call is cut at ends of arrays, and at multiples of 2^18 elements inside arrays whose regularizer works
+    element by element, or needs but a few figures of the whole array, as ``TopK`` does: these come first,
+    in rounds for which the parameters are sent again. Where that gives fewer pieces, there are fewer streams.
+    All share the timeout, each is replayed by itself, and if one fails, all end. Of a client with a
+    ``channel`` of yours, all go over that. A call on shared arrays needs none of this.
     """
 
     part: Part | None
     """Which part of a larger whole the parameters are; None for all of it."""
+
+    gather: Gather | None
+    """An all-gather among the ranks that hold the other parts, for regularizers that need a few figures of a
+    whole array, such as ``TopK``: with it, parts may cut such an array anywhere. All ranks must make the same
+    call at the same time, each with its own part, and together with every element that is asked about.
+
+    It is called once a round, of which there are a few, or none where no regularizer needs any: with bytes
+    that mean something to the server alone, below 1 MiB, to return those of all ranks, in any order. If a
+    rank cannot measure its part, the others get a ``PartFailedError``. Elements and counts have the bits of a
+    single call on the whole, and sums as ``Part`` says. Such an array takes no reference.
+    """

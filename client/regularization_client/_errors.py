@@ -16,6 +16,7 @@
     ├── InternalError                               INTERNAL, UNKNOWN and every other code
     ├── ProtocolError                               the answer breaks the contract
     │   └── TruncatedStreamError                    the answer ended before its summary
+    ├── PartFailedError                             another rank's part could not be measured
     └── EmbeddedServerError (also ImportError)      no target, and no server extra installed
 
 Branch on the class, on ``RegularizationError.code`` and on ``RegularizationError.reason``; never on the text.
@@ -129,6 +130,10 @@ class ProtocolError(RegularizationError):
 
 class TruncatedStreamError(ProtocolError):
     """The answer ended without its summary, so that it is not whole."""
+
+
+class PartFailedError(RegularizationError):
+    """Of a vector in several places another part could not be measured; its own call says why."""
 
 
 class EmbeddedServerError(RegularizationError, ImportError):

@@ -140,8 +140,9 @@ def combine(
 ) -> CombinedFigures:
     """Add up the figures of calls that each had a part of the same parameters.
 
-    The sums are exact, so the answer has the bits that a single call over everything would have had,
-    in whatever order the parts come. Figures that not all parts have are left out.
+    The sums are exact, so the answer has the same bits in whatever order the parts come; which are those of
+    a single call over everything where parts are cut as ``Part`` says. Figures that not all parts have are
+    left out.
 
     Args:
         results: One result for each part, from ranks or streams of the same layout.

@@ -25,10 +25,9 @@ _LOCALITIES = {
     "element": "element: cut anywhere, held by the chunk",
     "group": "group: cut where groups end, held by the chunk and the group",
     "segment": "segment: never cut, held as a whole",
+    "reduction": "reduction: cut anywhere once the whole is measured; unmeasured held as a whole, from 2^20 "
+    "elements on as they came",
 }
-
-_LONG = "segment: never cut; short ones are held as a whole, from 2^20 elements on as they came"
-"""The same of what computes long segments by statistics."""
 
 
 def text() -> str:
@@ -84,7 +83,7 @@ def _regularizer(cls: type[Regularizer], told: _Description) -> str:
     lines += _parameters(told)
     lines += [
         f"- **traits**: {', '.join(_traits(told))}",
-        f"- **locality**: {_LONG if 'reduction_in' in vars(cls) else _LOCALITIES[_locality(told)]}",
+        f"- **locality**: {_LOCALITIES[_locality(told)]}",
         f"- **operands**: {', '.join(_operands(told))}",
         f"- **modifiers**: {_modifiers(told)}",
         f"- **data types**: {', '.join(_data_types(told))}",

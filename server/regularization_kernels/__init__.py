@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from . import regularizers as _catalogue  # noqa: F401 - registers them
-from .compilation import compile_at_once
+from .compilation import compile_at_once, keep_code_in, keeps_code
 from .in_process import gradient, penalty, proximal_step
 from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
 from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
 from .regularizers.vectors.slope import Oscar
+from .warming import regularizers_named, warm, warm_in_background
 
 _CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
 
@@ -24,8 +25,13 @@ __all__ = [
     "Traits",
     "compile_at_once",
     "gradient",
+    "keep_code_in",
+    "keeps_code",
     "penalty",
     "proximal_step",
+    "regularizers_named",
+    "warm",
+    "warm_in_background",
     *_CLASSES,
 ]
 

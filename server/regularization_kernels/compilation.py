@@ -2,7 +2,8 @@
 
 Numba is optional (the extra ``compiled``). It is imported, and a loop is compiled, once large inputs have
 asked for it often enough that a process which computes once and ends compiles nothing. Until a loop is there,
-and for small inputs always, NumPy or Python works; the bits are the same.
+and for small inputs always, NumPy or Python works; the bits are the same. Where a folder of machine code is
+kept (``keep_code_in``), a loop that is in it is there at once, without Numba.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -20,7 +23,9 @@ import numpy.typing as npt
 
 from . import formats
 from .background import Background
+from .code_folder import CodeFolder, name_of
 from .interruption import SECONDS_BETWEEN, STRETCH, go_on
+from .machine_code import MachineCode, compiled, linked, linker
 
 SMALLEST = 1 << 15
 """Elements of a piece below which NumPy does as well."""
@@ -71,6 +76,18 @@ _compiler = Background("compiler")
 _installed = find_spec("numba") is not None
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Machine code in files, if any is kept."""
+
+    folder: CodeFolder | None = None
+    ready: bool = False
+    """Whether what is there can be linked at once."""
+
+
+_kept = _Kept()
+
+
 def requested(
     variant: V, data_type: np.dtype[Any], elements: int, compile_loop: Callable[[V], Callable[..., int]]
 ) -> Callable[..., int] | None:
@@ -91,10 +108,44 @@ def _ask(
         if variant not in _loops:
             asked = _asked.get(variant, (0, None))[0] + elements
             _asked[variant] = asked, lambda: _compiler.submit(compile_loop, variant)
-            if asked > enough and not (future := _compiler.submit(compile_loop, variant)).cancelled():
+            if asked > enough and not (future := _loop_to_be(variant, compile_loop)).cancelled():
                 _loops[variant] = future
                 del _asked[variant]
         return _loops.get(variant)
+
+
+def _loop_to_be(variant: V, compile_loop: Callable[[V], Callable[..., Any]]) -> Future[Callable[..., Any]]:
+    """The loop at once, where its code is kept and takes milliseconds; else it is made in the background."""
+    loop = _kept_loop(variant) if _kept.ready else None
+    if loop is None:
+        return _compiler.submit(compile_loop, variant)
+    there: Future[Callable[..., Any]] = Future()
+    there.set_result(loop)
+    return there
+
+
+def _kept_loop(variant: Hashable) -> Callable[..., Any] | None:
+    """A loop of machine code that is kept."""
+    code = None if _kept.folder is None else _kept.folder.get(variant)
+    if code is not None:
+        with suppress(RuntimeError):
+            return linked(code)
+    return None
+
+
+def kept(compile_code: Callable[[V], MachineCode]) -> Callable[[V], Callable[..., Any]]:
+    """Make what has a variant's machine code compiled give the loop: of code that is kept, where there is."""
+
+    def make(variant: V) -> Callable[..., Any]:
+        loop = _kept_loop(variant)
+        if loop is not None:
+            return loop
+        code = compile_code(variant)
+        if _kept.folder is not None:
+            _kept.folder.put(variant, code)
+        return linked(code)
+
+    return make
 
 
 def _compiled(future: Future[Callable[..., Any]] | None) -> Callable[..., Any] | None:
@@ -163,7 +214,8 @@ def _types_of(arguments: tuple[Any, ...]) -> tuple[ArgumentType, ...]:
     )
 
 
-def _compile_sequential(variant: SequentialVariant) -> Callable[..., bool]:
+@kept
+def _compile_sequential(variant: SequentialVariant) -> MachineCode:
     """Have a loop compiled for arguments of just these types, and a stretch."""
     import numba
 
@@ -182,13 +234,35 @@ def _compile_sequential(variant: SequentialVariant) -> Callable[..., bool]:
     # Of the types alone: the arrays of a call would be held here until the compiler gets to them.
     function, types = variant
     signature = tuple(map(numba_type, (*types, int)))
-    loop: Callable[..., bool] = numba.njit([signature], nogil=True, error_model="numpy")(function)
-    return loop
+    return compiled(function, signature)
 
 
 def compile_at_once() -> None:
     """Have loops compiled when they are first asked for: what a process wants that lives long."""
     patience.pieces = patience.sequences = 0
+
+
+def keep_code_in(folder: Path) -> None:
+    """Keep machine code in a folder from now on, and have what is there ready to be linked.
+
+    Args:
+        folder: It is made with the first code. Where it cannot be, or is another user's, nothing is kept.
+    """
+    if _installed:
+        _kept.folder = CodeFolder(folder)
+        if not _kept.folder.is_empty():
+            _compiler.submit(_get_ready)
+
+
+def keeps_code() -> bool:
+    """Whether there is any machine code that is kept."""
+    return _kept.folder is not None and not _kept.folder.is_empty()
+
+
+def _get_ready() -> None:
+    linker()
+    name_of(None)  # a digest of sources, which the first to ask would wait for
+    _kept.ready = True
 
 
 def wait_until_compiled() -> None:
@@ -198,6 +272,8 @@ def wait_until_compiled() -> None:
             _loops[variant] = compile_it()
         _asked.clear()
     for future in list(_loops.values()):
+        while not future.done():
+            wait((future,), SECONDS_BETWEEN)  # no longer, so that who waits can be stopped
         future.result()
 
 
@@ -206,6 +282,7 @@ def _begin_anew() -> None:
     global _lock, _compiler
     _compiler.disown()
     _lock, _compiler = Lock(), Background("compiler")
+    linker.cache_clear()
     for variant, future in list(_loops.items()):
         if not future.done():
             del _loops[variant]

@@ -114,5 +114,21 @@ class ModifierUnsupported(RegularizationError):
     """The regularizer or the method does not take the modifier."""
 
 
+class MeasurementInvalid(RegularizationError):
+    """The bytes are no measurement, or that of another call."""
+
+
+class MeasurementIncomplete(RegularizationError):
+    """The measurement does not answer everything yet."""
+
+
+class StatisticsInvalid(RegularizationError):
+    """The bytes are no statistics, or those of another call or round."""
+
+
+class StatisticsOverlap(RegularizationError):
+    """Two parts have the same element."""
+
+
 class BudgetExceeded(RegularizationError):
     """What must be buffered does not fit the memory budget."""

@@ -1,8 +1,8 @@
 """What a regularizer is: the protocol that every file in ``regularizers`` fulfils.
 
 Everything here is about one segment of a vector. The arrays are float64, whatever the data type in
-which elements come and go, and C-contiguous: one axis for localities ELEMENT and GROUP, the
-segment's own shape for SEGMENT. Inputs are never modified; ``out`` has the input's shape and may be
+which elements come and go, and C-contiguous: the segment's own shape for locality SEGMENT, one axis
+for the others. Inputs are never modified; ``out`` has the input's shape and may be
 the input itself.
 """
 
@@ -41,6 +41,8 @@ class Locality(Enum):
     """Stretches that end where a group ends."""
     SEGMENT = "segment"
     """Only the whole segment."""
+    REDUCTION = "reduction"
+    """Any stretch, once a few figures of the whole segment are known (``reduction``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +173,10 @@ class Parameters:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        for name, numbers in _ranges(type(self)):  # type: ignore[arg-type] # classes are hashable
-            numbers.check(getattr(self, name), name)
+        for name, numbers, optional in _ranges(type(self)):  # type: ignore[arg-type] # classes are hashable
+            value = getattr(self, name)
+            if value is not None or not optional:
+                numbers.check(value, name)
 
 
 class Regularizer(Parameters, ABC):
@@ -316,9 +320,9 @@ class Regularizer(Parameters, ABC):
 
 
 @cache
-def _ranges(cls: Any) -> tuple[tuple[str, Range], ...]:
-    ranges = ((field.name, field.metadata.get("range")) for field in fields(cls))
-    return tuple((name, numbers) for name, numbers in ranges if numbers is not None)
+def _ranges(cls: Any) -> tuple[tuple[str, Range, bool], ...]:
+    ranges = ((field.name, field.metadata.get("range"), field.default is None) for field in fields(cls))
+    return tuple((name, numbers, optional) for name, numbers, optional in ranges if numbers is not None)
 
 
 REGULARIZERS: dict[str, type[Regularizer]] = {}

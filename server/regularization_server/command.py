@@ -13,7 +13,7 @@ import click
 
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
-from .process.preparation import give_back_freed_memory, prepare
+from .process.preparation import cache_or_own, give_back_freed_memory, prepare
 from .process.probe import health_of, reachable
 from .process.signals import Signals
 from .settings import SettingInvalid, Settings
@@ -105,6 +105,27 @@ def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: Binary
     sys.exit(not health.serving)
 
 
+@main.command()
+@click.argument("names")
+@click.pass_context
+def warm(ctx: click.Context, names: str) -> None:
+    """Compile the loops of regularizers into the cache, and end: NAMES apart by commas, or all."""
+    prepare()
+    from regularization_kernels import keeps_code
+
+    from .process.loops import compile_loops, names_to_warm
+
+    cache = cache_or_own(ctx.find_root().params["cache"])
+    try:
+        compile_loops(cache, names_to_warm(names))
+    except SettingInvalid as error:
+        _exit_with(error)
+    if not keeps_code():
+        text = f"{cache} keeps nothing: needs the extra: compiled, and a folder that can be written"
+        click.echo(f"Error: {text}", err=True)
+        sys.exit(1)
+
+
 def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int:
     from .process.logs import command_logger
     from .process.supervisor import Supervisor
@@ -123,14 +144,17 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     from regularization_kernels import compile_at_once
 
     from .process.logs import command_logger
+    from .process.loops import make_loops_ready, names_to_warm
     from .server import Server
 
     compile_at_once()
+    names = names_to_warm(settings.warm)
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
+    make_loops_ready(cache_or_own(settings.cache), names, log)
     while signals.next(SECONDS_TO_KEEP_MEMORY) is None:
         give_back_freed_memory()
     finished = server.stop()

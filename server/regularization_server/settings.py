@@ -38,8 +38,10 @@ class Unit(Enum):
     BYTES = "BYTES"
     COUNT = "COUNT"
     FILE = "FILE"
+    FOLDER = "FOLDER"
     GROUP = "GROUP"
     MODE = "MODE"
+    NAMES = "NAMES"
     SECONDS = "SECONDS"
     SWITCH = "SWITCH"
 
@@ -151,6 +153,20 @@ class Settings:
         "Threads that work at once on a call on shared memory; results do not depend on it. Unset: "
         "as many as the process may use cores.",
         at_least=1,
+    )
+    cache: Path | None = _setting(
+        None,
+        Unit.FOLDER,
+        "Where the command keeps machine code of compiled loops (extra: compiled), so that the next server "
+        "has it at once. What other users could have written is left alone; where nothing can be written, "
+        "nothing is kept. Unset: regularization-service in $XDG_CACHE_HOME or ~/.cache.",
+    )
+    warm: str | None = _setting(
+        None,
+        Unit.NAMES,
+        "Regularizers, apart by commas, or all, whose compiled loops the command has ready soon after it "
+        "serves: of the cache, or compiled beside the calls, for steps and penalties in float32 and float64 "
+        "with figures. Unset: none; a loop is taken of the cache or compiled at the first large call for it.",
     )
     shared_memory: bool = _setting(
         True,

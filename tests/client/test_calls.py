@@ -18,9 +18,7 @@ from regularization_client import (
     GroupSizes,
     L1Norm,
     NuclearNorm,
-    Part,
     SquaredL2Norm,
-    combine,
 )
 
 THETA = np.array([0.8, -0.3, 0.5])
@@ -308,48 +306,6 @@ def test_one_array_takes_no_settings_by_name(client: Client) -> None:
         client.penalty(THETA, {"*": L1})
     with pytest.raises(ArgumentError, match="step_size must not be a mapping"):
         client.proximal_step(THETA, L1, step_size={"*": 1.0})
-
-
-def test_parts_of_a_vector_add_up_to_the_whole(client: Client) -> None:
-    """Ranks that hold parts get their results, and figures with the bits of a single call."""
-    block = 1 << 18
-    whole = some((2 * block + 100,))
-    one = client.proximal_step(whole, L1, step_size=0.5)
-    parts = []
-    for begin, end in ((0, block), (block, whole.size)):
-        part = Part(shapes=whole.size, begin=begin)
-        parts.append(client.proximal_step(whole[begin:end], L1, step_size=0.5, part=part))
-    np.testing.assert_array_equal(np.concatenate([each.parameters for each in parts]), one.parameters)
-    combined = combine(parts)
-    assert (combined.exact_penalty, combined.nonzeros) == (one.exact_penalty, one.nonzeros)
-    assert combined.segments["parameters"] == one.segments["parameters"]
-
-
-def test_a_part_may_span_named_arrays(client: Client) -> None:
-    """Settings are by the names of the whole; operands are vectors of the part, too."""
-    part = Part(shapes={"w": (2, 3), "b": (2,), "v": (4,)}, begin=6)
-    here, slope = some((6,), 1), some((6,), 2)
-    step = client.proximal_step(
-        here, {"w": L1, "b": None, "v": L1}, step_size={"v": 2.0, "*": 1.0}, loss_gradients=slope, part=part
-    )
-    np.testing.assert_allclose(step.parameters[:2], here[:2] - slope[:2])
-    np.testing.assert_allclose(step.parameters[2:], soft(here[2:] - 2 * slope[2:], 0.2), rtol=1e-5, atol=1e-7)
-    assert list(step.segments) == ["b", "v"]
-
-
-@pytest.mark.parametrize(
-    ("parameters", "part", "text"),
-    [
-        (THETA.reshape(1, 3), Part(shapes=3, begin=0), "must be one vector"),
-        ({"a": THETA}, Part(shapes=3, begin=0), "must be one vector"),
-        (THETA, Part(shapes=3, begin=1), "must lie in the 3 elements of the whole, got 1 to 4"),
-        (THETA, Part(shapes={"w": (2, 2)}, begin=-1), "must lie in the 4 elements"),
-    ],
-)
-def test_parts_that_are_none_are_refused(client: Client, parameters: Any, part: Part, text: str) -> None:
-    """Before anything is sent."""
-    with pytest.raises(ArgumentError, match=text):
-        client.penalty(parameters, L1, part=part)
 
 
 def test_threads_may_share_a_client(client: Client) -> None:

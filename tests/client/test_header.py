@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,31 @@ def test_a_header_is_what_protobuf_writes() -> None:
     assert not read.layout.segments[1].HasField("regularizer")
     assert layout.sizes == {"a": 6, "b": 1}
     assert layout.regularizers == {"a": "l1_norm", "b": None}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_measuring_and_combining_say_what_the_call_says(method: Method) -> None:
+    """All that is the same for every part, and what the whole is measured for."""
+    layout = Layout.of(F4, [Segment("a", (2, 3), L1Norm(strength=0.5), 0.25)])
+    options = CallOptions(
+        figures=["penalty"], non_finite="propagate", rounding="stochastic", seed=7, sparse=True
+    )
+    header = Header(method, layout, options, 0.5, b"known")
+    call = method.header.FromString(header.to_bytes())
+    measure = service.MeasureHeader.FromString(replace(header, method=method.measuring()).to_bytes((1, 4)))
+    combine = service.CombineHeader.FromString(header.combining())
+    assert (measure.element_range.begin, measure.element_range.end) == (1, 4)
+    for each in (measure, combine):
+        assert (
+            service.Method.Name(each.method).removeprefix("METHOD_").replace("_", "") == method.name.upper()
+        )
+        assert each.step_size == 0.5
+        for field in ("layout", "figures", "non_finite_policy", "measurement"):
+            assert getattr(each, field) == getattr(call, field)
+        if method.has_results:
+            assert each.rounding == call.rounding
+        else:
+            assert not each.HasField("rounding")
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

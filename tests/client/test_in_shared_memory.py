@@ -195,6 +195,17 @@ def test_a_part_of_a_larger_whole(client: Client) -> None:
         )
 
 
+def test_rows_of_a_matrix(client: Client) -> None:
+    """They lie there as they do elsewhere."""
+    whole = some((60, 40))
+    with client.shared_array((20, 40)) as rows:
+        rows[:] = whole[30:50]
+        part = Part.rows(whole.shape, begin=30)
+        step = client.proximal_step(rows, L1, step_size=0.5, part=part, out=rows)
+        assert step.shared
+        np.testing.assert_array_equal(rows, client.proximal_step(whole, L1, step_size=0.5).parameters[30:50])
+
+
 @pytest.mark.parametrize(
     "case",
     ["no out", "ordinary out", "ordinary operand", "strided", "big-endian", "overlap", "order", "gap", "odd"],

@@ -221,6 +221,27 @@ def test_keras_constraints(keras: Any) -> None:
     np.testing.assert_array_equal(ours[:, norms < 2], theta[:, norms < 2])
 
 
+def test_keras_norms_from_below(keras: Any) -> None:
+    """They differ by the same factor, and in what becomes of a column of zeros."""
+    theta = THETA.astype(np.float32)
+    theta[:, 1] *= 0.1
+    norms = np.linalg.norm(theta, axis=0)
+    assert norms.min() < 0.5 < 2 < norms.max()
+    columns = Groups(axis=1)
+    for their, our in (
+        (keras.constraints.UnitNorm(axis=0), regularizer("unit_norm", groups=columns)),
+        (
+            keras.constraints.MinMaxNorm(0.5, 2.0, axis=0),
+            regularizer("min_max_norm", lower=0.5, upper=2.0, groups=columns),
+        ),
+    ):
+        theirs = keras.ops.convert_to_numpy(their(theta))
+        np.testing.assert_allclose(step(theta, our, 1.0) * norms / (1e-7 + norms), theirs, rtol=1e-6)
+        zeros = np.zeros((3, 2), np.float32)
+        assert not np.any(keras.ops.convert_to_numpy(their(zeros)))
+        assert np.all(step(zeros, our, 1.0)[0] > 0)
+
+
 def test_keras_ftrl(keras: Any) -> None:
     """Its step is the elastic net's with twice the l2, from -z/σ, with step sizes 1/σ."""
     eta, l1, l2, initial = 0.5, 0.3, 0.2, 0.1

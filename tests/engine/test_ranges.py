@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ from hypothesis import strategies as st
 from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Run, Segment
 from regularization_kernels.errors import ChunkOutOfOrder, ElementRangeInvalid, StreamTooLong, StreamTooShort
-from regularization_kernels.summation import ExactSum
 
+from tests.support.engine_ranges import check_parts
 from tests.support.engine_streams import (
     PLENTY,
-    Outcome,
     a_call,
     layout_of,
     operands_of,
@@ -42,15 +40,25 @@ LONG = Layout(
     ),
 )
 
-LEGAL = {
+BETWEEN_BLOCKS = {
     "elements": [BLOCK, 2 * BLOCK],
     "exempt": [BLOCK],
     "even": [BLOCK],
-    "odd": [],
     "ragged": [BLOCK],
-    "columns": [],
-    "matrix": [],
     "clip": [BLOCK],
+}
+
+PLACES = (1, 64, BLOCK - 1, BLOCK, BLOCK + 1, BLOCK + 4, RUN, RUN * 4, 2 * BLOCK)
+
+LEGAL = {
+    "elements": PLACES,
+    "exempt": PLACES,
+    "even": (64, BLOCK),
+    "odd": (RUN, RUN * 4),
+    "ragged": (BLOCK, BLOCK + 4),
+    "columns": (),
+    "matrix": (),
+    "clip": PLACES,
 }
 
 
@@ -59,33 +67,9 @@ def start_of(name: str) -> int:
     return LONG.starts[[segment.name for segment in LONG.segments].index(name)]
 
 
-CUTS = sorted({*LONG.starts, *(start_of(name) + cut for name, cuts in LEGAL.items() for cut in cuts)})
-
-
-def part(method: Method, layout: Layout, operands: dict[str, Any], begin: int, end: int) -> Outcome:
-    """The outcome of one range."""
-    call = a_call(method, layout, element_range=(begin, end))
-    return stream(call, {name: array[begin:end] for name, array in operands.items()}, [(end - begin) // 3])
-
-
-def check_parts(method: Method, layout: Layout, operands: dict[str, Any], cuts: list[int]) -> None:
-    """Assert that the ranges between the cuts combine to the whole."""
-    whole = stream(a_call(method, layout), operands)
-    parts = [part(method, layout, operands, begin, end) for begin, end in pairwise(cuts)]
-    values = b"".join(result.values.tobytes() for outcome in parts for result in outcome.results)
-    assert values == whole.bits()[0]
-    totals = [outcome.summary.total for outcome in parts]
-    assert sum(total.elements for total in totals) == layout.size
-    assert sum(total.nonzeros or 0 for total in totals) == whole.summary.total.nonzeros
-    for figure in ("penalty", "squared_distance"):
-        expected = getattr(whole.summary.total, figure)
-        if expected is not None:
-            pieces = [getattr(total, figure).expansion for total in totals]
-            assert ExactSum.of(number for expansion in pieces for number in expansion) == expected
-    for segment in whole.summary.segments:
-        found = [p.figures for outcome in parts for p in outcome.summary.segments if p.name == segment.name]
-        together = ExactSum.of(n for figures in found if figures.penalty for n in figures.penalty.expansion)
-        assert together == segment.figures.penalty
+CUTS = sorted(
+    {*LONG.starts, *(start_of(name) + cut for name, cuts in BETWEEN_BLOCKS.items() for cut in cuts)}
+)
 
 
 @settings(max_examples=6)
@@ -118,11 +102,10 @@ def test_ranges_of_whole_segments_combine_to_one_stream(method: Method, data: st
 
 @pytest.mark.parametrize("segment", LONG.segments, ids=lambda segment: segment.name)
 def test_cuts_inside_a_segment_are_legal_where_the_contract_says(segment: Segment) -> None:
-    """On the block grid, and only where the regularizer may be cut there; never off the grid."""
+    """Anywhere where it works element by element or is exempt, where a group ends, or nowhere."""
     start = start_of(segment.name)
-    places = [1, 64, BLOCK - 1, BLOCK, BLOCK + 1, RUN, RUN * 4, 2 * BLOCK, segment.size - 1]
-    for place in places:
-        if not 0 < place < segment.size:
+    for place in PLACES:
+        if not place < segment.size:
             continue
         for which, ends in (("begin", (start + place, LONG.size)), ("end", (0, start + place))):
             if place in LEGAL[segment.name]:

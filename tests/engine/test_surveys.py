@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from regularization_kernels.reductions.array_survey import ArraySurvey, at_once
 from regularization_kernels.reductions.census import (
     BINS,
     SIGN,
@@ -144,10 +146,12 @@ def check_largest(x: Float64Array, count: int, cuts: Sequence[int]) -> int:
     assert place.number == least
     assert place.above == above.size
     assert place.ties == np.count_nonzero(magnitudes == least)
-    assert place.mass == sum(map(Fraction, above.tolist()))
     rank = count - place.above
     position, _ = found(survey.position_of_tie(place.number, rank), x, cuts)
     assert position == np.flatnonzero(magnitudes == least)[rank - 1]
+    of_array = ArraySurvey(Order.MAGNITUDES, x)
+    assert at_once(of_array.place(count)) == place
+    assert at_once(of_array.position_of_tie(place.number, rank)) == position
     return questions
 
 
@@ -192,6 +196,8 @@ def check_threshold(x: Float64Array, order: Order, radius: float, cuts: Sequence
         return
     threshold, _ = found(Survey(order, x.size).threshold(radius), x, cuts)
     assert threshold == sorted_threshold(numbers, exact)
+    with np.errstate(all="ignore"):
+        assert at_once(ArraySurvey(order, x).threshold(radius)) == threshold
 
 
 @pytest.mark.parametrize("order", [Order.MAGNITUDES, Order.NUMBERS])
@@ -220,3 +226,33 @@ def test_the_total_is_exact(x: Float64Array) -> None:
     """The sum of magnitudes, as rational arithmetic has it."""
     total, _ = found(Survey(Order.MAGNITUDES, x.size).total(), x, (x.size // 2,))
     assert total == sum(map(Fraction, np.abs(x).tolist()))
+    assert at_once(ArraySurvey(Order.MAGNITUDES, x).total()) == total
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(), min_size=1, max_size=20), st.data())
+def test_an_array_tells_what_its_parts_tell(numbers: list[float], data: st.DataObject) -> None:
+    """Which numbers there are, the norm, and the largest magnitude: with NaN and infinities, too."""
+    x = np.array(numbers)
+    cuts = sorted(data.draw(st.lists(st.integers(0, x.size), max_size=3)))
+    of_parts, of_array = Survey(Order.NUMBERS, x.size), ArraySurvey(Order.NUMBERS, x)
+    with np.errstate(all="ignore"):
+        assert at_once(of_array.facts()) == replace(found(of_parts.facts(), x, cuts)[0], above=0)
+        roots = at_once(of_array.squares()).root(), found(of_parts.squares(), x, cuts)[0].root()
+        np.testing.assert_array_equal(*roots)
+        peaks = at_once(of_array.peak()), found(of_parts.peak(), x, cuts)[0]
+    np.testing.assert_array_equal(peaks[0].largest, peaks[1].largest)
+    assert math.isnan(peaks[0].largest) or peaks[0].ties == peaks[1].ties
+
+
+def test_thresholds_of_long_arrays_are_exact() -> None:
+    """Where a sample leads the search: the same as of parts, to the last bit of a rational number."""
+    random = np.random.default_rng(11)
+    for x in (random.normal(size=200_000), np.round(random.normal(size=200_000), 2), np.full(100_000, 0.1)):
+        for order in (Order.MAGNITUDES, Order.NUMBERS):
+            for radius in (1e-3, 1.0, 0.3 * float(np.sum(np.abs(x)))):
+                of_parts, _ = found(Survey(order, x.size).threshold(radius), x)
+                assert at_once(ArraySurvey(order, x).threshold(radius)) == of_parts
+        for count in (1, 1000, x.size // 3, x.size):
+            of_parts_place, _ = found(Survey(Order.MAGNITUDES, x.size).place(count), x)
+            assert at_once(ArraySurvey(Order.MAGNITUDES, x).place(count)) == of_parts_place

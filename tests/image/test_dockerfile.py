@@ -85,6 +85,22 @@ def test_socket_lies_in_the_volume() -> None:
     assert f"unix:{only('VOLUME').rest}/regularization.sock" in listened()
 
 
+def test_loops_are_compiled_by_root_and_read_by_all() -> None:
+    """Into the folder that the server reads, which the image's user does not own and need not write."""
+    (run,) = (each for each in RUNTIME if each.keyword == "RUN" and "regularization-server warm" in each.rest)
+    assert RUNTIME.index(run) < RUNTIME.index(only("USER"))
+    assert 'chmod -R a+rX "${REGULARIZATION_CACHE}"' in run.rest
+    assert not settings()["REGULARIZATION_CACHE"].startswith(only("VOLUME").rest)
+
+
+def test_loops_are_compiled_only_where_asked_for() -> None:
+    """Unless told otherwise a build compiles none: the extra that compiles is not in it."""
+    (warm,) = (each.pairs["WARM"] for each in RUNTIME if "WARM" in each.pairs)
+    assert warm == ""
+    (extras,) = (each.pairs["EXTRAS"] for each in STAGES[0] if "EXTRAS" in each.pairs)
+    assert extras == "server"
+
+
 def test_version_is_the_project_s() -> None:
     """A build without arguments labels the image with the version of pyproject.toml."""
     labels = only("LABEL").pairs

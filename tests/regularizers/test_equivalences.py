@@ -15,11 +15,15 @@ from regularization_kernels import (
     ExclusiveLasso,
     GroupLasso,
     GroupLinf,
+    GroupMcp,
     Groups,
+    GroupScad,
     L1Norm,
     L2Norm,
     LinfNorm,
+    Mcp,
     NuclearNorm,
+    Scad,
     SparseGroupLasso,
     SquaredL2Norm,
 )
@@ -61,6 +65,16 @@ def peaks(**groups: Any) -> GroupLinf:
 def sparse(l1_strength: float, group_strength: float, **groups: Any) -> SparseGroupLasso:
     """A sparse group lasso."""
     return SparseGroupLasso(l1_strength=l1_strength, group_strength=group_strength, groups=Groups(**groups))
+
+
+def level(concavity: float = 3.0, **groups: Any) -> GroupMcp:
+    """A group MCP of strength 0.3."""
+    return GroupMcp(strength=0.3, concavity=concavity, groups=Groups(**groups))
+
+
+def bent(concavity: float = 3.7, **groups: Any) -> GroupScad:
+    """A group SCAD of strength 0.3."""
+    return GroupScad(strength=0.3, concavity=concavity, groups=Groups(**groups))
 
 
 def exclusive(**groups: Any) -> ExclusiveLasso:
@@ -111,6 +125,11 @@ EQUIVALENCES = (
     Equivalence("sparse groups without groups are L1", L1, sparse(0.3, 0.0, size=4)),
     Equivalence("sparse groups without l1 are groups", lasso(size=4), sparse(0.0, 0.3, size=4)),
     Equivalence("exclusive groups of one are squared L2", SquaredL2Norm(strength=0.7), exclusive(size=1)),
+    Equivalence("level groups of one are MCP", Mcp(strength=0.3, concavity=3.0), level(size=1)),
+    Equivalence("bent groups of one are SCAD", Scad(strength=0.3, concavity=3.7), bent(size=1)),
+    Equivalence("groups that level off far away are groups", lasso(size=4), level(1e18, size=4)),
+    Equivalence("groups that bend far away are groups", lasso(size=4), bent(1e18, size=4)),
+    Equivalence("rows of level groups are runs", level(size=4), level(axis=0), (12,), (3, 4)),
     Equivalence("one group is the L2 norm", L2Norm(strength=0.3), lasso(size=12)),
     Equivalence("the L2 norm takes any shape", L2Norm(strength=0.3), L2Norm(strength=0.3), (12,), (2, 3, 2)),
     Equivalence("one group of peaks is the L-infinity norm", LinfNorm(strength=0.3), peaks(size=12)),

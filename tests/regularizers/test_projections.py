@@ -27,7 +27,7 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined
-from regularization_kernels.regularizers.vectors import projections
+from regularization_kernels.reductions import thresholds
 from regularization_kernels.regularizers.vectors.pooling import pool_rows
 from scipy.optimize import isotonic_regression
 
@@ -35,7 +35,7 @@ from tests.engine.test_memory import CHUNK, Watched, run_through
 from tests.support.engine_streams import PLENTY
 
 Vector = NDArray[np.float64]
-LONG = 5 * projections.SAMPLE + 77
+LONG = 5 * thresholds.SAMPLE + 77
 """Elements from which on a sample is taken first."""
 SETS = (L1Ball(radius=2.5), L2Ball(radius=2.5), Simplex(radius=2.5), Isotonic())
 every_set = pytest.mark.parametrize("regularizer", SETS, ids=lambda r: r.name)
@@ -150,7 +150,7 @@ def test_long_vectors_agree_with_a_full_sort(shape: str, share: float) -> None:
     """Also where the sample that the threshold is guessed from has none, or all, of what counts."""
     random = np.random.default_rng(7)
     x = random.normal(size=LONG)
-    at_sample = slice(None, None, LONG // projections.SAMPLE)
+    at_sample = slice(None, None, LONG // thresholds.SAMPLE)
     if shape == "heavy":
         x = random.standard_cauchy(size=LONG)
     elif shape == "equal":
@@ -174,7 +174,7 @@ def test_many_steps_end_in_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vector that Newton's method is slow on has the same answer."""
     x = np.random.default_rng(3).normal(size=500)
     expected = step(Simplex(radius=3.0), x)
-    monkeypatch.setattr(projections, "_STEPS", 1)
+    monkeypatch.setattr(thresholds, "_STEPS", 1)
     np.testing.assert_allclose(step(Simplex(radius=3.0), x), expected, rtol=0, atol=1e-15)
 
 
@@ -213,8 +213,8 @@ def test_sums_are_rounded_once(size: int) -> None:
         random.normal(size=size),
         random.normal(size=size) * 10.0 ** random.integers(-9, 9, size),
     ):
-        assert projections.total(x) == pytest.approx(math.fsum(x.tolist()), rel=EPSILON)
-        assert projections.total(x, np.abs) == pytest.approx(math.fsum(np.abs(x).tolist()), rel=EPSILON)
+        assert thresholds.total(x) == pytest.approx(math.fsum(x.tolist()), rel=EPSILON)
+        assert thresholds.total(x, np.abs) == pytest.approx(math.fsum(np.abs(x).tolist()), rel=EPSILON)
 
 
 def largest(x: Vector, count: int) -> Vector:
@@ -243,7 +243,7 @@ def test_the_largest_of_a_long_vector_are_those_of_a_sort(shape: str, count: int
     if shape == "ties":
         x = np.round(x, 1)
     elif shape == "misleading":
-        x[:: LONG // projections.SAMPLE] *= 100.0
+        x[:: LONG // thresholds.SAMPLE] *= 100.0
     elif shape == "sparse":
         x[random.random(LONG) < 0.9] = 0.0
     np.testing.assert_array_equal(step(TopK(count=count), x), largest(x, count))

@@ -27,7 +27,10 @@ ROUNDING = 64.0
 """Rounding errors of the largest element that an element of a step may be off by."""
 NAMES = {row.name for row in ROWS}
 
-ONE_SIDED = {"box", "hinge", "negative_entropy", "simplex", "isotonic", "grid", "quantization"}
+ONE_SIDED = {
+    *("box", "hinge", "negative_entropy", "simplex", "isotonic", "grid", "quantization"),
+    *("unit_norm", "min_max_norm", "positive_semidefinite"),
+}
 """Rows whose penalty, or choice between two points, is not the same for x and -x."""
 BY_ELEMENT = {
     *("l1_norm", "squared_l2_norm", "elastic_net", "box", "huber", "l0_norm", "l_half", "mcp", "scad"),
@@ -36,10 +39,23 @@ BY_ELEMENT = {
 """Rows that are sums over elements, whose order does not matter to the bit."""
 WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope"}
 """Rows that forget the order of all elements."""
-WITHIN_GROUPS = {"group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm"}
+WITHIN_GROUPS = {
+    *("group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "group_mcp", "group_scad"),
+    *("n_of_m", "max_norm", "unit_norm", "min_max_norm"),
+}
 """Rows that forget the order of a group's elements."""
-MATRICES = {"nuclear_norm", "spectral_norm", "spectral_ball", "rank_ball", "orthogonality", "stiefel"}
+MATRICES = {
+    "nuclear_norm",
+    "nuclear_ball",
+    "spectral_norm",
+    "spectral_ball",
+    "rank_ball",
+    "orthogonality",
+    "stiefel",
+}
 """Rows that forget the order of rows and columns."""
+SQUARE = {"positive_semidefinite"}
+"""Rows that forget the order of rows and columns, where it is the same."""
 SEQUENCES = {"total_variation", "fused_lasso", "trend_filter", "isotonic"}
 """Rows to which the order of elements matters, but for turning it around."""
 SET_VALUED = {"rank_ball", "orthogonality", "stiefel"}
@@ -201,7 +217,7 @@ def test_steps_are_odd(row: Row, data: st.DataObject) -> None:
     case = data.draw(cases(row))
     x, step_size = data.draw(starts(case, np.float64))
     p, turned = step_of(case, x, step_size), step_of(case, -x, step_size)
-    assert_same(case, x, step_size, p, -turned, exact=row.name not in MATRICES | SEQUENCES)
+    assert_same(case, x, step_size, p, -turned, exact=row.name not in MATRICES | SQUARE | SEQUENCES)
 
 
 @law(NAMES - SEQUENCES)
@@ -212,8 +228,13 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
     random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
     order = np.arange(case.size)
     if row.name in MATRICES:
-        rows, columns = (random.permutation(side) for side in case.shape)
-        order = order.reshape(case.shape)[rows][:, columns].ravel()
+        places = order.reshape(case.shape)
+        for axis, side in enumerate(case.shape):
+            places = np.take(places, random.permutation(side), axis)
+        order = places.ravel()
+    elif row.name in SQUARE:
+        both = random.permutation(case.shape[0])
+        order = order.reshape(case.shape)[both][:, both].ravel()
     else:
         parts = row.parts(case.regularizer, case.shape) if row.name in WITHIN_GROUPS else [order]
         for part in parts:
@@ -221,8 +242,8 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
     p = step_of(case, x, step_size).ravel()
     back = np.empty(case.size)
     back[order] = step_of(case, x.ravel()[order].reshape(case.shape), step_size).ravel()
-    if row.name in ("top_k", "n_of_m"):
-        # Of equal magnitudes the first stay, whichever these are.
+    if row.name in ("top_k", "n_of_m", "unit_norm", "min_max_norm"):
+        # Of equal magnitudes the first stay, whichever these are; and of zeros the first has the norm.
         p, back = np.sort(np.abs(p)), np.sort(np.abs(back))
     shape = case.shape
     assert_same(case, x, step_size, p.reshape(shape), back.reshape(shape), exact=row.name in BY_ELEMENT)

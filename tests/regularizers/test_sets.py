@@ -17,12 +17,16 @@ from regularization_kernels import (
     L2Ball,
     Levels,
     MaxNorm,
+    MinMaxNorm,
     NOfM,
+    NuclearBall,
+    PositiveSemidefinite,
     RankBall,
     Simplex,
     SpectralBall,
     Stiefel,
     TopK,
+    UnitNorm,
     penalty,
     proximal_step,
 )
@@ -60,6 +64,12 @@ SETS: dict[str, Any] = {
     "max_norm": MaxNorm(radius=1.0, groups=Groups(axis=0)),
     "max_norm-columns": MaxNorm(radius=0.3, groups=Groups(axis=1, sqrt_size=True)),
     "max_norm-runs": MaxNorm(radius=0.7, groups=Groups(sizes=(1, 20, 3, 24), weights=(1.0, 0.5, 0.0, 2.0))),
+    "unit_norm": UnitNorm(groups=Groups(axis=0)),
+    "unit_norm-columns": UnitNorm(groups=Groups(axis=1, weights=(0.0, 0.5, 1.0, 0.9, 0.7, 0.3, 0.01, 1.0))),
+    "unit_norm-runs": UnitNorm(groups=Groups(sizes=(2, 20, 3, 23))),
+    "min_max_norm": MinMaxNorm(lower=0.3, upper=0.9, groups=Groups(axis=0)),
+    "min_max_norm-columns": MinMaxNorm(lower=0.1, upper=0.3, groups=Groups(axis=1, sqrt_size=True)),
+    "min_max_norm-open": MinMaxNorm(lower=0.7, upper=1e300, groups=Groups(size=12)),
     "simplex": Simplex(radius=1.0),
     "simplex-small": Simplex(radius=0.1),
     "simplex-wide": Simplex(radius=5.7),
@@ -69,6 +79,9 @@ SETS: dict[str, Any] = {
     "isotonic": Isotonic(),
     "spectral_ball": SpectralBall(radius=1.0),
     "spectral_ball-small": SpectralBall(radius=0.05),
+    "nuclear_ball": NuclearBall(radius=2.0),
+    "nuclear_ball-small": NuclearBall(radius=0.05),
+    "positive_semidefinite": PositiveSemidefinite(),
     "rank_ball": RankBall(rank=2),
     "rank_ball-zero": RankBall(rank=0),
     "stiefel": Stiefel(),
@@ -93,6 +106,8 @@ def numbers(form: Format, of: NDArray[Any]) -> Wide:
 
 def shape_of(name: str) -> tuple[int, ...]:
     """Of columns that may be orthonormal, where they are to be."""
+    if name == "positive_semidefinite":
+        return (7, 7)
     return SHAPE[::-1] if name == "stiefel" else SHAPE
 
 
@@ -157,9 +172,9 @@ def off(name: str, new: Wide, exact: Wide, form: Format) -> float:
     room += 1e-15 + 4.0 * np.spacing(np.abs(exact)) * len(INSIDE)
     if name.startswith("simplex"):
         room[...] = np.max(room)
-    if name.startswith(("rank", "stiefel")):
+    if name.startswith(("rank", "stiefel", "positive", "unit_norm", "min_max_norm")):
         return float(np.linalg.norm(gaps) / np.linalg.norm(room))
-    if name.startswith("spectral_ball"):
+    if name.startswith(("spectral_ball", "nuclear_ball")):
         return float(np.linalg.norm(gaps) / ((1.0 + math.sqrt(min(new.shape))) * np.linalg.norm(room)))
     return float(np.max(gaps / room))
 
@@ -170,7 +185,7 @@ def in_range(name: str, exact: Wide, form: Format) -> Wide:
         return exact
     top = 1.0 - 2.0**-form.bits
     largest = float(np.max(np.abs(exact)))
-    if name.startswith("rank") and largest > 1.0:
+    if name.startswith(("rank", "positive")) and largest > 1.0:
         return exact * (top / largest)
     return np.clip(exact, -1.0, top)
 
@@ -216,7 +231,17 @@ def test_a_forward_step_ends_inside(name: str, form: Format) -> None:
                     assert summary.total.penalty.value == 0.0
 
 
-BALLS = ["l1_ball", "l2_ball", "l2_ball-small", "max_norm-runs", "spectral_ball", "top_k", "n_of_m", "box"]
+BALLS = [
+    "l1_ball",
+    "l2_ball",
+    "l2_ball-small",
+    "max_norm-runs",
+    "spectral_ball",
+    "nuclear_ball",
+    "top_k",
+    "n_of_m",
+    "box",
+]
 
 
 @every_form
@@ -297,7 +322,7 @@ def test_a_radius_past_the_range_leaves_finite_numbers(kind: Any, dtype: type[An
 
 @every_form
 @pytest.mark.parametrize("radius", [1.7e308, 1e150, 6.0, 1e-300, 5e-324])
-@pytest.mark.parametrize("kind", [Simplex, L1Ball, L2Ball, SpectralBall])
+@pytest.mark.parametrize("kind", [Simplex, L1Ball, L2Ball, SpectralBall, NuclearBall])
 def test_radii_and_references_of_all_sizes_have_an_answer(form: Format, radius: float, kind: Any) -> None:
     """Also where the neighbours of one element are farther apart than another's by more than float64 has."""
     data_type = data_type_of(form)

@@ -133,5 +133,7 @@ def test_reflection_gives_the_schema(process_channel: grpc.Channel) -> None:
         "Penalty",
         "Gradient",
         "ProximalStep",
+        "Measure",
+        "Combine",
         "ListRegularizers",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from regularization_client import Client, L1Norm
 
-from tests.support.processes import serving, until
+from tests.support.processes import COMMAND, ServerProcess, serving, until
 
 pytestmark = pytest.mark.skipif(
     find_spec("numba") is None or not Path("/proc/self/maps").exists(),
@@ -18,14 +19,64 @@ pytestmark = pytest.mark.skipif(
 LARGE = np.ones(1 << 17, np.float32)
 
 
+def has(server: ServerProcess, library: str) -> bool:
+    """Whether the server's process has loaded a library."""
+    return library in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+
 def test_a_server_compiles_at_the_first_large_call(tmp_path: Path) -> None:
     """It lives long; a small call is not worth it."""
     with serving(tmp_path) as server, Client(server.address) as client:
-
-        def has_a_compiler() -> bool:
-            return "llvmlite" in Path(f"/proc/{server.process.pid}/maps").read_text()
-
         client.proximal_step(LARGE[:1000], L1Norm(strength=0.1), step_size=1.0)
-        assert not has_a_compiler()
+        assert not has(server, "llvmlite")
         client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
-        until(has_a_compiler)
+        until(lambda: has(server, "llvmlite"))
+
+
+def test_the_next_server_needs_no_compiler(tmp_path: Path) -> None:
+    """It links what the first one kept, never loads Numba's compiler, and gives the same bits."""
+    cache = tmp_path / "cache"
+    answers = []
+    for compiler in (True, False):
+        with serving(tmp_path, "--cache", str(cache)) as server, Client(server.address) as client:
+            until(lambda server=server: has(server, "llvmlite") or not cache.exists())  # type: ignore[misc]
+            first = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
+            until(lambda: len([*cache.glob("*.loop")]) == 1)
+            again = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
+            assert has(server, "numba/_dispatcher") == compiler
+        answers += [(each.parameters.tobytes(), each.penalty) for each in (first, again)]
+    assert len({*answers}) == 1
+    assert len([*cache.glob("*.loop")]) == 1
+
+
+def test_loops_are_made_after_the_start(tmp_path: Path) -> None:
+    """Of those that are named; the log says when they are there."""
+    with serving(tmp_path, "--warm", "isotonic, l1_ball", "--log-format", "json") as server:
+        until(lambda: '"regularizers": 2' in server.log, 120)
+        assert server.log.index('"serving"') < server.log.index('"warm"')
+    assert [*(tmp_path / "cache" / "regularization-service").glob("*.loop")]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_cache_is_filled_without_a_server(tmp_path: Path) -> None:
+    """As the build of an image does: exit code 0 where something is kept, else 1 and a line that says why."""
+    cache = tmp_path / "made"
+    done = run("--cache", str(cache), "warm", "isotonic")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [*cache.glob("*.loop")]
+    nowhere = run("--cache", "/dev/null", "warm", "isotonic")
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.startswith("Error: /dev/null keeps nothing: ")
+
+
+@pytest.mark.parametrize("arguments", [("--warm", "l1"), ("warm", "l1")])
+def test_loops_of_what_is_none_are_refused(arguments: tuple[str, str]) -> None:
+    """The line names the flag and the name."""
+    refused = run("--listen", "127.0.0.1:0", *arguments)
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line == "Error: --warm: must be names of regularizers, apart by commas, or all, got 'l1'"

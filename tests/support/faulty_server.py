@@ -18,6 +18,8 @@ _REQUESTS: dict[str, Any] = {
     "Penalty": service.PenaltyRequest,
     "Gradient": service.GradientRequest,
     "ProximalStep": service.ProximalStepRequest,
+    "Measure": service.MeasureRequest,
+    "Combine": service.CombineRequest,
     "ListRegularizers": service.ListRegularizersRequest,
 }
 

@@ -13,7 +13,7 @@ from regularization_kernels.errors import RegularizationError
 
 from tests.support.cases import CASES, Case
 
-ROUNDED_INWARDS = {"l1_ball", "l2_ball", "max_norm", "simplex", "spectral_ball"}
+ROUNDED_INWARDS = {"l1_ball", "l2_ball", "max_norm", "simplex", "spectral_ball", "nuclear_ball"}
 """Sets of which a rounded point may not be one: results are rounded in another way (``test_sets``)."""
 STEP_SIZES = (0.01, 0.6, 7.0)
 FLOATS = (np.float32, np.float64)

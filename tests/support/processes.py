@@ -53,14 +53,17 @@ def serving(
     command: Sequence[str | Path] = (COMMAND,),
     seconds_to_start: float = SECONDS_TO_START,
 ) -> Iterator[ServerProcess]:
-    """A server process that is ready, on a Unix socket unless another address is given."""
+    """A server process that is ready, on a Unix socket unless another address is given.
+
+    It begins with no machine code, and keeps its own in the folder.
+    """
     address = address or f"unix:{folder / 's'}"
     log_file = folder / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--listen", address, *arguments],
             stderr=log,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "XDG_CACHE_HOME": os.fspath(folder / "cache"), **(environment or {})},
         )
     server = ServerProcess(process, address, log_file)
     try:

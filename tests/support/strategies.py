@@ -13,10 +13,12 @@ from regularization_kernels import (
     Box,
     Grid,
     Groups,
+    GroupScad,
     Levels,
-    Mcp,
+    MinMaxNorm,
     NOfM,
     Oscar,
+    PositiveSemidefinite,
     Quantization,
     RankBall,
     Scad,
@@ -25,10 +27,12 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TrendFilter,
+    UnitNorm,
 )
 
 from tests.support.cases import Case, Row
 from tests.support.inputs import AnyArray
+from tests.support.oracles.groupings import partition
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -54,6 +58,13 @@ def strengths() -> st.SearchStrategy[float]:
     return st.sampled_from([0.0, 0.25, 1.0]) | powers(-3, 3)
 
 
+def concavities(regularizer: Any) -> st.SearchStrategy[float]:
+    """Of MCP, or of SCAD, whose are above 2."""
+    if isinstance(regularizer, Scad | GroupScad):
+        return st.sampled_from([3.0, 3.7]) | powers(-3, 2).map(lambda number: 2.0 + number)
+    return powers(-2, 2)
+
+
 def shapes(least: int = 0) -> st.SearchStrategy[Shape]:
     """Of one to three axes and at most 24 elements."""
     line = st.tuples(st.integers(least, 24))
@@ -66,6 +77,24 @@ def matrices(least: int = 0) -> st.SearchStrategy[Shape]:
     """Wide, tall, square, and without a row or column."""
     side = st.integers(least, LONGEST_SIDE)
     return st.tuples(side, side)
+
+
+@st.composite
+def folded(draw: Draw, rows: int, columns: int) -> tuple[Shape, int | None]:
+    """A shape that is this matrix, and the axis that its rows are along."""
+    factor = draw(st.sampled_from([n for n in (1, 2, 3) if columns % n == 0]))
+    shape, axis = draw(
+        st.sampled_from(
+            [
+                ((rows, columns), None),
+                ((columns, rows), 1),
+                ((rows, factor, columns // factor), None),
+                ((factor, rows, columns // factor), 1),
+                ((factor, columns // factor, rows), 2),
+            ]
+        )
+    )
+    return shape, axis
 
 
 @st.composite
@@ -154,9 +183,11 @@ def cases(draw: Draw, row: Row) -> Case:
         regularizer, shape = draw(OWN[row.name]())
     elif hasattr(first, "groups"):
         regularizer, shape = draw(grouped(first))
+    elif row.matrix:
+        shape, axis = draw(folded(*draw(matrices())))
+        regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
     else:
-        regularizer = draw(with_numbers(first))
-        shape = draw(matrices() if row.matrix else shapes())
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)
 
 
@@ -167,6 +198,8 @@ def with_numbers(draw: Draw, regularizer: Any) -> Any:
     numbers = [field.name for field in fields if isinstance(getattr(regularizer, field.name), float)]
     widths = {"delta", "epsilon"}
     drawn = {name: draw(powers(-3, 3) if name in widths else strengths()) for name in numbers}
+    if "concavity" in drawn:
+        drawn["concavity"] = draw(concavities(regularizer))
     return dataclasses.replace(regularizer, **drawn)
 
 
@@ -187,7 +220,7 @@ def grouped(draw: Draw, regularizer: Any) -> Chosen:
         count, groups = shape[axis], {"axis": axis}
     weights = st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count).map(tuple)
     weighting = draw(st.sampled_from([{}, {"sqrt_size": True}]) | st.fixed_dictionaries({"weights": weights}))
-    numbers = draw(with_numbers(regularizer))
+    numbers = regularizer if isinstance(regularizer, MinMaxNorm) else draw(with_numbers(regularizer))
     return dataclasses.replace(numbers, groups=Groups(**groups, **weighting)), shape
 
 
@@ -220,14 +253,22 @@ def _quantization(draw: Draw) -> Chosen:
 
 
 @st.composite
-def _mcp(draw: Draw) -> Chosen:
-    return Mcp(strength=draw(strengths()), concavity=draw(powers(-2, 2))), draw(shapes())
+def _unit_norm(draw: Draw) -> Chosen:
+    return draw(grouped(UnitNorm(groups=Groups(size=1))).filter(has_no_empty_groups))
 
 
 @st.composite
-def _scad(draw: Draw) -> Chosen:
-    concavity = 2.0 + draw(st.sampled_from([1.0, 1.7]) | powers(-3, 2))
-    return Scad(strength=draw(strengths()), concavity=concavity), draw(shapes())
+def _min_max_norm(draw: Draw) -> Chosen:
+    lower, upper = sorted(draw(st.tuples(strengths(), strengths())))
+    row = MinMaxNorm(lower=0.0, upper=1.0, groups=Groups(size=1))
+    chosen, shape = draw(grouped(row).filter(has_no_empty_groups))
+    return dataclasses.replace(chosen, lower=lower, upper=upper), shape
+
+
+def has_no_empty_groups(chosen: Chosen) -> bool:
+    """Whether each group of a regularizer has an element, which it needs to have a norm."""
+    regularizer, shape = chosen
+    return all(part.size for part in partition(regularizer.groups, shape))
 
 
 @st.composite
@@ -266,28 +307,37 @@ def _trend_filter(draw: Draw) -> Chosen:
 
 @st.composite
 def _rank_ball(draw: Draw) -> Chosen:
-    shape = draw(matrices())
-    return RankBall(rank=draw(st.integers(0, min(shape)))), shape
+    sides = draw(matrices())
+    shape, axis = draw(folded(*sides))
+    return RankBall(rank=draw(st.integers(0, min(sides))), axis=axis), shape
 
 
 @st.composite
 def _stiefel(draw: Draw) -> Chosen:
     columns = draw(st.integers(0, LONGEST_SIDE))
-    return Stiefel(), (draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns)
+    shape, axis = draw(folded(draw(st.integers(max(columns, 1), LONGEST_SIDE)), columns))
+    return Stiefel(axis=axis), shape
+
+
+@st.composite
+def _positive_semidefinite(draw: Draw) -> Chosen:
+    side = draw(st.integers(0, LONGEST_SIDE))
+    return PositiveSemidefinite(), (side, side)
 
 
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
     "grid": _grid,
     "quantization": _quantization,
-    "mcp": _mcp,
-    "scad": _scad,
     "n_of_m": _n_of_m,
+    "unit_norm": _unit_norm,
+    "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,
     "stiefel": _stiefel,
+    "positive_semidefinite": _positive_semidefinite,
 }
 """Rows whose parameters have ranges of their own, or must fit the shape."""

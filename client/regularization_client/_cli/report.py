@@ -24,6 +24,7 @@ _LOCALITIES = {
     "element": "computed on any stretch; the server holds a chunk",
     "group": "computed on whole groups; the server holds a chunk and a group",
     "segment": "computed on the whole tensor, which the server holds",
+    "reduction": "computed on any stretch, once a few figures of the whole tensor are known",
 }
 
 

@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 import numpy as np
 
 from .._errors import ArgumentError
-from .._request.arrays import SINGLE
+from .._part import SINGLE
 from .raw import RawFile, length
 from .tensors import supported
 

@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._config import Part
 from .._errors import ArgumentError
 from .._messages import wire_type
+from .._part import SINGLE, Part
 from .call import Stretch
 from .stores import ArrayStore
 
 AnyArray = npt.NDArray[Any]
 Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """What a caller may give: anything that ``numpy.asarray`` takes, or a mapping of name to such."""
-
-SINGLE = "parameters"
-"""The segment name of an array that was given without one."""
 
 
 class Structure:
@@ -32,18 +29,13 @@ class Structure:
         self.data_type = self._common_data_type()
         self._part = part
         self.shapes = self._shapes()
+        self.element_range = self._range()
+        """Begin and end of the part of the vector that the arrays are; None where they are all of it."""
 
     @property
     def named(self) -> bool:
         """Whether the segments have names of the caller's."""
         return not self.single if self._part is None else isinstance(self._part.shapes, Mapping)
-
-    @property
-    def element_range(self) -> tuple[int, int] | None:
-        """Begin and end of the part of the vector that the arrays are; None where they are all of it."""
-        if self._part is None:
-            return None
-        return self._part.begin, self._part.begin + self.arrays[SINGLE].size
 
     def operand(self, value: Arrays | None, what: str) -> dict[str, AnyArray]:
         """Return an operand's arrays by name, for as many of the parameters as it has them.
@@ -103,7 +95,8 @@ class Structure:
                     own = {field: arrays[segment] for field, arrays in operands.items() if segment in arrays}
                     out = outputs.get(segment)
                 else:
-                    here = slice(lower - first, upper - first)
+                    # Rows are of one segment, so what is cut here is a vector.
+                    here = slice(lower - first, upper - first) if (lower, upper) != (first, last) else ...
                     own = {field: arrays[SINGLE][here] for field, arrays in operands.items()}
                     out = outputs[SINGLE][here] if outputs else None
                 sources = {field: ArrayStore(array) for field, array in own.items()}
@@ -129,17 +122,14 @@ class Structure:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         if self._part is None:
             return {name: array.shape for name, array in self.arrays.items()}
-        if not self.single or self.arrays[SINGLE].ndim != 1:
-            raise ArgumentError("with part, parameters must be one vector: the part's elements, row-major")
-        whole = self._part.shapes
-        if not isinstance(whole, Mapping):
-            whole = {SINGLE: (whole,)}
-        shapes = {name: tuple(shape) for name, shape in whole.items()}
-        total = sum(map(math.prod, shapes.values()))
-        begin, end = self._part.begin, self._part.begin + self.arrays[SINGLE].size
-        if begin < 0 or end > total:
-            raise ArgumentError(f"part must lie in the {total} elements of the whole, got {begin} to {end}")
-        return shapes
+        return self._part.shapes_by_name()
+
+    def _range(self) -> tuple[int, int] | None:
+        if self._part is None:
+            return None
+        if not self.single:
+            raise ArgumentError("with part, parameters must be one array: a vector, or rows")
+        return self._part.range_of(self.arrays[SINGLE])
 
     def _check_like_parameters(self, array: AnyArray, name: str, what: str) -> None:
         parameters = self.arrays.get(name)

@@ -51,6 +51,9 @@ class Call:
     results_may_alias: bool = False
     """Whether results may go to memory that they are computed from."""
 
+    measured: frozenset[str] = frozenset()
+    """Names of segments that its measurement is about, so that it may carry any part of them."""
+
     @property
     def method(self) -> Method:
         """What is asked for."""
@@ -85,6 +88,22 @@ class Call:
             shared: Where the elements lie; None where they come in chunks.
         """
         return self.header.to_bytes(self.element_range, shared)
+
+    def with_measurement(self, measurement: bytes, measured: frozenset[str]) -> Call:
+        """Return the same call once these segments are measured."""
+        return replace(self, header=replace(self.header, measurement=measurement), measured=measured)
+
+    def measuring(self) -> Call:
+        """Return the call that measures the same elements for this one."""
+        fields = self.method.measured
+        stretches = [
+            replace(
+                each, sources={name: each.sources[name] for name in fields if name in each.sources}, sink=None
+            )
+            for each in self.stretches
+        ]
+        header = replace(self.header, method=self.method.measuring())
+        return replace(self, header=header, stretches=stretches, results_may_alias=False)
 
     def part(self, begin: int, end: int) -> Call:
         """Return the call that carries only the elements from begin to end, at least one."""

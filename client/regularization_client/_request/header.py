@@ -13,6 +13,7 @@ from .._config import CallOptions
 from .._errors import ArgumentError
 from .layout import Layout
 from .method import FIGURES, Method
+from .method import Header as HeaderMessage
 
 _POLICIES = {
     "reject": service.NON_FINITE_POLICY_REJECT,
@@ -22,6 +23,9 @@ _ROUNDING_MODES = {
     "nearest_even": layout_pb2.ROUNDING_MODE_NEAREST_EVEN,
     "stochastic": layout_pb2.ROUNDING_MODE_STOCHASTIC,
 }
+
+
+_Measuring = service.MeasureHeader | service.CombineHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,9 @@ class Header:
 
     step_size: float | None = None
     """The step size of every segment that has none of its own."""
+
+    measurement: bytes = b""
+    """What was measured of the whole vector, as the server gave it; empty where nothing was."""
 
     def __post_init__(self) -> None:
         policy = self.options.get("non_finite", "reject")
@@ -73,17 +80,29 @@ class Header:
         if element_range is not None:
             header.element_range.begin, header.element_range.end = element_range
             header.element_range.SetInParent()
+        if isinstance(header, service.GradientHeader | service.ProximalStepHeader):
+            header.accept_sparse_results = shared is None and self.options.get("sparse", False)
+        return self._filled(header)
+
+    def combining(self) -> bytes:
+        """Return the bytes of the header with which statistics of parts are combined."""
+        return self._filled(service.CombineHeader())
+
+    def _filled(self, header: HeaderMessage | service.CombineHeader) -> bytes:
+        """Return a header's bytes, once it has what is the same for all parts of the vector."""
         figures = self.options.get("figures")
         if figures is not None:
             header.figures.CopyFrom(summary_pb2.SummaryFigures(**{name: name in figures for name in FIGURES}))
         header.non_finite_policy = _POLICIES[self.options.get("non_finite", "reject")]
-        if not isinstance(header, service.PenaltyHeader):
-            if self.options.get("rounding") == "stochastic":
-                header.rounding.mode = _ROUNDING_MODES["stochastic"]
-                header.rounding.seed = index(self.options["seed"])
-            header.accept_sparse_results = shared is None and self.options.get("sparse", False)
-        if isinstance(header, service.ProximalStepHeader) and self.step_size is not None:
+        at_random = self.method.rounds and self.options.get("rounding") == "stochastic"
+        if at_random and not isinstance(header, service.PenaltyHeader):
+            header.rounding.mode = _ROUNDING_MODES["stochastic"]
+            header.rounding.seed = index(self.options["seed"])
+        if isinstance(header, _Measuring):
+            header.method = self.method.purpose
+        if isinstance(header, service.ProximalStepHeader | _Measuring) and self.step_size is not None:
             header.step_size = self.step_size
+        header.measurement = self.measurement
         # The layout is the first field of every header: these are the bytes of the whole.
         return self.layout.content + header.SerializeToString()
 

@@ -1,15 +1,13 @@
-"""The methods that take a stream, as rows of a table: all that differs between them is said here."""
+"""The methods that take elements, as rows of a table: all that differs between them is said here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from regularization import wire
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import summary_pb2
 
-Header = service.PenaltyHeader | service.GradientHeader | service.ProximalStepHeader
+Header = service.PenaltyHeader | service.GradientHeader | service.ProximalStepHeader | service.MeasureHeader
 """The message that begins a request."""
 
 FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
@@ -28,24 +26,38 @@ class Method:
     header: type[Header]
     """What its requests begin with."""
 
+    purpose: service.Method.ValueType
+    """What the schema calls it, as that for which a vector is measured."""
+
     figures: tuple[str, ...]
     """Names of the figures that its summary may have."""
 
     has_results: bool
-    """Whether its answer has elements; without, it is one message with the summary."""
+    """Whether its answer has elements; without, it is one message."""
 
-    decode: Callable[[bytes], wire.Response]
-    """Read a message of its answer; raises protobuf's ``DecodeError`` where it is none."""
+    @property
+    def rounds(self) -> bool:
+        """Whether what it is for rounds results."""
+        return self.purpose != service.METHOD_PENALTY
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Fields of ``TensorChunk`` that a vector is measured with for it."""
+        stepping = self.purpose == service.METHOD_PROXIMAL_STEP
+        return ("parameters", "loss_gradients") if stepping else ("parameters",)
+
+    def measuring(self) -> Method:
+        """Return the method that measures a vector for this one."""
+        return Method("Measure", service.MeasureHeader, self.purpose, self.figures, has_results=False)
 
 
-def _decode_penalty_response(message: bytes) -> wire.Response:
-    response = service.PenaltyResponse.FromString(message)
-    return wire.Response(None, response.summary if response.HasField("summary") else None)
-
-
-PENALTY = Method("Penalty", service.PenaltyHeader, _WITHOUT_STEP, False, _decode_penalty_response)
-GRADIENT = Method("Gradient", service.GradientHeader, _WITHOUT_STEP, True, wire.decode_response)
-PROXIMAL_STEP = Method("ProximalStep", service.ProximalStepHeader, FIGURES, True, wire.decode_response)
+PENALTY = Method("Penalty", service.PenaltyHeader, service.METHOD_PENALTY, _WITHOUT_STEP, has_results=False)
+GRADIENT = Method(
+    "Gradient", service.GradientHeader, service.METHOD_GRADIENT, _WITHOUT_STEP, has_results=True
+)
+PROXIMAL_STEP = Method(
+    "ProximalStep", service.ProximalStepHeader, service.METHOD_PROXIMAL_STEP, FIGURES, has_results=True
+)
 
 METHODS = (PENALTY, GRADIENT, PROXIMAL_STEP)
-"""All of them."""
+"""Those whose answer has a summary."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeVar
+
 import numpy as np
 from google.protobuf.message import DecodeError
 from regularization import wire
 from regularization.sparse import SparseElements
+from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1 import summary_pb2
 
 from .._errors import ProtocolError, TruncatedStreamError
@@ -23,9 +26,34 @@ def read(method: Method, message: bytes) -> wire.Response:
         ProtocolError: If the bytes are no such message.
     """
     try:
-        return method.decode(message)
+        if method.has_results:
+            return wire.decode_response(message)
+        response = service.PenaltyResponse.FromString(message)
     except DecodeError as error:
         raise ProtocolError("a message of the answer is not one of the schema") from error
+    return wire.Response(None, response.summary if response.HasField("summary") else None)
+
+
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+
+
+class Reader(Protocol[AnswerT_co]):
+    """Reads an answer, one message after the other."""
+
+    def take(self, message: bytes) -> None:
+        """Take the next message.
+
+        Raises:
+            ProtocolError: If it is none of the schema, or not one that is due.
+        """
+
+    def answer(self) -> AnswerT_co:
+        """Return the answer, once it has ended.
+
+        Raises:
+            TruncatedStreamError: If its end is missing.
+            ProtocolError: If it is not one to what was asked.
+        """
 
 
 class Results:
@@ -83,11 +111,7 @@ class AnswerReader:
         self._summary: summary_pb2.Summary | None = None
 
     def take(self, message: bytes) -> None:
-        """Take the next message.
-
-        Raises:
-            ProtocolError: If it is none of the schema, or not one that is due.
-        """
+        """See ``Reader.take``."""
         if self._summary is not None:
             raise ProtocolError("the answer goes on after its summary")
         response = read(self._call.method, message)
@@ -97,13 +121,8 @@ class AnswerReader:
             self._reach(self._call.end)
         self._summary = response.summary
 
-    def summary(self) -> summary_pb2.Summary:
-        """Return the summary, once the answer has ended.
-
-        Raises:
-            TruncatedStreamError: If there is none.
-            ProtocolError: If elements are missing, or the summary is not one of this call.
-        """
+    def answer(self) -> summary_pb2.Summary:
+        """Return the summary. See ``Reader.answer``: elements may be missing, too."""
         expected, received = self._call.elements, self._position - self._call.begin
         if self._summary is None:
             raise TruncatedStreamError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from .._config import Retry
+from .._config import Gather, Retry
 from .._request.call import Call
 from .._results import Summary
 
@@ -33,6 +34,16 @@ class Conditions:
     streams: int = 1
     """Over how many streams to send chunks at once, at most."""
 
+    gather: Gather | None = None
+    """What brings the statistics of all parts to each, where others have the rest of the vector."""
+
+    def timed(self) -> Callable[[], Conditions]:
+        """Return what gives these conditions with as much of their time as is left then."""
+        if self.timeout is None:
+            return lambda: self
+        deadline = time.monotonic() + self.timeout
+        return lambda: replace(self, timeout=max(deadline - time.monotonic(), 0.0))
+
 
 class Transport(Protocol):
     """A way for elements to the server and for results back: in chunks, sharded, in shared memory.
@@ -45,4 +56,15 @@ class Transport(Protocol):
 
         Raises:
             RegularizationError: If the call fails, at last.
+        """
+
+
+class Measurer(Transport, Protocol):
+    """A way that can measure elements, too, for calls on parts of a vector."""
+
+    def measure(self, call: Call, conditions: Conditions) -> bytes:
+        """Return the statistics of a call's elements.
+
+        Raises:
+            RegularizationError: If that fails, at last.
         """

@@ -6,23 +6,25 @@ The request goes out in a thread of grpc's while the caller's thread takes in th
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from regularization import wire
-from regularization.v1 import summary_pb2
 
 from .._errors import RegularizationError
 from .._request.call import Call
 from .._request.chunks import Cut, chunks, payloads
 from .._results import Summary, summary_from
-from .answers import AnswerReader, Results
+from .answers import AnswerReader, Reader, Results
 from .base import Conditions
 from .connection import Connection
 from .lane import Lane
 from .replay import Cancellation, replayed
 from .replicas import Watched
+from .statistics import StatisticsReader
+
+T = TypeVar("T")
 
 
 class Chunked:
@@ -43,23 +45,42 @@ class Chunked:
 
     def carry_out(self, call: Call, conditions: Conditions) -> Summary:
         """See ``Transport``."""
-        header, results = call.header_bytes(), Results(call, conditions.progress)
+        results = Results(call, conditions.progress)
+        sent = None if call.method.has_results else results.reach
+        return summary_from(
+            self._answered(
+                call, conditions, lambda: AnswerReader(call, conditions.chunk_bytes, results), sent
+            )
+        )
 
-        def attempt(lane: Lane, timeout: float | None) -> summary_pb2.Summary:
-            return _Attempt(call, header, conditions.chunk_bytes, results, self._cancellation).run(
+    def measure(self, call: Call, conditions: Conditions) -> bytes:
+        """Return the statistics of a call's elements, for the method of the call."""
+        return self._answered(call.measuring(), conditions, StatisticsReader)
+
+    def _answered(
+        self,
+        call: Call,
+        conditions: Conditions,
+        reader: Callable[[], Reader[T]],
+        sent: Callable[[int], None] | None = None,
+    ) -> T:
+        """Return the answer to a call, as the reader reads it; ``sent`` is told how far sending has come."""
+        header = call.header_bytes()
+
+        def attempt(lane: Lane, timeout: float | None) -> T:
+            return _Attempt(call, header, conditions.chunk_bytes, reader(), sent, self._cancellation).run(
                 lane, timeout
             )
 
-        summary = replayed(
+        return replayed(
             lambda timeout: self._connection.in_turn(self._lane, lambda lane: attempt(lane, timeout)),
             conditions,
             self._cancellation,
             harmless=lambda error: not self._connection.closed,
         )
-        return summary_from(summary)
 
 
-class _Attempt:
+class _Attempt(Generic[T]):
     """The call, made once."""
 
     def __init__(
@@ -67,23 +88,24 @@ class _Attempt:
         call: Call,
         header: bytes,
         chunk_bytes: int,
-        results: Results,
+        answer: Reader[T],
+        sent: Callable[[int], None] | None,
         cancellation: Cancellation | None,
     ) -> None:
         self._call = call
         self._header = header
         self._chunk_bytes = chunk_bytes
-        self._results = results
         self._cancellation = cancellation
-        self._answer = AnswerReader(call, chunk_bytes, results)
+        self._answer = answer
+        self._report = sent
         self._failure: Exception | None = None
         self._watched: Watched | None = None
         self._over = False
         # Held while sources are read: once run returns, nothing touches them any more.
         self._reading = threading.Lock()
 
-    def run(self, lane: Lane, timeout: float | None) -> summary_pb2.Summary:
-        """Make the call and return the summary."""
+    def run(self, lane: Lane, timeout: float | None) -> T:
+        """Make the call and return the answer."""
         cuts = chunks(self._call, self._chunk_bytes)
         first, second = next(cuts, None), next(cuts, None)
         method = self._call.method
@@ -96,7 +118,7 @@ class _Attempt:
                 self._answer.take(lane.ask(method.name, message, timeout))
             else:
                 self._receive(lane, lane.send(method.name, message, timeout), timeout)
-        return self._answer.summary()
+        return self._answer.answer()
 
     def _receive(self, lane: Lane, answer: Any, timeout: float | None) -> None:
         if self._cancellation is not None:
@@ -147,8 +169,8 @@ class _Attempt:
     def _sent(self, chunk: list[Cut]) -> None:
         if self._watched is not None:
             self._watched.moved()
-        if not self._call.method.has_results:
-            self._results.reach(chunk[-1].end)
+        if self._report is not None:
+            self._report(chunk[-1].end)
 
 
 def _message(header: bytes, chunk: list[Cut]) -> bytes:

@@ -13,11 +13,13 @@ from .._results import Summary, summary_from
 from . import status
 from .answers import read
 from .base import Conditions, Transport
+from .chunked import Chunked
 from .connection import Connection
 from .lane import Lane
 from .placement import Placement, placement_of
 from .replay import replayed
 from .shared_memory import SharedMemory
+from .statistics import StatisticsReader
 
 _FORGOTTEN = (status.REGION_UNKNOWN, status.SHARED_MEMORY_UNAVAILABLE)
 _log = logging.getLogger("regularization_client")
@@ -50,6 +52,25 @@ class InSharedMemory:
                 self._memory.forget(placement.regions)
                 _log.warning("the server knows the shared memory no longer: its arrays now go in chunks")
         return self._otherwise.carry_out(call, conditions)
+
+    def measure(self, call: Call, conditions: Conditions) -> bytes:
+        """Return the statistics of a call's elements, wherever they are."""
+        measuring = call.measuring()
+        placement = placement_of(measuring, self._memory)
+        if placement is None:
+            return Chunked(self._connection).measure(call, conditions)
+        header = measuring.header_bytes(placement.stretches)
+
+        def attempt(lane: Lane, timeout: float | None) -> bytes:
+            reader = StatisticsReader()
+            reader.take(lane.ask(measuring.method.name, wire.encode_request(header), timeout))
+            return reader.answer()
+
+        return replayed(
+            lambda timeout: attempt(self._connection.lane(0), timeout),
+            conditions,
+            harmless=lambda error: not self._connection.closed,
+        )
 
     def _carry_out(self, call: Call, placement: Placement, conditions: Conditions) -> Summary:
         """Let the server work where the elements are, and again where that can do no harm.

@@ -15,7 +15,7 @@ from .._errors import (
     TruncatedStreamError,
     UnavailableError,
 )
-from .._request.method import METHODS
+from .._request.method import METHODS, PENALTY
 from . import status
 from .replicas import Replica, Watch, Watched
 
@@ -24,6 +24,12 @@ Token = str | Callable[[], str]
 
 LIST_REGULARIZERS = "ListRegularizers"
 """The method that gives the catalogue."""
+
+MEASURE = PENALTY.measuring().name
+"""The method that gives the statistics of elements."""
+
+COMBINE = "Combine"
+"""The method that combines statistics."""
 
 _SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
 _HEALTH = "/grpc.health.v1.Health/Check"
@@ -47,7 +53,7 @@ class Lane:
         self._streams: dict[str, grpc.StreamStreamMultiCallable[bytes, bytes]] = {}
         self._sends: dict[str, grpc.UnaryStreamMultiCallable[bytes, bytes]] = {}
         self._asks: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
-        names = [method.name for method in METHODS]
+        names = [*(method.name for method in METHODS), MEASURE, COMBINE]
         for name in names:
             self._streams[name] = channel.stream_stream(_SERVICE + name)
         # What answers may be anything, so what it answers is read where errors are made of it.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from regularization.v1 import catalogue_pb2
 
@@ -20,6 +19,16 @@ from .catalogue import list_regularizers
 from .chunked import Chunked
 from .connection import Connection
 from .replay import Cancellation
+from .rounds import Rounds
+from .statistics import Combined
+
+T = TypeVar("T")
+
+Ends = tuple[int, int]
+"""Begin and end of a range."""
+
+Localities = Mapping[str, catalogue_pb2.Locality.ValueType]
+"""How far regularizers may be cut, by their names."""
 
 BLOCK = 1 << 18
 """Inside an array, a cut lies at a multiple of so many elements from the array's start."""
@@ -64,56 +73,103 @@ class Sharded:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._divisible: frozenset[str] | None = None
+        self._localities: dict[str, catalogue_pb2.Locality.ValueType] | None = None
 
     def carry_out(self, call: Call, conditions: Conditions) -> Summary:
         """See ``Transport``. The first part that fails ends all others; they share the time."""
-        deadline = None if conditions.timeout is None else time.monotonic() + conditions.timeout
-        ranges = self._ranges(call, conditions)
+        left = conditions.timed()
+        call, ranges = self._cut(call, conditions, left)
         if len(ranges) == 1:
-            return Chunked(self._connection).carry_out(call, conditions)
-        if deadline is not None:
-            conditions = replace(conditions, timeout=max(deadline - time.monotonic(), 0.0))
-        parts = [call.part(begin, end) for begin, end in ranges]
-        return combined_summary(self._side_by_side(parts, conditions, call.elements))
+            return Chunked(self._connection).carry_out(call, left())
+        progress = _Sum(conditions.progress, call.elements)
 
-    def _ranges(self, call: Call, conditions: Conditions) -> list[tuple[int, int]]:
-        """Return begin and end of each stream's elements."""
-        if conditions.streams == 1 or call.elements <= BLOCK:
-            return [(call.begin, call.end)]
-        divisible, layout = self._divisible_regularizers(conditions), call.header.layout
-        pieces = [
-            Piece(size, layout.regularizers[name] is None or layout.regularizers[name] in divisible)
-            for name, size in layout.sizes.items()
-        ]
-        return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
-
-    def _side_by_side(self, parts: Sequence[Call], conditions: Conditions, elements: int) -> list[Summary]:
-        cancellation, progress = Cancellation(), _Sum(conditions.progress, elements)
-
-        def carry_out(lane: int, part: Call) -> Summary:
-            own = replace(conditions, progress=progress.of(lane) if conditions.progress else None)
+        def carry_out(lane: int, part: Call, cancellation: Cancellation) -> Summary:
+            own = replace(left(), progress=progress.of(lane) if conditions.progress else None)
             return Chunked(self._connection, lane, cancellation).carry_out(part, own)
 
-        with ThreadPoolExecutor(len(parts)) as pool:
-            calls = [pool.submit(carry_out, lane, part) for lane, part in enumerate(parts)]
-            try:
-                done = wait(calls, return_when=FIRST_EXCEPTION).done
-                # Whichever failed by itself; what it takes along with it fails only now.
-                failed = next((call for call in calls if call in done and call.exception()), None)
-            finally:
-                cancellation.call_off()
-        return [failed.result()] if failed is not None else [call.result() for call in calls]
+        return combined_summary(_side_by_side(carry_out, [call.part(*ends) for ends in ranges]))
 
-    def _divisible_regularizers(self, conditions: Conditions) -> frozenset[str]:
-        """Return the names of regularizers that may be cut anywhere on the grid, which the server knows."""
-        if self._divisible is None:
-            self._divisible = frozenset(
-                each.name
-                for each in list_regularizers(self._connection, conditions)
-                if each.locality == catalogue_pb2.LOCALITY_ELEMENT
-            )
-        return self._divisible
+    def _cut(
+        self, call: Call, conditions: Conditions, left: Callable[[], Conditions]
+    ) -> tuple[Call, list[Ends]]:
+        """Return begin and end of each stream's elements, and the call as each is to carry it out."""
+        if conditions.streams == 1 or call.elements <= BLOCK:
+            return call, [(call.begin, call.end)]
+        known, layout = self._known_localities(left), call.header.layout
+        by_itself = {
+            name
+            for name, regularizer in layout.regularizers.items()
+            if regularizer is None or known.get(regularizer) == catalogue_pb2.LOCALITY_ELEMENT
+        } | call.measured
+
+        def ranges(divisible: Collection[str]) -> list[Ends]:
+            pieces = [Piece(size, name in divisible) for name, size in layout.sizes.items()]
+            return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
+
+        measurable = self._measurable(call, known)
+        wished = ranges(by_itself | measurable)
+        if _is_cut(call, wished, measurable):
+            rounds = Rounds(self._connection, call, left)
+            wished = ranges(by_itself | rounds.asked)
+            if _is_cut(call, wished, rounds.asked):
+                return rounds.measured(lambda call, known: self._measured(call, known, wished, left)), wished
+        return call, ranges(by_itself)
+
+    def _measured(
+        self, call: Call, known: Combined, ranges: Sequence[Ends], left: Callable[[], Conditions]
+    ) -> list[bytes]:
+        """Return the statistics of what is missing in each range."""
+
+        def measure(lane: int, part: Call, cancellation: Cancellation) -> bytes:
+            return Chunked(self._connection, lane, cancellation).measure(part, left())
+
+        inside = (known.hull(*ends) for ends in ranges)
+        return _side_by_side(measure, [call.part(begin, end) for begin, end in inside if begin < end])
+
+    def _measurable(self, call: Call, known: Localities) -> frozenset[str]:
+        """Return the segments that may be cut once they are measured, where the call has the whole vector."""
+        layout = call.header.layout
+        if (call.begin, call.end) != (0, sum(layout.sizes.values())) or call.header.measurement:
+            return frozenset()
+        # A measurement does not know of a reference, so with one all segments go as they are.
+        if any("reference" in stretch.sources for stretch in call.stretches):
+            return frozenset()
+        return frozenset(
+            name
+            for name, regularizer in layout.regularizers.items()
+            if regularizer is not None and known.get(regularizer) == catalogue_pb2.LOCALITY_REDUCTION
+        )
+
+    def _known_localities(self, left: Callable[[], Conditions]) -> Localities:
+        """Return what the server says of how far each regularizer may be cut, by its name."""
+        if self._localities is None:
+            listed = list_regularizers(self._connection, left())
+            self._localities = {each.name: each.locality for each in listed}
+        return self._localities
+
+
+def _is_cut(call: Call, ranges: Sequence[Ends], names: Collection[str]) -> bool:
+    """Whether a range ends inside one of these segments."""
+    ends, begin = [end for _, end in ranges[:-1]], 0
+    for name, size in call.header.layout.sizes.items():
+        if name in names and bisect_right(ends, begin) < bisect_left(ends, begin + size):
+            return True
+        begin += size
+    return False
+
+
+def _side_by_side(work: Callable[[int, Call, Cancellation], T], parts: Sequence[Call]) -> list[T]:
+    """Return what the work gives for each part, on lanes of their own; the first that fails ends all."""
+    cancellation = Cancellation()
+    with ThreadPoolExecutor(max(len(parts), 1)) as pool:
+        calls = [pool.submit(work, lane, part, cancellation) for lane, part in enumerate(parts)]
+        try:
+            done = wait(calls, return_when=FIRST_EXCEPTION).done
+            # Whichever failed by itself; what it takes along with it fails only now.
+            failed = next((call for call in calls if call in done and call.exception()), None)
+        finally:
+            cancellation.call_off()
+    return [failed.result()] if failed is not None else [call.result() for call in calls]
 
 
 class _Sum:

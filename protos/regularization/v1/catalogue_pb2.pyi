@@ -34,6 +34,13 @@ class _LocalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Locality.Val
     """Stretches that end where a group ends; the server buffers a chunk and a group."""
     LOCALITY_SEGMENT: _Locality.ValueType  # 3
     """The whole segment is needed; the server buffers a segment."""
+    LOCALITY_REDUCTION: _Locality.ValueType  # 4
+    """A few figures of the whole segment are needed, then any stretch will do. With a measurement in the header (see
+    Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
+    and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
+    reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
+    since a point is rounded inwards by all its elements together.
+    """
 
 class Locality(_Locality, metaclass=_LocalityEnumTypeWrapper):
     """Which stretches of a segment a regularizer can be computed on by themselves. It decides how much the server
@@ -48,6 +55,13 @@ LOCALITY_GROUP: Locality.ValueType  # 2
 """Stretches that end where a group ends; the server buffers a chunk and a group."""
 LOCALITY_SEGMENT: Locality.ValueType  # 3
 """The whole segment is needed; the server buffers a segment."""
+LOCALITY_REDUCTION: Locality.ValueType  # 4
+"""A few figures of the whole segment are needed, then any stretch will do. With a measurement in the header (see
+Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
+and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
+reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
+since a point is rounded inwards by all its elements together.
+"""
 Global___Locality: _TypeAlias = Locality  # noqa: Y015
 
 class _Operand:

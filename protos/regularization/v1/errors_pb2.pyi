@@ -126,6 +126,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
     calls, each for an element range with a part of the segments.
     """
+    ERROR_REASON_MEASUREMENT_INVALID: _ErrorReason.ValueType  # 34
+    """INVALID_ARGUMENT. The bytes are no measurement of this server's version, or that of another layout, method, step
+    size, choice of figures, rounding or policy than the header has. Example: the strength was changed between two
+    rounds. Begin again with the first round.
+    """
+    ERROR_REASON_MEASUREMENT_INCOMPLETE: _ErrorReason.ValueType  # 35
+    """INVALID_ARGUMENT. The measurement needs another round of Measure and Combine before a method can use it."""
+    ERROR_REASON_STATISTICS_INVALID: _ErrorReason.ValueType  # 36
+    """INVALID_ARGUMENT. The bytes are no statistics of this server's version, or they were measured by another header, in
+    another round, or with loss gradients where others were without; metadata: "message" is the index in the stream of
+    the message that has them.
+    """
+    ERROR_REASON_STATISTICS_OVERLAP: _ErrorReason.ValueType  # 37
+    """INVALID_ARGUMENT. Two parts have the same element; metadata: "element" is the first such, "message" the index in the
+    stream of the later one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -237,5 +253,21 @@ ERROR_REASON_SUMMARY_TOO_LARGE: ErrorReason.ValueType  # 33
 """INVALID_ARGUMENT. The summary might exceed the 4 MiB of a message that every client takes; nothing was
 computed; metadata: "largest_bytes", "limit_bytes". Ask for fewer figures (see SummaryFigures), or in several
 calls, each for an element range with a part of the segments.
+"""
+ERROR_REASON_MEASUREMENT_INVALID: ErrorReason.ValueType  # 34
+"""INVALID_ARGUMENT. The bytes are no measurement of this server's version, or that of another layout, method, step
+size, choice of figures, rounding or policy than the header has. Example: the strength was changed between two
+rounds. Begin again with the first round.
+"""
+ERROR_REASON_MEASUREMENT_INCOMPLETE: ErrorReason.ValueType  # 35
+"""INVALID_ARGUMENT. The measurement needs another round of Measure and Combine before a method can use it."""
+ERROR_REASON_STATISTICS_INVALID: ErrorReason.ValueType  # 36
+"""INVALID_ARGUMENT. The bytes are no statistics of this server's version, or they were measured by another header, in
+another round, or with loss gradients where others were without; metadata: "message" is the index in the stream of
+the message that has them.
+"""
+ERROR_REASON_STATISTICS_OVERLAP: ErrorReason.ValueType  # 37
+"""INVALID_ARGUMENT. Two parts have the same element; metadata: "element" is the first such, "message" the index in the
+stream of the later one.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -252,13 +252,21 @@ Global___Segment: _TypeAlias = Segment  # noqa: Y015
 @_typing.final
 class ElementRange(_message.Message):
     """Which part of the layout's elements a stream carries: begin <= element < end. This is how one
-    vector travels over several streams, replicas or ranks: the results are the same, and the exact
-    sums of the summaries combine to the bits of a single stream.
+    vector travels over several streams, replicas or ranks. Each element of a result has the bits that it has
+    in one stream, random rounding included, and the exact sums of the summaries combine.
 
-    Both ends must be ends of a segment, or lie inside a segment at a multiple of 2^18 elements from
-    the segment's start where the regularizer may be cut: anywhere on that grid where it is exempt
-    or of locality ELEMENT; where a group ends, too, for GROUP; never for SEGMENT.
+    Both ends may lie anywhere where the regularizer of their segment may be cut: at any element where it is exempt or of
+    locality ELEMENT; where a group ends for GROUP; only at an end of the segment for SEGMENT. REDUCTION is as SEGMENT,
+    unless the header has a measurement: then any place will do, as it does in Measure for every segment.
     Error: ERROR_REASON_ELEMENT_RANGE_INVALID.
+
+    The sums. Where both ends are ends of segments, or lie at a multiple of 2^18 elements from the segment's start, which
+    is where blocks end (see ExactSum), the sums of all ranges combine to the bits of a single stream. Any other end
+    divides a block: its lanes start at 0 in each range, and each range multiplies its own lanes by the scale. What is
+    added exactly are then these products, so the combination is a function of the elements and of the places that were
+    cut, whatever the chunks and the order. It differs from the sum of a single stream by the rounding of the lanes in
+    the divided blocks alone: by no more than 2^-42 of the sum of the magnitudes of their terms, times the scale's.
+    Counts are exact.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -24,6 +24,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Method:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METHOD_UNSPECIFIED: _Method.ValueType  # 0
+    """Not allowed: ERROR_REASON_FIELD_MISSING."""
+    METHOD_PENALTY: _Method.ValueType  # 1
+    """Penalty."""
+    METHOD_GRADIENT: _Method.ValueType  # 2
+    """Gradient."""
+    METHOD_PROXIMAL_STEP: _Method.ValueType  # 3
+    """ProximalStep."""
+
+class Method(_Method, metaclass=_MethodEnumTypeWrapper):
+    """What a vector is measured for."""
+
+METHOD_UNSPECIFIED: Method.ValueType  # 0
+"""Not allowed: ERROR_REASON_FIELD_MISSING."""
+METHOD_PENALTY: Method.ValueType  # 1
+"""Penalty."""
+METHOD_GRADIENT: Method.ValueType  # 2
+"""Gradient."""
+METHOD_PROXIMAL_STEP: Method.ValueType  # 3
+"""ProximalStep."""
+Global___Method: _TypeAlias = Method  # noqa: Y015
+
 class _NonFinitePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -99,8 +127,15 @@ class PenaltyHeader(_message.Message):
     FIGURES_FIELD_NUMBER: _builtins.int
     NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
+    measurement: _builtins.bytes
+    """The measurement of the whole vector, as the last Combine gave it: complete, and of this layout, method, step
+    size, figures, rounding and policy. Segments of locality REDUCTION may then be cut anywhere, and no element of
+    theirs waits for another; they take no reference. Unset: the range must hold such segments whole.
+    Errors: ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_MEASUREMENT_INCOMPLETE.
+    """
     @_builtins.property
     def layout(self) -> _layout_pb2.ParameterLayout:
         """Required. Data type and segments of the whole vector."""
@@ -125,10 +160,11 @@ class PenaltyHeader(_message.Message):
         figures: _summary_pb2.SummaryFigures | None = ...,
         non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
         shared: _shared_memory_pb2.SharedTensor | None = ...,
+        measurement: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "measurement", b"measurement", "non_finite_policy", b"non_finite_policy", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,10 +239,17 @@ class GradientHeader(_message.Message):
     SHARED_FIELD_NUMBER: _builtins.int
     ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
     ROUNDING_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     accept_sparse_results: _builtins.bool
     """Whether result chunks may be sparse where that is smaller (see ResultChunk). Unset: false."""
+    measurement: _builtins.bytes
+    """The measurement of the whole vector, as the last Combine gave it: complete, and of this layout, method, step
+    size, figures, rounding and policy. Segments of locality REDUCTION may then be cut anywhere, and no element of
+    theirs waits for another; they take no reference. Unset: the range must hold such segments whole.
+    Errors: ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_MEASUREMENT_INCOMPLETE.
+    """
     @_builtins.property
     def layout(self) -> _layout_pb2.ParameterLayout:
         """Required. Data type and segments of the whole vector."""
@@ -237,10 +280,11 @@ class GradientHeader(_message.Message):
         shared: _shared_memory_pb2.SharedTensor | None = ...,
         accept_sparse_results: _builtins.bool = ...,
         rounding: _layout_pb2.Rounding | None = ...,
+        measurement: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element_range", b"element_range", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "shared", b"shared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "measurement", b"measurement", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,6 +370,7 @@ class ProximalStepHeader(_message.Message):
     SHARED_FIELD_NUMBER: _builtins.int
     ACCEPT_SPARSE_RESULTS_FIELD_NUMBER: _builtins.int
     ROUNDING_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
     non_finite_policy: Global___NonFinitePolicy.ValueType
     """What to do about NaN and infinity in the data. Unset: reject."""
     step_size: _builtins.float
@@ -335,6 +380,12 @@ class ProximalStepHeader(_message.Message):
     """
     accept_sparse_results: _builtins.bool
     """Whether result chunks may be sparse where that is smaller (see ResultChunk). Unset: false."""
+    measurement: _builtins.bytes
+    """The measurement of the whole vector, as the last Combine gave it: complete, and of this layout, method, step
+    size, figures, rounding and policy. Segments of locality REDUCTION may then be cut anywhere, and no element of
+    theirs waits for another; they take no reference. Unset: the range must hold such segments whole.
+    Errors: ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_MEASUREMENT_INCOMPLETE.
+    """
     @_builtins.property
     def layout(self) -> _layout_pb2.ParameterLayout:
         """Required. Data type and segments of the whole vector."""
@@ -366,10 +417,11 @@ class ProximalStepHeader(_message.Message):
         shared: _shared_memory_pb2.SharedTensor | None = ...,
         accept_sparse_results: _builtins.bool = ...,
         rounding: _layout_pb2.Rounding | None = ...,
+        measurement: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "accept_sparse_results", b"accept_sparse_results", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "measurement", b"measurement", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
@@ -410,6 +462,268 @@ class ProximalStepResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProximalStepResponse: _TypeAlias = ProximalStepResponse  # noqa: Y015
+
+@_typing.final
+class MeasureRequest(_message.Message):
+    """One message of the stream that Measure reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___MeasureHeader:
+        """Required in the first message, forbidden in every other: ERROR_REASON_HEADER_MISSING,
+        ERROR_REASON_HEADER_REPEATED.
+        """
+
+    @_builtins.property
+    def chunk(self) -> _tensor_pb2.TensorChunk:
+        """The next stretch of the part: parameters, and the loss gradients that ProximalStep will be given. Other
+        operands are not taken: ERROR_REASON_OPERAND_UNSUPPORTED. May be unset in the first message.
+        """
+
+    def __init__(
+        self,
+        *,
+        header: Global___MeasureHeader | None = ...,
+        chunk: _tensor_pb2.TensorChunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureRequest: _TypeAlias = MeasureRequest  # noqa: Y015
+
+@_typing.final
+class MeasureHeader(_message.Message):
+    """What Measure must know before the first element. Everything but the range and the place of the elements
+    is the same for all parts, in Combine, and in the call that the measurement is for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    ELEMENT_RANGE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    STEP_SIZE_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
+    method: Global___Method.ValueType
+    """Required. What the vector is measured for. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    step_size: _builtins.float
+    """As in ProximalStepHeader, for METHOD_PROXIMAL_STEP; ignored otherwise."""
+    non_finite_policy: Global___NonFinitePolicy.ValueType
+    """What to do about NaN and infinity in what is measured. Unset: reject."""
+    measurement: _builtins.bytes
+    """The measurement so far, as the last Combine gave it. Unset: this is the first round.
+    Error: ERROR_REASON_MEASUREMENT_INVALID.
+    """
+    @_builtins.property
+    def layout(self) -> _layout_pb2.ParameterLayout:
+        """Required. Data type and segments of the whole vector."""
+
+    @_builtins.property
+    def element_range(self) -> _layout_pb2.ElementRange:
+        """The part of the vector that is measured here: any part, cut anywhere. Unset: all of it."""
+
+    @_builtins.property
+    def figures(self) -> _summary_pb2.SummaryFigures:
+        """Whether the penalty will be asked for, which may take a further round. Unset: true. The other figures have no
+        meaning here.
+        """
+
+    @_builtins.property
+    def rounding(self) -> _layout_pb2.Rounding:
+        """As the results will be rounded. Unset: to nearest. Ignored for METHOD_PENALTY."""
+
+    @_builtins.property
+    def shared(self) -> _shared_memory_pb2.SharedTensor:
+        """Where the elements lie in shared memory, in place of chunks; without a result. Unset: they come in chunks."""
+
+    def __init__(
+        self,
+        *,
+        layout: _layout_pb2.ParameterLayout | None = ...,
+        element_range: _layout_pb2.ElementRange | None = ...,
+        method: Global___Method.ValueType = ...,
+        step_size: _builtins.float | None = ...,
+        figures: _summary_pb2.SummaryFigures | None = ...,
+        rounding: _layout_pb2.Rounding | None = ...,
+        non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
+        shared: _shared_memory_pb2.SharedTensor | None = ...,
+        measurement: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "element_range", b"element_range", "figures", b"figures", "layout", b"layout", "measurement", b"measurement", "method", b"method", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "shared", b"shared", "step_size", b"step_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
+    _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step_size) -> _WhichOneofReturnType__step_size | None: ...
+
+Global___MeasureHeader: _TypeAlias = MeasureHeader  # noqa: Y015
+
+@_typing.final
+class MeasureResponse(_message.Message):
+    """The answer to Measure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    statistics: _builtins.bytes
+    """Opaque, below 1 MiB: for Combine, with the header that this was measured by. The same part in the same round
+    has the same bytes, however it is cut into chunks.
+    """
+    def __init__(
+        self,
+        *,
+        statistics: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureResponse: _TypeAlias = MeasureResponse  # noqa: Y015
+
+@_typing.final
+class CombineRequest(_message.Message):
+    """One message of the stream that Combine reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    statistics: _builtins.bytes
+    """What Measure gave of a part, or Combine of several. May be unset in the first message; unset elsewhere, the
+    message says nothing. Errors: ERROR_REASON_STATISTICS_INVALID, ERROR_REASON_STATISTICS_OVERLAP.
+    """
+    @_builtins.property
+    def header(self) -> Global___CombineHeader:
+        """Required in the first message, forbidden in every other: ERROR_REASON_HEADER_MISSING,
+        ERROR_REASON_HEADER_REPEATED.
+        """
+
+    def __init__(
+        self,
+        *,
+        header: Global___CombineHeader | None = ...,
+        statistics: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_statistics", b"_statistics", "header", b"header", "statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_statistics", b"_statistics", "header", b"header", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__statistics: _TypeAlias = _typing.Literal["statistics"]  # noqa: Y015
+    _WhichOneofArgType__statistics: _TypeAlias = _typing.Literal["_statistics", b"_statistics"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__statistics) -> _WhichOneofReturnType__statistics | None: ...
+
+Global___CombineRequest: _TypeAlias = CombineRequest  # noqa: Y015
+
+@_typing.final
+class CombineHeader(_message.Message):
+    """What Combine must know before the first part: the header of Measure, without range and place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    STEP_SIZE_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    NON_FINITE_POLICY_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
+    method: Global___Method.ValueType
+    """Required. What the vector is measured for. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    step_size: _builtins.float
+    """As in MeasureHeader."""
+    non_finite_policy: Global___NonFinitePolicy.ValueType
+    """As in MeasureHeader."""
+    measurement: _builtins.bytes
+    """The measurement that the parts were measured with. Unset: this is the first round.
+    Error: ERROR_REASON_MEASUREMENT_INVALID.
+    """
+    @_builtins.property
+    def layout(self) -> _layout_pb2.ParameterLayout:
+        """Required. Data type and segments of the whole vector."""
+
+    @_builtins.property
+    def figures(self) -> _summary_pb2.SummaryFigures:
+        """As in MeasureHeader."""
+
+    @_builtins.property
+    def rounding(self) -> _layout_pb2.Rounding:
+        """As in MeasureHeader."""
+
+    def __init__(
+        self,
+        *,
+        layout: _layout_pb2.ParameterLayout | None = ...,
+        method: Global___Method.ValueType = ...,
+        step_size: _builtins.float | None = ...,
+        figures: _summary_pb2.SummaryFigures | None = ...,
+        rounding: _layout_pb2.Rounding | None = ...,
+        non_finite_policy: Global___NonFinitePolicy.ValueType = ...,
+        measurement: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "figures", b"figures", "layout", b"layout", "rounding", b"rounding", "step_size", b"step_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "figures", b"figures", "layout", b"layout", "measurement", b"measurement", "method", b"method", "non_finite_policy", b"non_finite_policy", "rounding", b"rounding", "step_size", b"step_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
+    _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step_size) -> _WhichOneofReturnType__step_size | None: ...
+
+Global___CombineHeader: _TypeAlias = CombineHeader  # noqa: Y015
+
+@_typing.final
+class CombineResponse(_message.Message):
+    """The answer to Combine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    MEASUREMENT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    statistics: _builtins.bytes
+    """Elements are missing: the statistics of these parts, below 1 MiB, for another Combine of this round."""
+    measurement: _builtins.bytes
+    """No element is missing: the new measurement, opaque, below 1 MiB and usually a few KiB. It takes the
+    place of the last one.
+    """
+    complete: _builtins.bool
+    """Whether the measurement answers everything: it can then be given to the method. Else another round is due."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[_layout_pb2.ElementRange]:
+        """Where elements lie that are still to be measured, in ascending order, at most 1,000 ranges: in this round, if it
+        gave statistics; else in the next. All others may be left out. Empty where the measurement is complete.
+        """
+
+    def __init__(
+        self,
+        *,
+        statistics: _builtins.bytes = ...,
+        measurement: _builtins.bytes = ...,
+        complete: _builtins.bool = ...,
+        missing: _abc.Iterable[_layout_pb2.ElementRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement", "result", b"result", "statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "measurement", b"measurement", "missing", b"missing", "result", b"result", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["statistics", "measurement"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___CombineResponse: _TypeAlias = CombineResponse  # noqa: Y015
 
 @_typing.final
 class ListRegularizersRequest(_message.Message):

@@ -53,6 +53,22 @@ class RegularizationServiceStub(object):
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
 
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+    measurement = unset
+    repeat:
+    each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+    one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+    until complete
+    each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
+
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
     at fault, a google.rpc.BadRequest that names it, for instance
@@ -80,6 +96,16 @@ class RegularizationServiceStub(object):
                 '/regularization.v1.RegularizationService/ProximalStep',
                 request_serializer=regularization_dot_v1_dot_regularization__service__pb2.ProximalStepRequest.SerializeToString,
                 response_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ProximalStepResponse.FromString,
+                _registered_method=True)
+        self.Measure = channel.stream_unary(
+                '/regularization.v1.RegularizationService/Measure',
+                request_serializer=regularization_dot_v1_dot_regularization__service__pb2.MeasureRequest.SerializeToString,
+                response_deserializer=regularization_dot_v1_dot_regularization__service__pb2.MeasureResponse.FromString,
+                _registered_method=True)
+        self.Combine = channel.stream_unary(
+                '/regularization.v1.RegularizationService/Combine',
+                request_serializer=regularization_dot_v1_dot_regularization__service__pb2.CombineRequest.SerializeToString,
+                response_deserializer=regularization_dot_v1_dot_regularization__service__pb2.CombineResponse.FromString,
                 _registered_method=True)
         self.ListRegularizers = channel.unary_unary(
                 '/regularization.v1.RegularizationService/ListRegularizers',
@@ -115,6 +141,22 @@ class RegularizationServiceServicer(object):
     up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
+
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+    measurement = unset
+    repeat:
+    each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+    one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+    until complete
+    each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -175,6 +217,37 @@ class RegularizationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Measure(self, request_iterator, context):
+        """Measures a part of the vector: the statistics that the next round needs of segments of locality
+        REDUCTION, for the method that the header names. Nothing else is computed: elements that no question is
+        about (of other segments, or of those that are settled) may be left out of the range, and are neither looked at
+        nor checked. CombineResponse.missing says which ones are asked about.
+
+        Errors: as Penalty; RESOURCE_EXHAUSTED also where the statistics do not fit the budget. INVALID_ARGUMENT with
+        ERROR_REASON_MEASUREMENT_INVALID where the measurement is not this header's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Combine(self, request_iterator, context):
+        """Combines the statistics of parts. Where they have all elements that the round asks about, each once, it gives
+        a new measurement, and whether that is complete; else the statistics of these parts together, to
+        be combined with those of others. In any order and in any tree the answer is the same, to the bit.
+
+        With no part at all it tells what a first round asks about (missing), or that nothing is asked (complete).
+
+        Errors:
+        * INVALID_ARGUMENT: the header breaks a rule of its field; the bytes of the measurement or of statistics are none, or
+        belong to something else (ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_STATISTICS_INVALID); two parts
+        have the same element (ERROR_REASON_STATISTICS_OVERLAP).
+        * FAILED_PRECONDITION: as Gradient (ERROR_REASON_GRADIENT_UNDEFINED), as soon as that is known.
+        * All others as Penalty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRegularizers(self, request, context):
         """Lists every regularizer that this server knows, with formula, parameters and traits.
 
@@ -202,6 +275,16 @@ def add_RegularizationServiceServicer_to_server(servicer, server):
                     servicer.ProximalStep,
                     request_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ProximalStepRequest.FromString,
                     response_serializer=regularization_dot_v1_dot_regularization__service__pb2.ProximalStepResponse.SerializeToString,
+            ),
+            'Measure': grpc.stream_unary_rpc_method_handler(
+                    servicer.Measure,
+                    request_deserializer=regularization_dot_v1_dot_regularization__service__pb2.MeasureRequest.FromString,
+                    response_serializer=regularization_dot_v1_dot_regularization__service__pb2.MeasureResponse.SerializeToString,
+            ),
+            'Combine': grpc.stream_unary_rpc_method_handler(
+                    servicer.Combine,
+                    request_deserializer=regularization_dot_v1_dot_regularization__service__pb2.CombineRequest.FromString,
+                    response_serializer=regularization_dot_v1_dot_regularization__service__pb2.CombineResponse.SerializeToString,
             ),
             'ListRegularizers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRegularizers,
@@ -243,6 +326,22 @@ class RegularizationService(object):
     up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
+
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+    measurement = unset
+    repeat:
+    each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+    one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+    until complete
+    each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -322,6 +421,60 @@ class RegularizationService(object):
             '/regularization.v1.RegularizationService/ProximalStep',
             regularization_dot_v1_dot_regularization__service__pb2.ProximalStepRequest.SerializeToString,
             regularization_dot_v1_dot_regularization__service__pb2.ProximalStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Measure(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/regularization.v1.RegularizationService/Measure',
+            regularization_dot_v1_dot_regularization__service__pb2.MeasureRequest.SerializeToString,
+            regularization_dot_v1_dot_regularization__service__pb2.MeasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Combine(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/regularization.v1.RegularizationService/Combine',
+            regularization_dot_v1_dot_regularization__service__pb2.CombineRequest.SerializeToString,
+            regularization_dot_v1_dot_regularization__service__pb2.CombineResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,22 @@ class RegularizationServiceStub:
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
 
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+      measurement = unset
+      repeat:
+        each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+        one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+      until complete
+      each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
+
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
     at fault, a google.rpc.BadRequest that names it, for instance
@@ -105,6 +121,29 @@ class RegularizationServiceStub:
 
     Errors: as Penalty.
     """
+    Measure: _grpc.StreamUnaryMultiCallable[_regularization_service_pb2.MeasureRequest, _regularization_service_pb2.MeasureResponse]
+    """Measures a part of the vector: the statistics that the next round needs of segments of locality
+    REDUCTION, for the method that the header names. Nothing else is computed: elements that no question is
+    about (of other segments, or of those that are settled) may be left out of the range, and are neither looked at
+    nor checked. CombineResponse.missing says which ones are asked about.
+
+    Errors: as Penalty; RESOURCE_EXHAUSTED also where the statistics do not fit the budget. INVALID_ARGUMENT with
+    ERROR_REASON_MEASUREMENT_INVALID where the measurement is not this header's.
+    """
+    Combine: _grpc.StreamUnaryMultiCallable[_regularization_service_pb2.CombineRequest, _regularization_service_pb2.CombineResponse]
+    """Combines the statistics of parts. Where they have all elements that the round asks about, each once, it gives
+    a new measurement, and whether that is complete; else the statistics of these parts together, to
+    be combined with those of others. In any order and in any tree the answer is the same, to the bit.
+
+    With no part at all it tells what a first round asks about (missing), or that nothing is asked (complete).
+
+    Errors:
+    * INVALID_ARGUMENT: the header breaks a rule of its field; the bytes of the measurement or of statistics are none, or
+      belong to something else (ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_STATISTICS_INVALID); two parts
+      have the same element (ERROR_REASON_STATISTICS_OVERLAP).
+    * FAILED_PRECONDITION: as Gradient (ERROR_REASON_GRADIENT_UNDEFINED), as soon as that is known.
+    * All others as Penalty.
+    """
     ListRegularizers: _grpc.UnaryUnaryMultiCallable[_regularization_service_pb2.ListRegularizersRequest, _regularization_service_pb2.ListRegularizersResponse]
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
@@ -140,6 +179,22 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
+
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+      measurement = unset
+      repeat:
+        each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+        one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+      until complete
+      each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -189,6 +244,29 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
 
     Errors: as Penalty.
     """
+    Measure: _aio.StreamUnaryMultiCallable[_regularization_service_pb2.MeasureRequest, _regularization_service_pb2.MeasureResponse]  # type: ignore[assignment]
+    """Measures a part of the vector: the statistics that the next round needs of segments of locality
+    REDUCTION, for the method that the header names. Nothing else is computed: elements that no question is
+    about (of other segments, or of those that are settled) may be left out of the range, and are neither looked at
+    nor checked. CombineResponse.missing says which ones are asked about.
+
+    Errors: as Penalty; RESOURCE_EXHAUSTED also where the statistics do not fit the budget. INVALID_ARGUMENT with
+    ERROR_REASON_MEASUREMENT_INVALID where the measurement is not this header's.
+    """
+    Combine: _aio.StreamUnaryMultiCallable[_regularization_service_pb2.CombineRequest, _regularization_service_pb2.CombineResponse]  # type: ignore[assignment]
+    """Combines the statistics of parts. Where they have all elements that the round asks about, each once, it gives
+    a new measurement, and whether that is complete; else the statistics of these parts together, to
+    be combined with those of others. In any order and in any tree the answer is the same, to the bit.
+
+    With no part at all it tells what a first round asks about (missing), or that nothing is asked (complete).
+
+    Errors:
+    * INVALID_ARGUMENT: the header breaks a rule of its field; the bytes of the measurement or of statistics are none, or
+      belong to something else (ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_STATISTICS_INVALID); two parts
+      have the same element (ERROR_REASON_STATISTICS_OVERLAP).
+    * FAILED_PRECONDITION: as Gradient (ERROR_REASON_GRADIENT_UNDEFINED), as soon as that is known.
+    * All others as Penalty.
+    """
     ListRegularizers: _aio.UnaryUnaryMultiCallable[_regularization_service_pb2.ListRegularizersRequest, _regularization_service_pb2.ListRegularizersResponse]  # type: ignore[assignment]
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
@@ -223,6 +301,22 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     up to 100 fields (of a layout, 100 beside its segments; lists that are messages of their own have no such
     bound): ERROR_REASON_MESSAGE_UNREADABLE. What a header above 4 KiB may take in the server's memory
     comes out of its memory budget before the header is read: ERROR_REASON_BUDGET_EXCEEDED.
+
+    One vector in several places (streams, replicas, ranks that each hold a part): the results are those of one
+    stream that has it all, to the bit. Most regularizers need nothing for that but an element_range; those of
+    locality REDUCTION need a few figures of their whole segment first, which Measure and Combine find in rounds:
+
+      measurement = unset
+      repeat:
+        each part:  statistics = Measure(header with its element_range and the measurement, its elements)
+        one place:  measurement, complete = Combine(header with the measurement, the statistics of all parts)
+      until complete
+      each part:    Penalty, Gradient or ProximalStep, with the measurement in the header
+
+    Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
+    tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
+    they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
+    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -287,6 +381,41 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         parameters y. Response chunks go as in Gradient.
 
         Errors: as Penalty.
+        """
+
+    @_abc_1.abstractmethod
+    def Measure(
+        self,
+        request_iterator: _MaybeAsyncIterator[_regularization_service_pb2.MeasureRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_regularization_service_pb2.MeasureResponse, _abc.Awaitable[_regularization_service_pb2.MeasureResponse]]:
+        """Measures a part of the vector: the statistics that the next round needs of segments of locality
+        REDUCTION, for the method that the header names. Nothing else is computed: elements that no question is
+        about (of other segments, or of those that are settled) may be left out of the range, and are neither looked at
+        nor checked. CombineResponse.missing says which ones are asked about.
+
+        Errors: as Penalty; RESOURCE_EXHAUSTED also where the statistics do not fit the budget. INVALID_ARGUMENT with
+        ERROR_REASON_MEASUREMENT_INVALID where the measurement is not this header's.
+        """
+
+    @_abc_1.abstractmethod
+    def Combine(
+        self,
+        request_iterator: _MaybeAsyncIterator[_regularization_service_pb2.CombineRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_regularization_service_pb2.CombineResponse, _abc.Awaitable[_regularization_service_pb2.CombineResponse]]:
+        """Combines the statistics of parts. Where they have all elements that the round asks about, each once, it gives
+        a new measurement, and whether that is complete; else the statistics of these parts together, to
+        be combined with those of others. In any order and in any tree the answer is the same, to the bit.
+
+        With no part at all it tells what a first round asks about (missing), or that nothing is asked (complete).
+
+        Errors:
+        * INVALID_ARGUMENT: the header breaks a rule of its field; the bytes of the measurement or of statistics are none, or
+          belong to something else (ERROR_REASON_MEASUREMENT_INVALID, ERROR_REASON_STATISTICS_INVALID); two parts
+          have the same element (ERROR_REASON_STATISTICS_OVERLAP).
+        * FAILED_PRECONDITION: as Gradient (ERROR_REASON_GRADIENT_UNDEFINED), as soon as that is known.
+        * All others as Penalty.
         """
 
     @_abc_1.abstractmethod

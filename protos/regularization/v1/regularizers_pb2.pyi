@@ -68,6 +68,12 @@ class Regularizer(_message.Message):
     L_TWO_THIRDS_FIELD_NUMBER: _builtins.int
     GRID_FIELD_NUMBER: _builtins.int
     QUANTIZATION_FIELD_NUMBER: _builtins.int
+    GROUP_MCP_FIELD_NUMBER: _builtins.int
+    GROUP_SCAD_FIELD_NUMBER: _builtins.int
+    UNIT_NORM_FIELD_NUMBER: _builtins.int
+    MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
+    NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
+    POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
         """strength * sum |x|: sparsity."""
@@ -224,6 +230,30 @@ class Regularizer(_message.Message):
     def quantization(self) -> Global___Quantization:
         """strength * sum of distances to the nearest level: quantization while training."""
 
+    @_builtins.property
+    def group_mcp(self) -> Global___GroupMcp:
+        """sum over groups of weight * mcp of the norm: whole groups to zero, large groups left alone."""
+
+    @_builtins.property
+    def group_scad(self) -> Global___GroupScad:
+        """sum over groups of weight * scad of the norm: likewise."""
+
+    @_builtins.property
+    def unit_norm(self) -> Global___UnitNorm:
+        """The norm of each group is 1."""
+
+    @_builtins.property
+    def min_max_norm(self) -> Global___MinMaxNorm:
+        """The norm of each group is from lower to upper."""
+
+    @_builtins.property
+    def nuclear_ball(self) -> Global___NuclearBall:
+        """The sum of singular values is at most radius: low rank."""
+
+    @_builtins.property
+    def positive_semidefinite(self) -> Global___PositiveSemidefinite:
+        """Symmetric matrices without eigenvalues below 0: covariances, kernels, metrics."""
+
     def __init__(
         self,
         *,
@@ -266,12 +296,18 @@ class Regularizer(_message.Message):
         l_two_thirds: Global___LTwoThirds | None = ...,
         grid: Global___Grid | None = ...,
         quantization: Global___Quantization | None = ...,
+        group_mcp: Global___GroupMcp | None = ...,
+        group_scad: Global___GroupScad | None = ...,
+        unit_norm: Global___UnitNorm | None = ...,
+        min_max_norm: Global___MinMaxNorm | None = ...,
+        nuclear_ball: Global___NuclearBall | None = ...,
+        positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -439,26 +475,37 @@ Global___GroupLasso: _TypeAlias = GroupLasso  # noqa: Y015
 class NuclearNorm(_message.Message):
     """Penalty strength * sum of the singular values of the segment as a matrix. Gradient
     strength * U V', over the singular values above the rank tolerance. Proximal step: each
-    singular value less t, but not below 0. The segment's shape must have two axes:
+    singular value less t, but not below 0. The segment's shape must have two axes or more:
     ERROR_REASON_LAYOUT_INVALID. Source: Cai, Candes and Shen 2010.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___NuclearNorm: _TypeAlias = NuclearNorm  # noqa: Y015
@@ -1346,25 +1393,37 @@ Global___Isotonic: _TypeAlias = Isotonic  # noqa: Y015
 class SpectralNorm(_message.Message):
     """Penalty strength * largest singular value of the segment as a matrix. Gradient strength * U1 V1' / m, the m
     singular vectors of the largest singular value. Proximal step: singular values less their projection onto the L1
-    ball of radius t. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Parikh and Boyd 2014.
+    ball of radius t. The segment's shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Parikh and Boyd
+    2014.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___SpectralNorm: _TypeAlias = SpectralNorm  # noqa: Y015
@@ -1374,141 +1433,92 @@ class SpectralBall(_message.Message):
     """Penalty 0 where the largest singular value is at most radius, plus infinity otherwise; it is above that exceeds it by
     more than two units in the last place, and LAPACK's errors (docs/numerics.md, Sets). Gradient 0 inside, undefined
     outside. Proximal step: singular values cut off at radius, the nearest such matrix, made smaller where rounding would
-    leave it outside; one inside stays to the bit. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID.
-    Source: Lefkimmiatis, Ward and Unser 2013.
+    leave it outside; one inside stays to the bit. The segment's shape must have two axes or more:
+    ERROR_REASON_LAYOUT_INVALID. Source: Lefkimmiatis, Ward and Unser 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RADIUS_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
     """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         radius: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
     _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
 
 Global___SpectralBall: _TypeAlias = SpectralBall  # noqa: Y015
 
 @_typing.final
-class SpectralNormalization(_message.Message):
-    """Spectral normalization: W * target / max(sigma, target), or W * target / sigma with scale_up, sigma the largest
-    singular value. It is a map, not a proximal step, and has no penalty: Penalty and Gradient reject it
-    (ERROR_REASON_METHOD_UNSUPPORTED), a summary has penalty 0 for it, and the step size does not matter. A zero matrix
-    stays. sigma^2 by power iteration on W'W or WW', the smaller one, until a step adds at most 1e-14 of it and a
-    Cholesky factorization proves that no eigenvalue is larger by more than 1e-12 of it; else, or after 256 steps, sigma
-    is LAPACK's: right to about 1e-12 always. The shape must have two axes or more, ERROR_REASON_LAYOUT_INVALID: the
-    axes after the first are merged into the columns, so that (out, in, height, width) is a matrix of out rows. Source:
-    Miyato, Kataoka, Koyama and Yoshida 2018.
+class NuclearBall(_message.Message):
+    """Penalty 0 where the sum of singular values is at most radius, plus infinity otherwise; it is above that exceeds it by
+    more than two units in the last place, and LAPACK's errors (docs/numerics.md, Sets). Gradient 0 inside, undefined
+    outside. Proximal step: one level taken off the singular values, none below 0, so that they add up to radius: the
+    nearest such matrix, made smaller where rounding would leave it outside; one inside stays to the bit. The segment's
+    shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Cai, Candes and Shen 2010; Duchi et al. 2008.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TARGET_FIELD_NUMBER: _builtins.int
-    SCALE_UP_FIELD_NUMBER: _builtins.int
-    target: _builtins.float
-    """The largest singular value afterwards. Required: finite, > 0.
+    RADIUS_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    radius: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
-    scale_up: _builtins.bool
-    """Whether a matrix below the target is scaled up to it (Miyato et al.). Unset: false, it stays as it is."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
-        target: _builtins.float | None = ...,
-        scale_up: _builtins.bool | None = ...,
+        radius: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up", "_target", b"_target", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_radius", b"_radius", "axis", b"axis", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__scale_up: _TypeAlias = _typing.Literal["scale_up"]  # noqa: Y015
-    _WhichOneofArgType__scale_up: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up"]  # noqa: Y015
-    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
-    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
+    _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__scale_up) -> _WhichOneofReturnType__scale_up | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__radius) -> _WhichOneofReturnType__radius | None: ...
 
-Global___SpectralNormalization: _TypeAlias = SpectralNormalization  # noqa: Y015
-
-@_typing.final
-class RankBall(_message.Message):
-    """Penalty 0 where the rank is at most rank, plus infinity otherwise. A matrix is inside where one of that rank is no
-    farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0 inside,
-    undefined outside. Proximal step: the rank largest singular values stay; a matrix inside, by half of that, stays to
-    the bit. Not convex. The segment's shape must have two axes: ERROR_REASON_LAYOUT_INVALID. Source: Eckart and Young
-    1936.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RANK_FIELD_NUMBER: _builtins.int
-    rank: _builtins.int
-    """How many singular values may stay. Required: >= 0 and at most the shorter side.
-    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
-    """
-    def __init__(
-        self,
-        *,
-        rank: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
-    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
-
-Global___RankBall: _TypeAlias = RankBall  # noqa: Y015
+Global___NuclearBall: _TypeAlias = NuclearBall  # noqa: Y015
 
 @_typing.final
-class Orthogonality(_message.Message):
-    """Penalty strength * 1/4 * |W'W - I|^2, the sum of squared entries. Gradient strength * W (W'W - I). Proximal step:
-    each singular value s becomes the largest root r of t * r * (r^2 - 1) + r - s = 0. Not convex; where s = 0 and t > 1,
-    r is not 0, and LAPACK's vectors decide on the direction. The segment's shape must have two axes:
-    ERROR_REASON_LAYOUT_INVALID. Source: Xie, Xiong and Pu 2017 (the penalty).
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STRENGTH_FIELD_NUMBER: _builtins.int
-    strength: _builtins.float
-    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
-    def __init__(
-        self,
-        *,
-        strength: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
-    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
-
-Global___Orthogonality: _TypeAlias = Orthogonality  # noqa: Y015
-
-@_typing.final
-class Stiefel(_message.Message):
-    """Penalty 0 where W'W = I, plus infinity otherwise. W is inside where |W'W - I| <= (1 + s)^2 - 1, with s the norm of a
-    step of the layout's data type in every element (docs/numerics.md, Sets). Gradient 0 inside, undefined outside.
-    Proximal step U V', the nearest such matrix; one inside, with half of s, stays to the bit; of a matrix without full
-    rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes, the first at
-    least as long as the second: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
+class PositiveSemidefinite(_message.Message):
+    """Penalty 0 where W = W' and no eigenvalue of W is below 0, plus infinity otherwise. A matrix is inside where one of the
+    set is no farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0
+    inside, undefined outside. Proximal step V max(eigenvalues, 0) V' of the symmetric part (W + W') / 2, symmetric to the
+    bit where it is rounded to nearest; a matrix inside, by half of that, stays to the bit. The segment's shape must be
+    that of a square matrix: ERROR_REASON_LAYOUT_INVALID. Source: Higham 1988.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1521,6 +1531,170 @@ class Stiefel(_message.Message):
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PositiveSemidefinite: _TypeAlias = PositiveSemidefinite  # noqa: Y015
+
+@_typing.final
+class SpectralNormalization(_message.Message):
+    """Spectral normalization: W * target / max(sigma, target), or W * target / sigma with scale_up, sigma the largest
+    singular value. It is a map, not a proximal step, and has no penalty: Penalty and Gradient reject it
+    (ERROR_REASON_METHOD_UNSUPPORTED), a summary has penalty 0 for it, and the step size does not matter. A zero matrix
+    stays. sigma^2 by power iteration on W'W or WW', the smaller one, until a step adds at most 1e-14 of it and a
+    Cholesky factorization proves that no eigenvalue is larger by more than 1e-12 of it; else, or after 256 steps, sigma
+    is LAPACK's: right to about 1e-12 always. The shape must have two axes or more, ERROR_REASON_LAYOUT_INVALID: a
+    kernel (out, in, height, width) is a matrix of out rows. Source: Miyato, Kataoka, Koyama and Yoshida 2018.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCALE_UP_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    target: _builtins.float
+    """The largest singular value afterwards. Required: finite, > 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    scale_up: _builtins.bool
+    """Whether a matrix below the target is scaled up to it (Miyato et al.). Unset: false, it stays as it is."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        target: _builtins.float | None = ...,
+        scale_up: _builtins.bool | None = ...,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_scale_up", b"_scale_up", "_target", b"_target", "axis", b"axis", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_scale_up", b"_scale_up", "_target", b"_target", "axis", b"axis", "scale_up", b"scale_up", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__scale_up: _TypeAlias = _typing.Literal["scale_up"]  # noqa: Y015
+    _WhichOneofArgType__scale_up: _TypeAlias = _typing.Literal["_scale_up", b"_scale_up"]  # noqa: Y015
+    _WhichOneofReturnType__target: _TypeAlias = _typing.Literal["target"]  # noqa: Y015
+    _WhichOneofArgType__target: _TypeAlias = _typing.Literal["_target", b"_target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scale_up) -> _WhichOneofReturnType__scale_up | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target) -> _WhichOneofReturnType__target | None: ...
+
+Global___SpectralNormalization: _TypeAlias = SpectralNormalization  # noqa: Y015
+
+@_typing.final
+class RankBall(_message.Message):
+    """Penalty 0 where the rank is at most rank, plus infinity otherwise. A matrix is inside where one of that rank is no
+    farther than a step of the layout's data type in every element takes it (docs/numerics.md, Sets). Gradient 0 inside,
+    undefined outside. Proximal step: the rank largest singular values stay; a matrix inside, by half of that, stays to
+    the bit. Not convex. The segment's shape must have two axes or more: ERROR_REASON_LAYOUT_INVALID. Source: Eckart
+    and Young 1936.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """How many singular values may stay. Required: >= 0 and at most the shorter side.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int | None = ...,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_rank", b"_rank", "axis", b"axis", "rank", b"rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_rank", b"_rank", "axis", b"axis", "rank", b"rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___RankBall: _TypeAlias = RankBall  # noqa: Y015
+
+@_typing.final
+class Orthogonality(_message.Message):
+    """Penalty strength * 1/4 * |W'W - I|^2, the sum of squared entries. Gradient strength * W (W'W - I). Proximal step:
+    each singular value s becomes the largest root r of t * r * (r^2 - 1) + r - s = 0. Not convex; where s = 0 and t > 1,
+    r is not 0, and LAPACK's vectors decide on the direction. The segment's shape must have two axes or more:
+    ERROR_REASON_LAYOUT_INVALID. Source: Xie, Xiong and Pu 2017 (the penalty).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___Orthogonality: _TypeAlias = Orthogonality  # noqa: Y015
+
+@_typing.final
+class Stiefel(_message.Message):
+    """Penalty 0 where W'W = I, plus infinity otherwise. W is inside where |W'W - I| <= (1 + s)^2 - 1, with s the norm of a
+    step of the layout's data type in every element (docs/numerics.md, Sets). Gradient 0 inside, undefined outside.
+    Proximal step U V', the nearest such matrix; one inside, with half of s, stays to the bit; of a matrix without full
+    rank, the one of many that LAPACK's vectors give. Not convex. The segment's shape must have two axes or more, and
+    the matrix no more columns than rows: ERROR_REASON_LAYOUT_INVALID. Source: Absil, Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    axis: _builtins.int
+    """The axis of the segment's shape whose slices are the matrix's rows, 0 <= axis < number of axes; the other axes, in
+    their order, are the columns. Unset: 0. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        axis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "axis", b"axis"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "axis", b"axis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
 
 Global___Stiefel: _TypeAlias = Stiefel  # noqa: Y015
 
@@ -1587,6 +1761,174 @@ class Quantization(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+@_typing.final
+class GroupMcp(_message.Message):
+    """Penalty sum over groups g of weight_g * mcp(r), r = |x_g| the Euclidean norm of the group, mcp(r) = strength * r -
+    r^2 / (2 a) where r <= a * strength, a * strength^2 / 2 beyond, with a = concavity. Gradient weight_g *
+    max(strength - r / a, 0) * x_g / r, 0 for a zero group. Proximal step x_g * (s / r), with s the step of Mcp from r, of
+    step size g = step_size * weight_g; 0 for a zero group. Not convex, but the objective of a group's step is while g < a.
+    Source: Huang, Breheny and Ma 2012; Zhang 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a. Required: finite, > 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___GroupMcp: _TypeAlias = GroupMcp  # noqa: Y015
+
+@_typing.final
+class GroupScad(_message.Message):
+    """Penalty sum over groups g of weight_g * scad(r), r = |x_g| the Euclidean norm of the group and scad(r) the penalty of
+    Scad of one element r, with l = strength and a = concavity. Gradient weight_g * x_g / r times l where r <= l,
+    (a l - r) / (a - 1) where r <= a l, 0 beyond; 0 for a zero group. Proximal step x_g * (s / r), with s the step of Scad
+    from r, of step size g = step_size * weight_g; 0 for a zero group. Not convex, but the objective of a group's step is
+    while g < a - 1. Source: Wang, Chen and Li 2007; Fan and Li 2001.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    CONCAVITY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    concavity: _builtins.float
+    """a; 3.7 is usual. Required: finite, > 2.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        concavity: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concavity", b"_concavity", "_strength", b"_strength", "concavity", b"concavity", "groups", b"groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concavity: _TypeAlias = _typing.Literal["concavity"]  # noqa: Y015
+    _WhichOneofArgType__concavity: _TypeAlias = _typing.Literal["_concavity", b"_concavity"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concavity) -> _WhichOneofReturnType__concavity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___GroupScad: _TypeAlias = GroupScad  # noqa: Y015
+
+@_typing.final
+class UnitNorm(_message.Message):
+    """Penalty 0 where norm(x_g) = weight_g for every group g, to within two units in the last place; in 16 bits and in fixed
+    point also where it misses that by no more than rounding may take it (docs/numerics.md, Sets); plus infinity otherwise.
+    Gradient 0 inside, undefined outside. Proximal step x_g * (weight_g / |x_g|), one inside stays to the bit; of a zero
+    group, from which all points are equally far, the first element becomes weight_g. Not convex. A group without an
+    element is rejected unless its weight is 0: ERROR_REASON_LAYOUT_INVALID. Source: Salimans and Kingma 2016; Absil,
+    Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitNorm: _TypeAlias = UnitNorm  # noqa: Y015
+
+@_typing.final
+class MinMaxNorm(_message.Message):
+    """Penalty 0 where weight_g * lower <= norm(x_g) <= weight_g * upper for every group g, to within what UnitNorm allows;
+    plus infinity otherwise. Gradient 0 inside, undefined outside. Proximal step x_g * (r / |x_g|), with r the nearest norm
+    inside; of a zero group, where lower is above 0, the first element becomes weight_g * lower. Not convex. A group
+    without an element is rejected where its norm must be above 0: ERROR_REASON_LAYOUT_INVALID. Source: Chollet et al.
+    2015 (Keras); Absil, Mahony and Sepulchre 2008.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    """In units of the parameters. Required: finite, >= 0, at most upper.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    upper: _builtins.float
+    """In units of the parameters. Required: finite, >= 0.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        lower: _builtins.float | None = ...,
+        upper: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "groups", b"groups", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "groups", b"groups", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
+    _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
+    _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
+
+Global___MinMaxNorm: _TypeAlias = MinMaxNorm  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):
@@ -1660,7 +2002,7 @@ Global___LevelList: _TypeAlias = LevelList  # noqa: Y015
 
 @_typing.final
 class Groups(_message.Message):
-    """How a segment is partitioned into groups, and what each group's norm is multiplied by."""
+    """How a segment is partitioned into groups, and each group's weight."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

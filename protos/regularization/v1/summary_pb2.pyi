@@ -193,7 +193,8 @@ class ExactSum(_message.Message):
     or 1, see RegularizerDescription.penalty_terms). All products, of all lanes, blocks and segments, are
     added exactly. Where weights are sent, each term is multiplied by the element's; the terms of squared distances are
     d * d with d = y - theta, their scale 1. A term that belongs to a group or to a whole segment takes the place of its
-    first element. Sums inside a group are of the group alone. Modifiers of a segment add terms with scales of their own
+    first element. Sums inside a group are of the group alone. An element range that begins or ends inside a block has
+    the lanes of its own elements (see ElementRange). Modifiers of a segment add terms with scales of their own
     (see Segment), in lanes of their own.
     """
 

@@ -141,5 +141,6 @@ def _copied(chunk: Chunk) -> Chunk:
 STAGES: dict[Locality, type[GroupStage | SegmentStage]] = {
     Locality.GROUP: GroupStage,
     Locality.SEGMENT: SegmentStage,
+    Locality.REDUCTION: SegmentStage,
 }
 """The stage of each locality; of ELEMENT nothing waits."""

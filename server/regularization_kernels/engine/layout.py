@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from ..regularizer import Regularizer
     from ..regularizers.elements.box import Box
 
+_WHOLE = {
+    Locality.SEGMENT: "it is needed whole",
+    Locality.REDUCTION: "it is needed whole without a measurement",
+}
+"""Why a segment may not be cut, by its locality."""
+
 MAX_SEGMENTS = 10_000
 """Segments of a layout."""
 
@@ -118,10 +124,13 @@ class PreparedSegment:
 
     @property
     def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt, or resolved."""
+        """How far it may be cut: anywhere where it is exempt or resolved, not at all if it must be whole."""
         if self.regularizer is None or self.is_resolved:
             return Locality.ELEMENT
-        return self.regularizer.locality
+        locality = self.regularizer.locality
+        if locality is Locality.REDUCTION and (self.prepared is None or self.prepared.reduction() is None):
+            return Locality.SEGMENT
+        return locality
 
     def resolved(self, prepared: Prepared) -> PreparedSegment:
         """The same segment with what computes each of its elements by itself."""
@@ -162,11 +171,22 @@ class PreparedSegment:
 
     def may_be_cut(self, position: int) -> bool:
         """Whether an element range may begin or end at this position inside the segment."""
-        if position in (0, self.size):
+        if self.is_resolved or position in (0, self.size):
             return True
-        if position % BLOCK or self.locality is Locality.SEGMENT:
-            return False
-        return self.cut(position) == position
+        return self.locality not in _WHOLE and self.cut(position) == position
+
+    def require_cut(self, position: int) -> None:
+        """Check that an element range may begin or end at this position inside the segment.
+
+        Raises:
+            ElementRangeInvalid: If it may not. The error's element is that of the vector.
+        """
+        if self.may_be_cut(position):
+            return
+        cuts = f"cuts are where groups end, such as at {self.cut(position)}"
+        rule = _WHOLE.get(self.locality, cuts)
+        text = f"must not cut segment {self.name!r} (locality {self.locality.name}) at its element {position}"
+        raise ElementRangeInvalid(f"{text}: {rule}", segment=self.name, element=self.start + position)
 
 
 class Layout:
@@ -222,7 +242,10 @@ class Layout:
         return self.segments[self.segment_at(element)].name
 
     def cuts(self, begin: int, end: int, parts: int) -> list[int]:
-        """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``."""
+        """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``.
+
+        Inside a segment they are ends of blocks, so that their sums combine to the bits of one range.
+        """
         if begin == end:
             return [begin, end]
         inner = {self._cut_before(begin + (end - begin) * part // parts) for part in range(1, parts)}
@@ -253,13 +276,11 @@ class Layout:
             if position == self.size:
                 continue
             segment = self.segments[self.segment_at(position)]
-            if segment.may_be_cut(position - segment.start):
-                continue
-            text = (
-                f"must not cut segment {segment.name!r} (locality {segment.locality.name}) at its element "
-                f"{position - segment.start}: cuts are multiples of {BLOCK} that the regularizer allows"
-            )
-            raise ElementRangeInvalid(text, field=name, segment=segment.name, element=position)
+            try:
+                segment.require_cut(position - segment.start)
+            except ElementRangeInvalid as error:
+                error.within(name)
+                raise
 
 
 def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[PreparedSegment]:

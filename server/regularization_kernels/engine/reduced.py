@@ -1,38 +1,21 @@
-"""Long segments by statistics, gathered in passes over their elements until every element's rule is known."""
+"""Long segments whose elements are all there: their rules, by statistics of them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..arrays import Float64Array
-from ..errors import GradientUndefined
-from ..formats import round_into, round_stochastically, widen_into
-from ..interruption import go_on, interruptible
-from ..reductions.reduction import Rule, Same
-from ..reductions.resolved import Resolved
-from ..reductions.survey import Survey
-from .chunk import Chunk
-from .methods import Method, Operand
-from .workspace import PIECE, Workspace, borrowed_workspace
+from .gathering import Stretch, gathered
+from .methods import Operand
+from .resolution import Vector, resolution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..reductions.reduction import Reduction
-    from ..reductions.statistics import Question, Statistic
-    from ..reductions.survey import Search
     from .call import Call
+    from .chunk import Chunk
     from .layout import PreparedSegment
-
-ResultT = TypeVar("ResultT")
-
-Point = Callable[[Chunk, Workspace], Float64Array]
-"""Numbers that are made of the elements of a piece."""
 
 LONG = 1 << 20
 """Elements of a segment from which on it is computed this way: shorter ones fit a few copies in float64."""
@@ -47,138 +30,36 @@ def reduction_of(segment: PreparedSegment, operands: frozenset[Operand]) -> Redu
 
 @dataclass(frozen=True, slots=True)
 class Reducer:
-    """Looks for the rule of a segment.
+    """Looks for the rule of a vector: of one segment, or of several, one after the other.
 
     Args:
         call: The call.
-        segment: The segment.
         reduction: How it is computed.
-        whole: All its elements.
+        stretches: The segments with all their elements, at least one element in all.
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
 
     call: Call
-    segment: PreparedSegment
     reduction: Reduction
-    whole: Chunk
+    stretches: tuple[Stretch, ...]
     threads: int = 1
     check: Callable[[], None] | None = None
 
-    def resolved(self) -> PreparedSegment:
-        """The segment as one that may be cut anywhere.
+    def resolved(self) -> dict[str, PreparedSegment]:
+        """The segments as ones that may be cut anywhere, by their names.
 
         Raises:
             GradientUndefined: If the penalty has no gradient there.
         """
-        method, reduction, wants_penalty = self.call.method, self.reduction, self.call.figures.penalty
-        survey, term = self._survey(), 0.0
-        rule: Rule = Same()
-        if method is Method.PROXIMAL_STEP:
-            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
-            rule = self._found(reduction.step(survey, step_size), self._start)
-            if wants_penalty:
-                term = self._term_after(rule)
-        else:
-            if wants_penalty:
-                term = self._found(reduction.term(survey), self._parameters)
-            if method is Method.GRADIENT:
-                rule = self._slope(survey)
-        return self.segment.resolved(Resolved(rule, term))
-
-    def _slope(self, survey: Survey) -> Rule:
+        vector = Vector(tuple(stretch.segment for stretch in self.stretches), self.reduction)
+        search = resolution(self.call, vector)
         try:
-            return self._found(self.reduction.slope(survey), self._parameters)
-        except GradientUndefined as error:
-            facts = self._found(survey.facts(), self._parameters)
-            if not self.call.propagate_non_finite and (facts.nan or facts.infinite):
-                return Same()  # it is rejected where elements are looked at one by one
-            error.segment = self.segment.name
-            error.element = self.segment.start + (error.element or 0)
-            error.text += f" at element {error.element}"
-            error.field = "parameters"
-            raise
-
-    def _term_after(self, rule: Rule) -> float:
-        """The penalty's term at the step's result."""
-        known = self.reduction.term_of_step(rule)
-        if known is not None:
-            return known
-
-        def results(piece: Chunk, workspace: Workspace) -> Float64Array:
-            return self._result(rule, piece, workspace)
-
-        return self._found(self.reduction.term(self._survey()), results)
-
-    def _survey(self) -> Survey:
-        return Survey(self.reduction.order, self.segment.size)
-
-    def _found(self, search: Search[ResultT], point: Point) -> ResultT:
-        """What a search finds, which asks for statistics of points that are made of the elements."""
-        try:
-            question = next(search)
+            asked = next(search)
             while True:
-                question = search.send(self._answer(question, point))
+                asked = search.send(gathered(self.call, asked, self.stretches, self.threads, self.check))
         except StopIteration as done:
-            result: ResultT = done.value
-            return result
-
-    def _answer(
-        self, question: Question[Any], point: Callable[[Chunk, Workspace], Float64Array]
-    ) -> Statistic:
-        pieces = range(self.segment.start, self.segment.end, PIECE)
-        parts = min(self.threads, len(pieces))
-
-        def gathered(part: int) -> Statistic:
-            statistic: Statistic = question.of_nothing()
-            with np.errstate(all="ignore"), interruptible(self.check), borrowed_workspace() as workspace:
-                for begin in pieces[part::parts]:
-                    go_on()
-                    piece = self.whole.part(begin, min(begin + PIECE, self.segment.end))
-                    statistic.add(point(piece, workspace), begin - self.segment.start)
-            return statistic
-
-        if parts == 1:
-            return gathered(0)
-        others = [_gatherers().submit(gathered, part) for part in range(1, parts)]
-        try:
-            whole = gathered(0)
-            while others:
-                # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
-                whole.merge(others.pop(0).result())
-        finally:
-            wait(others)  # whatever happens, nobody reads on once this returns
-            others.clear()
-        return whole
-
-    def _parameters(self, piece: Chunk, workspace: Workspace) -> Float64Array:
-        """The elements of a piece."""
-        x = workspace.array("x", piece.parameters.size)
-        widen_into(piece.parameters, x)
-        return x
-
-    def _start(self, piece: Chunk, workspace: Workspace) -> Float64Array:
-        """Where the proximal step begins: the elements after the forward step."""
-        x = self._parameters(piece, workspace)
-        piece = piece.with_operands_as_numbers()
-        if piece.loss_gradients is not None:
-            step_size = self.segment.step_size_in(self.call.step_size) or 0.0
-            v = workspace.array("v", x.size)
-            np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
-            np.subtract(x, v, out=x)
-        return x
-
-    def _result(self, rule: Rule, piece: Chunk, workspace: Workspace) -> Float64Array:
-        """What becomes of the elements of a piece, rounded."""
-        x = self._start(piece, workspace)
-        rule.write(x, piece.element_offset - self.segment.start, x)
-        out, seed = np.empty(x.size, piece.parameters.dtype), self.call.rounding.stochastic_seed
-        if seed is None:
-            round_into(x, out)
-        else:
-            round_stochastically(x, out, seed, piece.element_offset)
-        widen_into(out, x)
-        return x
+            return vector.resolved(done.value)
 
 
 def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:
@@ -190,16 +71,11 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
-    operands, known = whole.operands, {}
+    operands = whole.operands
+    known: dict[str, PreparedSegment] = {}
     for segment in call.segments_in_range():
         reduction = reduction_of(segment, operands)
         if reduction is not None:
-            part = whole.part(segment.start, segment.end)
-            known[segment.name] = Reducer(call, segment, reduction, part, threads, check).resolved()
+            stretch = Stretch(segment, whole.part(segment.start, segment.end))
+            known |= Reducer(call, reduction, (stretch,), threads, check).resolved()
     return replace(call, layout=call.layout.with_resolved(known)) if known else call
-
-
-@cache
-def _gatherers() -> ThreadPoolExecutor:
-    """Threads that gather, and wait for nobody."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gather")

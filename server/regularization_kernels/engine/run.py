@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ..arrays import ElementArray
-from ..errors import ChunkOutOfOrder, OperandSizeMismatch, StreamTooLong, StreamTooShort
 from ..interruption import go_on, interruptible
 from .call import Call
 from .chunk import Chunk, ResultChunk
@@ -18,6 +17,7 @@ from .methods import Method
 from .neighbours import side_by_side
 from .results import ResultAssembly
 from .segment import SegmentRun
+from .succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +77,7 @@ class Run:
         self._check = check
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._state = State.OPEN
-        self._position = call.begin
-        self._end = call.end
+        self._succession = Succession(call.layout, call.begin, call.end)
         self._upcoming = side_by_side(call.segments_in_range())
         self._current: SegmentRun | None = None
         self._figures: list[SegmentFigures] = []
@@ -106,8 +105,7 @@ class Run:
         """
         with self._while_open():
             self._release_delivered()
-            self._check_place(chunk)
-            _check_sizes(chunk)
+            self._succession.check(chunk)
             if chunk.parameters.size:
                 self._compute(chunk)
             return self._results.completed()
@@ -165,17 +163,18 @@ class Run:
         if self._call.method is not Method.PENALTY:
             self._results.expect(chunk)
         with np.errstate(all="ignore"), interruptible(self._check):
-            while self._position < chunk.end:
+            position = chunk.element_offset
+            while position < chunk.end:
                 go_on()
-                segment = self._segment_at_position()
+                segment = self._segment_at(position)
                 end = min(chunk.end, segment.end)
-                segment.add(chunk.part(self._position, end))
-                self._position = end
+                segment.add(chunk.part(position, end))
+                position = self._succession.position = end
 
     def _combined(self) -> Summary:
         self._release_delivered()
         if self._summary is None:
-            self._check_complete()
+            self._succession.check_complete()
             with np.errstate(all="ignore"):
                 while self._current is not None or self._advance():
                     self._leave()
@@ -184,8 +183,8 @@ class Run:
             self._summary = Summary(total, tuple(self._figures))
         return self._summary
 
-    def _segment_at_position(self) -> SegmentRun:
-        while self._current is None or self._current.end <= self._position:
+    def _segment_at(self, position: int) -> SegmentRun:
+        while self._current is None or self._current.end <= position:
             self._leave()
             self._advance()
         return self._current
@@ -208,41 +207,3 @@ class Run:
         for reservation in self._undelivered:
             reservation.close()
         self._undelivered.clear()
-
-    def _check_place(self, chunk: Chunk) -> None:
-        if chunk.element_offset != self._position:
-            raise ChunkOutOfOrder(
-                f"must be {self._position}, where the last chunk ended, got {chunk.element_offset}",
-                field="element_offset",
-                element=chunk.element_offset,
-                expected=self._position,
-                received=chunk.element_offset,
-            )
-        if chunk.end > self._end:
-            raise StreamTooLong(
-                f"stream must end at element {self._end}, but the chunk goes on to {chunk.end}",
-                field="parameters",
-                element=self._end,
-                expected=self._end,
-                received=chunk.end,
-            )
-
-    def _check_complete(self) -> None:
-        if self._position < self._end:
-            raise StreamTooShort(
-                f"stream must go on to element {self._end}, but ended at {self._position}",
-                segment=self._call.layout.name_at(self._position),
-                element=self._position,
-                expected=self._end,
-                received=self._position,
-            )
-
-
-def _check_sizes(chunk: Chunk) -> None:
-    for name, array in chunk.arrays().items():
-        if array.size != chunk.parameters.size:
-            raise OperandSizeMismatch(
-                f"must have as many elements as parameters, {chunk.parameters.size}, got {array.size}",
-                field=name,
-                element=chunk.element_offset,
-            )

@@ -1,1 +1,1 @@
-"""Penalties of long segments: statistics of the whole that merge exactly, then a rule for each element."""
+"""Penalties of whole vectors: statistics that merge exactly, then a rule for each element."""

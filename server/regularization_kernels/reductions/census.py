@@ -9,17 +9,17 @@ census: two of them tell float32 numbers apart, four any.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arrays import FLOAT64, Float64Array
-from ..compilation import ANY, requested
+from ..compilation import ANY, kept, requested
+from ..machine_code import MachineCode, compiled
 from .statistics import Question, Statistic
 
 BINS = 1 << 15
@@ -104,6 +104,43 @@ class CensusQuestion(Question["Census"]):
         return keys_of(x, self.order)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How many numbers are of which kind."""
+
+    nonzeros: int
+    """Not 0."""
+    first_negative: tuple[int, float] | None
+    """Where the first that is below 0 stands, and the number."""
+    infinite: int
+    """Infinite."""
+    nan: int
+    """NaN."""
+    above: int
+    """Above the census's interval."""
+
+
+class Spread(Protocol):
+    """What a search takes from a census."""
+
+    question: CensusQuestion
+
+    def facts(self) -> Facts:
+        """How many numbers are of which kind."""
+
+    def count(self, begin: int, end: int = BINS) -> int:
+        """How many keys the bins from ``begin`` to before ``end`` have."""
+
+    def mass(self, begin: int, end: int = BINS) -> Fraction:
+        """The exact sum of the numbers (or magnitudes) in the bins from ``begin`` to before ``end``."""
+
+    def holds_one_number(self, place: int) -> bool:
+        """Whether all keys in a bin are its first."""
+
+    def bin_of(self, rank: int) -> tuple[int, int]:
+        """The bin of the ``rank``-th key, from 1 on, and how many keys the bins before it have."""
+
+
 @dataclass(slots=True)
 class Census(Statistic):
     """The answer to a question, of the numbers that were added."""
@@ -139,8 +176,7 @@ class Census(Statistic):
             return False
         interval, totals = question.interval, np.zeros(4, np.int64)
         last = min(interval.high, 2 * SIGN) - 1 - interval.low
-        keys = (np.uint64(interval.low), np.uint64(last), np.uint64(interval.open_bits))
-        first = loop(x, self.counts, self.offsets, totals, *keys)
+        first = loop(x, self.counts, self.offsets, totals, interval.low, last, interval.open_bits)
         self.above, self.nonzeros = self.above + int(totals[0]), self.nonzeros + int(totals[1])
         self.infinite, self.nan = self.infinite + int(totals[2]), self.nan + int(totals[3])
         if first >= 0:
@@ -191,6 +227,10 @@ class Census(Statistic):
         if self.first_negative is None or found[0] < self.first_negative[0]:
             self.first_negative = found
 
+    def facts(self) -> Facts:
+        """How many numbers are of which kind."""
+        return Facts(self.nonzeros, self.first_negative, self.infinite, self.nan, self.above)
+
     def holds_one_number(self, place: int) -> bool:
         """Whether all keys in a bin are its first."""
         return not self.offsets[:, place].any()
@@ -216,6 +256,12 @@ class Census(Statistic):
             total += whole * Fraction(2) ** exponent
         return total
 
+    def bin_of(self, rank: int) -> tuple[int, int]:
+        """The bin of the ``rank``-th key, from 1 on, and how many keys the bins before it have."""
+        reached = np.cumsum(self.counts)
+        place = min(int(np.searchsorted(reached, min(max(rank, 1), SIGN - 1))), BINS - 1)
+        return place, int(reached[place] - self.counts[place])
+
     def _first_numbers(self, bins: Counts) -> tuple[Counts, Counts]:
         """The first numbers of bins, each as an integer times two to the power of another."""
         interval = self.question.interval
@@ -231,7 +277,8 @@ class Census(Statistic):
         return np.where(negative, -integers, integers), np.maximum(exponents, 1) - (1023 + MANTISSA)
 
 
-def _compiled(order: Order) -> Callable[..., int]:
+@kept
+def _compiled(order: Order) -> MachineCode:
     """The loop that counts numbers; gives the index of the first that is negative, or -1."""
     import numba
 
@@ -272,11 +319,11 @@ def _compiled(order: Order) -> Callable[..., int]:
             offsets[1, bin_] += np.int64(offset >> part)
         return first
 
-    compiled: Callable[..., int] = numba.njit(nogil=True, error_model="numpy")(loop)
-    # Numba compiles for the types of arguments: here, not where somebody waits.
-    counts, offsets, totals = np.zeros(1, np.int64), np.zeros((2, 1), np.int64), np.zeros(4, np.int64)
-    compiled(np.zeros(1), counts, offsets, totals, np.uint64(0), np.uint64(0), np.uint64(0))
-    return compiled
+    floats, counts = (numba.types.Array(each, 1, "C") for each in (numba.float64, numba.int64))
+    key = numba.uint64
+    return compiled(
+        loop, numba.int64(floats, counts, numba.types.Array(numba.int64, 2, "C"), counts, key, key, key)
+    )
 
 
 def keys_of(x: Float64Array, order: Order) -> Keys:

@@ -17,17 +17,21 @@ from .reduction import Rule
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A penalty whose figures of the whole segment are known, so that it can be cut anywhere.
+    """A penalty whose figures of the whole vector are known, so that it can be cut anywhere.
 
     Args:
         rule: What becomes of each element.
-        term: The penalty's one term, before scale; it stands at the first element.
-        position: Of the first element of a piece.
+        term: The penalty's one term, before scale; it stands at the first element, 0 elsewhere.
+        position: Of the first element of a piece, in the whole vector.
     """
 
     rule: Rule
     term: float
     position: int = 0
+
+    def beginning_at(self, position: int) -> Self:
+        """The same of a segment that begins at this position of the whole vector."""
+        return replace(self, position=position, term=self.term if position == 0 else 0.0)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the term, where x begins with the segment's first element."""
@@ -50,7 +54,7 @@ class Resolved:
     def restricted(self, begin: int, end: int) -> Self:
         """The same of the elements begin..end."""
         del end
-        return replace(self, position=begin)
+        return replace(self, position=self.position + begin)
 
     def workspace(self, elements: int) -> int:
         """Magnitudes and flags."""

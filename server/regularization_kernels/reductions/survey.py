@@ -12,29 +12,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-import numpy as np
-
-from .census import BINS, MANTISSA, SIGN, WIDEST, Census, CensusQuestion, Interval, Order, number_of
+from .census import (
+    BINS,
+    MANTISSA,
+    SIGN,
+    WIDEST,
+    CensusQuestion,
+    Facts,
+    Interval,
+    Order,
+    Spread,
+    number_of,
+)
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question
 
 ResultT = TypeVar("ResultT")
 
 Search = Generator[Question[Any], Any, ResultT]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """How many numbers of a vector are of which kind."""
-
-    nonzeros: int
-    """Not 0."""
-    first_negative: tuple[int, float] | None
-    """Where the first that is below 0 stands, and the number."""
-    infinite: int
-    """Infinite."""
-    nan: int
-    """NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,6 @@ class Place:
     """How many are equal to it."""
     above: int
     """How many are above it."""
-    mass: Fraction
-    """What these add up to."""
 
 
 _SMALL = (1023 - 100) << MANTISSA
@@ -111,13 +104,12 @@ class Survey:
         self.size = size
         self._order = order
         self._regions = _REGIONS[order]
-        self._censuses: dict[int, Census] = {}
+        self._censuses: dict[int, Spread] = {}
         self._squares: SquareSum | None = None
 
     def facts(self) -> Search[Facts]:
         """How many numbers are of which kind."""
-        census = yield from self._census(_USUAL)
-        return Facts(census.nonzeros, census.first_negative, census.infinite, census.nan)
+        return (yield from self._census(_USUAL)).facts()
 
     def squares(self) -> Search[SquareSum]:
         """The exact sum of squares."""
@@ -133,16 +125,17 @@ class Survey:
     def total(self) -> Search[Fraction]:
         """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
         mass, seen = Fraction(0), 0
-        first = yield from self._census(_USUAL)
+        nonzeros = (yield from self.facts()).nonzeros
         for index in (_USUAL, 0, 2):
-            if index == _USUAL or seen < first.nonzeros:
+            if index == _USUAL or seen < nonzeros:
                 census, bins = (yield from self._census(index)), self._regions[index].bins
                 mass, seen = mass + census.mass(0, bins), seen + census.count(0, bins)
         return mass
 
     def place(self, count: int) -> Search[Place]:
         """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
-        return (yield from self._place(lambda _, above, __: above >= count))
+        place, _ = yield from self._place(lambda _, above, __: above >= count)
+        return place
 
     def threshold(self, radius: float) -> Search[Fraction]:
         """What is to be taken off for what is then left above 0 to add up to ``radius``, exactly.
@@ -151,48 +144,53 @@ class Survey:
             radius: Above 0, and below the sum where it is one of magnitudes. All are finite.
         """
         exact = Fraction(radius)
-        place = yield from self._place(lambda number, above, mass: mass - above * Fraction(number) >= exact)
-        return (place.mass - exact) / max(place.above, 1)  # 0 only where a vector changes meanwhile
+        place, mass = yield from self._place(
+            lambda number, above, mass: mass - above * Fraction(number) >= exact
+        )
+        return (mass - exact) / max(place.above, 1)  # 0 only where a vector changes meanwhile
 
     def position_of_tie(self, magnitude: float, rank: int) -> Search[int]:
         """The position of the ``rank``-th number, from 1 on, of those that have this magnitude."""
         interval = Interval(0, max((self.size - 1).bit_length() - BINS.bit_length() + 1, 0))
         before = 0
         while True:
-            census: Census = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
-            reached = before + np.cumsum(census.counts)
-            place = min(int(np.searchsorted(reached, rank)), BINS - 1)
+            census: Spread = yield CensusQuestion(Order.POSITIONS, interval, magnitude)
+            place, less = census.bin_of(rank - before)
             if not interval.open_bits:
                 return interval.edge(place)
-            before = int(reached[place] - census.counts[place])
+            before += less
             interval = interval.within(place)
 
-    def _place(self, reached: _Reached) -> Search[Place]:
-        """The largest number, of the vector or between two of it, at which a condition holds."""
+    def _place(self, reached: _Reached) -> Search[tuple[Place, Fraction]]:
+        """The largest number, of the vector or between two of it, at which a condition holds.
+
+        Returns:
+            Where it stands, and what the numbers above it add up to.
+        """
         above, mass = 0, Fraction(0)
-        first = yield from self._census(_USUAL)
-        for index in range(0 if first.above else _USUAL, len(self._regions)):
+        facts = yield from self.facts()
+        for index in range(0 if facts.above else _USUAL, len(self._regions)):
             interval, bins = self._regions[index].interval, self._regions[index].bins
             census = yield from self._census(index)
             place, above, mass = _last_bin(census, bins, above, mass, reached)
             while place >= 0:
                 if census.holds_one_number(place):
                     number = number_of(interval.edge(place), self._order)
-                    return Place(number, census.count(place, place + 1), above, mass)
+                    return Place(number, census.count(place, place + 1), above), mass
                 open_bits, interval = interval.open_bits, interval.within(place)
                 census = yield CensusQuestion(self._order, interval)
                 bins = 1 << (open_bits - interval.open_bits)
                 place, above, mass = _last_bin(census, bins, above, mass, reached)
-        return Place(-math.inf, 0, above, mass)
+        return Place(-math.inf, 0, above), mass
 
-    def _census(self, index: int) -> Search[Census]:
+    def _census(self, index: int) -> Search[Spread]:
         if index not in self._censuses:
             self._censuses[index] = yield CensusQuestion(self._order, self._regions[index].interval)
         return self._censuses[index]
 
 
 def _last_bin(
-    census: Census, bins: int, above: int, mass: Fraction, reached: _Reached
+    census: Spread, bins: int, above: int, mass: Fraction, reached: _Reached
 ) -> tuple[int, int, Fraction]:
     """The last bin at whose first key the condition holds, and count and mass of what is above that bin.
 

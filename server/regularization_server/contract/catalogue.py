@@ -21,6 +21,7 @@ LOCALITIES = {
     Locality.ELEMENT: catalogue_pb2.LOCALITY_ELEMENT,
     Locality.GROUP: catalogue_pb2.LOCALITY_GROUP,
     Locality.SEGMENT: catalogue_pb2.LOCALITY_SEGMENT,
+    Locality.REDUCTION: catalogue_pb2.LOCALITY_REDUCTION,
 }
 
 

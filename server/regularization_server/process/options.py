@@ -56,8 +56,10 @@ TYPES: dict[Unit, Any] = {
     Unit.BYTES: Bytes(),
     Unit.COUNT: int,
     Unit.FILE: click.Path(path_type=Path),
+    Unit.FOLDER: click.Path(path_type=Path),
     Unit.GROUP: str,
     Unit.MODE: Octal(),
+    Unit.NAMES: str,
     Unit.SECONDS: float,
     Unit.SWITCH: bool,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+from pathlib import Path
 
 from ..settings import MIB
 
@@ -19,6 +20,20 @@ def prepare() -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     _keep_freed_memory()
     _open_as_many_files_as_allowed()
+
+
+def cache_or_own(cache: Path | None) -> Path | None:
+    """The folder of machine code that is set, or else the user's; None where the user has none."""
+    if cache is not None:
+        return cache
+    # By the XDG Base Directory Specification, which has a path that is not absolute count as unset.
+    own = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not own.is_absolute():
+        try:
+            own = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return own / "regularization-service"
 
 
 def give_back_freed_memory() -> None:

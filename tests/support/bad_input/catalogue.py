@@ -29,7 +29,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "sparse_group_lasso": {"l1_strength": 1.0, "group_strength": 1.0, "groups": PAIRS},
     "exclusive_lasso": {"strength": 1.0, "groups": PAIRS},
     "group_linf": {"strength": 1.0, "groups": PAIRS},
+    "group_mcp": {"strength": 1.0, "concavity": 3.0, "groups": PAIRS},
+    "group_scad": {"strength": 1.0, "concavity": 3.7, "groups": PAIRS},
     "max_norm": {"radius": 1.0, "groups": PAIRS},
+    "unit_norm": {"groups": PAIRS},
+    "min_max_norm": {"lower": 0.5, "upper": 1.0, "groups": PAIRS},
     "l2_norm": {"strength": 1.0},
     "linf_norm": {"strength": 1.0},
     "l1_ball": {"radius": 1.0},
@@ -40,6 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "trend_filter": {"strength": 1.0, "order": 1},
     "spectral_norm": {"strength": 1.0},
     "spectral_ball": {"radius": 1.0},
+    "nuclear_ball": {"radius": 1.0},
     "spectral_normalization": {"target": 1.0},
     "orthogonality": {"strength": 1.0},
 }
@@ -93,7 +98,7 @@ def numbers() -> list[Row]:
     return rows
 
 
-MATRICES = ("spectral_norm", "spectral_ball", "orthogonality")
+MATRICES = ("spectral_norm", "spectral_ball", "nuclear_ball", "orthogonality")
 
 CATALOGUE = [
     *numbers(),
@@ -139,10 +144,39 @@ CATALOGUE = [
     ),
     row("order_negative", "trend_filter", {"strength": 1.0, "order": -1}, (RANGE, "order")),
     row("order_too_high", "trend_filter", {"strength": 1.0, "order": 6}, (RANGE, "order")),
+    row("norms_in_disorder", "min_max_norm", {"lower": 2.0, "upper": 1.0, "groups": PAIRS}, (RANGE, "lower")),
+    row("norms_of_nothing", "unit_norm", {"groups": Groups(axis=0)}, (LAYOUT, SHAPE), 3, 0),
     row("groups_do_not_fill", "max_norm", {"radius": 1.0, "groups": Groups(size=4)}, (GROUPS, "groups.size")),
     *(row(f"{name}_on_a_vector", name, GOOD[name], (LAYOUT, SHAPE), 6) for name in MATRICES),
+    *(
+        row(f"{name}_rows_along_axis_{axis}", name, {**GOOD[name], "axis": axis}, (RANGE, "axis"), 2, 3, 1)
+        for name in MATRICES
+        for axis in (-1, -(2**31), 3, 2**31 - 1)
+    ),
     row("stiefel_on_a_vector", "stiefel", {}, (LAYOUT, SHAPE), 6),
     row("stiefel_wider_than_tall", "stiefel", {}, (LAYOUT, SHAPE), 2, 3),
+    *(
+        row(
+            f"positive_semidefinite_on_{len(shape)}_axes_of_{shape[-1]}",
+            "positive_semidefinite",
+            {},
+            (LAYOUT, SHAPE),
+            *shape,
+        )
+        for shape in ((4,), (2, 3), (2, 2, 1))
+    ),
+    row("stiefel_of_a_wide_kernel", "stiefel", {}, (LAYOUT, SHAPE), 2, 3, 1),
+    row("stiefel_along_no_axis", "stiefel", {"axis": 2}, (RANGE, "axis"), 3, 2),
+    row("rank_along_no_axis", "rank_ball", {"rank": 1, "axis": 2}, (RANGE, "axis"), 2, 3),
+    row("rank_above_a_kernel_s_shorter_side", "rank_ball", {"rank": 3}, (RANGE, "rank"), 2, 3, 3),
+    row(
+        "normalization_along_no_axis",
+        "spectral_normalization",
+        {"target": 1.0, "axis": 2},
+        (RANGE, "axis"),
+        3,
+        2,
+    ),
     row("rank_missing", "rank_ball", {}, (MISSING, "rank"), 2, 3),
     row("rank_negative", "rank_ball", {"rank": -1}, (RANGE, "rank"), 2, 3),
     row("rank_above_the_shorter_side", "rank_ball", {"rank": 3}, (RANGE, "rank"), 2, 3),

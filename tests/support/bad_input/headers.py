@@ -10,6 +10,7 @@ from regularization.v1.layout_pb2 import (
     Rounding,
     Segment,
 )
+from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
 
 from tests.support.bad_input.rows import (
     INFINITY,
@@ -166,6 +167,9 @@ LAYOUTS = [
     ),
 ]
 
+PAIRS = Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2)))
+GROUPED = layout_of(Segment(name="w", shape=[8], regularizer=PAIRS))
+
 RANGES = [
     Row(
         f"element_range_{begin}_{end}",
@@ -178,7 +182,8 @@ RANGES = [
         (-1, 8, layout(), "begin", {"element": "-1"}),
         (0, 9, layout(), "end", {"element": "9"}),
         (8, 6, layout(), "end", {"element": "6"}),
-        (3, 8, layout(), "begin", {"element": "3", "segment": "weight"}),
+        (1, 7, GROUPED, "begin", {"element": "1", "segment": "w"}),
+        (2, 5, GROUPED, "end", {"element": "5", "segment": "w"}),
         (
             0,
             1 << 18,

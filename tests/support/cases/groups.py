@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,16 @@ from regularization_kernels import (
     ExclusiveLasso,
     GroupLasso,
     GroupLinf,
+    GroupMcp,
     Groups,
+    GroupScad,
     MaxNorm,
+    MinMaxNorm,
     NOfM,
     SparseGroupLasso,
+    UnitNorm,
 )
-from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid
+from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
@@ -28,6 +32,7 @@ from tests.support.oracles.groups import (
     by_nonnegative_squares,
     by_support_and_multiple,
     of_groups,
+    on_shells,
     runs,
 )
 from tests.support.oracles.minimizers import Array, by_group
@@ -107,10 +112,70 @@ def group_terms(term: Any) -> Any:
     return lambda r, x: [term(r, w, x.ravel()[part]) for w, part in weighted_groups(r, x.shape)]
 
 
+def level(r: GroupMcp, weight: float, group: Array) -> float:
+    """The minimax concave penalty of a norm: a parabola's first half, then its height."""
+    size, end = norm(group), r.concavity * r.strength
+    return weight * (r.strength * size - size**2 / (2 * r.concavity) if size <= end else end * r.strength / 2)
+
+
+def bent(r: GroupScad, weight: float, group: Array) -> float:
+    """The smoothly clipped absolute deviation of a norm, in its three pieces."""
+    size, s, a = norm(group), r.strength, r.concavity
+    if size <= s:
+        return weight * s * size
+    if size <= a * s:
+        return weight * (2 * a * s * size - size**2 - s**2) / (2 * (a - 1))
+    return weight * s**2 * (a + 1) / 2
+
+
+def off_concave(rate: Callable[[Any, float], float]) -> Any:
+    """Distance of a slope from the subdifferential of a function of the norm with that rate of growth."""
+
+    def off(r: Any, weight: float, x: Array, s: Array) -> float:
+        return off_norm(weight * rate(r, norm(x)), x, s)
+
+    return off
+
+
+def rate_of_level(r: GroupMcp, size: float) -> float:
+    """By how much the minimax concave penalty grows at a norm."""
+    return max(r.strength - size / r.concavity, 0.0)
+
+
+def rate_of_bent(r: GroupScad, size: float) -> float:
+    """By how much the smoothly clipped absolute deviation grows."""
+    return max(min((r.concavity * r.strength - size) / (r.concavity - 1), r.strength), 0.0)
+
+
 def in_bounds(r: MaxNorm, weight: float, group: Array) -> float:
     """0 where a norm is at most its bound, give or take what rounding does; infinite otherwise."""
     bound = r.radius * weight
     return 0.0 if norm(group) <= bound * (1 + 1e-15) + group.size * 5e-324 else math.inf
+
+
+def bounds_of(r: UnitNorm | MinMaxNorm) -> tuple[float, float]:
+    """The least and the largest norm of a group with weight 1."""
+    return (r.lower, r.upper) if isinstance(r, MinMaxNorm) else (1.0, 1.0)
+
+
+def in_shell(r: UnitNorm | MinMaxNorm, weight: float, group: Array) -> float:
+    """0 where a norm is between its bounds, give or take what rounding does; infinite otherwise."""
+    (low, high), size, tiny = bounds_of(r), norm(group), group.size * 5e-324
+    low, high = low * weight * (1 - 4e-16) - tiny, high * weight * (1 + 4e-16) + tiny
+    return 0.0 if low <= size <= high else math.inf
+
+
+def off_shell(r: UnitNorm | MinMaxNorm, weight: float, x: Array, s: Array) -> float:
+    """Distance of a slope from the directions out of the larger ball, or into the smaller one."""
+    length, (low, high) = norm(x), (bound * weight for bound in bounds_of(r))
+    if length == 0.0:
+        return norm(s) if high > 0.0 else 0.0
+    along = float(np.dot(s, x)) / length
+    if length < high * (1 - 1e-12):
+        along = min(along, 0.0)
+    if length > low * (1 + 1e-12):
+        along = max(along, 0.0)
+    return norm(s - along * (x / length))
 
 
 def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
@@ -118,12 +183,17 @@ def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
     return [0.0 if np.count_nonzero(x.ravel()[run]) <= r.n else math.inf for run in runs(r, x.shape)]
 
 
-def at_first_elements(number: Any) -> Any:
+def at_first_elements(number: Callable[[Array], float]) -> Any:
     """The rule of a row that adds a number for each group, at its first element."""
+    return by_parameters(lambda _, x: number(x))
+
+
+def by_parameters(number: Callable[[Any, Array], float]) -> Any:
+    """The same where the number depends on the regularizer, too."""
 
     def terms(r: Any, x: Array, weights: Array | None) -> Terms:
         assert weights is None
-        return [(int(part[0]), number(x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
+        return [(int(part[0]), number(r, x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
 
     return terms
 
@@ -131,6 +201,19 @@ def at_first_elements(number: Any) -> Any:
 def rooted_sum(x: Array) -> float:
     """The root of the pairwise sum of squares."""
     return math.sqrt(pairwise((x * x).tolist()))
+
+
+def level_sum(r: GroupMcp, x: Array) -> float:
+    """The minimax concave penalty of the norm, with every operation in the contract's order."""
+    near = min(rooted_sum(x), r.concavity * r.strength)
+    return near * (r.strength - near / (2.0 * r.concavity))
+
+
+def bent_sum(r: GroupScad, x: Array) -> float:
+    """The smoothly clipped absolute deviation of the norm, likewise."""
+    near = min(rooted_sum(x), r.concavity * r.strength)
+    over = max(near - r.strength, 0.0)
+    return r.strength * near - over * over / (2.0 * (r.concavity - 1.0))
 
 
 def half_squared_sum(x: Array) -> float:
@@ -161,6 +244,20 @@ def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | N
     return terms
 
 
+def shell_summands(rounded: tuple[UnitNorm | MinMaxNorm, Any], x: Array, weights: Array | None) -> Terms:
+    """0 or infinity, by two units in the last place of the data type that the elements are rounded to."""
+    assert weights is None
+    (r, dtype), flat = rounded, x.ravel()
+    info, terms = np.finfo(dtype), []
+    for weight, part in weighted_groups(r, x.shape):
+        low, high = (bound * weight for bound in bounds_of(r))
+        tiny = part.size * (2.0 * float(info.smallest_subnormal))
+        low -= 2.0 * float(info.eps) * low + tiny
+        high += 2.0 * float(info.eps) * high + tiny
+        terms.append((int(part[0]), 0.0 if low <= rooted_sum(flat[part]) <= high else math.inf))
+    return terms
+
+
 def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
     """0 or infinity, at the first element of each run."""
     assert weights is None
@@ -187,9 +284,29 @@ def peaks(strength: float = 0.3, **groups: Any) -> GroupLinf:
     return GroupLinf(strength=strength, groups=Groups(**groups))
 
 
+def leveling(strength: float = 0.5, concavity: float = 2.25, **groups: Any) -> GroupMcp:
+    """A group MCP, likewise."""
+    return GroupMcp(strength=strength, concavity=concavity, groups=Groups(**groups))
+
+
+def bending(strength: float = 0.4, concavity: float = 3.7, **groups: Any) -> GroupScad:
+    """A group SCAD, likewise."""
+    return GroupScad(strength=strength, concavity=concavity, groups=Groups(**groups))
+
+
 def bounded(radius: float = 0.6, **groups: Any) -> MaxNorm:
     """Bounded norms, likewise."""
     return MaxNorm(radius=radius, groups=Groups(**groups))
+
+
+def unit(**groups: Any) -> UnitNorm:
+    """Norms of 1, likewise."""
+    return UnitNorm(groups=Groups(**groups))
+
+
+def between(lower: float = 0.4, upper: float = 1.3, **groups: Any) -> MinMaxNorm:
+    """Norms between two bounds, likewise."""
+    return MinMaxNorm(lower=lower, upper=upper, groups=Groups(**groups))
 
 
 def too_large(_: Any, x: Array) -> Array:
@@ -277,6 +394,46 @@ ROWS: tuple[Row, ...] = (
         rejected=(*bad_numbers(lambda v: peaks(v, size=1), "strength"), *bad_groups(peaks)),
     ),
     Row(
+        name="group_mcp",
+        terms=group_terms(level),
+        oracle=by_group(of_groups, points=201),
+        certificate=worst_group(off_concave(rate_of_level)),
+        rule=Rule(by_parameters(level_sum)),
+        instances={
+            "-size": (leveling(size=3), (12,)),
+            "-sizes": (leveling(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (leveling(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-sharp": (leveling(2.0, 0.05, size=4), (12,)),
+            "-free": (leveling(0.0, size=2), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: leveling(v, size=1), "strength"),
+            *bad_numbers(lambda v: leveling(1.0, v, size=1), "concavity"),
+            Rejected(FieldOutOfRange, "concavity", lambda: leveling(1.0, 0.0, size=1)),
+            *bad_groups(leveling),
+        ),
+    ),
+    Row(
+        name="group_scad",
+        terms=group_terms(bent),
+        oracle=by_group(of_groups, points=201),
+        certificate=worst_group(off_concave(rate_of_bent)),
+        rule=Rule(by_parameters(bent_sum)),
+        instances={
+            "-size": (bending(size=3), (12,)),
+            "-sizes": (bending(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (bending(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-sharp": (bending(1.5, 2.001, size=4), (12,)),
+            "-free": (bending(0.0, size=2), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: bending(v, size=1), "strength"),
+            *bad_numbers(lambda v: bending(1.0, v, size=1), "concavity"),
+            Rejected(FieldOutOfRange, "concavity", lambda: bending(1.0, 2.0, size=1)),
+            *bad_groups(bending),
+        ),
+    ),
+    Row(
         name="n_of_m",
         terms=n_of_m_terms,
         oracle=by_choice,
@@ -316,6 +473,43 @@ ROWS: tuple[Row, ...] = (
             "-zero": (bounded(0.0, size=3), (6,)),
         },
         rejected=(*bad_numbers(lambda v: bounded(v, size=1), "radius"), *bad_groups(bounded)),
+        outside=too_large,
+    ),
+    Row(
+        name="unit_norm",
+        terms=group_terms(in_shell),
+        oracle=on_shells(bounds_of),
+        certificate=worst_group(off_shell),
+        rule=Rule(shell_summands, rounded=lambda r, dtype: (r, dtype)),
+        instances={
+            "-size": (unit(size=4), (12,)),
+            "-sizes": (unit(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (unit(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-ones": (unit(size=1), (6,)),
+        },
+        rejected=(*bad_groups(unit), Rejected(LayoutInvalid, "shape", lambda: unit(axis=1), (0, 3))),
+        outside=too_large,
+    ),
+    Row(
+        name="min_max_norm",
+        terms=group_terms(in_shell),
+        oracle=on_shells(bounds_of),
+        certificate=worst_group(off_shell),
+        rule=Rule(shell_summands, rounded=lambda r, dtype: (r, dtype)),
+        instances={
+            "-size": (between(size=4), (12,)),
+            "-sizes": (between(**RAGGED, sqrt_size=True), (12,)),
+            "-columns": (between(axis=1, weights=(0.0, 0.5, 3.0)), (4, 3)),
+            "-ball": (between(0.0, 0.6, size=3), (6,)),
+            "-zero": (between(0.0, 0.0, size=3), (6,)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: between(v, 1.0, size=1), "lower"),
+            *bad_numbers(lambda v: between(0.0, v, size=1), "upper"),
+            Rejected(FieldOutOfRange, "lower", lambda: between(1.0, 0.5, size=1)),
+            *bad_groups(between),
+            Rejected(LayoutInvalid, "shape", lambda: between(axis=0), (3, 0)),
+        ),
         outside=too_large,
     ),
 )

@@ -77,6 +77,27 @@ def by_group_alone(parts: Parts) -> Oracle:
     return find
 
 
+def on_shells(bounds: Callable[[Any], tuple[float, float]]) -> Oracle:
+    """Oracle for bounds on norms from both sides: no point of that norm is nearer than the multiple of v.
+
+    By the triangle inequality the distance of v from any y is at least that of their norms. Of 0 all points
+    of one norm are equally far.
+    """
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        del formula, step_size
+        y = np.array(v, dtype=np.float64)
+        parts, (low, high) = of_groups(regularizer, v.shape), bounds(regularizer)
+        for part, weight in zip(parts, group_weights(regularizer.groups, parts), strict=True):
+            group = v.ravel()[part]
+            size = math.hypot(*group.tolist())
+            wanted = min(max(size, low * weight), high * weight)
+            y.ravel()[part] = group * (wanted / size) if size else wanted / math.sqrt(part.size)
+        return y
+
+    return find
+
+
 def by_support_and_multiple(shrinkage: Callable[[Any], float]) -> Oracle:
     """Oracle for absolute values and norms together: every support of every group, and the best multiple.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,26 @@ from tests.support.oracles.minimizers import Array, Formula, Oracle, by_factors
 Slope = tuple[float, Array]
 
 _OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-11, "maxcor": 50}
+
+
+def as_matrix(regularizer: Any, x: Array) -> Array:
+    """The documented matrix: a row of each slice along an axis, the others in their order its columns."""
+    axis = getattr(regularizer, "axis", None) or 0
+    rows = [np.take(x, at, axis).ravel() for at in range(x.shape[axis])]
+    columns = math.prod(x.shape[:axis] + x.shape[axis + 1 :])
+    return np.array(rows, dtype=x.dtype).reshape(len(rows), columns)
+
+
+def by_matrix(oracle: Oracle) -> Oracle:
+    """Oracle for a segment of more axes, given one for matrices."""
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        places = as_matrix(regularizer, np.arange(v.size).reshape(v.shape)).astype(np.int64)
+        found = np.empty(v.size)
+        found[places] = oracle(formula, regularizer, as_matrix(regularizer, v), step_size)
+        return found.reshape(v.shape)
+
+    return find
 
 
 def least(cost: Callable[[Array], Slope], start: Array) -> tuple[float, Array]:
@@ -61,6 +82,23 @@ def _nearest_in_nuclear_ball(v: Array, radius: float) -> Array:
     best = least(cost, start)[1]
     a, b = product((best * (np.sqrt(2 * radius) / np.linalg.norm(best)))[:-1])
     return np.asarray(a @ b.T * scale)
+
+
+def by_nuclear_ball(radius: Callable[[Any], float]) -> Oracle:
+    """Oracle for the ball of the nuclear norm: the nearest product of factors on a sphere, if not itself."""
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        del formula, step_size
+        bound, size = radius(regularizer), float(np.linalg.norm(v, "nuc"))
+        if size <= bound:
+            return v
+        if bound == 0.0:
+            return np.zeros_like(v)
+        found = _nearest_in_nuclear_ball(v, bound)
+        # What the search left outside comes in along the ray to 0.
+        return np.asarray(found * min(1.0, bound / float(np.linalg.norm(found, "nuc"))))
+
+    return find
 
 
 def by_dual_ball(radius: Callable[[Any], float]) -> Oracle:
@@ -113,6 +151,20 @@ def by_polar_iteration(formula: Formula, regularizer: Any, v: Array, step_size: 
     for _ in range(100):
         x = (x + np.linalg.inv(x).T) / 2
     return np.asarray(basis @ x)
+
+
+def by_sign_iteration(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+    """Oracle for semidefinite matrices: half of S + |S|, with S the symmetric part.
+
+    |S| is S times its sign, which Newton's iteration finds. S is moved a little, off matrices that have none.
+    """
+    del formula, regularizer, step_size
+    s = (v + v.T) / 2
+    x = s + 1e-10 * max(1.0, float(np.abs(v).max(initial=0.0))) * np.diag(1.0 + 0.1 * np.arange(len(s)))
+    for _ in range(100):
+        x = (x + np.linalg.inv(x)) / 2
+    found = (s + s @ x) / 2
+    return np.asarray((found + found.T) / 2)
 
 
 def by_whole_matrices(strength: Callable[[Any], float]) -> Oracle:

@@ -60,24 +60,32 @@ def _numbers(regularizer: Any) -> list[float]:
 
 def by_group(
     partition: Callable[[Any, tuple[int, ...]], list[NDArray[np.int64]]],
+    points: int = 21,
 ) -> Oracle:
-    """Oracle for sums of group norms, one search per group.
+    """Oracle for sums of growing functions of group norms, one search per group.
 
     A part of the answer at right angles to the group's elements raises both the norm and the distance, so the
-    answer is a multiple of the group; the best multiple is found on a dense grid.
+    answer is a multiple of the group; the best multiple is found on a dense grid, which has more points where
+    there may be several minima.
     """
 
     def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
         y = np.array(v, dtype=np.float64)
         for group in partition(regularizer, v.shape):
-            y.ravel()[group] = _best_multiple(formula, regularizer, y, group, v, step_size)
+            y.ravel()[group] = _best_multiple(formula, regularizer, y, group, v, step_size, points)
         return y
 
     return find
 
 
 def _best_multiple(
-    formula: Formula, regularizer: Any, y: Array, group: NDArray[np.int64], v: Array, step_size: float
+    formula: Formula,
+    regularizer: Any,
+    y: Array,
+    group: NDArray[np.int64],
+    v: Array,
+    step_size: float,
+    points: int,
 ) -> Array:
     part = v.ravel()[group]
 
@@ -86,7 +94,7 @@ def _best_multiple(
         trial.ravel()[group] = multiple * part
         return objective(formula, regularizer, trial, v, step_size)
 
-    grid: Array = np.linspace(-0.5, 1.5, 21)
+    grid: Array = np.linspace(-0.5, 1.5, points)
     best = 1.0
     for _ in range(9):
         best = float(grid[int(np.argmin([cost(float(multiple)) for multiple in grid]))])

@@ -86,6 +86,25 @@ def in_max_norm(r: Any, x: Wide, form: Format) -> bool:
     )
 
 
+def norm_between(x: Wide, low: float, high: float, form: Format) -> bool:
+    """A Euclidean norm between two bounds; of a coarse format, up to what a step in every element may do."""
+    size = math.hypot(*x.ravel().tolist())
+    room = math.hypot(*steps(form, x).ravel().tolist()) if form in COARSE else 0.0
+    relative = float(units(form))
+    return low * (1 - relative) - room <= size <= high * (1 + relative) + room
+
+
+def in_min_max_norm(r: Any, x: Wide, form: Format) -> bool:
+    """Groups of norms between their bounds."""
+    groups = weighted_groups(r, x.shape)
+    return all(norm_between(x.ravel()[part], r.lower * w, r.upper * w, form) for w, part in groups)
+
+
+def in_unit_norm(r: Any, x: Wide, form: Format) -> bool:
+    """Groups of norms of their weights."""
+    return all(norm_between(x.ravel()[part], w, w, form) for w, part in weighted_groups(r, x.shape))
+
+
 def in_simplex(r: Any, x: Wide, form: Format) -> bool:
     """Nonnegative elements that add up to the radius."""
     radius = reachable(r.radius, form)
@@ -151,11 +170,26 @@ def in_spectral_ball(r: Any, x: Wide, form: Format) -> bool:
     return largest <= r.radius * (1 + float(units(form)) + 4e-15 * max(x.shape))
 
 
+def in_nuclear_ball(r: Any, x: Wide, form: Format) -> bool:
+    """Singular values that add up to at most the radius."""
+    total = math.fsum(np.linalg.svd(x, compute_uv=False).tolist())
+    return total <= r.radius * (1 + float(units(form)) + 4e-15 * max(x.shape) * math.sqrt(min(x.shape)))
+
+
 def in_rank_ball(r: Any, x: Wide, form: Format) -> bool:
     """No farther from a matrix of that rank than a step in every element."""
     values = np.linalg.svd(x, compute_uv=False)
     errors = 4e-15 * max(x.shape) * float(values[0])
     return float(np.linalg.norm(values[r.rank :])) <= float(np.linalg.norm(steps(form, x))) + errors
+
+
+def in_positive_semidefinite(r: Any, x: Wide, form: Format) -> bool:
+    """No farther from a symmetric matrix without negative eigenvalues than a step in every element."""
+    del r
+    values = np.linalg.eigvalsh((x + x.T) / 2)
+    errors = 4e-15 * len(x) * float(np.abs(values).max())
+    distance = math.hypot(float(np.linalg.norm(x - x.T)) / 2, float(np.linalg.norm(np.minimum(values, 0.0))))
+    return distance <= float(np.linalg.norm(steps(form, x))) + errors
 
 
 def in_stiefel(r: Any, x: Wide, form: Format) -> bool:
@@ -173,10 +207,14 @@ INSIDE: dict[str, Inside] = {
     "l1_ball": in_l1_ball,
     "l2_ball": in_l2_ball,
     "max_norm": in_max_norm,
+    "min_max_norm": in_min_max_norm,
     "n_of_m": in_n_of_m,
+    "nuclear_ball": in_nuclear_ball,
+    "positive_semidefinite": in_positive_semidefinite,
     "rank_ball": in_rank_ball,
     "simplex": in_simplex,
     "spectral_ball": in_spectral_ball,
     "stiefel": in_stiefel,
     "top_k": in_top_k,
+    "unit_norm": in_unit_norm,
 }

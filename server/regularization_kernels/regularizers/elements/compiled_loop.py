@@ -17,8 +17,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...compilation import ANY, requested
+from ...compilation import ANY, kept, requested
 from ...formats import INCREMENT, Conversion, conversion, mixed
+from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
 from . import operations
 
@@ -63,13 +64,16 @@ class Variant:
 
 def loop_for(variant: Variant, elements: int) -> Loop | None:
     """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
-    return requested(variant, variant.data_type, elements, _compiled)
+    loop = requested(variant, variant.data_type, elements, _compiled)
+    if loop is None:
+        return None
+    return _on_elements(loop, conversion(variant.data_type).stored, () if variant.at_random else (0,))
 
 
-def _compiled(variant: Variant) -> Loop:
+@kept
+def _compiled(variant: Variant) -> MachineCode:
     import numba
 
-    jit: Any = numba.njit
     form = conversion(variant.data_type)
     term, step, read, to_nearest, rounded_at_random, random_bits = (
         inlined(cast("FunctionType", f))
@@ -141,13 +145,14 @@ def _compiled(variant: Variant) -> Loop:
             begin += row
         return nonzeros
 
-    compiled = jit(_signature(numba, variant, form), nogil=True, error_model="numpy")(loop)
+    return compiled(loop, _signature(numba, variant, form))
+
+
+def _on_elements(loop: Callable[..., int], stored: Any, state: tuple[int, ...]) -> Loop:
+    """A loop that takes arrays of elements, and a state only where it rounds at random."""
 
     def on_elements(x: ANY, loss_gradients: ANY, out: ANY, *rest: Any) -> int:
-        state = () if at_random else (0,)
-        arrays = (array.view(form.stored) for array in (x, loss_gradients, out))
-        nonzeros: int = compiled(*arrays, *rest, *state)
-        return nonzeros
+        return loop(x.view(stored), loss_gradients.view(stored), out.view(stored), *rest, *state)
 
     return on_elements
 

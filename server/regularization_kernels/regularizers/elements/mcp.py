@@ -11,12 +11,14 @@ from .operations import copysign, maximum, minimum, sign, sqrt, where
 from .thresholding import hard_threshold
 
 
-def _term(x: Any, strength: float, concavity: float) -> Any:
+def term(x: Any, strength: float, concavity: float) -> Any:
+    """The penalty of one number."""
     near = minimum(abs(x), concavity * strength)
     return near * (strength - near / (2.0 * concavity))
 
 
-def _step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
+def step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
+    """The proximal step from one number."""
     threshold = step_size * strength
     # Beyond a·strength the stretched one is larger than x, and x is the answer.
     stretched = maximum(abs(x) - threshold, 0.0) / ((concavity - step_size) / concavity)
@@ -40,7 +42,7 @@ class Mcp(ElementRegularizer):
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
     concavity: float = parameter(POSITIVE, "units of x per unit of strength", symbol="a")
 
-    formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
+    formulas: ClassVar[Formulas] = Formulas(term, step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(separable=True)
     description: ClassVar[Description] = Description(

@@ -10,7 +10,8 @@ from .base import ElementRegularizer, Formulas
 from .operations import clip, copysign, maximum, minimum, sign, sqrt, where
 
 _SMALLEST = 5e-324  # so that nothing is divided by 0 where the other branch is taken
-_ABOVE_TWO = Range("> 2", lambda value: value > 2)
+ABOVE_TWO = Range("> 2", lambda value: value > 2)
+CONCAVITY_WORDS = "3.7 is usual; units of x per unit of strength"
 
 
 def _largest_that_shrinks(step_size: Any, strength: float, concavity: float) -> Any:
@@ -20,13 +21,15 @@ def _largest_that_shrinks(step_size: Any, strength: float, concavity: float) -> 
     return where(step_size > concavity + 1.0, vanishing, soft)
 
 
-def _term(x: Any, strength: float, concavity: float) -> Any:
+def term(x: Any, strength: float, concavity: float) -> Any:
+    """The penalty of one number."""
     near = minimum(abs(x), concavity * strength)
     over = maximum(near - strength, 0.0)
     return strength * near - over * over / (2.0 * (concavity - 1.0))
 
 
-def _step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
+def step(x: Any, step_size: Any, strength: float, concavity: float) -> Any:
+    """The proximal step from one number."""
     threshold = step_size * strength
     jumping = (abs(x) <= _largest_that_shrinks(step_size, strength, concavity)) * threshold
     # Below the parabola's beginning its branch asks for more than the threshold, beyond its end for less
@@ -51,9 +54,9 @@ class Scad(ElementRegularizer):
     """
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x", symbol="l")
-    concavity: float = parameter(_ABOVE_TWO, "3.7 is usual; units of x per unit of strength", symbol="a")
+    concavity: float = parameter(ABOVE_TWO, CONCAVITY_WORDS, symbol="a")
 
-    formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
+    formulas: ClassVar[Formulas] = Formulas(term, step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(separable=True)
     description: ClassVar[Description] = Description(

@@ -23,7 +23,6 @@ from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass
-    from ...reductions.reduction import Reduction
 
 GROUPS_WORDS = "which elements form a group, and the groups' weights"
 """What a ``groups`` parameter is."""
@@ -212,7 +211,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
-        if wanted.at_random or is_coarse(wanted.data_type):
+        if wanted.at_random or is_coarse(wanted.data_type) or not self.regularizer.formulas.compiled:
             return None
         if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
             return None
@@ -281,42 +280,3 @@ class GroupRegularizer(PartitionedRegularizer):
         except GroupsInvalid as error:
             error.within("groups")
             raise
-
-
-class WholeRegularizer(PartitionedRegularizer):
-    """A penalty of the whole segment: one group."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def reduction_in(self, data_type: DataType) -> Reduction | None:
-        """How a long segment of this data type is computed, if not as one array."""
-
-    def partition_in(self, shape: tuple[int, ...]) -> Partition:
-        """One group of all elements."""
-        return Slices(1, 1, math.prod(shape))
-
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedGroups:
-        """The penalty of all elements of a segment."""
-        return PreparedWhole(self, self.partition_in(shape), data_type)
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedWhole(PreparedGroups):
-    """A penalty of one group, too long for a loop's tile."""
-
-    regularizer: WholeRegularizer
-
-    def reduction(self) -> Reduction | None:
-        """The regularizer's own."""
-        return self.regularizer.reduction_in(self.data_type)
-
-    def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
-        """None: NumPy does as well."""
-        del wanted, elements
-        return None
-
-    def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
-        """One term is one double, and so is its product with the scale."""
-        del x, weights, size
-        return 1

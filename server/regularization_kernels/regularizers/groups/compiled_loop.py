@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Float64Array
-from ...compilation import ANY, requested
+from ...compilation import ANY, kept, requested
+from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
 from ..elements.compiled_loop import inlined
 from .eights import EIGHT, fill_function, scale_function
@@ -75,6 +76,8 @@ class GroupFormulas:
     """From size and weight: the norm that a group must not exceed afterwards in float64."""
     longest: int = LONGEST
     """Elements of a group above which NumPy does as well."""
+    compiled: bool = True
+    """Whether there may be a loop for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +129,10 @@ def runs_of(partition: Partition, elements: int, longest: int = LONGEST) -> Grou
     return None if long else (edges, size, of_each)
 
 
-def _compiled(variant: GroupVariant) -> GroupLoop:
+@kept
+def _compiled(variant: GroupVariant) -> MachineCode:
     import numba
 
-    jit: Any = numba.njit
     measure_of = variant.formulas.measure.function()
     step = _step_function(
         variant.formulas, limited=variant.formulas.limit is not None and variant.data_type == np.float64
@@ -217,8 +220,7 @@ def _compiled(variant: GroupVariant) -> GroupLoop:
             group = last
         return nonzeros
 
-    compiled: GroupLoop = jit(_signature(numba, variant), nogil=True, error_model="numpy")(loop)
-    return compiled
+    return compiled(loop, _signature(numba, variant))
 
 
 def _nothing(*_: float) -> float:

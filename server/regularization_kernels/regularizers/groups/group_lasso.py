@@ -60,8 +60,14 @@ class GroupLasso(GroupRegularizer):
 
 def write_directions(partition: Partition, x: Float64Array, strength: float, out: Float64Array) -> None:
     """Write ``strength * weight_g * x_g / norm(x_g)``, 0 for a zero group."""
-    norms = partition.norms(x)
+    write_lengthened(partition, x, partition.norms(x), partition.times(strength), out)
+
+
+def write_lengthened(
+    groups: Partition, x: Float64Array, norms: Float64Array, lengths: Float64Array, out: Float64Array
+) -> None:
+    """Write ``length_g * x_g / norm(x_g)``, 0 for a zero group."""
     with np.errstate(invalid="ignore"):
-        partition.apply(np.divide, x, np.where(norms == 0, 1.0, norms), out)
-    partition.apply(np.multiply, out, partition.times(strength), out)
+        groups.apply(np.divide, x, np.where(norms == 0, 1.0, norms), out)
+    groups.apply(np.multiply, out, lengths, out)
     out += 0.0  # no negative zeros

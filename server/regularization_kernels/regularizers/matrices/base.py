@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import GradientUndefined, LayoutInvalid
+from ...errors import GradientUndefined
 from ...expansions import Exponents
 from ...formats import Grid, limits, spacings
 from ...preparation import PreparedRegularizer, Unprepared
+from .folding import Folding
 from .linear_algebra import EPSILON, singular_value_decomposition, singular_values
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class MatrixRegularizer(Unprepared):
     """A penalty on a matrix's singular values: one term, which is told to the precision of a data type."""
 
     __slots__ = ()
+
+    axis: int | None
 
     @abstractmethod
     def term(self, x: Float64Array, data_type: DataType) -> float:
@@ -40,19 +43,19 @@ class MatrixRegularizer(Unprepared):
         """The penalty as a matrix of this data type tells it.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        self.require_matrix(shape)
-        return PreparedMatrix(self, data_type)
+        return PreparedMatrix(self, data_type, self.folding_of(shape))
 
-    def require_matrix(self, shape: tuple[int, ...]) -> None:
-        """Check that a shape has two axes.
+    def folding_of(self, shape: tuple[int, ...]) -> Folding:
+        """The segment as a matrix.
 
         Raises:
-            LayoutInvalid: If not.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        if len(shape) != 2:
-            raise LayoutInvalid(f"must have 2 axes for {self.name}, got {list(shape)}", field="shape")
+        return Folding.of(shape, self.axis, self.name)
 
     def workspace(self, elements: int) -> int:
         """A copy of the matrix, the factors, the same as LAPACK writes them, and what it works with."""
@@ -61,10 +64,15 @@ class MatrixRegularizer(Unprepared):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMatrix(PreparedRegularizer):
-    """A penalty of a matrix, and the data type of its elements."""
+    """A penalty of a matrix, the data type of its elements, and how they lie."""
 
     regularizer: MatrixRegularizer
     data_type: DataType
+    folding: Folding
+
+    def workspace(self, elements: int) -> int:
+        """As of all matrices; and the elements as they lie in one."""
+        return self.regularizer.workspace(elements) + elements * self.folding.copies
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
         """One term is one double, and so is its product with the scale."""
@@ -74,15 +82,18 @@ class PreparedMatrix(PreparedRegularizer):
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the term, at the place of the matrix's first element."""
         if x.size:
-            sums.add_at(np.array([position]), np.array([self.regularizer.term(x, self.data_type)]))
+            term = self.regularizer.term(self.folding.matrix(x), self.data_type)
+            sums.add_at(np.array([position]), np.array([term]))
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
-        self.regularizer.slope(x, self.data_type, out)
+        regularizer, data_type = self.regularizer, self.data_type
+        self.folding.write(lambda x, out: regularizer.slope(x, data_type, out), x, out)
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
-        self.regularizer.step(x, step_size, self.data_type, out)
+        regularizer, data_type = self.regularizer, self.data_type
+        self.folding.write(lambda x, out: regularizer.step(x, step_size, data_type, out), x, out)
 
 
 class MatrixSet(MatrixRegularizer):
@@ -104,10 +115,10 @@ class MatrixSet(MatrixRegularizer):
         """The set as a matrix of this data type can tell who is inside.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
-        self.require_matrix(shape)
-        return PreparedMatrixSet(self, data_type)
+        return PreparedMatrixSet(self, data_type, self.folding_of(shape))
 
     def term(self, x: Float64Array, data_type: DataType) -> float:
         """0 inside, infinity outside, NaN where an element is not finite."""
@@ -146,29 +157,40 @@ class MatrixSet(MatrixRegularizer):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMatrixSet(PreparedMatrix):
-    """A set of matrices, and the data type of their elements."""
+    """A set of matrices, the data type of their elements, and how they lie."""
 
     regularizer: MatrixSet
 
     def workspace(self, elements: int) -> int:
         """As of all matrices; and the matrix as rounded, and less a reference, which is decomposed, too."""
-        return self.regularizer.workspace(elements) + 5 * elements * (self.data_type != FLOAT64)
+        looks = 5 + 3 * self.folding.copies
+        return PreparedMatrix.workspace(self, elements) + looks * elements * (self.data_type != FLOAT64)
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set."""
         if not (exact.size and np.isfinite(exact).all()):
             return None
-        return self.regularizer.moved_inside(exact, numbers, grid)
+        matrix = self.folding.matrix
+        moved = self.regularizer.moved_inside(matrix(exact), matrix(numbers), self.folding.grid(grid))
+        return None if moved is None else self.folding.segment(moved)
 
 
 class SpectralSet(MatrixSet):
-    """A set of matrices that is defined by their singular values."""
+    """A set of matrices that is defined by their singular values, or by other values of theirs."""
 
     __slots__ = ()
 
+    def values(self, x: Float64Array) -> Float64Array:
+        """The values of a finite matrix."""
+        return singular_values(x)
+
+    def factors(self, x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """U, the values and Vᵀ; all NaN where x is not finite."""
+        return singular_value_decomposition(x)
+
     @abstractmethod
-    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
-        """How far a matrix with these singular values is outside."""
+    def excess(self, x: Float64Array, values: Float64Array, data_type: DataType) -> Excess:
+        """How far a matrix with these values is outside."""
 
     @abstractmethod
     def nearest(
@@ -177,13 +199,13 @@ class SpectralSet(MatrixSet):
         """Write the nearest matrix inside, from the factors of one outside."""
 
     def contains(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> bool:
-        """Whether the singular values are inside."""
-        excess = self.excess(x, singular_values(x), data_type)
+        """Whether the values are inside."""
+        excess = self.excess(x, self.values(x), data_type)
         slack = excess.slack(share)
         if 0.5 * slack < excess.got < 2.0 * slack:
             # Without vectors LAPACK has another algorithm. So near the border its last bits would count:
             # those that the step goes by do.
-            excess = self.excess(x, singular_value_decomposition(x)[1], data_type)
+            excess = self.excess(x, self.factors(x)[1], data_type)
         return excess.got <= excess.slack(share)
 
     def step(self, x: Float64Array, step_size: StepSize, data_type: DataType, out: Float64Array) -> None:
@@ -191,13 +213,34 @@ class SpectralSet(MatrixSet):
         del step_size
         if not x.size:
             return
-        factors = singular_value_decomposition(x)
+        factors = self.factors(x)
         excess = self.excess(x, factors[1], data_type)
         # Half of what rounding may do is left for rounding the result.
         if excess.got <= excess.slack(0.5):
             np.copyto(out, x)
         else:
             self.nearest(x, factors, out)
+
+
+class SpectralCone(SpectralSet):
+    """A set that has all multiples of its matrices: what leaves a data type's range is made smaller."""
+
+    __slots__ = ()
+
+    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
+        """Wherever there is an end of the range, past which elements are cut off."""
+        del at_random
+        return grid.reference is not None or grid.data_type != FLOAT64
+
+    def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set or the range."""
+        if grid.reference is None:
+            near = grid.nearest(exact)
+            if np.any(np.abs(near - exact) > 0.5 * spacings(near, grid.data_type)):
+                return grid.nearest(exact * (grid.largest / float(np.max(np.abs(exact)))))
+            if np.array_equal(near, numbers):
+                return None  # rounding to nearest takes half of what counts as inside
+        return SpectralSet.moved_inside(self, exact, numbers, grid)
 
 
 @dataclass(frozen=True, slots=True)

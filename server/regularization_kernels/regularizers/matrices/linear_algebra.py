@@ -31,6 +31,8 @@ _PRODUCTS_OF_SVD = 16
 """In a decomposition, about, for each one in the product of the matrix with its transpose."""
 _PRODUCTS_OF_EIGENVECTORS = 6
 """Likewise in those of a symmetric matrix."""
+_PRODUCTS_OF_EIGENVALUES = 2
+"""Likewise where these are wanted alone."""
 _STRETCH = 512
 """Rows whose products BLAS adds at once."""
 
@@ -128,6 +130,32 @@ def eigenvectors(symmetric: Float64Array) -> tuple[Float64Array, Float64Array] |
             values, vectors = np.linalg.eigh(symmetric)
     except np.linalg.LinAlgError:
         return None
+    return values, vectors
+
+
+def eigenvalues(symmetric: Float64Array) -> Float64Array:
+    """Eigenvalues ``(n,)`` of a symmetric matrix, ascending; all NaN where it is not finite."""
+    if np.isfinite(symmetric).all():
+        try:
+            with single_threaded_blas(_PRODUCTS_OF_EIGENVALUES * _products(symmetric.shape)):
+                return np.asarray(np.linalg.eigvalsh(symmetric), np.float64)
+        except np.linalg.LinAlgError:  # then the way with vectors has an answer
+            pass
+    return eigenvalue_decomposition(symmetric)[0]
+
+
+def eigenvalue_decomposition(symmetric: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """The same, and the vectors in columns ``(n, n)``; all NaN where it is not finite."""
+    if not np.isfinite(symmetric).all():
+        return np.full(len(symmetric), np.nan), np.full(symmetric.shape, np.nan)
+    found = eigenvectors(symmetric)
+    if found is None:
+        _find_blas_of_scipy()
+        import scipy.linalg  # only what the quick algorithm does not converge on needs it
+
+        with single_threaded_blas(_PRODUCTS_OF_SVD * _products(symmetric.shape)):
+            found = scipy.linalg.eigh(symmetric, driver="ev")
+    values, vectors = found
     return values, vectors
 
 

@@ -11,6 +11,7 @@ from ...arrays import DataType, Float64Array, StepSize
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ...summation import ExactSum
 from .base import MatrixRegularizer, rank_tolerance
+from .folding import axis_of_rows
 from .gram_factors import gram_factors
 from .linear_algebra import put_together, singular_value_decomposition, singular_values
 
@@ -31,6 +32,7 @@ class NuclearNorm(MatrixRegularizer):
     """
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    axis: int | None = axis_of_rows()
 
     scaled: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)

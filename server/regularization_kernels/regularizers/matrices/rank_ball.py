@@ -10,16 +10,17 @@ import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldOutOfRange
-from ...formats import Grid, slack, spacings
+from ...formats import slack
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
-from .base import Excess, PreparedMatrix, SpectralSet, rounding
+from .base import Excess, PreparedMatrix, SpectralCone, rounding
+from .folding import axis_of_rows
 from .linear_algebra import lapack_error, put_together
 from .low_rank import nearest_of_low_rank
 
 
 @register("rank_ball")
 @dataclass(frozen=True, slots=True)
-class RankBall(SpectralSet):
+class RankBall(SpectralCone):
     """0 where the rank of a matrix is at most ``rank``, infinite otherwise.
 
     A matrix inside stays as it is to the bit. Where singular values are equal at the border, the nearest is
@@ -33,6 +34,7 @@ class RankBall(SpectralSet):
     """
 
     rank: int = parameter(COUNT, "at most the shorter side", symbol="how many singular values may stay")
+    axis: int | None = axis_of_rows()
 
     traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
@@ -46,24 +48,25 @@ class RankBall(SpectralSet):
         """The set as a matrix of this data type can tell who is inside.
 
         Raises:
-            LayoutInvalid: If there are not two axes.
-            FieldOutOfRange: If the rank is more than the matrix's shorter side.
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis, or the rank is more than the matrix's shorter side.
         """
-        ready = SpectralSet.on(self, shape, data_type)
-        if self.rank > min(shape):
-            text = f"must be at most the shorter side {min(shape)} of the matrix, got {self.rank!r}"
+        ready = SpectralCone.on(self, shape, data_type)
+        shorter = min(ready.folding.shape)
+        if self.rank > shorter:
+            text = f"must be at most the shorter side {shorter} of the matrix, got {self.rank!r}"
             raise FieldOutOfRange(text, field="rank")
         return ready
 
-    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
+    def excess(self, x: Float64Array, values: Float64Array, data_type: DataType) -> Excess:
         """The distance to the nearest matrix of that rank: the root of the other values' squares' sum.
 
         Rounding a matrix of that rank to nearest takes it no farther than half a step in every element, which
         is half of what is granted, so what is not farther than that is left as it is, and rounded.
         """
-        largest = float(singular_values[0])
+        largest = float(values[0])
         scale = largest if largest > 0 else 1.0
-        others = singular_values[self.rank :] / scale
+        others = values[self.rank :] / scale
         distance = scale * math.sqrt(np.add.reduce(np.square(others)))
         return Excess(distance, rounding(x, data_type), self._errors(x, largest))
 
@@ -78,24 +81,9 @@ class RankBall(SpectralSet):
             x, self.rank, data_type, lambda largest: granted + self._errors(x, largest)
         )
         if near is None:
-            SpectralSet.step(self, x, step_size, data_type, out)
+            SpectralCone.step(self, x, step_size, data_type, out)
         else:
             np.copyto(out, x if near is x else near + 0.0)  # no negative zeros of a product
-
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Wherever there is an end of the range, past which elements are cut off."""
-        del at_random
-        return grid.reference is not None or grid.data_type != FLOAT64
-
-    def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """Numbers inside, where rounding left the set or the range: a smaller matrix has the same rank."""
-        if grid.reference is None:
-            near = grid.nearest(exact)
-            if np.any(np.abs(near - exact) > 0.5 * spacings(near, grid.data_type)):
-                return grid.nearest(exact * (grid.largest / float(np.max(np.abs(exact)))))
-            if np.array_equal(near, numbers):
-                return None  # rounding to nearest takes half of what counts as inside
-        return SpectralSet.moved_inside(self, exact, numbers, grid)
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

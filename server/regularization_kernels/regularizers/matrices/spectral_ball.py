@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
-from ...formats import Grid, slack, spacings
+from ...arrays import FLOAT32, DataType, Float64Array, StepSize
+from ...formats import Grid, slack
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import Excess, SpectralSet
+from .balls import SpectralNormBall
+from .base import SpectralSet
+from .folding import axis_of_rows
 from .gram_factors import GramFactors, gram_factors
 from .linear_algebra import (
     EPSILON,
@@ -19,17 +20,15 @@ from .linear_algebra import (
     largest_at_most,
     put_together,
     single_threaded_blas,
-    singular_values,
 )
 
-_TRIALS = 5
 _SHARE = 1 / 32
 """Of what is overlooked in float32, this much is left for the errors of a step by way of the Gram matrix."""
 
 
 @register("spectral_ball")
 @dataclass(frozen=True, slots=True)
-class SpectralBall(SpectralSet):
+class SpectralBall(SpectralNormBall):
     """0 where the largest singular value of a matrix is at most ``radius``, infinite otherwise.
 
     A matrix inside stays as it is to the bit. The largest singular value is outside where it exceeds the
@@ -42,6 +41,7 @@ class SpectralBall(SpectralSet):
     """
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
+    axis: int | None = axis_of_rows()
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
@@ -51,11 +51,14 @@ class SpectralBall(SpectralSet):
         source="Lefkimmiatis, Ward and Unser 2013",
     )
 
-    def excess(self, x: Float64Array, singular_values: Float64Array, data_type: DataType) -> Excess:
-        """By how much the largest is above the radius."""
-        rounding = slack(data_type, x.size, self.radius) if data_type == FLOAT32 else 0.0
-        errors = slack(FLOAT64, x.size, self.radius) + lapack_error(x.shape) * self.radius
-        return Excess(float(singular_values[0]) - self.radius, rounding, errors)
+    def norm(self, singular_values: Float64Array) -> float:
+        """The largest."""
+        return float(singular_values[0])
+
+    def growth(self, shape: tuple[int, ...]) -> float:
+        """It is at most the norm of all elements."""
+        del shape
+        return 1.0
 
     def step(self, x: Float64Array, step_size: StepSize, data_type: DataType, out: Float64Array) -> None:
         """Write the nearest matrix inside: x itself where it is."""
@@ -78,11 +81,6 @@ class SpectralBall(SpectralSet):
             return False
         return True
 
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Wherever anything is rounded: what an element loses says little of the largest singular value."""
-        del at_random
-        return grid.reference is not None or grid.data_type != FLOAT64
-
     def moved_inside(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding left the set."""
         if grid.data_type == FLOAT32:
@@ -91,30 +89,6 @@ class SpectralBall(SpectralSet):
             if largest_at_most(moved, share * slack(grid.data_type, exact.size, self.radius)):
                 return None
         return SpectralSet.moved_inside(self, exact, numbers, grid)
-
-    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """Numbers whose largest singular value is at most the radius.
-
-        The matrix is made smaller by what is too much, then by twice that and so on, is rounded and measured.
-        After some trials it is made so small that it is inside: rounding to nearest adds to the largest
-        singular value no more than half a step in every element does to the norm of them all.
-        """
-        del numbers
-        scale = 1.0
-        for trial in range(_TRIALS):
-            near = grid.nearest(scale * exact)
-            excess = self.excess(exact, singular_values(grid.points(near)), grid.data_type)
-            if excess.got <= 0.5 * excess.slack(0.5):
-                return near
-            scale -= 2**trial * excess.got / self.radius
-            if scale <= 0:
-                break
-        ends = [np.zeros(exact.shape), exact]
-        steps = np.maximum(*(spacings(grid.nearest(end), grid.data_type) for end in ends))
-        scale = max(1.0 - 0.5 * math.sqrt(np.add.reduce(np.square(steps).reshape(-1))) / self.radius, 0.0)
-        near = grid.nearest(scale * exact)
-        # Past the end of the data type's range more is lost than half a step; the origin is always inside.
-        return near if self.contains(grid.points(near), grid.data_type) else grid.nearest(ends[0])
 
     def nearest(
         self, x: Float64Array, factors: tuple[Float64Array, Float64Array, Float64Array], out: Float64Array

@@ -10,6 +10,7 @@ import numpy as np
 from ...arrays import DataType, Float64Array, StepSize
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import MatrixRegularizer, rank_tolerance
+from .folding import axis_of_rows
 from .linear_algebra import put_together, singular_value_decomposition, singular_values
 
 _HUGE = 1e290
@@ -30,6 +31,7 @@ class SpectralNorm(MatrixRegularizer):
     """
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    axis: int | None = axis_of_rows()
 
     scaled: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)

@@ -9,10 +9,11 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import LayoutInvalid, MethodUnsupported
+from ...errors import MethodUnsupported
 from ...interruption import go_on
 from ...regularizer import POSITIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
+from .folding import Folding, axis_of_rows
 from .linear_algebra import gram, single_threaded_blas, singular_values, tops_eigenvalues
 
 STEPS = 256
@@ -30,10 +31,9 @@ _GOLDEN = 0.6180339887498949
 class SpectralNormalization(Regularizer):
     """No penalty but a map: ``W * target / max(σ, target)``, or ``W * target / σ`` where ``scale_up`` is set.
 
-    σ is the largest singular value of W as a matrix: a shape of more than two axes is ``(shape[0],
-    product of the others)``, so that a convolution's kernel of shape ``(out, in, height, width)`` has a
-    row for each output. A zero matrix stays as it is, and without ``scale_up`` so does one with σ <=
-    target, to the bit.
+    σ is the largest singular value of W as a matrix, of which a convolution's kernel of shape ``(out, in,
+    height, width)`` has a row for each output. A zero matrix stays as it is, and without ``scale_up`` so does
+    one with σ <= target, to the bit.
 
     σ² is found by power iteration on W'W (or WW', whichever is smaller), from a fixed start, until it
     grows by at most 1e-14 of itself in a step. A Cholesky factorization then proves that no eigenvalue
@@ -53,6 +53,8 @@ class SpectralNormalization(Regularizer):
         None, "whether a matrix below the target is scaled up to it; unset: false", default=False
     )
 
+    axis: int | None = axis_of_rows()
+
     traits: ClassVar[Traits] = Traits(map=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
         title="a matrix divided by its largest singular value: a map, not a penalty",
@@ -65,16 +67,22 @@ class SpectralNormalization(Regularizer):
     )
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> Self:
-        """The map made ready for an array of this shape."""
+        """The map made ready for an array of this shape.
+
+        Raises:
+            LayoutInvalid: If there are fewer than two axes.
+            FieldOutOfRange: If there is no such axis as the rows'.
+        """
         del data_type
-        if len(shape) < 2:
-            text = f"must have 2 axes or more for {self.name}, got {list(shape)}"
-            raise LayoutInvalid(text, field="shape")
+        Folding.of(shape, self.axis, self.name)
         return self
 
     def workspace(self, elements: int) -> int:
-        """The scaled matrix, the products of its rows or columns, and what is factored, twice copied."""
-        return 5 * elements
+        """The scaled matrix, the products of its rows or columns, and what is factored, twice copied.
+
+        And the elements as they lie in the matrix, where they lie otherwise.
+        """
+        return (5 + bool(self.axis)) * elements
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add nothing: there is no penalty."""
@@ -96,12 +104,13 @@ class SpectralNormalization(Regularizer):
             return
         # By a power of two, so exactly: squares of huge and of tiny numbers would leave the range.
         exponent = math.frexp(largest)[1]
-        scaled = np.ldexp(x.reshape(x.shape[0], -1 if x.size else 0), -exponent)
-        sigma = largest_singular_value(scaled) if largest else 0.0
+        scaled = np.ldexp(x, -exponent)
+        matrix = Folding.of(x.shape, self.axis, self.name).matrix(scaled)
+        sigma = largest_singular_value(matrix) if largest else 0.0
         if sigma == 0.0 or (not self.scale_up and _at_most(sigma, exponent, self.target)):
             np.copyto(out, x)
             return
-        np.multiply(scaled.reshape(x.shape), self.target / sigma, out=out)
+        np.multiply(scaled, self.target / sigma, out=out)
 
 
 def largest_singular_value(x: Float64Array) -> float:

@@ -12,6 +12,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import LayoutInvalid
 from ...regularizer import Description, Locality, Traits, register
 from .base import MatrixSet, PreparedMatrix, rounding
+from .folding import axis_of_rows
 from .linear_algebra import gram, lapack_error, put_together, singular_value_decomposition
 
 
@@ -29,6 +30,8 @@ class Stiefel(MatrixSet):
     Optimization algorithms on matrix manifolds; the nearest matrix: Fan and Hoffman (1955).
     """
 
+    axis: int | None = axis_of_rows()
+
     traits: ClassVar[Traits] = Traits(indicator=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description.of_set(
         title="orthonormal columns, exactly",
@@ -41,12 +44,13 @@ class Stiefel(MatrixSet):
         """The set as a matrix of this data type can tell who is inside.
 
         Raises:
-            LayoutInvalid: If there are not two axes, or more columns than rows.
+            LayoutInvalid: If there are fewer than two axes, or more columns than rows.
+            FieldOutOfRange: If there is no such axis as the rows'.
         """
         ready = MatrixSet.on(self, shape, data_type)
-        rows, columns = shape
+        rows, columns = ready.folding.shape
         if rows < columns:
-            text = f"must have at least as many rows as columns for {self.name}, got {list(shape)}"
+            text = f"must have at least as many rows as columns for {self.name}, got {rows} and {columns}"
             raise LayoutInvalid(text, field="shape")
         return ready
 

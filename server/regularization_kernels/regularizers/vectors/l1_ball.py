@@ -10,11 +10,11 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
-from ...reductions.reduction import Constant, Lowered, Reduction, Rule, SetReduction, in_two, rounded
+from ...reductions.reduction import Constant, Lowered, Rule, SetReduction, in_two, rounded
 from ...reductions.survey import Search, Survey
+from ...reductions.thresholds import total
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import Breach, RadiusSet
-from .projections import project_onto_simplex, total, total_compared
+from .base import RadiusSet
 from .rounding_inwards import lowered
 
 
@@ -54,7 +54,7 @@ class L1Ball(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="a budget for the sum of magnitudes: sparsity of a given size",
         penalty="0 if sum |x| <= radius, infinity otherwise",
@@ -63,20 +63,7 @@ class L1Ball(RadiusSet):
         source="Duchi et al. 2008; Condat 2016",
     )
 
-    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
-        """The sum of magnitudes, where it is above the radius."""
-        bound = self.radius + share * slack(data_type, x.size, self.radius)
-        magnitude = total_compared(x.reshape(-1), bound, np.abs)
-        if magnitude <= bound:
-            return None
-        return Breach(f"must have magnitudes that add up to at most {self.radius!r}", magnitude)
-
-    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
-        """Write the soft threshold of x that is on the ball's surface."""
-        del data_type
-        project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1), np.abs)
-
-    def reduction_in(self, data_type: DataType) -> Reduction:
+    def reduction_in(self, data_type: DataType) -> SetReduction:
         """By a threshold."""
         return _Reduction(self.radius, data_type)
 

@@ -8,18 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT32, DataType, Float64Array
+from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
-from ...reductions.reduction import Reduction, Rule, SetReduction, Times
+from ...reductions.reduction import Rule, SetReduction, Times
 from ...reductions.survey import Search, Survey
+from ...reductions.thresholds import total
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import Breach, RadiusSet
-from .projections import total
+from .base import RadiusSet
 from .rounding_inwards import Places, lowered
-
-_PLAIN = 400
-"""Powers of two whose squares are far from the ends of the range."""
-_LARGEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class L2Ball(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="a bound on the Euclidean norm of the whole segment",
         penalty="0 if norm(x) <= radius, infinity otherwise",
@@ -66,28 +62,7 @@ class L2Ball(RadiusSet):
         source="Tikhonov and Arsenin 1977",
     )
 
-    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
-        """The norm, where it is above the radius."""
-        scaled, factor = _scaled(x)
-        norm = _norm(scaled) / factor
-        if norm <= self.radius + share * slack(data_type, x.size, self.radius):
-            return None
-        return Breach(f"must have a norm of at most {self.radius!r}", norm)
-
-    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
-        """Write x, made as long as the radius.
-
-        The norm, the quotient and the product are off by less than four halves of a unit in the last place
-        together. So where that leaves the norm above what is inside, one unit towards 0 in every element, a
-        half at least of what is allowed, is enough.
-        """
-        scaled, _ = _scaled(x)
-        np.multiply(scaled, self.radius / _norm(scaled), out=out)
-        out += 0.0  # no negative zeros
-        if data_type != FLOAT32 and self.breach(out, data_type) is not None:
-            np.nextafter(out, 0.0, out=out)
-
-    def reduction_in(self, data_type: DataType) -> Reduction:
+    def reduction_in(self, data_type: DataType) -> SetReduction:
         """By the norm."""
         return _Reduction(self.radius, data_type)
 
@@ -103,15 +78,6 @@ class L2Ball(RadiusSet):
             return np.square(points / self.radius)
 
         return lowered(exact, numbers, grid, costs, excess)
-
-
-def _scaled(x: Float64Array) -> tuple[Float64Array, float]:
-    """The elements times a power of two, so that squares neither overflow nor vanish, and that power."""
-    exponent = math.frexp(max(float(np.max(x)), -float(np.min(x))))[1]
-    if abs(exponent) < _PLAIN:
-        return x, 1.0
-    factor = 2.0 ** -min(max(exponent, -_LARGEST), _LARGEST)
-    return x * factor, factor
 
 
 def _norm(x: Float64Array) -> float:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...arrays import DataType, Float64Array
+from ...arrays import DataType
 from ...reductions.reduction import Constant, Reduction, Rule, Times
 from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from ..groups.base import PreparedGroups, WholeRegularizer
-from ..groups.compiled_loop import GroupFormulas
-from ..groups.group_lasso import GroupLasso, write_directions
+from .base import VectorRegularizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class _Reduction(Reduction):
 
 @register("l2_norm")
 @dataclass(frozen=True, slots=True)
-class L2Norm(WholeRegularizer):
+class L2Norm(VectorRegularizer):
     """Euclidean norm of the segment, not squared, ``strength * norm(x)``: ``group_lasso`` with one group.
 
     Source: Yuan and Lin (2006), Model selection and estimation in regression with grouped variables.
@@ -43,14 +41,12 @@ class L2Norm(WholeRegularizer):
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
-    formulas: ClassVar[GroupFormulas] = GroupLasso.formulas
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description(
         title="a whole segment exactly zero, or shrunk without a change of direction",
         penalty="strength * norm(x), not squared",
-        terms="norm(x), squares added pairwise, exactly in long segments, at the first element; "
-        "scale: strength",
+        terms="norm(x), squares added exactly, at the first element; scale: strength",
         gradient="strength * x / norm(x), 0 for zero",
         prox="max(0, 1 - step_size * strength / norm(x)) * x, 0 for zero",
         source="Yuan and Lin 2006, with one group",
@@ -60,7 +56,3 @@ class L2Norm(WholeRegularizer):
         """By the norm."""
         del data_type
         return _Reduction(self.strength)
-
-    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
-        """Write the direction times the strength."""
-        write_directions(ready.partition, x, self.strength, out)

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...arrays import DataType, Float64Array, StepSize
+from ...arrays import DataType
 from ...reductions.reduction import Clipped, Constant, Peaks, Reduction, Rule, rounded
 from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from ..groups.base import PreparedGroups, WholeRegularizer
-from ..groups.compiled_loop import GroupFormulas
-from ..groups.group_linf import GroupLinf, clip_peaks, write_peaks
+from .base import VectorRegularizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class _Reduction(Reduction):
 
 @register("linf_norm")
 @dataclass(frozen=True, slots=True)
-class LinfNorm(WholeRegularizer):
+class LinfNorm(VectorRegularizer):
     """Largest magnitude of the segment, ``strength * max(|x|)``: ``group_linf`` with one group.
 
     Cost: a few rounds over fewer and fewer elements, no sort. Source: Moreau (1965), Proximité et dualité
@@ -54,9 +52,8 @@ class LinfNorm(WholeRegularizer):
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
-    formulas: ClassVar[GroupFormulas] = GroupLinf.formulas
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description(
         title="equal peaks: the largest magnitudes of a segment brought down together",
         penalty="strength * max |x|",
@@ -66,19 +63,7 @@ class LinfNorm(WholeRegularizer):
         source="Moreau 1965",
     )
 
-    def workspace(self, elements: int) -> int:
-        """Magnitudes, distances from the largest, those still looked at, and what it takes to add them."""
-        return 7 * elements
-
     def reduction_in(self, data_type: DataType) -> Reduction:
         """By the ceiling."""
         del data_type
         return _Reduction(self.strength)
-
-    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
-        """Write the strength, shared by the largest magnitudes."""
-        write_peaks(ready.partition, x, self.strength, out)
-
-    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write the segment with its peaks cut off."""
-        clip_peaks(ready.partition, x, ready.partition.times(step_size * self.strength), out)

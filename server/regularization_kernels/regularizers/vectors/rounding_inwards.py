@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .projections import total
+from ...reductions.thresholds import total
 
 if TYPE_CHECKING:
     from ...arrays import Float64Array

@@ -8,15 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array
+from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import LayoutInvalid
-from ...formats import Grid, is_coarse, limits, on_grid, slack
+from ...formats import Grid, is_coarse, limits, on_grid
 from ...reductions.census import Order
-from ...reductions.reduction import Constant, Lowered, Reduction, Rule, SetReduction, in_two, rounded
+from ...reductions.reduction import Constant, Lowered, Rule, SetReduction, in_two, rounded
 from ...reductions.survey import Search, Survey
+from ...reductions.thresholds import project_onto_capped_simplex
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import Breach, PreparedSet, RadiusSet
-from .projections import project_onto_capped_simplex, project_onto_simplex, total_compared
+from .base import PreparedReducedSet, RadiusSet
 from .rounding_inwards import apportioned
 
 
@@ -65,7 +65,7 @@ class Simplex(RadiusSet):
 
     radius: float = parameter(NOT_NEGATIVE, "units of x", symbol="the sum")
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
         title="nonnegative elements with a given sum: mixtures, probabilities",
         penalty="0 if every x >= 0 and sum x = radius, infinity otherwise",
@@ -74,7 +74,7 @@ class Simplex(RadiusSet):
         source="Duchi et al. 2008; Condat 2016",
     )
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedReducedSet:
         """The simplex made ready for a segment of this shape and data type, whose sums reach the radius.
 
         Raises:
@@ -84,28 +84,10 @@ class Simplex(RadiusSet):
             text = f"must have an element to add up to radius {self.radius!r}, got {list(shape)}"
             raise LayoutInvalid(text, field="shape")
         if not is_coarse(data_type):
-            return PreparedSet(self, data_type)
-        return PreparedSet(replace(self, radius=on_grid(self.radius, data_type)), data_type)
+            return _PreparedSimplex(self, data_type)
+        return _PreparedSimplex(replace(self, radius=on_grid(self.radius, data_type)), data_type)
 
-    def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
-        """The first negative element, or the sum where it is not the radius."""
-        if np.min(x) < 0:
-            first = int(np.argmax(x < 0))
-            return Breach("must be >= 0", float(x.reshape(-1)[first]), first)
-        mass = total_compared(x.reshape(-1), self.radius)
-        if abs(mass - self.radius) <= share * slack(data_type, x.size, self.radius):
-            return None
-        return Breach(f"must add up to {self.radius!r}", mass)
-
-    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
-        """Write max(x − τ, 0), or min(max(x − τ, 0), m) with the data type's largest number m."""
-        largest = limits(data_type).max
-        if self.radius <= largest:
-            project_onto_simplex(x.reshape(-1), self.radius, out.reshape(-1))
-        else:
-            project_onto_capped_simplex(x.reshape(-1), self.radius, largest, out.reshape(-1))
-
-    def reduction_in(self, data_type: DataType) -> Reduction:
+    def reduction_in(self, data_type: DataType) -> SetReduction:
         """By a threshold."""
         return _Reduction(self.radius, data_type)
 
@@ -113,3 +95,18 @@ class Simplex(RadiusSet):
         """Numbers that add up to the radius."""
         del numbers
         return apportioned(exact, self.radius, grid)
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedSimplex(PreparedReducedSet):
+    """The simplex, whose elements have to be numbers of the data type."""
+
+    regularizer: Simplex
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write max(x − τ, 0), or min(max(x − τ, 0), m) with the data type's largest number m."""
+        radius, largest = self.regularizer.radius, limits(self.data_type).max
+        start = x.copy() if radius > largest else x
+        PreparedReducedSet.prox(self, x, step_size, out)
+        if radius > largest and np.isfinite(start).all() and (out > largest).any():
+            project_onto_capped_simplex(start.reshape(-1), radius, largest, out.reshape(-1))

@@ -1,25 +1,20 @@
-"""The nearest point of the simplex, on which that of the L1 ball rests: one threshold, without a full sort.
+"""Thresholds in float64, up to rounding, without a full sort, and sums that are nearly exact.
 
-The answer is max(x − τ, 0), with the one τ for which it adds up to the radius: a root of a convex and
-piecewise linear function, which Newton's method finds in a few steps (Michelot 1986). It is guessed from a
-sample, and looked for among those elements only that are above the guess: the τ of some elements is never
-above that of all (Condat 2016), so it shows whether too many were left out.
-
-Everything is measured from the largest element, and at last from τ itself as rounded. What is above τ is then
-within the radius of 0, and nothing is lost where elements are many times as large as the radius.
+What is left of numbers above a threshold adds up to a given sum: a root of a convex and piecewise linear
+function, which Newton's method finds in a few steps (Michelot 1986). It is guessed from a sample, and looked
+for among those elements only that are above the guess: the threshold of some elements is never above that of
+all (Condat 2016), so it shows whether too many were left out. All is measured from the largest element.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import numpy as np
 
-from ...arrays import FLOAT64, Float64Array
-from ...formats import slack
-from ...interruption import go_on
+from ..arrays import Float64Array
+from ..interruption import go_on
 
 Term = Callable[..., Float64Array]
 """A NumPy function that makes one number of each element."""
@@ -30,7 +25,6 @@ SAMPLE = 1 << 14
 """Elements from which the threshold of more is guessed."""
 _STEPS = 32
 """After so many the numbers are sorted: hardly any vector needs more than six."""
-_CORRECTIONS = 16
 _HUGE = 1e250
 _SHRINKING = 2.0**-200
 """What makes sums of huge numbers finite."""
@@ -59,41 +53,6 @@ def total(x: Float64Array, term: Term = np.positive) -> float:
         high -= grid
         sums += (float(np.sum(high)), float(np.sum(terms - high)))
     return math.fsum(sums)
-
-
-def total_compared(x: Float64Array, bound: float, term: Term = np.positive) -> float:
-    """The sum of nonnegative terms, which is no more exact than a comparison with ``bound`` needs."""
-    rough = float(np.sum([np.sum(term(part)) for part in blocks(x)]))
-    return rough if abs(rough - bound) > 1e-12 * bound else total(x, term)
-
-
-def project_onto_simplex(x: Float64Array, radius: float, out: Float64Array, term: Term = np.positive) -> None:
-    """Write the nearest point whose terms are >= 0 and add up to ``radius``, within float64's ``slack``.
-
-    Args:
-        x: Finite, at least one element, one axis.
-        radius: Finite, >= 0.
-        out: May be x.
-        term: The elements themselves, or ``np.abs``: then the point has the signs of x.
-    """
-    if radius == 0:
-        out.fill(0.0)
-        return
-    if radius > _HUGE:
-        project_onto_simplex(x * _SHRINKING, radius * _SHRINKING, out, term)
-        out /= _SHRINKING
-        return
-    threshold, rest = _threshold(x, radius, term)
-    for old, new in zip(blocks(x), blocks(out), strict=True):
-        terms = term(old)
-        terms -= threshold
-        terms -= rest
-        if term is np.positive:
-            np.maximum(terms, 0.0, out=new)
-        else:
-            np.maximum(terms, 0.0, out=terms)
-            np.copysign(terms, old, out=new)
-            new += 0.0  # no negative zeros
 
 
 def project_onto_capped_simplex(x: Float64Array, radius: float, cap: float, out: Float64Array) -> None:
@@ -125,8 +84,17 @@ def project_onto_capped_simplex(x: Float64Array, radius: float, cap: float, out:
         out[inner] = np.clip(out[inner] + (radius - total(out)) / inner.size, 0.0, cap)
 
 
-def _threshold(x: Float64Array, radius: float, term: Term) -> tuple[float, float]:
-    """τ as two numbers that have to be taken off one after the other: τ rounded, and the rest."""
+def approximate_threshold(x: Float64Array, radius: float, term: Term) -> float:
+    """What is to be taken off terms for what is then left above 0 to add up to ``radius``, up to rounding.
+
+    Args:
+        x: Finite, at least one element, one axis.
+        radius: Finite, > 0.
+        term: The elements themselves, or ``np.abs``.
+
+    Returns:
+        Anything where sums are beyond float64.
+    """
     peak = max(float(np.max(term(part))) for part in blocks(x))
     guess, low = _guesses(x, peak, radius, term)
     candidates = above(x, peak + low, term)
@@ -135,8 +103,7 @@ def _threshold(x: Float64Array, radius: float, term: Term) -> tuple[float, float
         # Some that are above the threshold were left out. What the others have is below it.
         candidates = above(x, peak + relative, term)
         relative = _newton(candidates - peak, radius, relative)
-    threshold = peak + relative
-    return threshold, _corrected(candidates - threshold, radius)
+    return peak + relative
 
 
 def _guesses(x: Float64Array, peak: float, radius: float, term: Term) -> tuple[float, float]:
@@ -186,24 +153,8 @@ def _mass(numbers: Float64Array, threshold: float) -> tuple[float, int]:
     """What the numbers have above the threshold, and how many are above it."""
     masses, count = [], 0
     for part in blocks(numbers):
-        excess = _excess(part, threshold)
+        excess = part - threshold
+        np.maximum(excess, 0.0, out=excess)
         masses.append(float(np.sum(excess)))
         count += int(np.count_nonzero(excess > 0))
     return math.fsum(masses), count
-
-
-def _corrected(numbers: Float64Array, radius: float) -> float:
-    """The threshold of numbers for which it is nearly 0, such that the sum as computed is the radius."""
-    threshold = 0.0
-    enough = 0.5 * slack(FLOAT64, 1, radius)
-    for _ in range(_CORRECTIONS):
-        miss = total(numbers, partial(_excess, threshold=threshold)) - radius
-        if abs(miss) <= enough:
-            break
-        threshold += miss / max(_mass(numbers, threshold)[1], 1)
-    return threshold
-
-
-def _excess(numbers: Float64Array, threshold: float) -> Float64Array:
-    excess = numbers - threshold
-    return np.maximum(excess, 0.0, out=excess)

@@ -1,0 +1,148 @@
+"""Statistics of the elements that are there, gathered in passes over them, on several threads."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..arrays import Float64Array
+from ..formats import round_into, round_stochastically, widen_into
+from ..interruption import go_on, interruptible
+from .chunk import Chunk
+from .methods import Method
+from .workspace import PIECE, Workspace, borrowed_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ..reductions.reduction import Rule
+    from ..reductions.statistics import Statistic
+    from .call import Call
+    from .layout import PreparedSegment
+    from .resolution import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Elements of a segment, in the vector that is reduced.
+
+    Args:
+        segment: The segment.
+        elements: Its elements, or some of them.
+        position: Where the first of these stands in the vector that is reduced.
+    """
+
+    segment: PreparedSegment
+    elements: Chunk
+    position: int = 0
+
+    def pieces(self) -> Iterator[Stretch]:
+        """Its elements, a piece after the other."""
+        start, size = self.elements.element_offset, self.elements.parameters.size
+        for begin in range(0, size, PIECE):
+            elements = self.elements.part(start + begin, start + min(begin + PIECE, size))
+            yield Stretch(self.segment, elements, self.position + begin)
+
+
+def gather(
+    call: Call,
+    asked: Asked,
+    statistic: Statistic,
+    pieces: Iterable[Stretch],
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Have the elements of pieces answer, each a piece at most, in this thread.
+
+    Args:
+        call: The call.
+        asked: What is asked of them.
+        statistic: The answer so far, to which theirs is added.
+        pieces: The elements.
+        check: Called before each piece.
+    """
+    with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
+        for piece in pieces:
+            go_on()
+            statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
+
+
+def gathered(
+    call: Call,
+    asked: Asked,
+    stretches: Sequence[Stretch],
+    threads: int = 1,
+    check: Callable[[], None] | None = None,
+) -> Statistic:
+    """What the elements of stretches have to answer.
+
+    Args:
+        call: The call.
+        asked: What is asked of them.
+        stretches: The elements.
+        threads: How many may gather at once.
+        check: Called now and then by each of them.
+    """
+    pieces = [piece for stretch in stretches for piece in stretch.pieces()]
+    parts = max(min(threads, len(pieces)), 1)
+
+    def of_part(part: int) -> Statistic:
+        statistic: Statistic = asked.question.of_nothing()
+        gather(call, asked, statistic, pieces[part::parts], check)
+        return statistic
+
+    if parts == 1:
+        return of_part(0)
+    others = [_gatherers().submit(of_part, part) for part in range(1, parts)]
+    try:
+        whole = of_part(0)
+        while others:
+            # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
+            whole.merge(others.pop(0).result())
+    finally:
+        wait(others)  # whatever happens, nobody reads on once this returns
+        others.clear()
+    return whole
+
+
+def _numbers(call: Call, rule: Rule | None, piece: Stretch, workspace: Workspace) -> Float64Array:
+    """The numbers that are asked about, of the elements of a piece."""
+    x = _start(call, piece, workspace)
+    return x if rule is None else _result(call, rule, x, piece)
+
+
+def _start(call: Call, piece: Stretch, workspace: Workspace) -> Float64Array:
+    """Where the method begins: at the elements, or where the forward step has put them."""
+    x: Float64Array = workspace.array("x", piece.elements.parameters.size)
+    widen_into(piece.elements.parameters, x)
+    if call.method is not Method.PROXIMAL_STEP:
+        return x
+    elements = piece.elements.with_operands_as_numbers()
+    if elements.loss_gradients is not None:
+        v = workspace.array("v", x.size)
+        step_size = piece.segment.step_size_in(call.step_size) or 0.0
+        np.multiply(elements.loss_gradients, step_size, out=v, dtype=np.float64)
+        np.subtract(x, v, out=x)
+    return x
+
+
+def _result(call: Call, rule: Rule, x: Float64Array, piece: Stretch) -> Float64Array:
+    """What becomes of x, rounded; it is written over it."""
+    rule.write(x, piece.position, x)
+    out, seed = np.empty(x.size, piece.elements.parameters.dtype), call.rounding.stochastic_seed
+    if seed is None:
+        round_into(x, out)
+    else:
+        round_stochastically(x, out, seed, piece.elements.element_offset)
+    widen_into(out, x)
+    return x
+
+
+@cache
+def _gatherers() -> ThreadPoolExecutor:
+    """Threads that gather, and wait for nobody."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gather")

@@ -1,0 +1,48 @@
+"""Sums over groups of a function of the norm: a step changes the norm, and keeps the direction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ...arrays import Float64Array
+from ...expansions import Exponents, norm_exponents
+from ..elements.base import ElementRegularizer
+from ..elements.operations import where
+from .base import GroupRegularizer, PreparedGroups
+from .group_lasso import write_lengthened
+
+
+def factors(norm: Any, new: Any) -> tuple[float, Any]:
+    """By what a group is multiplied so that its norm becomes another, at most as large."""
+    return 1.0, where(new == 0.0, 0.0, new / norm)
+
+
+class RadialRegularizer(GroupRegularizer):
+    """A sum over groups of ``weight_g * f(norm(x_g))``.
+
+    The nearest of all groups with one norm has the direction of x_g. So the step is that of f, a penalty of
+    one number, from the norm.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def of_norm(self) -> ElementRegularizer:
+        """The function f, which grows with its number."""
+
+    def group_exponents(self, x: Exponents, weights: Exponents) -> Exponents:
+        """The function of the smallest norm and of the largest, times the groups' weights."""
+        norms = Exponents(x.lowest - 1, norm_exponents(x).highest)
+        return self.of_norm.term_exponents(norms).times(weights)
+
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
+        """Write each group's direction, times the slope of its weighted function."""
+        groups = ready.partition
+        norms = groups.norms(x)
+        slopes = np.empty_like(norms)
+        self.of_norm.gradient(norms, slopes)
+        write_lengthened(groups, x, norms, groups.times_weights(slopes), out)

@@ -1,0 +1,250 @@
+"""What a client does where parts of a vector are measured in rounds: it carries bytes and trusts none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.layout_pb2 import ElementRange
+from regularization_client import (
+    ArgumentError,
+    Client,
+    InvalidRequestError,
+    Part,
+    PartFailedError,
+    ProtocolError,
+    ResourceExhaustedError,
+    Retry,
+    TopK,
+)
+
+from tests.support.faulty_server import answering, echo
+
+SIZE = 9
+BEGIN = 2
+THETA = np.arange(4, dtype=np.float32)
+PART = Part(shapes=SIZE, begin=BEGIN)
+KEPT = TopK(count=2)
+OTHERS = b"mof the others"
+"""What another rank gives: whether it measured, and its statistics."""
+
+Response = service.CombineResponse
+
+
+def missing(*ranges: tuple[int, int]) -> list[ElementRange]:
+    """Ranges in a message."""
+    return [ElementRange(begin=begin, end=end) for begin, end in ranges]
+
+
+FIRST = Response(statistics=b"nothing yet", missing=missing((0, 9)))
+SECOND = Response(measurement=b"M1", missing=missing((3, 5), (7, 9)))
+LAST = Response(measurement=b"M2", complete=True)
+
+
+class Recorder:
+    """A server that combines as it is told to, and remembers what it was asked.
+
+    Args:
+        combined: Its answers to Combine, one after the other.
+        measured: Its answer to Measure; None refuses for want of memory.
+    """
+
+    def __init__(self, *combined: Response, measured: bytes | None = b"own") -> None:
+        self._combined = list(combined)
+        self._measured = measured
+        self.asked: list[list[Any]] = []
+
+    def __call__(self, requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer a call."""
+        taken = list(requests)
+        self.asked.append(taken)
+        if isinstance(taken[0], service.CombineRequest):
+            yield self._combined.pop(0)
+        elif isinstance(taken[0], service.MeasureRequest):
+            if self._measured is None:
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
+            yield service.MeasureResponse(statistics=self._measured or b"")
+        else:
+            yield from echo(taken, context)
+
+    def of(self, kind: Any) -> list[list[Any]]:
+        """What it was asked with requests of a kind."""
+        return [each for each in self.asked if isinstance(each[0], kind)]
+
+
+def beside_another(own: bytes) -> list[bytes]:
+    """An all-gather of two ranks."""
+    return [OTHERS, own]
+
+
+def step(server: Recorder, gather: Callable[[bytes], list[bytes]] = beside_another, **options: Any) -> Any:
+    """The part's step by such a server."""
+    with answering(server) as address, Client(address, retry=Retry(attempts=1)) as client:
+        return client.proximal_step(
+            THETA, KEPT, step_size=0.5, loss_gradients=THETA, part=PART, gather=gather, **options
+        )
+
+
+def test_rounds_go_on_until_all_is_known() -> None:
+    """Each with what was known before, of what the part is asked about; then the call has what came out."""
+    server, gathered = Recorder(FIRST, SECOND, LAST), []
+
+    def gather(own: bytes) -> list[bytes]:
+        gathered.append(own)
+        return beside_another(own)
+
+    np.testing.assert_array_equal(step(server, gather).parameters, THETA)
+    assert [type(each[0]).__name__.removesuffix("Request") for each in server.asked] == [
+        *("Combine", "Measure", "Combine", "Measure", "Combine", "ProximalStep"),
+    ]
+    assert gathered == [b"mown"] * 2
+    combines = server.of(service.CombineRequest)
+    assert [each[0].header.measurement for each in combines] == [b"", b"", b"M1"]
+    assert [[request.statistics for request in each[1:]] for each in combines] == [
+        [],
+        *[[b"of the others", b"own"]] * 2,
+    ]
+    measures = [each[0] for each in server.of(service.MeasureRequest)]
+    assert [each.header.measurement for each in measures] == [b"", b"M1"]
+    assert [(each.header.element_range.begin, each.header.element_range.end) for each in measures] == [
+        (2, 6),
+        (3, 6),
+    ]
+    assert measures[1].chunk.parameters == measures[1].chunk.loss_gradients == THETA[1:].tobytes()
+    ((last,),) = server.of(service.ProximalStepRequest)
+    assert last.header.measurement == b"M2"
+    assert (last.header.element_range.begin, last.header.element_range.end) == (2, 6)
+
+
+def test_a_part_that_nothing_is_asked_about_gathers_too() -> None:
+    """The others wait for it."""
+    server, gathered = Recorder(Response(statistics=b"-", missing=missing((6, 9))), LAST), []
+
+    def gather(own: bytes) -> list[bytes]:
+        gathered.append(own)
+        return beside_another(own)
+
+    step(server, gather)
+    assert gathered == [b"n"]
+    assert not server.of(service.MeasureRequest)
+    assert [request.statistics for request in server.of(service.CombineRequest)[1][1:]] == [b"of the others"]
+
+
+def test_nothing_is_gathered_where_nothing_is_asked() -> None:
+    """Then a part is computed as ever, and the header has no measurement."""
+    server = Recorder(LAST)
+    step(server, gather=lambda own: pytest.fail("gathered"))
+    ((last,),) = server.of(service.ProximalStepRequest)
+    assert last.header.measurement == b""
+
+
+@pytest.mark.parametrize("method", ["penalty", "gradient"])
+def test_other_methods_are_measured_with_parameters_alone(method: str) -> None:
+    """Of a gradient loss gradients are no part of what is measured."""
+    server = Recorder(FIRST, Response())
+    operands = {"loss_gradients": THETA} if method == "gradient" else {}
+    with (
+        answering(server) as address,
+        Client(address, retry=Retry(attempts=1)) as client,
+        pytest.raises(ProtocolError, match="neither statistics nor a measurement"),
+    ):
+        getattr(client, method)(THETA, KEPT, part=PART, gather=beside_another, **operands)
+    ((measured,),) = server.of(service.MeasureRequest)
+    assert measured.header.method == service.Method.Value(f"METHOD_{method.upper()}")
+    assert measured.chunk.parameters == THETA.tobytes()
+    assert not measured.chunk.loss_gradients
+
+
+def test_a_part_that_fails_tells_the_others() -> None:
+    """They are not left waiting for it."""
+    gathered = []
+
+    def gather(own: bytes) -> list[bytes]:
+        gathered.append(own)
+        return beside_another(own)
+
+    with pytest.raises(ResourceExhaustedError, match="no room"):
+        step(Recorder(FIRST, measured=None), gather)
+    assert gathered == [b"f"]
+    with pytest.raises(PartFailedError, match="another part could not be measured"):
+        step(Recorder(FIRST), gather=lambda own: [own, b"f"])
+
+
+def test_parts_must_be_the_whole() -> None:
+    """What is in none is named."""
+    some_missing = Response(statistics=b"half", missing=missing((4, 6)))
+    with pytest.raises(InvalidRequestError, match="and 4 to 6 are in none") as caught:
+        step(Recorder(FIRST, some_missing))
+    assert caught.value.element == 4
+
+
+def test_what_is_gathered_must_have_what_was_given() -> None:
+    """Else it is no all-gather."""
+    with pytest.raises(ArgumentError, match="gather must return what each part gave it"):
+        step(Recorder(FIRST), gather=lambda own: [OTHERS])
+
+
+def test_an_error_of_the_gathering_comes_out_as_it_is() -> None:
+    """It is the caller's own."""
+
+    def gather(own: bytes) -> list[bytes]:
+        raise ConnectionError("rank 3 is gone")
+
+    with pytest.raises(ConnectionError, match="rank 3"):
+        step(Recorder(FIRST), gather)
+
+
+def test_gathering_is_for_parts() -> None:
+    """Whoever has everything has nobody to gather from."""
+    with Client("localhost:1") as client, pytest.raises(ArgumentError, match="gather is for a part"):
+        client.penalty(THETA, KEPT, gather=beside_another)
+
+
+WRONG = {
+    "empty": (Response(), "neither statistics nor a measurement"),
+    "nothing missing": (Response(statistics=b"-"), "or say what is missing"),
+    "complete and missing": (
+        Response(measurement=b"M", complete=True, missing=missing((0, 1))),
+        "or say what is missing",
+    ),
+    "complete statistics": (Response(statistics=b"-", complete=True), "has no measurement"),
+    "empty measurement": (Response(measurement=b"", missing=missing((0, 1))), "must have a measurement"),
+    "no order": (Response(statistics=b"-", missing=missing((4, 5), (1, 2))), "not which in order"),
+    "overlap": (Response(statistics=b"-", missing=missing((1, 5), (4, 6))), "not which in order"),
+    "empty range": (Response(statistics=b"-", missing=missing((4, 4))), "not which in order"),
+    "before the vector": (
+        Response(statistics=b"-", missing=missing((-1, 4))),
+        "misses elements -1 to 4 of 9",
+    ),
+    "past the vector": (Response(statistics=b"-", missing=missing((0, 10))), "misses elements 0 to 10 of 9"),
+    "huge": (Response(statistics=bytes(1 << 20), missing=missing((0, 9))), "must be below 1048576 bytes"),
+    "too many": (
+        Response(statistics=b"-", missing=missing((0, 9)) * 1001),
+        "not which in order",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "text"), WRONG.values(), ids=WRONG)
+def test_answers_that_break_the_contract_are_errors(answer: Response, text: str) -> None:
+    """At the first round, or at a later one."""
+    with pytest.raises(ProtocolError, match=text):
+        step(Recorder(answer))
+    with pytest.raises(ProtocolError, match=text):
+        step(Recorder(FIRST, SECOND, answer))
+
+
+def test_a_round_must_tell_something_new() -> None:
+    """Else rounds would never end."""
+    with pytest.raises(ProtocolError, match="is what was known before"):
+        step(Recorder(FIRST, SECOND, SECOND))
+
+
+def test_statistics_are_one_message_of_bounded_size() -> None:
+    """More, or none, is an error."""
+    with pytest.raises(ProtocolError, match="must be below"):
+        step(Recorder(FIRST, measured=bytes(1 << 20)))
