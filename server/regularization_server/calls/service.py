@@ -21,6 +21,7 @@ from ..contract.binding import within
 from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
 from ..contract.headers import HEADERS, call_of
+from ..contract.known_layouts import KnownLayouts
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB
@@ -75,6 +76,7 @@ class RegularizationService:
         self._budget = budget
         self._regions = regions
         self._threads = threads
+        self._layouts = KnownLayouts()
 
     def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
@@ -133,9 +135,11 @@ class RegularizationService:
     def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
         """What the first message asks for; ``held`` is what its header takes of the budget."""
         first = first_of(requests)
-        header = read_header(first.header, HEADERS[method])
+        header = read_header(first.header, HEADERS[method], self._layouts)
         call = _charged_call(header, context, method, held)
         check_summary_fits(call)
+        if header.layout is None and header.layout_bytes is not None:
+            self._layouts.keep(header.layout_bytes, call.layout)
         message, shared = header.message, None
         if message.HasField("shared"):
             context.in_shared_memory = True
