@@ -16,6 +16,7 @@ from benchmarks.subjects import (
     kernel,
     latency,
     memory,
+    small_segments,
     wire,
 )
 
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "growth": growth.run,
     "latency": latency.run,
     "memory": memory.run,
+    "small_segments": small_segments.run,
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,

@@ -1,7 +1,7 @@
 """The sums of many short stretches at once, with the bits of one ``BlockSum`` for each.
 
-What a sum of its own costs is the same for ten elements as for ten thousand, so a layout of a thousand small
-segments would take most of its time for them. Here NumPy adds the lanes of all of them together.
+What an exact sum of lanes costs is the same for ten elements as for ten thousand, so a layout of a thousand
+small segments would take most of its time for them. Here NumPy adds the lanes of all of them together.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class ShortSums(BlockSum):
             first, position, terms = first + 1, position + rest.size, terms[rest.size :]
         last = int(np.searchsorted(self._edges, end, "left"))
         if terms.size:
-            self._add_begun(terms, first, np.minimum(self._edges[first : last + 1], end) - position)
+            ends = np.minimum(self._edges[first + 1 : last + 1], end) - position
+            self._add_begun(terms, first, ends.tolist())
 
     def add_at(self, positions: npt.NDArray[np.int64], terms: Float64Array) -> None:
         """Add terms that stand at increasing positions, with zeros between them."""
@@ -72,24 +73,17 @@ class ShortSums(BlockSum):
         own = self._lanes * self._scale
         return own if self._sums_beside is None else np.hstack((own, self._sums_beside._numbers()))
 
-    def _add_begun(self, terms: Float64Array, first: int, edges: npt.NDArray[np.int64]) -> None:
-        """Add the terms of stretches from their beginnings on, where these edges are."""
-        rows = -(-np.diff(edges) // LANES)
-        starts = np.concatenate(([0], np.cumsum(rows)))
-        with borrowed(int(starts[-1]) * LANES) as memory:
-            # Each stretch in rows of its own, the last filled up with zeros, which change no sum.
-            places = (starts * LANES).tolist()
-            begin = 0
-            for place, end, next_place in zip(places, edges[1:].tolist(), places[1:], strict=False):
-                filled = place + end - begin
-                memory[place:filled] = terms[begin:end]
-                memory[filled:next_place] = 0.0
-                begin = end
-            table = memory[: places[-1]].reshape(-1, LANES)
-            lanes = self._lanes[first : first + rows.size]
-            for row in range(int(rows.max())):
-                there = np.flatnonzero(rows > row)
-                lanes[there] += table[starts[there] + row]
+    def _add_begun(self, terms: Float64Array, first: int, ends: list[int]) -> None:
+        """Add the terms of stretches from their beginnings on, which end there."""
+        begin = 0
+        for lanes, end in zip(self._lanes[first:], ends, strict=False):
+            size = end - begin
+            whole = begin + size // LANES * LANES
+            if whole > begin:
+                np.add.reduce(terms[begin:whole].reshape(-1, LANES), 0, None, lanes)
+            if whole < end:
+                lanes[: end - whole] += terms[whole:end]
+            begin = end
 
 
 def sums_of_rows(numbers: Float64Array) -> list[ExactSum]:
@@ -98,18 +92,19 @@ def sums_of_rows(numbers: Float64Array) -> list[ExactSum]:
     The high bits of every number of a row are split off, on a common grid so coarse that their sum is exact
     (Rump, Ogita and Oishi 2008, ExtractVector), until nothing is left; two such sums are one exactly.
     """
-    tops = np.max(np.abs(numbers), axis=1, initial=0.0)
-    if not (tops < _LARGEST).all():
-        return [ExactSum.of(row.tolist()) for row in numbers]
     parts: list[Float64Array] = []
-    rest, headroom = numbers, numbers.shape[1].bit_length() + 1
-    while tops.any():
-        powers = np.ldexp(1.0, np.frexp(tops)[1] + headroom)[:, np.newaxis]
-        high = powers + rest
-        high -= powers
-        parts.append(np.add.reduce(high, axis=1))
-        rest = rest - high
-        tops = np.max(np.abs(rest), axis=1)
+    headroom = numbers.shape[1].bit_length() + 1
+    rest = numbers.copy()
+    with borrowed(numbers.size) as memory:
+        high = memory[: numbers.size].reshape(numbers.shape)
+        while (tops := np.max(np.abs(rest, out=high), axis=1)).any():
+            if not (tops < _LARGEST).all():
+                return [ExactSum.of(row.tolist()) for row in numbers]
+            powers = np.ldexp(1.0, np.frexp(tops)[1] + headroom)[:, np.newaxis]
+            np.add(rest, powers, out=high)
+            high -= powers
+            parts.append(np.add.reduce(high, axis=1))
+            rest -= high
     return _added(parts, len(numbers))
 
 
