@@ -15,6 +15,7 @@ from benchmarks.subjects import (
     growth,
     kernel,
     latency,
+    long_vectors,
     memory,
     small_segments,
     wire,
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,
+    "long_vectors": long_vectors.run,
     "concurrency": concurrency.run,
     "catalogue": catalogue.run,
 }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -55,14 +56,31 @@ class Streaming:
         return (max(self.samples[side]) - self.before[side]) / MEBIBYTE
 
 
+def resident(process: psutil.Process) -> int:
+    """Its resident memory in bytes."""
+    return int(process.memory_info().rss)
+
+
+def private(process: psutil.Process) -> int:
+    """Its resident memory in bytes, without what it shares with others."""
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared)
+
+
 class Sampler:
-    """Reads the resident memory of processes every 20 ms while it is entered.
+    """Reads the memory of processes every 20 ms while it is entered.
 
     Args:
         processes: The processes, by name.
+        memory: What is read of each.
     """
 
-    def __init__(self, processes: dict[str, psutil.Process]) -> None:
+    def __init__(
+        self,
+        processes: dict[str, psutil.Process],
+        memory: Callable[[psutil.Process], int] = resident,
+    ) -> None:
+        self._memory = memory
         self.samples: dict[str, list[int]] = {name: [] for name in processes}
         self._processes = processes
         self._done = threading.Event()
@@ -71,7 +89,7 @@ class Sampler:
     def _sample(self) -> None:
         while not self._done.wait(INTERVAL):
             for name, process in self._processes.items():
-                self.samples[name].append(process.memory_info().rss)
+                self.samples[name].append(self._memory(process))
 
     def __enter__(self) -> Sampler:
         self._thread.start()

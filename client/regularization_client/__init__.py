@@ -31,6 +31,7 @@ from ._errors import (
 )
 from ._exact import ExactSum
 from ._fixed_point import from_fixed_point, to_fixed_point
+from ._joint import Joint
 from ._modified import Modified
 from ._part import Part
 from ._results import (
@@ -70,6 +71,7 @@ __all__ = [
     "GradientUndefinedError",
     "InternalError",
     "InvalidRequestError",
+    "Joint",
     "Modified",
     "Part",
     "PartFailedError",

@@ -192,10 +192,11 @@ class Client:
                 float32 or float64. **Integers are fixed point**: int8 is Q7, int16 is Q15 and int32 is
                 Q31, each the number times 2^7, 2^15 or 2^31, from -1 to just below 1; see ``to_fixed_point``.
             regularizer: One of the schema's messages, for instance ``L1Norm(strength=1e-4)``, or None:
-                exempt; with bounds or smoothed, a ``Modified`` of it. Where the parameters are a mapping, it
-                may be one of name or ``fnmatch`` pattern to such. A name's own entry comes first, then the
-                first pattern that it matches, in order. An entry that is left nothing to match is an error,
-                and so is a name that no entry matches: exempt what is left with a last ``"*": None``.
+                exempt; with bounds or smoothed, a ``Modified`` of it; of several arrays as one, a ``Joint``.
+                For a mapping of parameters it may be one of name or ``fnmatch`` pattern to such. A name's
+                own entry comes first, then the first pattern that it matches, in order. An entry that is
+                left nothing to match is an error, and so is a name that no entry matches: exempt what is
+                left with a last ``"*": None``.
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
             weights: Multipliers of the strength, element by element, >= 0. As the reference is.

@@ -127,7 +127,7 @@ class CallOptions(TypedDict, total=False):
     leaves processors idle, or where replicas share the work. Default: 1. No bit depends on it.
 
     The call is cut at ends of arrays, and at multiples of 2^18 elements inside arrays whose regularizer works
-    element by element, or needs but a few figures of the whole array, as ``TopK`` does: these come first,
+    element by element, or needs a few figures of the whole array, as ``TopK`` does: these come first,
     in rounds for which the parameters are sent again. Where that gives fewer pieces, there are fewer streams.
     All share the timeout, each is replayed by itself, and if one fails, all end. Of a client with a
     ``channel`` of yours, all go over that. A call on shared arrays needs none of this.
@@ -142,7 +142,7 @@ class CallOptions(TypedDict, total=False):
     call at the same time, each with its own part, and together with every element that is asked about.
 
     It is called once a round, of which there are a few, or none where no regularizer needs any: with bytes
-    that mean something to the server alone, below 1 MiB, to return those of all ranks, in any order. If a
+    that mean something to the server alone, below 2 MiB, to return those of all ranks, in any order. If a
     rank cannot measure its part, the others get a ``PartFailedError``. Elements and counts have the bits of a
     single call on the whole, and sums as ``Part`` says. Such an array takes no reference.
     """

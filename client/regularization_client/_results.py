@@ -184,7 +184,7 @@ def summary_from(message: summary_pb2.Summary, *, shared: bool = False) -> Summa
 
 def combined_summary(parts: Sequence[Summary]) -> Summary:
     """Return the summary of a call by those of its parts, in their order."""
-    return Summary(**vars(_combined(parts)))
+    return Summary(**vars(_combined(parts)), shared=all(part.shared for part in parts))
 
 
 def _figures_from(message: summary_pb2.Figures) -> Figures:

@@ -12,6 +12,7 @@ import click
 
 from ._cli import options, report
 from ._cli.plan_file import SYNTAX as PLAN_SYNTAX
+from ._cli.prune import Pruning
 from ._cli.signals import exiting_on_sigterm
 from ._cli.specifications import SYNTAX
 from ._cli.work import Server, Work, catalogue
@@ -75,8 +76,9 @@ class _Group(click.Group):
 def main() -> None:
     """Penalty, gradient and proximal step of regularizers over tensor files.
 
-    Files are .npy, .npz and .safetensors, of floating point of 16, 32 or 64 bits, and of any size: they are
-    streamed to a regularization server, or to one that the command starts for itself.
+    Files are .npy, .npz and .safetensors, or the index of several, .safetensors.index.json; of floating point
+    of 16, 32 or 64 bits, and of any size: they are streamed to a regularization server, or to one that the
+    command starts for itself.
     """
 
 
@@ -136,6 +138,24 @@ def prox(**arguments: Any) -> None:
 
 
 @main.command(epilog=_STATUS)
+@options.file
+@options.sparsity
+@options.only
+@options.skip
+@options.dry_run
+@options.output
+@options.call_options
+def prune(**arguments: Any) -> None:
+    """Set the smallest elements of the tensors in FILE to 0, wherever they are.
+
+    The largest magnitudes of all chosen tensors together stay, of equal ones the first; every other tensor is
+    copied as it is. FILE may be the index of several (.safetensors.index.json): then so is the output, in
+    another folder, with all its files. Tensors are read several times, and memory does not grow with them.
+    """
+    Pruning(server=_server(arguments), **arguments).run()
+
+
+@main.command(epilog=_STATUS)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @options.target_options
 def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> None:
@@ -151,7 +171,12 @@ def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> Non
         report.show(report.descriptions(known) if names else report.catalogue_table(known))
 
 
+def _server(arguments: dict[str, Any]) -> Server:
+    """Take what is about the server out of the arguments."""
+    return Server(**{name: arguments.pop(name) for name in Server.__dataclass_fields__})
+
+
 def _work(method: Method, arguments: dict[str, Any]) -> Work:
-    server = Server(**{name: arguments.pop(name) for name in Server.__dataclass_fields__})
+    server = _server(arguments)
     named = {name: arguments.pop(name) for name in Work.__dataclass_fields__ if name in arguments}
     return Work(method=method, server=server, operands=arguments, **named)

@@ -41,6 +41,7 @@ def _tag(number: int, wire_type: int) -> int:
 
 _HEADER = _tag(service.GradientRequest.HEADER_FIELD_NUMBER, BYTES)
 _CHUNK = _tag(service.GradientRequest.CHUNK_FIELD_NUMBER, BYTES)
+_STATISTICS = _tag(service.CombineRequest.STATISTICS_FIELD_NUMBER, BYTES)
 _RESULT = _tag(service.GradientResponse.CHUNK_FIELD_NUMBER, BYTES)
 _SUMMARY = _tag(service.GradientResponse.SUMMARY_FIELD_NUMBER, BYTES)
 _OFFSET = _tag(TensorChunk.ELEMENT_OFFSET_FIELD_NUMBER, VARINT)
@@ -68,13 +69,23 @@ class Chunk:
 
 
 class Request(NamedTuple):
-    """A request message of ``Penalty``, ``Gradient`` or ``ProximalStep``; None stands for what is unset."""
+    """A request message that may have a chunk; None stands for what is unset."""
 
     header: memoryview | None
     """The header's bytes, which are still to be read."""
     chunk: Chunk | None
     unknown: Unknown | None = None
     """A field that the schema does not have, of the message or of its chunk; the others are then not read."""
+
+
+class CombineRequest(NamedTuple):
+    """A request message of ``Combine``; None stands for what is unset."""
+
+    header: memoryview | None
+    """The header's bytes, which are still to be read."""
+    statistics: bytes | None
+    unknown: Unknown | None = None
+    """A field that the schema does not have."""
 
 
 @dataclass(slots=True)
@@ -133,7 +144,7 @@ def encode_response(result: Result | None, summary: Summary | None) -> bytes:
 
 
 def decode_request(raw: bytes) -> Request:
-    """What a request message of ``Penalty``, ``Gradient`` or ``ProximalStep`` holds.
+    """What a request message of ``Penalty``, ``Gradient``, ``ProximalStep`` or ``Measure`` holds.
 
     Raises:
         google.protobuf.message.DecodeError: If the bytes are no such message.
@@ -144,6 +155,25 @@ def decode_request(raw: bytes) -> Request:
     except _NotPlainError:
         return _request_in_pieces(raw)
     return Request(None if header is None else memoryview(raw)[slice(*header)], read_chunk)
+
+
+def decode_combine_request(raw: bytes) -> CombineRequest:
+    """What a request message of ``Combine`` holds.
+
+    Raises:
+        google.protobuf.message.DecodeError: If the bytes are no such message.
+    """
+    header: list[bytes] = []
+    statistics = None
+    for field in fields(raw, 0, len(raw), MOST_FIELDS):
+        tag, content = _tag(field.number, field.wire_type), raw[field.content : field.end]
+        if tag == _HEADER:
+            header.append(content)
+        elif tag == _STATISTICS:
+            statistics = content
+        else:
+            return CombineRequest(None, None, Unknown("", field.number))
+    return CombineRequest(memoryview(b"".join(header)) if header else None, statistics)
 
 
 def decode_response(raw: bytes) -> Response:

@@ -66,6 +66,10 @@ class GroupsInvalid(RegularizationError):
     """Groups do not fill the segment, or their weights do not match them."""
 
 
+class JointInvalid(RegularizationError):
+    """A joint regularizer breaks a rule, or the segments that name it do."""
+
+
 class ElementRangeInvalid(RegularizationError):
     """An element range leaves the layout or cuts where it must not."""
 

@@ -37,7 +37,6 @@ _SAMPLES: dict[str, Any] = {
     "concavity": 3.7,
     "radius": 0.5,
     "target": 0.5,
-    "count": 1,
     "rank": 1,
     "order": 1,
     "n": 2,
@@ -47,7 +46,8 @@ _SAMPLES: dict[str, Any] = {
 }
 
 _CHOICES: dict[str, Any] = {
-    "lower": -0.5,
+    "count": 1,
+    "lower": 0.25,
     "upper": 0.5,
     "oscar": Oscar(l1_strength=0.1, pairwise_strength=1e-6),
 }

@@ -275,12 +275,64 @@ def test_tensors_that_cannot_be_computed_in_are_named(target: str, model: Path) 
     assert "leave it out with -r steps=none, or" in result.stderr
 
 
-def test_tensors_of_two_data_types_are_refused(target: str, tmp_path: Path) -> None:
-    """Both are named."""
-    np.savez(tmp_path / "x.npz", a=np.ones(2, np.float32), b=np.ones(2))
-    result = run(target, "penalty", tmp_path / "x.npz", *L1)
+MIXED: dict[str, NDArray[Any]] = {
+    "a": np.array([3.0, -0.5], np.float32),
+    "b": np.array([0.25, -1.0, 0.05]),
+    "c": np.array([[4, 5]], np.int32),
+    "d": np.array([2.0], np.float16),
+    "e": np.array([-5.0, 0.5], np.float32),
+}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_tensors_may_be_of_several_data_types(target: str, tmp_path: Path, suffix: str) -> None:
+    """Each is computed in its own; the figures are of all of them, in the order of the file."""
+    path, output = tmp_path / f"x.{suffix}", tmp_path / f"out.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **MIXED)  # type: ignore[arg-type] # arrays by name
+    else:
+        safetensors.numpy.save_file(MIXED, path)
+    rules = ("-r", "c=none", "-r", "l1_norm:strength=0.1")
+    found = json.loads(succeed(target, "prox", path, *rules, "-s", 1, "-o", output, "--json"))
+    result = dict(np.load(output)) if suffix == "npz" else safetensors.numpy.load_file(output)
+    total = 0.0
+    for name, array in MIXED.items():
+        assert result[name].dtype == array.dtype
+        if name != "c":
+            threshold = np.float64(0.1)
+            expected = np.sign(array) * np.maximum(np.abs(array.astype(np.float64)) - threshold, 0)
+            np.testing.assert_array_equal(result[name], expected.astype(array.dtype))
+            total += float(np.abs(result[name].astype(np.float64)).sum())
+    np.testing.assert_array_equal(result["c"], MIXED["c"])
+    assert found["penalty"] == pytest.approx(0.1 * total)
+    assert (found["elements"], found["left_out"]) == (8, ["c"])
+    order = list(found["segments"])
+    assert order == (["a", "b", "d", "e"] if suffix == "npz" else [name for name in result if name != "c"])
+
+
+def test_tensors_that_share_a_regularizer_have_one_data_type(target: str, tmp_path: Path) -> None:
+    """Both are named; others may lie between them, but not in an archive, which is written in order."""
+    plan, path = tmp_path / "plan.toml", tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(MIXED, path)
+    text = '[{}]\nregularizer = "top_k"\ncount = 2\njoint = true\n["*"]\nexempt = true'
+    plan.write_text(text.format('"[abe]"'), encoding="utf-8")
+    result = run(target, "penalty", path, "-p", plan)
     assert result.exit_code == 1
-    assert "'a' is float32, 'b' is float64" in result.stderr
+    assert "must have one data type: 'b' is F64, 'a' is F32" in result.stderr
+    plan.write_text(text.format('"[ae]"'), encoding="utf-8")
+    output = tmp_path / "out.safetensors"
+    succeed(target, "prox", path, "-p", plan, "-s", 1, "-o", output)
+    result_of = safetensors.numpy.load_file(output)
+    np.testing.assert_array_equal(result_of["a"], [3.0, 0.0])
+    np.testing.assert_array_equal(result_of["e"], [-5.0, 0.0])
+    for name in "bcd":
+        np.testing.assert_array_equal(result_of[name], MIXED[name])
+    np.savez(tmp_path / "x.npz", **MIXED)  # type: ignore[arg-type] # arrays by name
+    archive = ("prox", tmp_path / "x.npz", "-p", plan, "-s", 1)
+    succeed(target, *archive)
+    result = run(target, *archive, "-o", tmp_path / "out.npz")
+    assert result.exit_code == 1
+    assert "('b' is float64), need a .safetensors file" in result.stderr
 
 
 def test_a_server_that_is_not_there(vector: Path) -> None:

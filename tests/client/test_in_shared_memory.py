@@ -206,6 +206,29 @@ def test_rows_of_a_matrix(client: Client) -> None:
         np.testing.assert_array_equal(rows, client.proximal_step(whole, L1, step_size=0.5).parameters[30:50])
 
 
+def test_rows_of_several_matrices(client: Client) -> None:
+    """Each is computed where it lies; with one elsewhere, all of them travel."""
+    whole = {"a": some((60, 40)), "b": some((8, 3), 6)}
+    one = client.proximal_step(whole, L1, step_size=0.5).parameters
+    part = Part.rows({name: array.shape for name, array in whole.items()}, {"a": 30, "b": 2})
+    here = {"a": slice(30, 50), "b": slice(2, 3)}
+    with client.shared_arrays({"a": (20, 40), "b": (1, 3)}) as rows:
+        for name, array in rows.items():
+            array[:] = whole[name][here[name]]
+        elsewhere = client.proximal_step({**rows, "b": rows["b"].copy()}, L1, step_size=0.5, part=part)
+        seen: list[tuple[int, int]] = []
+        step = client.proximal_step(
+            rows, L1, step_size=0.5, part=part, out=rows, progress=lambda *done: seen.append(done)
+        )
+        assert step.shared
+        assert not elsewhere.shared
+        assert step.sums == elsewhere.sums
+        assert seen == [(803, 803)]
+        for name, array in rows.items():
+            np.testing.assert_array_equal(array, one[name][here[name]])
+            np.testing.assert_array_equal(elsewhere.parameters[name], array)
+
+
 @pytest.mark.parametrize(
     "case",
     ["no out", "ordinary out", "ordinary operand", "strided", "big-endian", "overlap", "order", "gap", "odd"],

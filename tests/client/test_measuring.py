@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.catalogue_pb2 import LOCALITY_REDUCTION, RegularizerDescription
 from regularization.v1.layout_pb2 import ElementRange
 from regularization_client import (
     ArgumentError,
@@ -29,8 +30,8 @@ BEGIN = 2
 THETA = np.arange(4, dtype=np.float32)
 PART = Part(shapes=SIZE, begin=BEGIN)
 KEPT = TopK(count=2)
-OTHERS = b"mof the others"
-"""What another rank gives: whether it measured, and its statistics."""
+OTHERS = b"m\x0d\0\0\0of the others"
+"""What another rank gives: that it measured, the length of its statistics, and these."""
 
 Response = service.CombineResponse
 
@@ -101,7 +102,7 @@ def test_rounds_go_on_until_all_is_known() -> None:
     assert [type(each[0]).__name__.removesuffix("Request") for each in server.asked] == [
         *("Combine", "Measure", "Combine", "Measure", "Combine", "ProximalStep"),
     ]
-    assert gathered == [b"mown"] * 2
+    assert gathered == [b"m\3\0\0\0own"] * 2
     combines = server.of(service.CombineRequest)
     assert [each[0].header.measurement for each in combines] == [b"", b"", b"M1"]
     assert [[request.statistics for request in each[1:]] for each in combines] == [
@@ -112,9 +113,9 @@ def test_rounds_go_on_until_all_is_known() -> None:
     assert [each.header.measurement for each in measures] == [b"", b"M1"]
     assert [(each.header.element_range.begin, each.header.element_range.end) for each in measures] == [
         (2, 6),
-        (3, 6),
+        (3, 5),
     ]
-    assert measures[1].chunk.parameters == measures[1].chunk.loss_gradients == THETA[1:].tobytes()
+    assert measures[1].chunk.parameters == measures[1].chunk.loss_gradients == THETA[1:3].tobytes()
     ((last,),) = server.of(service.ProximalStepRequest)
     assert last.header.measurement == b"M2"
     assert (last.header.element_range.begin, last.header.element_range.end) == (2, 6)
@@ -129,7 +130,7 @@ def test_a_part_that_nothing_is_asked_about_gathers_too() -> None:
         return beside_another(own)
 
     step(server, gather)
-    assert gathered == [b"n"]
+    assert gathered == [b"m"]
     assert not server.of(service.MeasureRequest)
     assert [request.statistics for request in server.of(service.CombineRequest)[1][1:]] == [b"of the others"]
 
@@ -188,6 +189,15 @@ def test_what_is_gathered_must_have_what_was_given() -> None:
         step(Recorder(FIRST), gather=lambda own: [OTHERS])
 
 
+@pytest.mark.parametrize(
+    "other", [b"", b"x", b"m\3\0\0\0ow", b"m\3\0", b"m\xff\xff\xff\xffown", b"m\3\0\0\0own?"]
+)
+def test_what_others_gave_must_come_as_it_was_given(other: bytes) -> None:
+    """Bytes that are cut, or something else, are an error of the gathering."""
+    with pytest.raises(ArgumentError, match="as it gave it"):
+        step(Recorder(FIRST), gather=lambda own: [own, other])
+
+
 def test_an_error_of_the_gathering_comes_out_as_it_is() -> None:
     """It is the caller's own."""
 
@@ -223,7 +233,7 @@ WRONG = {
     "past the vector": (Response(statistics=b"-", missing=missing((0, 10))), "misses elements 0 to 10 of 9"),
     "huge": (Response(statistics=bytes(1 << 20), missing=missing((0, 9))), "must be below 1048576 bytes"),
     "too many": (
-        Response(statistics=b"-", missing=missing((0, 9)) * 1001),
+        Response(statistics=b"-", missing=missing((0, 9)) * 10_001),
         "not which in order",
     ),
 }
@@ -248,3 +258,86 @@ def test_statistics_are_one_message_of_bounded_size() -> None:
     """More, or none, is an error."""
     with pytest.raises(ProtocolError, match="must be below"):
         step(Recorder(FIRST, measured=bytes(1 << 20)))
+
+
+BLOCK = 1 << 18
+LARGE = np.ones(2 * BLOCK, np.float32)
+CATALOGUE = service.ListRegularizersResponse(
+    regularizers=[RegularizerDescription(name="top_k", locality=LOCALITY_REDUCTION)]
+)
+ALL_MISSING = Response(statistics=b"-", missing=missing((0, LARGE.size)))
+
+
+def streamed(server: Recorder, **options: Any) -> list[Any]:
+    """The headers of the calls for a large vector over two streams, in the order of their ranges."""
+    with (
+        answering(server, catalogue=CATALOGUE) as address,
+        Client(address, retry=Retry(attempts=1)) as client,
+    ):
+        client.proximal_step(LARGE, KEPT, step_size=1.0, streams=2, **options)
+    headers = [each[0].header for each in server.of(service.ProximalStepRequest)]
+    return sorted(headers, key=lambda header: header.element_range.begin)
+
+
+def ranges_of(headers: list[Any]) -> list[tuple[int, int]]:
+    """The element ranges of headers."""
+    return [(each.element_range.begin, each.element_range.end) for each in headers]
+
+
+def test_streams_measure_what_they_carry() -> None:
+    """Each its own range, before the call goes out with what came of all of them."""
+    server = Recorder(ALL_MISSING, Response(measurement=b"M1", missing=missing((BLOCK - 5, BLOCK + 5))), LAST)
+    headers = streamed(server)
+    halves = [(0, BLOCK), (BLOCK, 2 * BLOCK)]
+    assert ranges_of(headers) == halves
+    assert {header.measurement for header in headers} == {b"M2"}
+    measured = [each[0].header for each in server.of(service.MeasureRequest)]
+    assert sorted(ranges_of(measured)) == sorted([*halves, (BLOCK - 5, BLOCK), (BLOCK, BLOCK + 5)])
+    assert [len(each) - 1 for each in server.of(service.CombineRequest)] == [0, 2, 2]
+
+
+def test_what_is_not_asked_about_is_not_cut() -> None:
+    """The server knows what it can measure; a locality alone does not tell."""
+    server = Recorder(LAST)
+    assert ranges_of(streamed(server)) == [(0, 0)]
+    assert not server.of(service.MeasureRequest)
+
+
+def test_a_reference_is_not_measured() -> None:
+    """With one, an array that is looked at as a whole stays whole; nothing is asked about it."""
+    server = Recorder()
+    (header,) = streamed(server, reference=LARGE)
+    assert not header.measurement
+    assert not server.of(service.CombineRequest)
+
+
+def test_a_stream_that_cannot_measure_fails_the_call() -> None:
+    """With its own error."""
+    with pytest.raises(ResourceExhaustedError, match="no room"):
+        streamed(Recorder(ALL_MISSING, measured=None))
+
+
+def test_rows_of_several_arrays_give_statistics_together() -> None:
+    """All but one are combined before they are gathered, however many there are."""
+    shapes = dict.fromkeys("abcd", (4, 2))
+    rows = {name: np.ones((2, 2), np.float32) for name in shapes}
+    asked = Response(statistics=b"-", missing=missing((0, 32)))
+    together = Response(statistics=b"three", missing=missing((0, 8)))
+    server, gathered = Recorder(asked, together, LAST), []
+
+    def gather(own: bytes) -> list[bytes]:
+        gathered.append(own)
+        return [own, OTHERS]
+
+    with answering(server) as address, Client(address, retry=Retry(attempts=1)) as client:
+        part = Part.rows(shapes, dict.fromkeys(shapes, 1))
+        client.proximal_step(rows, KEPT, step_size=1.0, part=part, gather=gather)
+    runs = [(2, 6), (10, 14), (18, 22), (26, 30)]
+    for kind in (service.MeasureRequest, service.ProximalStepRequest):
+        assert ranges_of([each[0].header for each in server.of(kind)]) == runs
+    assert gathered == [b"m\3\0\0\0own\5\0\0\0three"]
+    assert [[request.statistics for request in each[1:]] for each in server.of(service.CombineRequest)] == [
+        [],
+        [b"own"] * 3,
+        [b"own", b"three", b"of the others"],
+    ]

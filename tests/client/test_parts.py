@@ -65,7 +65,7 @@ def test_a_part_may_span_named_arrays(client: Client) -> None:
     ("parameters", "part", "text"),
     [
         (THETA.reshape(1, 3), Part(shapes=3, begin=0), "must be one vector"),
-        ({"a": THETA}, Part(shapes=3, begin=0), "must be one array"),
+        ({"a": THETA}, Part(shapes=3, begin=0), "must be one vector"),
         (THETA, Part(shapes=3, begin=1), "must lie in the 3 elements of the whole, got 1 to 4"),
         (THETA, Part(shapes={"w": (2, 2)}, begin=-1), "must lie in the 4 elements"),
         (THETA, Part(shapes={"w": (2, -2)}, begin=0), r"lengths of 'w' must be >= 0, got \(2, -2\)"),
@@ -76,9 +76,16 @@ def test_a_part_may_span_named_arrays(client: Client) -> None:
             Part.rows((2, 3), begin=1),
             "must be rows of the 2 that 'parameters' has, got 1 to 3",
         ),
-        (np.ones((1, 3)), Part((2, 3), 2, rows_of="parameters"), "must be rows"),
         (np.float64(1), Part.rows((2, 3), begin=0), r"must have shape \(rows, 3\)"),
-        ({"w": np.ones((1, 3))}, Part.rows({"w": (2, 3)}, 0, of="w"), "must be one array"),
+        (np.ones(3), Part.rows({"w": (3,)}, {"w": 0}), "part must say which rows of 'parameters' these are"),
+        ({"v": np.ones(3)}, Part.rows({"w": (3,)}, {"w": 0}), "part must say which rows of 'v' these are"),
+        ({"w": np.ones(1)}, Part.rows({"w": ()}, {"w": 0}), r"must have shape \(\), as 'w' has, got \(1,\)"),
+        ({"w": np.ones(3)}, Part({"v": (3,)}, first_rows={"w": 0}), "no array 'w' in the whole: it has v"),
+        (
+            {"w": np.ones(2)},
+            Part({"w": (3,)}, first_rows={"w": -1}),
+            "must be rows of the 3 that 'w' has, got -1",
+        ),
     ],
 )
 def test_parts_that_are_none_are_refused(client: Client, parameters: Any, part: Part, text: str) -> None:
@@ -155,13 +162,83 @@ def test_rows_may_be_of_one_array_of_several(client: Client) -> None:
     shapes = {"bias": (3,), "weight": (8, 5), "head": (2,)}
     wide = some((4, 10))
     rows, before = wide[:, ::2], wide[:, ::2].copy()
-    part = Part.rows(shapes, begin=2, of="weight")
+    part = Part.rows(shapes, {"weight": 2})
     step = client.proximal_step(
-        rows, {"weight": L1, "*": None}, step_size={"*": 1.0}, part=part, out=rows, rounding="nearest_even"
+        {"weight": rows}, {"weight": L1, "*": None}, step_size={"*": 1.0}, part=part, out={"weight": rows}
     )
-    assert step.parameters is rows
+    assert step.parameters["weight"] is rows
     np.testing.assert_array_equal(rows, client.proximal_step(before, L1, step_size=1.0).parameters)
     assert list(step.segments) == ["weight"]
+
+
+MODEL = {
+    "a": some((10, 4), 1),
+    "scale": some((), 2),
+    "b": some((3, 2), 3),
+    "empty": some((0, 5)),
+    "c": some((7,), 4),
+}
+RULES = {"a": GroupLasso(strength=0.2, groups=Groups(axis=0)), "scale": None, "*": L1}
+
+
+def shards(rank: int, of: int) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+    """The rows of each array that a rank has, and the first of them: as many each, the last fewer or none."""
+    rows, begins = {}, {}
+    for name, array in MODEL.items():
+        if array.ndim:
+            share = -(-len(array) // of)
+            begins[name] = min(rank * share, len(array))
+            rows[name] = array[begins[name] : begins[name] + share].copy()
+        elif rank == 0:
+            rows[name], begins[name] = array.copy(), 0
+    return rows, begins
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_ranks_may_hold_rows_of_every_array(client: Client, ranks: int, streams: int) -> None:
+    """Each result goes to its own array; random bits go by the index in the whole."""
+    model = {name: array.astype(np.float16) for name, array in MODEL.items()}
+    options: dict[str, Any] = {"step_size": 0.5, "rounding": "stochastic", "seed": 3}
+    one = client.proximal_step(model, RULES, loss_gradients={"a": model["a"]}, **options)
+    whole = {name: array.shape for name, array in model.items()}
+    steps, seen = [], list[tuple[int, int]]()
+    for rank in range(ranks):
+        rows, begins = shards(rank, ranks)
+        rows = {name: array.astype(np.float16) for name, array in rows.items()}
+        seen.clear()
+        step = client.proximal_step(
+            rows,
+            RULES,
+            loss_gradients={"a": rows["a"]},
+            part=Part.rows(whole, begins),
+            streams=streams,
+            progress=lambda done, total: seen.append((done, total)),
+            **options,
+        )
+        assert list(step.parameters) == list(rows)
+        assert step.elements == sum(array.size for array in rows.values())
+        assert not seen or seen[-1] == (step.elements, step.elements)
+        for name, array in rows.items():
+            here = slice(begins[name], begins[name] + len(array)) if array.ndim else ...
+            assert step.parameters[name].tobytes() == one.parameters[name][here].tobytes()
+        steps.append(step)
+    figures = combine(steps)
+    assert (figures.exact_penalty, figures.nonzeros) == (one.exact_penalty, one.nonzeros)
+    assert figures.exact_squared_distance == one.exact_squared_distance
+
+
+def test_rows_in_place_change_all_together_or_not_at_all(client: Client) -> None:
+    """Where the rows of one array are refused, those of another stay as they were."""
+    rows, begins = shards(0, 2)
+    rows["c"][0] = np.nan
+    before = {name: array.copy() for name, array in rows.items()}
+    part = Part.rows({name: array.shape for name, array in MODEL.items()}, begins)
+    with pytest.raises(InvalidRequestError, match="must be finite") as caught:
+        client.proximal_step(rows, RULES, step_size=1.0, part=part, out=rows)
+    assert (caught.value.segment, caught.value.element) == ("c", 47)
+    for name, array in rows.items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_rows_of_what_cannot_be_cut_are_refused_by_the_server(client: Client) -> None:
@@ -174,21 +251,21 @@ def test_rows_of_what_cannot_be_cut_are_refused_by_the_server(client: Client) ->
 
 
 @pytest.mark.parametrize(
-    ("shapes", "begin", "of", "text"),
+    ("shapes", "begin", "text"),
     [
-        ((4, 2), 5, None, "must be from 0 to the 4 rows of 'parameters', got 5"),
-        ((4, 2), -1, None, "must be from 0 to the 4 rows"),
-        ((), 0, None, "must be from 0 to the 0 rows"),
-        ({"w": (4, 2)}, 0, None, "of must name an array where shapes have names"),
-        ((4, 2), 0, "w", "of must name an array where shapes have names"),
-        ({"w": (4, 2), "v": (1,)}, 0, "x", "no array 'x' in the whole: it has w, v"),
-        ({"w": (4, -2)}, 0, "w", "lengths of 'w' must be >= 0"),
+        ((4, 2), 5, "must be from 0 to the 4 rows of 'parameters', got 5"),
+        ((4, 2), -1, "must be from 0 to the 4 rows"),
+        ((), 2, "must be from 0 to the 1 rows"),
+        ({"w": (4, 2)}, 0, "begin must be by name where shapes are"),
+        ((4, 2), {"w": 0}, "begin must be by name where shapes are"),
+        ({"w": (4, 2), "v": (1,)}, {"x": 0}, "no array 'x' in the whole: it has w, v"),
+        ({"w": (4, -2)}, {"w": 0}, "lengths of 'w' must be >= 0"),
     ],
 )
-def test_rows_that_are_none_are_refused(shapes: Any, begin: int, of: str | None, text: str) -> None:
+def test_rows_that_are_none_are_refused(shapes: Any, begin: Any, text: str) -> None:
     """At once."""
     with pytest.raises(ArgumentError, match=text):
-        Part.rows(shapes, begin, of)
+        Part.rows(shapes, begin)
 
 
 @pytest.mark.parametrize("wrong", [0.0, "0", None])

@@ -157,7 +157,7 @@ GROUPS = 'regularizer = "group_lasso"\n'
 WRONG = {
     'regularizer = "lasso"': "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
     "regularizer = 1": "1 is no regularizer: there are l1_norm, ",
-    "strength = 1": "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing$",
+    "strength = 1": "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing, joint$",
     L1 + "box = 1": "box must be a table of lower, upper, got 1",
     L1 + "box = {low = 1}": "'box.low' is no key; did you mean 'box.lower'\\?$",
     L1 + "box = {minimum = 1}": "'box.minimum' is no key: there are lower, upper",
@@ -176,6 +176,9 @@ WRONG = {
     L1 + "step_size = true": "step_size must be a number, finite and >= 0, got True",
     L1 + f"strength = 0x1{'0' * 300}": "strength is out of its type's range$",
     L1 + f"step_size = 0x1{'0' * 300}": "step_size is out of its type's range$",
+    L1 + "joint = 1": "joint must be true or false, got 1$",
+    L1 + "joint = true\nsmoothing = 1": "joint = true goes with a regularizer, without box and smoothing$",
+    "exempt = true\njoint = true": "joint = true goes with a regularizer, without box and smoothing$",
     GROUPS + "groups = 4": "groups must be a table of size, sizes, axis, sqrt_size, weights, got 4",
     GROUPS + "groups = {axes = 0}": "'groups.axes' is no key; did you mean 'groups.axis'\\?$",
     GROUPS + "groups = {size = 4.5}": "groups.size must be a whole number, got 4.5",
@@ -260,8 +263,24 @@ def test_failures_have_a_line_and_a_status(
     assert code == 2 or done.stderr.count("\n") == 1
 
 
-def test_the_help_s_plan_is_one(target: str, model: Path, tmp_path: Path) -> None:
+def test_tensors_that_share_a_regularizer(target: str, model: Path, tmp_path: Path) -> None:
+    """All of a table, as in a call; and of no other table."""
+    plan = '["*weight"]\nregularizer = "top_k"\nfraction = 0.2\njoint = true\n["*"]\nexempt = true'
+    output = tmp_path / "out.npz"
+    done = run(target, "prox", model, "-p", written(tmp_path, plan), "-s", 1, "-o", output)
+    assert done.exit_code == 0, done.output
+    weights = np.concatenate([MODEL[name].ravel() for name in MODEL if name.endswith("weight")])
+    least = np.sort(np.abs(weights))[-8]
+    with np.load(output) as result:
+        for name, array in MODEL.items():
+            kept = np.where(np.abs(array) >= least, array, 0.0) if name.endswith("weight") else array
+            np.testing.assert_array_equal(result[name], kept)
+
+
+def test_the_help_s_plan_is_one(target: str, tmp_path: Path) -> None:
     """The example in the help text is read as it stands."""
+    model = tmp_path / "model.npz"
+    np.savez(model, **MODEL, **{"embedding.rows": np.ones(10)})  # type: ignore[arg-type] # arrays by name
     example = SYNTAX.partition("\b\n")[2].replace("\b\n", "")
     shown = [line.strip() for line in CliRunner().invoke(main, ["prox", "--help"]).output.splitlines()]
     assert {line.strip() for line in example.splitlines()} <= set(shown)

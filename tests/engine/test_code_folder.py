@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from regularization_kernels import GroupLasso, L1Norm, MaxNorm, SquaredL2Norm, code_folder, compilation
 from regularization_kernels.code_folder import CodeFolder, name_of
+from regularization_kernels.formulas.compiled_loop import Variant
 from regularization_kernels.machine_code import MachineCode
-from regularization_kernels.regularizers.elements.compiled_loop import Variant
 from regularization_kernels.regularizers.groups.compiled_loop import GroupVariant
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra: compiled")

@@ -15,6 +15,7 @@ from regularization_kernels import Huber, L1Norm, NegativeEntropy
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Rounding, Run, Segment
 from regularization_kernels.engine.call import FigureChoice, RoundingMode
 from regularization_kernels.engine.neighbours import MOST, SHORT, side_by_side
+from regularization_kernels.engine.span import spans
 from regularization_kernels.errors import (
     GradientUndefined,
     OperandInconsistent,
@@ -198,7 +199,7 @@ def test_only_what_is_short_and_alike_goes_together() -> None:
     ]
     segments += [Segment(str(index), (1,), one) for index in range(MOST + 1)]
     layout = Layout(FLOAT32, tuple(segments))
-    names = [[segment.name for segment in together] for together in side_by_side(layout.segments)]
+    names = [[segment.name for segment in together] for together in side_by_side(spans(layout.segments))]
     assert names[:7] == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g"], ["h"], ["i"]]
     assert [len(together) for together in names[7:]] == [MOST, 1]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from dataclasses import replace
+from fractions import Fraction
 from itertools import count, islice
 from typing import Any
 
@@ -36,6 +38,8 @@ from regularization_kernels.engine import (
 )
 from regularization_kernels.errors import BudgetExceeded, GradientUndefined, ValueNotFinite
 from regularization_kernels.reductions.census import Census, CensusQuestion, Interval, Order
+from regularization_kernels.reductions.exact_sums import sum_of_squares
+from regularization_kernels.reductions.resolved import Resolved
 
 from tests.regularizers.test_volatile_memory import calls_on, changing
 from tests.support.engine_streams import PLENTY, AnyArray, a_call, elements_of, stream
@@ -249,6 +253,92 @@ def test_the_compiled_census_is_the_same(monkeypatch: pytest.MonkeyPatch, order:
         np.testing.assert_array_equal(compiled.offsets, plain.offsets)
         for name in ("above", "nonzeros", "infinite", "nan", "first_negative"):
             assert getattr(compiled, name) == getattr(plain, name)
+
+
+def squares_of_all_sizes() -> list[AnyArray]:
+    """Numbers whose squares float64 has, close together and far apart, with zeros, not of whole tiles."""
+    random = np.random.default_rng(0)
+    plain = random.normal(size=40_001)
+    return [
+        plain,
+        plain.astype(np.float32).astype(np.float64),
+        np.where(random.random(plain.size) < 0.9, 0.0, plain),
+        plain * 10.0 ** random.integers(-100, 100, plain.size),
+        np.full(33_000, 2.0**399.9),
+        np.full(33_000, 1.1 * 2.0**-400),
+        np.zeros(33_000),
+    ]
+
+
+def test_the_compiled_sum_of_squares_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last double, which is that of exact arithmetic; and both leave alone what they cannot add."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(compilation.patience, "pieces", 0)
+    sum_of_squares(np.ones(1 << 15))
+    compilation.wait_until_compiled()
+    for x in squares_of_all_sizes():
+        for odd in ((), (math.inf,), (math.nan,), (2.0**400,), (2.0**-400,)):
+            numbers = np.append(x, odd)
+            compiled = sum_of_squares(numbers)
+            monkeypatch.setattr(compilation, "SMALLEST", numbers.size + 1)
+            assert compiled == sum_of_squares(numbers)
+            monkeypatch.setattr(compilation, "SMALLEST", 1)
+            assert (compiled is None) == bool(odd)
+    plain = squares_of_all_sizes()[0]
+    exact = sum(Fraction(number) for number in np.square(plain).tolist())
+    assert sum(map(Fraction, sum_of_squares(plain) or ())) == exact
+
+
+NEAREST, AT_RANDOM = Rounding(), Rounding(RoundingMode.STOCHASTIC, 3)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "data_type", "rounding"),
+    [
+        (TopK(count=500), np.float32, NEAREST),
+        (TopK(count=500), ml_dtypes.bfloat16, AT_RANDOM),
+        (TopK(count=0), np.int16, AT_RANDOM),
+        (L1Ball(radius=20.0), np.float32, NEAREST),
+        (L1Ball(radius=1e6), np.float64, NEAREST),
+        (Simplex(radius=1.0), np.float64, NEAREST),
+        (L2Norm(strength=0.3), np.float16, AT_RANDOM),
+        (LinfNorm(strength=2.0), np.float32, AT_RANDOM),
+    ],
+    ids=repr,
+)
+def test_compiled_rules_have_the_bits_of_numpy(
+    by_statistics: None,
+    monkeypatch: pytest.MonkeyPatch,
+    regularizer: Regularizer,
+    data_type: Any,
+    rounding: Rounding,
+) -> None:
+    """With and without a step before, figures included; also where ties end within a piece."""
+    pytest.importorskip("numba")
+    runs = []
+
+    def counted(*arguments: Any) -> int:
+        runs.append(1)
+        return run(*arguments)
+
+    run = Resolved._run
+    monkeypatch.setattr(Resolved, "_run", counted)
+    monkeypatch.setattr(compilation.patience, "pieces", 0)
+    for x in points()[:3]:
+        elements, slopes = (elements_of(each, np.dtype(data_type)) for each in (x, 0.1 * x[::-1]))
+        for operands in ({"parameters": elements}, {"parameters": elements, "loss_gradients": slopes}):
+            for method in (Method.PENALTY, Method.PROXIMAL_STEP)[len(operands) - 1 :]:
+                call = replace(a_call(method, only(regularizer, data_type)), rounding=rounding)
+                monkeypatch.setattr(compilation, "SMALLEST", SIZE + 1)
+                by_numpy, expected = answered(call, operands)
+                monkeypatch.setattr(compilation, "SMALLEST", 1)
+                answered(call, operands)
+                compilation.wait_until_compiled()
+                runs.clear()
+                by_loop, figures = answered(call, operands)
+                assert runs, method
+                assert by_loop.tobytes() == by_numpy.tobytes()
+                assert figures == expected
 
 
 @pytest.mark.parametrize("regularizer", ROWS[::2], ids=repr)

@@ -22,7 +22,7 @@ from regularization_kernels.formats import (
     round_stochastically,
     widen_into,
 )
-from regularization_kernels.regularizers.elements.compiled_loop import inlined
+from regularization_kernels.formulas.compiled_loop import inlined
 
 numba = pytest.importorskip("numba")
 

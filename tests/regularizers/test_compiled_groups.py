@@ -91,7 +91,7 @@ def test_every_row_with_a_loop_is_tried() -> None:
     looped = {
         name
         for name, kind in REGULARIZERS.items()
-        if issubclass(kind, PartitionedRegularizer) and getattr(kind.formulas, "compiled", True)
+        if issubclass(kind, PartitionedRegularizer) and kind.formulas is not None
     }
     assert looped == set(ROWS)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization_kernels import buffers
-from regularization_kernels.regularizers.elements import operations
-from regularization_kernels.regularizers.elements.evaluation import CACHED, SHORT, evaluate
+from regularization_kernels.formulas import operations
+from regularization_kernels.formulas.evaluation import CACHED, SHORT, evaluate
 from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p
 
 

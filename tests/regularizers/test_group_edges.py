@@ -15,6 +15,7 @@ from regularization_kernels import (
     MaxNorm,
     NOfM,
     SparseGroupLasso,
+    TopKGroups,
     compilation,
     penalty,
     proximal_step,
@@ -156,3 +157,22 @@ def test_a_run_with_nan_or_outside_with_an_infinity_is_nan() -> None:
         out, _ = proximal_step(x, NOfM(n=2, m=3), 1.0, propagate_non_finite=True)
         np.testing.assert_array_equal(out, expected)
         compilation.wait_until_compiled()
+
+
+def test_of_equal_groups_the_first_stay() -> None:
+    """A half of a group is a whole one; and if all may stay, all do."""
+    x = np.array([[3.0, -4.0], [0.0, 5.0], [1.0, 1.0], [-5.0, 0.0], [4.0, 3.0]])
+    for fraction, kept in ((0.5, 3), (0.4, 2), (0.1, 1), (0.0999, 0), (1.0, 5)):
+        new, figures = proximal_step(x, TopKGroups(fraction=fraction, groups=Groups(axis=0)), 1.0)
+        stay = [0, 1, 3, 4, 2][:kept]
+        assert np.flatnonzero(new.any(axis=1)).tolist() == sorted(stay)
+        np.testing.assert_array_equal(new[stay], x[stay])
+        assert figures.total.penalty.value == 0.0
+
+
+def test_groups_of_all_sizes_are_compared() -> None:
+    """Also those whose squares are no doubles."""
+    x = np.array([[1e-310, 0.0], [1e-200, 1e-200], [1e200, 1e200], [0.0, -1.7e308], [1e-310, 2e-310]])
+    for count, stay in ((1, [3]), (2, [2, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4])):
+        new, _ = proximal_step(x, TopKGroups(count=count, groups=Groups(axis=0)), 1.0)
+        assert np.flatnonzero(new.any(axis=1)).tolist() == stay

@@ -26,6 +26,7 @@ from regularization_kernels import (
     SpectralBall,
     Stiefel,
     TopK,
+    TopKGroups,
     UnitNorm,
     penalty,
     proximal_step,
@@ -74,9 +75,12 @@ SETS: dict[str, Any] = {
     "simplex-small": Simplex(radius=0.1),
     "simplex-wide": Simplex(radius=5.7),
     "top_k": TopK(count=5),
+    "top_k_groups": TopKGroups(count=2, groups=Groups(axis=0)),
+    "top_k_groups-columns": TopKGroups(fraction=0.3, groups=Groups(axis=1)),
     "n_of_m": NOfM(n=2, m=4),
     "n_of_m-columns": NOfM(n=1, m=3, axis=0),
     "isotonic": Isotonic(),
+    "isotonic-decreasing": Isotonic(decreasing=True, axis=0),
     "spectral_ball": SpectralBall(radius=1.0),
     "spectral_ball-small": SpectralBall(radius=0.05),
     "nuclear_ball": NuclearBall(radius=2.0),
@@ -264,7 +268,9 @@ def test_a_set_around_a_reference_is_not_left(name: str, form: Format, rounding:
 
 
 @pytest.mark.parametrize("form", FIXED, ids=str)
-@pytest.mark.parametrize("regularizer", [Simplex(radius=0.25), Isotonic()], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "regularizer", [Simplex(radius=0.25), Isotonic(), Isotonic(decreasing=True, axis=0)], ids=repr
+)
 def test_sums_and_orders_around_a_reference_hold_in_fixed_point(form: FixedPoint, regularizer: Any) -> None:
     """Where neighbours are equally far apart, the reference changes nothing of what can be reached."""
     random = np.random.default_rng(6)

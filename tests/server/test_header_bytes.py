@@ -63,6 +63,8 @@ BOMBS: dict[str, tuple[bytes, type[RegularizationError]]] = {
     "axes": (layout_bytes(field(2, field(2, b"\1" * MESSAGE))), LayoutInvalid),
     "axes_one_by_one": (layout_bytes(field(2, field(2, 1) * (MESSAGE // 2))), MessageUnreadable),
     "groups_in_groups": (layout_bytes(field(2, b"\x7b" * MESSAGE)), FieldUnknown),
+    "empty_joints": (layout_bytes(b"\x1a\x00" * (MESSAGE // 2)), MessageUnreadable),
+    "kinds_of_one_joint": (layout_bytes(field(3, field(2, kinds(MESSAGE // 2)))), MessageUnreadable),
     "unknown_fields": (layout_bytes(field(15, 1) * (MESSAGE // 2)), MessageUnreadable),
 }
 """Headers that protobuf would make much of, and how they are refused."""
@@ -163,6 +165,31 @@ def test_every_part_of_a_long_header_is_read(count: int) -> None:
     assert list(read.segments) == list(whole.layout.segments)
     assert (read.message.layout.data_type, read.message.step_size) == (DATA_TYPE_FLOAT32, 0.25)
     assert (read.memory > 0) == (len(raw) > SMALL)
+
+
+@pytest.mark.parametrize("count", [0, 100, 3000])
+def test_joint_regularizers_are_read_and_charged(count: int) -> None:
+    """Beside any number of segments; a long one is charged as a segment is."""
+    layout = segments_of(count)
+    layout.joints.add(name="a", regularizer=l1_norm(1.0))
+    layout.joints.add(name="b").regularizer.slope.strengths.values.extend([1.0] * 5000)
+    raw = header("proximal_step", layout).SerializeToString()
+    read = read_header(memoryview(raw), service.ProximalStepHeader)
+    assert list(read.joints) == list(layout.joints)
+    assert list(read.segments) == list(layout.segments)
+    assert not read.message.layout.joints
+    assert read.memory > 1000 * count + 64 * 5000
+
+
+def test_an_unknown_field_of_a_joint_regularizer_is_told() -> None:
+    """With its place, in a short header and in a long one."""
+    for count in (0, 3000):
+        layout = segments_of(count)
+        layout.joints.add(name="a", regularizer=l1_norm(1.0)).MergeFromString(field(77, 1))
+        raw = header("gradient", layout).SerializeToString()
+        with pytest.raises(FieldUnknown) as caught:
+            list(read_header(memoryview(raw), service.GradientHeader).joints)
+        assert caught.value.field in ("header.layout.joints[0]", "joints[0]")
 
 
 def test_a_header_in_pieces_is_one() -> None:

@@ -26,6 +26,7 @@ from regularization_kernels import (
     Slope,
     Stiefel,
     TopK,
+    TopKGroups,
     TrendFilter,
     UnitNorm,
 )
@@ -39,6 +40,8 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 Chosen = tuple[Any, Shape]
 """A regularizer, and the shape it is tried on."""
 
+LINES = {"total_variation", "fused_lasso", "isotonic"}
+"""Rows of neighbours along an axis that may be chosen."""
 NEAR = 2.0**-10
 FEW = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1.0 + NEAR, NEAR - 1.0])
 """Values that tie with each other, and are at and on both sides of a threshold when multiplied by it."""
@@ -186,6 +189,11 @@ def cases(draw: Draw, row: Row) -> Case:
     elif row.matrix:
         shape, axis = draw(folded(*draw(matrices())))
         regularizer = dataclasses.replace(draw(with_numbers(first)), axis=axis)
+    elif row.name in LINES:
+        regularizer, shape = draw(with_numbers(first)), draw(shapes())
+        orders = [{}, {"decreasing": True}] if row.name == "isotonic" else [{}]
+        axis = draw(st.none() | st.integers(0, len(shape) - 1))
+        regularizer = dataclasses.replace(regularizer, axis=axis, **draw(st.sampled_from(orders)))
     else:
         regularizer, shape = draw(with_numbers(first)), draw(shapes())
     return Drawn(row.name, regularizer, shape, row)
@@ -287,7 +295,19 @@ def _simplex(draw: Draw) -> Chosen:
 @st.composite
 def _top_k(draw: Draw) -> Chosen:
     shape = draw(shapes())
+    if draw(st.booleans()):
+        return TopK(fraction=draw(st.floats(0, 1))), shape
     return TopK(count=draw(st.integers(0, math.prod(shape)))), shape
+
+
+@st.composite
+def _top_k_groups(draw: Draw) -> Chosen:
+    chosen, shape = draw(grouped(UnitNorm(groups=Groups(size=1))))
+    groups = dataclasses.replace(chosen.groups, sqrt_size=None, weights=None)
+    if draw(st.booleans()):
+        return TopKGroups(fraction=draw(st.floats(0, 1)), groups=groups), shape
+    count = draw(st.integers(0, len(partition(groups, shape))))
+    return TopKGroups(count=count, groups=groups), shape
 
 
 @st.composite
@@ -334,6 +354,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "min_max_norm": _min_max_norm,
     "simplex": _simplex,
     "top_k": _top_k,
+    "top_k_groups": _top_k_groups,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,24 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"must be a number of seconds, got {number}", param, ctx)
         return number
+
+
+class Share(click.ParamType):  # type: ignore[type-arg] # not generic in all releases
+    """A number from 0 to 1, as it is written in decimal digits."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if isinstance(value, Fraction):
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"must be a number, got {value!r}", param, ctx)
+        if not 0 <= number <= 1:
+            self.fail(f"must be from 0 to 1, got {value}", param, ctx)
+        return Fraction(repr(number))
 
 
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -65,6 +84,31 @@ output = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the result here, in the format of FILE; a file that is there is replaced once the result is "
     "whole. It may be FILE itself. Without it only the figures are shown.",
+)
+
+
+sparsity = click.option(
+    "--sparsity",
+    type=Share(),
+    required=True,
+    metavar="NUMBER",
+    help="Which part of all chosen elements together is to be 0, from 0 to 1.",
+)
+only = click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Prune the tensors of this name, or whose names match this pattern (*, ?, [abc]); repeatable. "
+    "Without it all are pruned that are floating point.",
+)
+skip = click.option(
+    "--skip",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave these alone, though --only fits them; repeatable.",
+)
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Show what would become of each tensor; write nothing."
 )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from .._config import CallOptions
 from .._errors import ArgumentError
 from .._files import StoredTensor, TensorFile, TensorWriter
+from .._joint import Joint
 from .._request.call import Call, Stretch
 from .._request.header import Header
 from .._request.layout import Layout, Segment
@@ -33,8 +35,8 @@ class Plan:
     settings: Settings
     options: CallOptions
 
-    def call(self, method: Method, output: TensorWriter | None) -> Call:
-        """Return the call that does it.
+    def calls(self, method: Method, output: TensorWriter | None) -> list[Call]:
+        """Return the calls that do it, one after the other: each takes tensors of one data type.
 
         Raises:
             ArgumentError: If the files and the settings do not fit together.
@@ -47,12 +49,16 @@ class Plan:
         ]
         if method == PROXIMAL_STEP:
             settings = self._with_step_sizes(tensors, settings)
-        data_type = self._common_type(tensors)
-        self._check_operands(tensors, data_type)
-        segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
-        layout = Layout.of(data_type, segments)
-        header = Header(method, layout, self.options, self.settings.step_size)
-        return Call(header, data_type, self._stretches(tensors, output))
+        self._check_operands(tensors)
+        batches = self._batches(tensors, settings)
+        if output is not None and not output.any_order:
+            self._check_order(tensors, batches)
+        files = {"parameters": self.parameters, **self.operands}
+        step_size = self.settings.step_size
+        return [
+            call_on(method, batch, settings, files, self.options, output, step_size=step_size)
+            for batch in batches
+        ]
 
     def left_out(self) -> list[str]:
         """Return the names of the tensors that take no part: exempt, and of a data type that is not sent."""
@@ -101,17 +107,47 @@ class Plan:
             complete[name] = Setting(None, 0.0)
         return complete
 
-    def _common_type(self, tensors: list[StoredTensor]) -> np.dtype[Any]:
+    def _batches(
+        self, tensors: list[StoredTensor], settings: Mapping[str, Setting]
+    ) -> list[list[StoredTensor]]:
+        """Return the tensors, in batches of one data type: at least one batch, even if there are none.
+
+        Where tensors share a regularizer, all of a type are one batch; else those are that follow each other.
+        """
+        if not self._check_joints(tensors, settings):
+            return [list(batch) for _, batch in groupby(tensors, wire_type)] or [[]]
+        batches: dict[np.dtype[Any], list[StoredTensor]] = {}
         for tensor in tensors:
-            if _wire_type(tensor) != _wire_type(tensors[0]):
+            batches.setdefault(wire_type(tensor), []).append(tensor)
+        return list(batches.values())
+
+    def _check_joints(self, tensors: list[StoredTensor], settings: Mapping[str, Setting]) -> bool:
+        """Check that tensors that share a regularizer have one data type; return whether any do."""
+        firsts: dict[int, StoredTensor] = {}
+        for tensor in tensors:
+            regularizer = settings[tensor.name].regularizer
+            if not isinstance(regularizer, Joint):
+                continue
+            first = firsts.setdefault(id(regularizer), tensor)
+            if wire_type(tensor) != wire_type(first):
                 raise ArgumentError(
-                    f"{self.parameters.path}: all tensors must have one data type: {tensors[0].name!r} is "
-                    f"{tensors[0].type_name}, {tensor.name!r} is {tensor.type_name}",
+                    f"{self.parameters.path}: tensors that share a regularizer must have one data type: "
+                    f"{first.name!r} is {first.type_name}, {tensor.name!r} is {tensor.type_name}",
                     segment=tensor.name,
                 )
-        return _wire_type(tensors[0]) if tensors else np.dtype("<f4")
+        return bool(firsts)
 
-    def _check_operands(self, tensors: list[StoredTensor], data_type: np.dtype[Any]) -> None:
+    def _check_order(self, tensors: list[StoredTensor], batches: list[list[StoredTensor]]) -> None:
+        """Check that the tensors come in the order of the file, for an output that is written in order."""
+        for tensor, given in zip(tensors, chain.from_iterable(batches), strict=True):
+            if tensor is not given:
+                raise ArgumentError(
+                    f"{self.parameters.path}: tensors that share a regularizer, with others of another data "
+                    f"type between them ({tensor.name!r} is {tensor.type_name}), need a .safetensors file",
+                    segment=tensor.name,
+                )
+
+    def _check_operands(self, tensors: list[StoredTensor]) -> None:
         parameters = {tensor.name: tensor for tensor in tensors}
         for field, file in self.operands.items():
             what = f"{file.path}: --{field.replace('_', '-')}"
@@ -127,34 +163,58 @@ class Plan:
                 if own is None:
                     text = f"{what} has {name!r}, which {self.parameters.path} has not"
                     raise ArgumentError(text, segment=name)
-                if (tensor.shape, tensor.data_type and _wire_type(tensor)) != (own.shape, data_type):
+                if (tensor.shape, tensor.data_type and wire_type(tensor)) != (own.shape, wire_type(own)):
                     raise ArgumentError(
                         f"{what}: {name!r} must be {own.type_name} {list(own.shape)}, as the parameters are, "
                         f"is {tensor.type_name} {list(tensor.shape)}",
                         segment=name,
                     )
 
-    def _stretches(self, tensors: list[StoredTensor], output: TensorWriter | None) -> list[Stretch]:
-        stretches, begin = [], 0
-        for tensor in tensors:
-            end = begin + math.prod(tensor.shape)
-            if end > begin:
-                files = {"parameters": self.parameters, **self.operands}
-                sources = {
-                    field: file.tensors[tensor.name].source
-                    for field, file in files.items()
-                    if tensor.name in file.tensors
-                }
-                sink = output.sink(tensor.name) if output is not None else None
-                stretches.append(Stretch(begin, end, sources, sink))
-            begin = end
-        return stretches
+
+def call_on(
+    method: Method,
+    tensors: Sequence[StoredTensor],
+    settings: Mapping[str, Setting],
+    files: Mapping[str, TensorFile],
+    options: CallOptions,
+    output: TensorWriter | None,
+    *,
+    step_size: float | None,
+) -> Call:
+    """Return a call on tensors of one data type.
+
+    Args:
+        method: The verb.
+        tensors: The tensors, in the order of the vector.
+        settings: What is done with each, by name.
+        files: Where elements come from, by field of TensorChunk in the schema's order.
+        options: How.
+        output: Where results go; None drops them.
+        step_size: That of tensors that have none of their own.
+    """
+    data_type = wire_type(tensors[0]) if tensors else np.dtype("<f4")
+    segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
+    header = Header(method, Layout.of(data_type, segments), options, step_size)
+    stretches, begin = [], 0
+    for tensor in tensors:
+        end = begin + math.prod(tensor.shape)
+        if end > begin:
+            sources = {
+                field: file.tensors[tensor.name].source
+                for field, file in files.items()
+                if tensor.name in file.tensors
+            }
+            sink = output.sink(tensor.name) if output is not None else None
+            stretches.append(Stretch(begin, end, sources, sink))
+        begin = end
+    return Call(header, data_type, stretches)
 
 
 def _segment(tensor: StoredTensor, setting: Setting) -> Segment:
     return Segment(tensor.name, tensor.shape, setting.regularizer, setting.step_size)
 
 
-def _wire_type(tensor: StoredTensor) -> np.dtype[Any]:
+def wire_type(tensor: StoredTensor) -> np.dtype[Any]:
+    """Return the data type in which a tensor travels that does."""
     assert tensor.data_type is not None  # noqa: S101 - those without were left out before
     return tensor.data_type.newbyteorder("<")

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from regularization.v1 import regularizers_pb2
 
 from .._errors import ArgumentError
+from .._joint import Joint
 from .._modified import Modified
 from .._request.layout import Regularizer
 from .._request.names import resolve
@@ -21,15 +22,16 @@ from .._suggestions import unknown
 from .fields import BOOL, FLOATS, NAMES, WHOLE_NUMBERS, wrapped_list
 from .settings import Setting
 
-KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing")
+KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing", "joint")
 """The keys of a table, beside the fields of its regularizer."""
 
 _LEFT = 'add ["*"] with exempt = true to leave alone what no other fits'
 
 SYNTAX = """\
 A plan file says the same in TOML: a table for each name or pattern, with the regularizer's name, its fields
-as keys, and maybe a step_size, bounds (box) and a smoothing. A tensor's own name comes before patterns, and
-the first pattern that fits counts; every tensor needs a table.
+as keys, and maybe a step_size, bounds (box) and a smoothing; with joint = true it is of all tensors of the
+table together, as one vector. A tensor's own name comes before patterns, and the first pattern that fits
+counts; every tensor needs a table.
 
 \b
   ["layers.*.weight"]
@@ -42,6 +44,11 @@ the first pattern that fits counts; every tensor needs a table.
   regularizer = "l1_norm"
   strength = 1e-4
   box = {lower = 0, upper = 1}
+\b
+  ["embedding.*"]
+  regularizer = "top_k"
+  fraction = 0.1
+  joint = true
 \b
   ["*.bias"]
   exempt = true"""
@@ -95,8 +102,19 @@ def _setting(table: Any) -> Setting:
     smoothing = _number(table, "smoothing", "> 0", lambda value: 0 < value < math.inf)
     plain = box is None and smoothing is None
     regularizer: Regularizer = message if plain else Modified(message, box, smoothing)
+    if _is_joint(table):
+        if message is None or not plain:
+            raise ValueError("joint = true goes with a regularizer, without box and smoothing")
+        regularizer = Joint(message)
     step_size = _number(table, "step_size", ">= 0", lambda value: 0 <= value < math.inf)
     return Setting(regularizer, step_size)
+
+
+def _is_joint(table: Mapping[str, Any]) -> bool:
+    joint = table.get("joint", False)
+    if not isinstance(joint, bool):
+        raise ValueError(f"joint must be true or false, got {joint!r}")  # noqa: TRY004
+    return joint
 
 
 def _number(table: Mapping[str, Any], key: str, rule: str, is_right: Callable[[float], bool]) -> float | None:

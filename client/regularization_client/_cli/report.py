@@ -57,6 +57,34 @@ def figures_json(total: Figures, segments: Mapping[str, Figures], **about: Any) 
     return json.dumps({**about, **_json_values(total), "segments": values}, ensure_ascii=False)
 
 
+def sparsity_table(total: Figures, tensors: Mapping[str, Figures]) -> str:
+    """Return how sparse tensors are as an aligned table: a line for each, and one for all of several."""
+    rows = [(printable(name), figures) for name, figures in tensors.items()]
+    if len(rows) != 1:
+        rows.append(("all", total))
+    lines = [["tensor", "elements", "kept", "sparsity"]]
+    for name, figures in rows:
+        share = f"{_sparsity(figures):.2%}" if figures.elements else "-"
+        lines.append([name, f"{figures.elements:,}", f"{figures.nonzeros:,}", share])
+    return aligned(lines, right=range(1, 4))
+
+
+def sparsity_json(total: Figures, tensors: Mapping[str, Figures], **about: Any) -> str:
+    """Return how sparse tensors are as one JSON object."""
+    values = {name: _json_sparsity(figures) for name, figures in tensors.items()}
+    return json.dumps({**about, **_json_sparsity(total), "tensors": values}, ensure_ascii=False)
+
+
+def _sparsity(figures: Figures) -> float:
+    """Return the share of zeros."""
+    return 1.0 - figures.nonzeros / figures.elements
+
+
+def _json_sparsity(figures: Figures) -> dict[str, float | int | None]:
+    sparsity = _sparsity(figures) if figures.elements else None
+    return {"elements": figures.elements, "kept": figures.nonzeros, "sparsity": sparsity}
+
+
 def tell(error: click.ClickException | RegularizationError | OSError, *, as_json: bool) -> int:
     """Write an error to standard error, as a line or as one JSON object; return the exit status."""
     status = error.exit_code if isinstance(error, click.ClickException) else 1

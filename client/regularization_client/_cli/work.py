@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ from regularization.v1 import catalogue_pb2
 from regularization.wire import OPERANDS
 
 from .._config import CallOptions, Compression, Retry, Tls
-from .._files import open_tensors
+from .._files import ending_of, open_tensors
+from .._request.call import Call
 from .._request.method import GRADIENT, PROXIMAL_STEP, Method
 from .._request.names import EVERYTHING
-from .._results import Summary
+from .._results import Summary, combined_summary
 from .._suggestions import unknown
 from .._transport.base import Conditions, Progress
 from .._transport.catalogue import list_regularizers
 from .._transport.chunked import Chunked
 from .._transport.connection import Connection
+from .._transport.measured import Measured
 from .._transport.targets import stays_on_host
 from . import report
 from .plan import Plan
@@ -88,10 +90,8 @@ class Work:
 
     def run(self) -> None:
         """Do it, and print the figures."""
-        if self.output is not None and self.output.suffix.lower() != self.file.suffix.lower():
-            raise click.UsageError(
-                f"--output must end in {self.file.suffix}, as FILE does, got {self.output}"
-            )
+        if self.output is not None:
+            check_ending(self.output, self.file)
         settings = self._settings()
         with ExitStack() as stack:
             files = {
@@ -110,16 +110,14 @@ class Work:
                 # Of a tensor that takes no part the gradient is 0, and the proximal step changes nothing.
                 writer = plan.parameters.writer(self.output, keep_others=self.method != GRADIENT)
                 output = stack.enter_context(writer)
-            call = plan.call(self.method, output)
+            calls = plan.calls(self.method, output)
             connection = stack.enter_context(closing(self.server.connection()))
-            with _progress(call.elements, quiet=self.quiet) as progress:
+            with progress_bar(sum(call.elements for call in calls), quiet=self.quiet) as progress:
                 conditions = self.server.conditions(progress)
-                summary = interruptibly(
-                    lambda: Chunked(connection).carry_out(call, conditions), connection.close
-                )
+                summary = interruptibly(lambda: carried_out(connection, calls, conditions), connection.close)
             if output is not None:
                 output.commit()
-        self._print(plan.left_out(), summary)
+        self._print(plan, summary)
 
     def _settings(self) -> Settings:
         step_sizes = as_rules(self.step_sizes, "--step-size")
@@ -145,17 +143,51 @@ class Work:
             options["rounding"], options["seed"] = "stochastic", self.seed
         return options
 
-    def _print(self, left_out: list[str], summary: Summary) -> None:
+    def _print(self, plan: Plan, summary: Summary) -> None:
+        left_out = plan.left_out()
+        segments = {
+            name: summary.segments[name] for name in plan.parameters.tensors if name not in set(left_out)
+        }
         if self.as_json:
             written = str(self.output) if self.output is not None else None
             about = {"file": str(self.file), "output": written, "left_out": left_out}
-            report.show(report.figures_json(summary, summary.segments, **about))
+            report.show(report.figures_json(summary, segments, **about))
         elif not self.quiet:
-            report.show(report.figures_table(summary, summary.segments))
+            report.show(report.figures_table(summary, segments))
             if left_out:
                 report.show(f"left out: {', '.join(map(report.printable, left_out))}")
             if self.output is not None:
                 report.show(f"written: {self.output}")
+
+
+def check_ending(output: Path, file: Path) -> None:
+    """Check that a result is to have the format of the file that it is made from.
+
+    Raises:
+        click.UsageError: If not.
+    """
+    ending = ending_of(file) or file.suffix
+    if not output.name.lower().endswith(ending.lower()):
+        raise click.UsageError(f"--output must end in {ending}, as FILE does, got {output}")
+
+
+def carried_out(connection: Connection, calls: Sequence[Call], conditions: Conditions) -> Summary:
+    """Carry out calls, one after the other, which share the time; return the summary of all.
+
+    What several tensors share is measured first, so that they need not wait for each other in the server.
+    """
+    left, before, parts = conditions.timed(), 0, []
+    for call in calls:
+        transport = Measured(connection) if call.header.layout.spans else Chunked(connection)
+        own = replace(left(), progress=_after(before, conditions.progress))
+        parts.append(transport.carry_out(call, own))
+        before += call.elements
+    return parts[0] if len(parts) == 1 else combined_summary(parts)
+
+
+def _after(before: int, report: Progress | None) -> Progress | None:
+    """Return what tells of the elements of a call, after so many of others."""
+    return None if report is None else lambda done, total: report(before + done, before + total)
 
 
 def _read(path: Path | None) -> bytes | None:
@@ -174,7 +206,7 @@ def catalogue(server: Server, names: tuple[str, ...]) -> tuple[catalogue_pb2.Reg
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+def progress_bar(total: int, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
     """Show a progress bar on standard error, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar, Self
 
 import numpy as np
 
@@ -97,6 +97,8 @@ class NpzFile:
 
 class NpzWriter:
     """An archive with the members of another, written one after the other."""
+
+    any_order: ClassVar[bool] = False
 
     def __init__(self, original: NpzFile, path: Path, *, keep_others: bool) -> None:
         self._original = original

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -93,6 +93,8 @@ class RawFile:
 
 class RawWriter:
     """A file with the header and the places of another."""
+
+    any_order: ClassVar[bool] = True
 
     def __init__(self, original: RawFile, path: Path, *, keep_others: bool) -> None:
         self._original = original

@@ -44,7 +44,7 @@ def _read_header(raw: RawFile) -> None:
             f"{raw.path}: is no .safetensors file, or a damaged one: a header of {size} bytes"
         )
     try:
-        header = json.loads(raw.read(8, 8 + size), object_pairs_hook=_each_once)
+        header = json.loads(raw.read(8, 8 + size), object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{raw.path}: is no .safetensors file, or a damaged one: {error}") from error
     if not isinstance(header, dict):
@@ -66,7 +66,7 @@ def _read_header(raw: RawFile) -> None:
         )
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object of which no name is lost."""
     found = dict(pairs)
     if len(found) < len(pairs):

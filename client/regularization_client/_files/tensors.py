@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -65,8 +65,11 @@ class TensorFile(Protocol):
 class TensorWriter(Protocol):
     """A file being written. Left as a context manager before ``commit``, it leaves nothing behind."""
 
+    any_order: ClassVar[bool]
+    """Whether tensors may be written in any order; else one after the other, as they are in the file."""
+
     def sink(self, name: str) -> Sink:
-        """Return what takes the elements of a tensor. Tensors are written one after the other, in order."""
+        """Return what takes the elements of a tensor."""
 
     def commit(self) -> None:
         """Give the file its name, now that it is whole."""

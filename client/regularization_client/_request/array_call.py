@@ -47,6 +47,7 @@ def array_call(
         structure.stretches(inputs, results),
         structure.element_range,
         results_may_alias=out is not None,
+        scattered=structure.scattered,
     )
     return call, structure.restored(results) if method.has_results else None
 

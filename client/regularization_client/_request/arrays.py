@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,21 @@ Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """What a caller may give: anything that ``numpy.asarray`` takes, or a mapping of name to such."""
 
 
+class _Place(NamedTuple):
+    """Where an array lies in the vector, or a stretch of one."""
+
+    begin: int
+    end: int
+    name: str
+    """The array's."""
+    here: slice | None = None
+    """Which stretch of it; None for all."""
+
+    def of(self, array: AnyArray) -> AnyArray:
+        """Return what lies here of an array of that name."""
+        return array if self.here is None else array[self.here]
+
+
 class Structure:
     """The parameters of a call: arrays by name, and how they lie in the flat vector."""
 
@@ -29,13 +45,25 @@ class Structure:
         self.data_type = self._common_data_type()
         self._part = part
         self.shapes = self._shapes()
-        self.element_range = self._range()
-        """Begin and end of the part of the vector that the arrays are; None where they are all of it."""
+        self._places = self._placed()
 
     @property
     def named(self) -> bool:
         """Whether the segments have names of the caller's."""
         return not self.single if self._part is None else isinstance(self._part.shapes, Mapping)
+
+    @property
+    def element_range(self) -> tuple[int, int] | None:
+        """Begin and end of the part of the vector that the arrays are; None where they are all of it."""
+        if self._part is None:
+            return None
+        return (self._places[0].begin, self._places[-1].end) if self._places else (0, 0)
+
+    @property
+    def scattered(self) -> bool:
+        """Whether elements of the vector that are none of these lie between them."""
+        places = () if self._part is None else self._places
+        return any(one.end != other.begin for one, other in pairwise(places))
 
     def operand(self, value: Arrays | None, what: str) -> dict[str, AnyArray]:
         """Return an operand's arrays by name, for as many of the parameters as it has them.
@@ -85,23 +113,16 @@ class Structure:
             outputs: Arrays for the results by name; empty for a call that has none.
         """
         stretches = []
-        first, last = self.element_range or (0, sum(map(math.prod, self.shapes.values())))
-        begin = 0
-        for segment, shape in self.shapes.items():
-            end = begin + math.prod(shape)
-            lower, upper = max(begin, first), min(end, last)
-            if lower < upper:
-                if self._part is None:
-                    own = {field: arrays[segment] for field, arrays in operands.items() if segment in arrays}
-                    out = outputs.get(segment)
-                else:
-                    # Rows are of one segment, so what is cut here is a vector.
-                    here = slice(lower - first, upper - first) if (lower, upper) != (first, last) else ...
-                    own = {field: arrays[SINGLE][here] for field, arrays in operands.items()}
-                    out = outputs[SINGLE][here] if outputs else None
-                sources = {field: ArrayStore(array) for field, array in own.items()}
-                stretches.append(Stretch(lower, upper, sources, None if out is None else ArrayStore(out)))
-            begin = end
+        for place in self._places:
+            if place.begin == place.end:
+                continue
+            sources = {
+                field: ArrayStore(place.of(arrays[place.name]))
+                for field, arrays in operands.items()
+                if place.name in arrays
+            }
+            sink = ArrayStore(place.of(outputs[place.name])) if place.name in outputs else None
+            stretches.append(Stretch(place.begin, place.end, sources, sink))
         return stretches
 
     def _common_data_type(self) -> np.dtype[Any]:
@@ -124,12 +145,25 @@ class Structure:
             return {name: array.shape for name, array in self.arrays.items()}
         return self._part.shapes_by_name()
 
-    def _range(self) -> tuple[int, int] | None:
+    def _placed(self) -> list[_Place]:
+        """Return where in the vector the arrays lie, in its order: at least one place for a part."""
+        starts = dict(
+            zip(self.shapes, accumulate(map(math.prod, self.shapes.values()), initial=0), strict=False)
+        )
         if self._part is None:
-            return None
-        if not self.single:
-            raise ArgumentError("with part, parameters must be one array: a vector, or rows")
-        return self._part.range_of(self.arrays[SINGLE])
+            return [
+                _Place(starts[name], starts[name] + array.size, name) for name, array in self.arrays.items()
+            ]
+        ranges = self._part.ranges_of(self.arrays)
+        if self._part.first_rows is not None:
+            return [_Place(begin, end, name) for name, (begin, end) in ranges.items() if begin < end]
+        ((first, last),) = ranges.values()
+        places = []
+        for segment, start in starts.items():
+            begin, end = max(start, first), min(start + math.prod(self.shapes[segment]), last)
+            if begin < end:
+                places.append(_Place(begin, end, SINGLE, slice(begin - first, end - first)))
+        return places or [_Place(first, last, SINGLE)]
 
     def _check_like_parameters(self, array: AnyArray, name: str, what: str) -> None:
         parameters = self.arrays.get(name)

@@ -43,10 +43,13 @@ class Call:
     """The elements' data type on the wire."""
 
     stretches: Sequence[Stretch]
-    """Where the elements come from and go, without gaps, none of them empty."""
+    """Where the elements come from and go, in their order, none of them empty."""
 
     element_range: tuple[int, int] | None = None
     """Begin and end of the elements that the call carries; None for all of the layout's."""
+
+    scattered: bool = False
+    """Whether the call carries only some elements of its range: then it is several calls, its ``runs``."""
 
     results_may_alias: bool = False
     """Whether results may go to memory that they are computed from."""
@@ -74,6 +77,8 @@ class Call:
     @property
     def elements(self) -> int:
         """Number of elements that the call carries."""
+        if self.scattered:
+            return sum(stretch.end - stretch.begin for stretch in self.stretches)
         return self.end - self.begin
 
     @property
@@ -104,6 +109,21 @@ class Call:
         ]
         header = replace(self.header, method=self.method.measuring())
         return replace(self, header=header, stretches=stretches, results_may_alias=False)
+
+    def runs(self) -> list[Call]:
+        """Return the calls that carry the same elements, each without a gap between them."""
+        if not self.scattered:
+            return [self]
+        runs: list[list[Stretch]] = []
+        for stretch in self.stretches:
+            if runs and runs[-1][-1].end == stretch.begin:
+                runs[-1].append(stretch)
+            else:
+                runs.append([stretch])
+        return [
+            replace(self, stretches=run, element_range=(run[0].begin, run[-1].end), scattered=False)
+            for run in runs
+        ]
 
     def part(self, begin: int, end: int) -> Call:
         """Return the call that carries only the elements from begin to end, at least one."""

@@ -7,7 +7,7 @@ are kept. A question is known by values: messages of the schema can change, so t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -18,12 +18,13 @@ from regularization.v1 import layout_pb2
 from regularization.v1 import regularization_service_pb2 as service
 
 from .._errors import ArgumentError
+from .._joint import Joint
 from .._messages import schema_type, wrap
 from .._modified import Modified, without_modifiers
 from .names import resolve
 
-Regularizer: TypeAlias = Message | Modified | None
-"""A regularizer's message, with modifiers or without; None where there is none."""
+Regularizer: TypeAlias = Message | Modified | Joint | None
+"""A regularizer's message, with modifiers or without, or shared; None where there is none."""
 
 Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer]
 """A regularizer for all; or by name or pattern."""
@@ -48,6 +49,24 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The elements from the first to the last of segments that share a regularizer."""
+
+    begin: int
+    end: int
+    names: frozenset[str]
+    """The segments' names."""
+
+    def has_inside(self, position: int) -> bool:
+        """Whether some of the elements come before a position, and some after it."""
+        return self.begin < position < self.end
+
+    def with_segment(self, name: str, end: int) -> Span:
+        """Return the span up to the end of another segment."""
+        return Span(self.begin, end, self.names | {name})
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The segments of a vector, and what each is regularized with, as a header says it."""
 
@@ -59,6 +78,9 @@ class Layout:
 
     regularizers: Mapping[str, str | None]
     """Name of each segment's regularizer; None where it has none."""
+
+    spans: tuple[Span, ...] = ()
+    """Where segments lie that share a regularizer, and so go together."""
 
     @classmethod
     def of(cls, data_type: np.dtype[Any], segments: Collection[Segment]) -> Layout:
@@ -73,12 +95,21 @@ class Layout:
         """
         message = layout_pb2.ParameterLayout(data_type=schema_type(data_type))
         regularizers: dict[str, str | None] = {}
+        joints = _Joints(message)
+        begin = 0
         for segment in segments:
-            entry = message.segments.add(name=segment.name, shape=segment.shape, step_size=segment.step_size)
-            _regularize(entry, segment.regularizer)
-            regularizers[segment.name] = entry.regularizer.WhichOneof("kind")
+            entry = message.segments.add(name=segment.name, shape=segment.shape)
+            end = begin + math.prod(segment.shape)
+            if isinstance(segment.regularizer, Joint):
+                shared = joints.share(entry, segment, Span(begin, end, frozenset({segment.name})))
+                regularizers[segment.name] = shared.regularizer.WhichOneof("kind")
+            else:
+                _regularize(entry, segment.regularizer, segment.step_size)
+                regularizers[segment.name] = entry.regularizer.WhichOneof("kind")
+            begin = end
         content = service.PenaltyHeader(layout=message).SerializeToString()
-        return cls(content, {segment.name: math.prod(segment.shape) for segment in segments}, regularizers)
+        sizes = {segment.name: math.prod(segment.shape) for segment in segments}
+        return cls(content, sizes, regularizers, joints.spans)
 
 
 def layout_of(
@@ -136,7 +167,7 @@ def _key(
 ) -> tuple[object, ...]:
     """Return the values that a question is known by."""
     rules = (
-        tuple((name, _value(each)) for name, each in regularizer.items())
+        (tuple((name, _value(each)) for name, each in regularizer.items()), _sharing(regularizer.values()))
         if isinstance(regularizer, Mapping)
         else _value(regularizer)
     )
@@ -151,6 +182,8 @@ def _key(
 
 def _value(regularizer: Regularizer) -> object:
     """Return a regularizer as a value."""
+    if isinstance(regularizer, Joint):
+        return Joint, _value(regularizer.regularizer)
     if isinstance(regularizer, Modified):
         inner, box = _value(regularizer.regularizer), _value(regularizer.box)
         return inner, box, None if regularizer.smoothing is None else repr(regularizer.smoothing)
@@ -161,7 +194,63 @@ def _value(regularizer: Regularizer) -> object:
     return type(regularizer), regularizer.SerializeToString()
 
 
-def _regularize(entry: layout_pb2.Segment, regularizer: Regularizer) -> None:
+def _sharing(regularizers: Iterable[Regularizer]) -> tuple[int, ...]:
+    """Return which joint regularizers are one: of each the place of the first that is the same object."""
+    places: dict[int, int] = {}
+    joints = (each for each in regularizers if isinstance(each, Joint))
+    return tuple(places.setdefault(id(each), place) for place, each in enumerate(joints))
+
+
+class _Joints:
+    """The joint regularizers of a layout, as its segments come.
+
+    Args:
+        message: The layout, to which they are added; each is named after its first segment.
+    """
+
+    def __init__(self, message: layout_pb2.ParameterLayout) -> None:
+        self._message = message
+        self._entries: dict[int, layout_pb2.JointRegularizer] = {}
+        self._firsts: dict[int, Segment] = {}
+        self._spans: dict[int, Span] = {}
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where the elements of each lie, of those that have any."""
+        return tuple(self._spans.values())
+
+    def share(self, entry: layout_pb2.Segment, segment: Segment, place: Span) -> layout_pb2.JointRegularizer:
+        """Let a segment, whose elements lie at a place, share its regularizer.
+
+        Raises:
+            ArgumentError: If another segment that does has another step size.
+        """
+        assert isinstance(segment.regularizer, Joint)  # noqa: S101 - what this is for
+        key = id(segment.regularizer)
+        if key not in self._entries:
+            self._firsts[key] = segment
+            self._entries[key] = self._message.joints.add(
+                name=segment.name,
+                regularizer=wrap(segment.regularizer.regularizer),
+                step_size=segment.step_size,
+            )
+        first = self._firsts[key]
+        if segment.step_size != first.step_size:
+            raise ArgumentError(
+                f"step_size: arrays that share a regularizer must have the same, got {first.step_size} for "
+                f"{first.name!r} and {segment.step_size} for {segment.name!r}",
+                segment=segment.name,
+            )
+        entry.joint = self._entries[key].name
+        if place.begin < place.end:
+            self._spans[key] = self._spans.get(key, place).with_segment(segment.name, place.end)
+        return self._entries[key]
+
+
+def _regularize(entry: layout_pb2.Segment, regularizer: Regularizer, step_size: float | None) -> None:
+    if step_size is not None:
+        entry.step_size = step_size
+    assert not isinstance(regularizer, Joint)  # noqa: S101 - these are shared
     choice = wrap(without_modifiers(regularizer))
     if choice is not None:
         entry.regularizer.CopyFrom(choice)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .._config import Gather
@@ -12,10 +13,11 @@ from .._results import Summary
 from .base import Conditions, Measurer
 from .connection import Connection
 from .rounds import Rounds
-from .statistics import Combined
+from .statistics import Combined, combined
 
 # What is gathered begins with one of these, so that nobody waits for a part that has nothing to give.
-_MEASURED, _NOTHING, _FAILED = b"m", b"n", b"f"
+_MEASURED, _FAILED = b"m", b"f"
+_LENGTH = struct.Struct("<I")
 
 
 class Gathered:
@@ -39,20 +41,29 @@ class Gathered:
 
         def measure(call: Call, known: Combined) -> Sequence[bytes]:
             try:
-                begin, end = known.hull(call.begin, call.end)
-                own = _NOTHING
-                if begin < end:
-                    own = _MEASURED + self._transport.measure(call.part(begin, end), left())
+                own = _joined(self._measured(call, known, left))
             except RegularizationError:
                 _gathered(gather, _FAILED)
                 raise
-            parts = _gathered(gather, own)
-            if any(part[:1] == _FAILED for part in parts):
-                raise PartFailedError("another part could not be measured: whoever has it knows why")
-            return [part[1:] for part in parts if part[:1] == _MEASURED]
+            return [each for part in _gathered(gather, own) for each in _split(part)]
 
         rounds = Rounds(self._connection, call, left)
         return self._transport.carry_out(rounds.measured(measure), left())
+
+    def _measured(self, call: Call, known: Combined, left: Callable[[], Conditions]) -> list[bytes]:
+        """Return the statistics of what is missing in the call, two at most."""
+        inside = ((run, known.hull(run.begin, run.end)) for run in call.runs())
+        statistics = [
+            self._transport.measure(run.part(begin, end), left())
+            for run, (begin, end) in inside
+            if begin < end
+        ]
+        if len(statistics) < 3:
+            return statistics
+        # One is left out, so that elements are missing in any case, and statistics come of the others.
+        size = sum(call.header.layout.sizes.values())
+        others = combined(self._connection, call.header, statistics[1:], size, left())
+        return [statistics[0], others.statistics]
 
 
 def _gathered(gather: Gather, own: bytes) -> list[bytes]:
@@ -60,3 +71,23 @@ def _gathered(gather: Gather, own: bytes) -> list[bytes]:
     if own not in parts:
         raise ArgumentError("gather must return what each part gave it, that of this one among them")
     return parts
+
+
+def _joined(statistics: Sequence[bytes]) -> bytes:
+    """Return the statistics of a part as one piece."""
+    return _MEASURED + b"".join(_LENGTH.pack(len(each)) + each for each in statistics)
+
+
+def _split(part: bytes) -> list[bytes]:
+    """Return the statistics that a part has joined."""
+    if part[:1] == _FAILED:
+        raise PartFailedError("another part could not be measured: whoever has it knows why")
+    statistics, at = [], 1
+    while at < len(part):
+        end = at + _LENGTH.size
+        (length,) = _LENGTH.unpack(part[at:end].ljust(_LENGTH.size, b"\0"))
+        at = end + length
+        statistics.append(part[end:at])
+    if part[:1] != _MEASURED or at != len(part):
+        raise ArgumentError("gather must return what each part gave it, as it gave it")
+    return statistics

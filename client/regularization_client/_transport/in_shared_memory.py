@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from regularization import wire
 from regularization.v1 import summary_pb2
 
 from .._errors import ProtocolError, RegularizationError, SharedMemoryError, UnavailableError
 from .._request.call import Call
-from .._results import Summary, summary_from
+from .._results import Summary, combined_summary, summary_from
 from . import status
 from .answers import read
 from .base import Conditions, Transport
@@ -41,7 +42,18 @@ class InSharedMemory:
 
     def carry_out(self, call: Call, conditions: Conditions) -> Summary:
         """See ``Transport``."""
-        placement = placement_of(call, self._memory)
+        if not call.scattered:
+            return self._carry_out_run(call, placement_of(call, self._memory), conditions)
+        runs = [(run, placement_of(run, self._memory)) for run in call.runs()]
+        if any(placement is None for _, placement in runs):
+            return self._otherwise.carry_out(call, conditions)
+        left = replace(conditions, progress=None).timed()
+        summary = combined_summary([self._carry_out_run(*run, left()) for run in runs])
+        if conditions.progress is not None:
+            conditions.progress(call.elements, call.elements)
+        return summary
+
+    def _carry_out_run(self, call: Call, placement: Placement | None, conditions: Conditions) -> Summary:
         if placement is not None:
             try:
                 return self._carry_out(call, placement, conditions)

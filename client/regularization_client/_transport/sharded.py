@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
 from regularization.v1 import catalogue_pb2
@@ -77,24 +78,26 @@ class Sharded:
 
     def carry_out(self, call: Call, conditions: Conditions) -> Summary:
         """See ``Transport``. The first part that fails ends all others; they share the time."""
+        if not call.scattered and (conditions.streams == 1 or call.elements <= BLOCK):
+            return Chunked(self._connection).carry_out(call, conditions)
         left = conditions.timed()
-        call, ranges = self._cut(call, conditions, left)
-        if len(ranges) == 1:
-            return Chunked(self._connection).carry_out(call, left())
+        if call.scattered:
+            parts = call.runs()
+        else:
+            call, ranges = self._cut(call, conditions.streams, left)
+            parts = [call.part(*ends) for ends in ranges] if len(ranges) > 1 else [call]
+        if len(parts) == 1:
+            return Chunked(self._connection).carry_out(parts[0], left())
         progress = _Sum(conditions.progress, call.elements)
 
         def carry_out(lane: int, part: Call, cancellation: Cancellation) -> Summary:
-            own = replace(left(), progress=progress.of(lane) if conditions.progress else None)
+            own = replace(left(), progress=progress.of(part.begin) if conditions.progress else None)
             return Chunked(self._connection, lane, cancellation).carry_out(part, own)
 
-        return combined_summary(_side_by_side(carry_out, [call.part(*ends) for ends in ranges]))
+        return combined_summary(_side_by_side(carry_out, parts, conditions.streams))
 
-    def _cut(
-        self, call: Call, conditions: Conditions, left: Callable[[], Conditions]
-    ) -> tuple[Call, list[Ends]]:
+    def _cut(self, call: Call, streams: int, left: Callable[[], Conditions]) -> tuple[Call, list[Ends]]:
         """Return begin and end of each stream's elements, and the call as each is to carry it out."""
-        if conditions.streams == 1 or call.elements <= BLOCK:
-            return call, [(call.begin, call.end)]
         known, layout = self._known_localities(left), call.header.layout
         by_itself = {
             name
@@ -102,9 +105,11 @@ class Sharded:
             if regularizer is None or known.get(regularizer) == catalogue_pb2.LOCALITY_ELEMENT
         } | call.measured
 
-        def ranges(divisible: Collection[str]) -> list[Ends]:
+        def ranges(divisible: Set[str]) -> list[Ends]:
             pieces = [Piece(size, name in divisible) for name, size in layout.sizes.items()]
-            return list(pairwise(cuts(pieces, call.begin, call.end, conditions.streams)))
+            ends = cuts(pieces, call.begin, call.end, streams)
+            together = [span for span in layout.spans if not divisible >= span.names]
+            return list(pairwise(end for end in ends if not any(span.has_inside(end) for span in together)))
 
         measurable = self._measurable(call, known)
         wished = ranges(by_itself | measurable)
@@ -124,7 +129,8 @@ class Sharded:
             return Chunked(self._connection, lane, cancellation).measure(part, left())
 
         inside = (known.hull(*ends) for ends in ranges)
-        return _side_by_side(measure, [call.part(begin, end) for begin, end in inside if begin < end])
+        parts = [call.part(begin, end) for begin, end in inside if begin < end]
+        return _side_by_side(measure, parts, len(ranges))
 
     def _measurable(self, call: Call, known: Localities) -> frozenset[str]:
         """Return the segments that may be cut once they are measured, where the call has the whole vector."""
@@ -148,9 +154,11 @@ class Sharded:
         return self._localities
 
 
-def _is_cut(call: Call, ranges: Sequence[Ends], names: Collection[str]) -> bool:
-    """Whether a range ends inside one of these segments."""
+def _is_cut(call: Call, ranges: Sequence[Ends], names: Set[str]) -> bool:
+    """Whether a range ends inside one of these segments, or between those of them that go together."""
     ends, begin = [end for _, end in ranges[:-1]], 0
+    if any(span.has_inside(end) for span in call.header.layout.spans if span.names <= names for end in ends):
+        return True
     for name, size in call.header.layout.sizes.items():
         if name in names and bisect_right(ends, begin) < bisect_left(ends, begin + size):
             return True
@@ -158,17 +166,29 @@ def _is_cut(call: Call, ranges: Sequence[Ends], names: Collection[str]) -> bool:
     return False
 
 
-def _side_by_side(work: Callable[[int, Call, Cancellation], T], parts: Sequence[Call]) -> list[T]:
-    """Return what the work gives for each part, on lanes of their own; the first that fails ends all."""
+def _side_by_side(work: Callable[[int, Call, Cancellation], T], parts: Sequence[Call], lanes: int) -> list[T]:
+    """Return what the work gives for each part, on so many lanes at once; the first that fails ends all."""
     cancellation = Cancellation()
-    with ThreadPoolExecutor(max(len(parts), 1)) as pool:
-        calls = [pool.submit(work, lane, part, cancellation) for lane, part in enumerate(parts)]
+    free: SimpleQueue[int] = SimpleQueue()
+    for lane in range(lanes):
+        free.put(lane)
+
+    def on_a_lane(part: Call) -> T:
+        lane = free.get()
+        try:
+            return work(lane, part, cancellation)
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        calls = [pool.submit(on_a_lane, part) for part in parts]
         try:
             done = wait(calls, return_when=FIRST_EXCEPTION).done
             # Whichever failed by itself; what it takes along with it fails only now.
             failed = next((call for call in calls if call in done and call.exception()), None)
         finally:
             cancellation.call_off()
+            pool.shutdown(wait=False, cancel_futures=True)
     return [failed.result()] if failed is not None else [call.result() for call in calls]
 
 
@@ -182,12 +202,12 @@ class _Sum:
         # Held while reporting, for numbers that only go up.
         self._lock = threading.Lock()
 
-    def of(self, lane: int) -> Progress:
-        """Return what one stream reports to."""
+    def of(self, begin: int) -> Progress:
+        """Return what the part that begins there reports to."""
 
         def report(done: int, _: int) -> None:
             with self._lock:
-                self._done[lane] = done
+                self._done[begin] = done
                 if self._report is not None:
                     self._report(sum(self._done.values()), self._total)
 

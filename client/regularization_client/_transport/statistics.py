@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from .lane import COMBINE, Lane
 from .replay import replayed
 
 _LARGEST = 1 << 20
-_MOST_RANGES = 1_000
+_MOST_RANGES = 10_000
 
 
 class StatisticsReader:
@@ -47,6 +48,9 @@ class StatisticsReader:
 class Combined:
     """What the statistics of parts give together."""
 
+    statistics: bytes
+    """Those of all parts together, where elements are missing; else empty."""
+
     measurement: bytes
     """What is known of the whole vector by now; empty where elements are missing."""
 
@@ -57,11 +61,12 @@ class Combined:
     """Begin and end of what is to be measured: in this round where elements are missing, else in the next."""
 
     def hull(self, begin: int, end: int) -> tuple[int, int]:
-        """Return begin and end of what is missing between two elements; empty where nothing is."""
-        # A longer list is cut off, so that what lies behind it may be missing, too.
-        last = self.missing[-1][1] if len(self.missing) < _MOST_RANGES else end
-        lower, upper = max(begin, self.missing[0][0]), min(end, last)
-        return (lower, upper) if lower < upper else (begin, begin)
+        """Return the least range that has what is missing between two elements; empty where nothing is."""
+        first = bisect_right(self.missing, begin, key=lambda ends: ends[1])
+        behind = bisect_left(self.missing, end, key=lambda ends: ends[0])
+        if first == behind:
+            return begin, begin
+        return max(begin, self.missing[first][0]), min(end, self.missing[behind - 1][1])
 
 
 def combined(
@@ -120,7 +125,7 @@ def _read(message: bytes, size: int) -> Combined:
         raise ProtocolError("the answer must have a measurement that is complete, or say what is missing")
     if response.complete and not measurement:
         raise ProtocolError("the answer is complete, and has no measurement")
-    return Combined(measurement, response.complete, missing)
+    return Combined(response.statistics, measurement, response.complete, missing)
 
 
 def _checked(content: bytes, what: str) -> bytes:

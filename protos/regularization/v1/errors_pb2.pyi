@@ -142,6 +142,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. Two parts have the same element; metadata: "element" is the first such, "message" the index in the
     stream of the later one.
     """
+    ERROR_REASON_JOINT_INVALID: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT. A joint regularizer's name is taken, no segment names it, or it is not one that can be joint; or
+    a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
+    Example: l1_norm, which is a sum over elements and can be given to each segment instead.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -269,5 +274,10 @@ the message that has them.
 ERROR_REASON_STATISTICS_OVERLAP: ErrorReason.ValueType  # 37
 """INVALID_ARGUMENT. Two parts have the same element; metadata: "element" is the first such, "message" the index in the
 stream of the later one.
+"""
+ERROR_REASON_JOINT_INVALID: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT. A joint regularizer's name is taken, no segment names it, or it is not one that can be joint; or
+a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
+Example: l1_norm, which is a sum over elements and can be given to each segment instead.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

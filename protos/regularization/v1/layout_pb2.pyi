@@ -145,6 +145,7 @@ class ParameterLayout(_message.Message):
 
     DATA_TYPE_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    JOINTS_FIELD_NUMBER: _builtins.int
     data_type: Global___DataType.ValueType
     """Required. One type for the parameters and for every operand.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_DATA_TYPE_UNSUPPORTED.
@@ -156,19 +157,75 @@ class ParameterLayout(_message.Message):
         Error: ERROR_REASON_LAYOUT_INVALID.
         """
 
+    @_builtins.property
+    def joints(self) -> _containers.RepeatedCompositeFieldContainer[Global___JointRegularizer]:
+        """Regularizers that several segments share, at most 64. Error: ERROR_REASON_JOINT_INVALID."""
+
     def __init__(
         self,
         *,
         data_type: Global___DataType.ValueType = ...,
         segments: _abc.Iterable[Global___Segment] | None = ...,
+        joints: _abc.Iterable[Global___JointRegularizer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "joints", b"joints", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ParameterLayout: _TypeAlias = ParameterLayout  # noqa: Y015
+
+@_typing.final
+class JointRegularizer(_message.Message):
+    """A regularizer of the elements of several segments together, which name it (Segment.joint): to it they are one vector,
+    in the layout's order. "The largest 10 % of all weights": top_k with a fraction of 0.1. Other segments may lie between.
+
+    It is one that is computed by statistics of the parts of a vector: top_k, l2_norm and linf_norm for every data type,
+    l1_ball, l2_ball and simplex for float32 and float64. Others are refused: ERROR_REASON_JOINT_INVALID.
+
+    The elements from the first of these segments to the last wait for each other, as they came, and count towards the
+    server's memory budget, unless they lie in shared memory. Results come in order, after the last of them. Of the
+    operands they take loss gradients alone: ERROR_REASON_OPERAND_UNSUPPORTED. Modifiers they do not take:
+    ERROR_REASON_MODIFIER_UNSUPPORTED. An element range has all of these segments or none: ERROR_REASON_ELEMENT_RANGE_INVALID.
+
+    The penalty's one term takes the place of the first element of all, so that the figures of that segment have it
+    and those of the others have 0; nonzeros and squared distances are each segment's own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REGULARIZER_FIELD_NUMBER: _builtins.int
+    STEP_SIZE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Any text of at most 256 bytes, unique among the layout's joint regularizers. At least one segment names it.
+    Error: ERROR_REASON_JOINT_INVALID.
+    """
+    step_size: _builtins.float
+    """The step size of its segments, where it differs from the header's: finite, >= 0.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def regularizer(self) -> _regularizers_pb2.Regularizer:
+        """Required: ERROR_REASON_FIELD_MISSING."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        regularizer: _regularizers_pb2.Regularizer | None = ...,
+        step_size: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "regularizer", b"regularizer", "step_size", b"step_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_size", b"_step_size", "name", b"name", "regularizer", b"regularizer", "step_size", b"step_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
+    _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step_size) -> _WhichOneofReturnType__step_size | None: ...
+
+Global___JointRegularizer: _TypeAlias = JointRegularizer  # noqa: Y015
 
 @_typing.final
 class Segment(_message.Message):
@@ -182,6 +239,7 @@ class Segment(_message.Message):
     STEP_SIZE_FIELD_NUMBER: _builtins.int
     BOX_FIELD_NUMBER: _builtins.int
     SMOOTHING_FIELD_NUMBER: _builtins.int
+    JOINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Any text of at most 256 bytes, unique in the layout; the summary and error messages use it.
     Error: ERROR_REASON_LAYOUT_INVALID.
@@ -201,6 +259,10 @@ class Segment(_message.Message):
     terms at y, with f's scale, and for each element d * d with d = x - y, scale 0.5 / gamma; y is not rounded to the
     layout's data type.
     Errors: ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_MODIFIER_UNSUPPORTED.
+    """
+    joint: _builtins.str
+    """The name of the joint regularizer that the segment has in place of a regularizer, a step size and modifiers of its
+    own. Errors: ERROR_REASON_JOINT_INVALID, ERROR_REASON_MODIFIER_UNSUPPORTED.
     """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -233,15 +295,20 @@ class Segment(_message.Message):
         step_size: _builtins.float | None = ...,
         box: _regularizers_pb2.Box | None = ...,
         smoothing: _builtins.float | None = ...,
+        joint: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_joint", b"_joint", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "joint", b"joint", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_joint", b"_joint", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "joint", b"joint", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__joint: _TypeAlias = _typing.Literal["joint"]  # noqa: Y015
+    _WhichOneofArgType__joint: _TypeAlias = _typing.Literal["_joint", b"_joint"]  # noqa: Y015
     _WhichOneofReturnType__smoothing: _TypeAlias = _typing.Literal["smoothing"]  # noqa: Y015
     _WhichOneofArgType__smoothing: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing"]  # noqa: Y015
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__joint) -> _WhichOneofReturnType__joint | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothing) -> _WhichOneofReturnType__smoothing | None: ...
     @_typing.overload
@@ -257,7 +324,8 @@ class ElementRange(_message.Message):
 
     Both ends may lie anywhere where the regularizer of their segment may be cut: at any element where it is exempt or of
     locality ELEMENT; where a group ends for GROUP; only at an end of the segment for SEGMENT. REDUCTION is as SEGMENT,
-    unless the header has a measurement: then any place will do, as it does in Measure for every segment.
+    unless the header has a measurement: then any place will do, as it does in Measure for every segment. Likewise nothing
+    between the first and the last element of a joint regularizer may be an end without a measurement.
     Error: ERROR_REASON_ELEMENT_RANGE_INVALID.
 
     The sums. Where both ends are ends of segments, or lie at a multiple of 2^18 elements from the segment's start, which

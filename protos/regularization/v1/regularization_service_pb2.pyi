@@ -693,6 +693,7 @@ class CombineResponse(_message.Message):
     MEASUREMENT_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
     statistics: _builtins.bytes
     """Elements are missing: the statistics of these parts, below 1 MiB, for another Combine of this round."""
     measurement: _builtins.bytes
@@ -703,8 +704,14 @@ class CombineResponse(_message.Message):
     """Whether the measurement answers everything: it can then be given to the method. Else another round is due."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[_layout_pb2.ElementRange]:
-        """Where elements lie that are still to be measured, in ascending order, at most 1,000 ranges: in this round, if it
+        """Where elements lie that are still to be measured, in ascending order, at most 10,000 ranges: in this round, if it
         gave statistics; else in the next. All others may be left out. Empty where the measurement is complete.
+        """
+
+    @_builtins.property
+    def measured(self) -> _containers.RepeatedCompositeFieldContainer[_layout_pb2.ElementRange]:
+        """Where elements lie that are measured in some round, as missing says it: their segments may be cut anywhere
+        once the measurement is complete. Only in answer to the first round, which has no measurement in its header.
         """
 
     def __init__(
@@ -714,10 +721,11 @@ class CombineResponse(_message.Message):
         measurement: _builtins.bytes = ...,
         complete: _builtins.bool = ...,
         missing: _abc.Iterable[_layout_pb2.ElementRange] | None = ...,
+        measured: _abc.Iterable[_layout_pb2.ElementRange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measurement", b"measurement", "result", b"result", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "measurement", b"measurement", "missing", b"missing", "result", b"result", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "measured", b"measured", "measurement", b"measurement", "missing", b"missing", "result", b"result", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["statistics", "measurement"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015

@@ -72,6 +72,7 @@ class Regularizer(_message.Message):
     GROUP_SCAD_FIELD_NUMBER: _builtins.int
     UNIT_NORM_FIELD_NUMBER: _builtins.int
     MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
+    TOP_K_GROUPS_FIELD_NUMBER: _builtins.int
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -172,7 +173,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def top_k(self) -> Global___TopK:
-        """At most count nonzero elements."""
+        """At most count nonzero elements, or at most a fraction of all."""
 
     @_builtins.property
     def slope(self) -> Global___Slope:
@@ -180,7 +181,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def total_variation(self) -> Global___TotalVariation:
-        """strength * sum of |differences of neighbours| along the last axis: piecewise constant."""
+        """strength * sum of |differences of neighbours| along an axis: piecewise constant."""
 
     @_builtins.property
     def fused_lasso(self) -> Global___FusedLasso:
@@ -192,7 +193,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def isotonic(self) -> Global___Isotonic:
-        """Elements that do not decrease along the last axis."""
+        """Elements that do not decrease along an axis."""
 
     @_builtins.property
     def spectral_norm(self) -> Global___SpectralNorm:
@@ -245,6 +246,10 @@ class Regularizer(_message.Message):
     @_builtins.property
     def min_max_norm(self) -> Global___MinMaxNorm:
         """The norm of each group is from lower to upper."""
+
+    @_builtins.property
+    def top_k_groups(self) -> Global___TopKGroups:
+        """At most count groups that are not zero, or at most a fraction of all: structured pruning."""
 
     @_builtins.property
     def nuclear_ball(self) -> Global___NuclearBall:
@@ -300,14 +305,15 @@ class Regularizer(_message.Message):
         group_scad: Global___GroupScad | None = ...,
         unit_norm: Global___UnitNorm | None = ...,
         min_max_norm: Global___MinMaxNorm | None = ...,
+        top_k_groups: Global___TopKGroups | None = ...,
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1143,30 +1149,42 @@ Global___Simplex: _TypeAlias = Simplex  # noqa: Y015
 
 @_typing.final
 class TopK(_message.Message):
-    """Penalty 0 where at most count elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
-    Proximal step: the count largest in magnitude stay, of equal ones the first. Not convex. Source: Blumensath and
-    Davies 2009.
+    """Penalty 0 where at most k elements are not 0, plus infinity otherwise. Gradient 0 inside, undefined outside.
+    Proximal step: the k largest in magnitude stay, of equal ones the first. Not convex. Exactly one of the fields
+    says what k is: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Blumensath and Davies 2009.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many may stay. Required: >= 0 and at most the segment's length.
-    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """How many may stay, k: >= 0 and at most the segment's length, or the length of all segments together that the
+    regularizer is the joint one of. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    fraction: _builtins.float
+    """Which part of these n elements may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger
+    one, floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     def __init__(
         self,
         *,
         count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
 
 Global___TopK: _TypeAlias = TopK  # noqa: Y015
 
@@ -1266,33 +1284,44 @@ Global___Oscar: _TypeAlias = Oscar  # noqa: Y015
 
 @_typing.final
 class TotalVariation(_message.Message):
-    """Penalty strength * sum |x_(i+1) - x_i| along the last axis; rows of the shape are independent of each other. Gradient: the
+    """Penalty strength * sum |x_(i+1) - x_i| along an axis; lines along it are independent of each other. Gradient: the
     minimum-norm subgradient. Proximal step: exact, O(n). Source: Condat 2013; Johnson 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_strength", b"_strength", "axis", b"axis", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___TotalVariation: _TypeAlias = TotalVariation  # noqa: Y015
 
 @_typing.final
 class FusedLasso(_message.Message):
-    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along the last axis. Gradient: the
+    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along an axis. Gradient: the
     minimum-norm subgradient. Proximal step: S(total_variation's, step_size * l1_strength). Source: Friedman, Hastie, Hoefling
     and Tibshirani 2007.
     """
@@ -1301,24 +1330,34 @@ class FusedLasso(_message.Message):
 
     L1_STRENGTH_FIELD_NUMBER: _builtins.int
     TV_STRENGTH_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
     l1_strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
     tv_strength: _builtins.float
     """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
         *,
         l1_strength: _builtins.float | None = ...,
         tv_strength: _builtins.float | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "axis", b"axis", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_l1_strength", b"_l1_strength", "_tv_strength", b"_tv_strength", "axis", b"axis", "l1_strength", b"l1_strength", "tv_strength", b"tv_strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
     _WhichOneofReturnType__l1_strength: _TypeAlias = _typing.Literal["l1_strength"]  # noqa: Y015
     _WhichOneofArgType__l1_strength: _TypeAlias = _typing.Literal["_l1_strength", b"_l1_strength"]  # noqa: Y015
     _WhichOneofReturnType__tv_strength: _TypeAlias = _typing.Literal["tv_strength"]  # noqa: Y015
     _WhichOneofArgType__tv_strength: _TypeAlias = _typing.Literal["_tv_strength", b"_tv_strength"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l1_strength) -> _WhichOneofReturnType__l1_strength | None: ...
     @_typing.overload
@@ -1370,22 +1409,40 @@ Global___TrendFilter: _TypeAlias = TrendFilter  # noqa: Y015
 
 @_typing.final
 class Isotonic(_message.Message):
-    """Penalty 0 where no element along the last axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
-    undefined outside. Proximal step: the nearest such rows, by pooling adjacent violators. Where stochastic rounding
+    """Penalty 0 where no element along an axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
+    undefined outside. Proximal step: the nearest such lines, by pooling adjacent violators. Where stochastic rounding
     would break the order, the segment is rounded to nearest. The segment's shape must have an axis:
     ERROR_REASON_LAYOUT_INVALID. Source: Barlow et al. 1972; Best and Chakravarti 1990.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DECREASING_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    decreasing: _builtins.bool
+    """Whether no element is to be more than one before it, instead. Unset: false."""
+    axis: _builtins.int
+    """The axis of the segment's shape along which neighbours are, 0 <= axis < number of axes. Unset: the last.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
     def __init__(
         self,
+        *,
+        decreasing: _builtins.bool | None = ...,
+        axis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_decreasing", b"_decreasing", "axis", b"axis", "decreasing", b"decreasing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_axis", b"_axis", "_decreasing", b"_decreasing", "axis", b"axis", "decreasing", b"decreasing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__axis: _TypeAlias = _typing.Literal["axis"]  # noqa: Y015
+    _WhichOneofArgType__axis: _TypeAlias = _typing.Literal["_axis", b"_axis"]  # noqa: Y015
+    _WhichOneofReturnType__decreasing: _TypeAlias = _typing.Literal["decreasing"]  # noqa: Y015
+    _WhichOneofArgType__decreasing: _TypeAlias = _typing.Literal["_decreasing", b"_decreasing"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__axis) -> _WhichOneofReturnType__axis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decreasing) -> _WhichOneofReturnType__decreasing | None: ...
 
 Global___Isotonic: _TypeAlias = Isotonic  # noqa: Y015
 
@@ -1929,6 +1986,53 @@ class MinMaxNorm(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
 
 Global___MinMaxNorm: _TypeAlias = MinMaxNorm  # noqa: Y015
+
+@_typing.final
+class TopKGroups(_message.Message):
+    """Penalty 0 where at most k groups have an element that is not 0, plus infinity otherwise. Gradient 0 inside, undefined
+    outside. Proximal step: the k groups of the largest norm stay, of equal ones the first; a NaN anywhere, and an infinity
+    outside the set, makes all elements NaN. Not convex. Exactly one of count and fraction says what k is:
+    ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. Groups have no weights: ERROR_REASON_GROUPS_INVALID.
+    Source: Blumensath and Davies 2009; Baraniuk, Cevher, Duarte and Hegde 2010.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many may stay, k: >= 0 and at most the number of groups. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    fraction: _builtins.float
+    """Which part of the n groups may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger one,
+    floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Required: which elements form a group."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+
+Global___TopKGroups: _TypeAlias = TopKGroups  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):

@@ -10,29 +10,39 @@ from .budget import MemoryBudget, Reservation
 from .call import Call, FigureChoice, Rounding, RoundingMode
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
-from .layout import MAX_AXES, MAX_NAME_BYTES, MAX_SEGMENTS, Layout, PreparedSegment, Segment
+from .layout import Layout, PreparedSegment
+from .measurement import Measurement
+from .measuring import Measuring
 from .methods import Method, Operand
 from .parallel import run_whole
+from .parts import Combination, Round
 from .run import Run, State
+from .specifications import MAX_AXES, MAX_JOINTS, MAX_NAME_BYTES, MAX_SEGMENTS, Joint, Segment
 
 __all__ = [
     "DATA_TYPES",
     "MAX_AXES",
+    "MAX_JOINTS",
     "MAX_NAME_BYTES",
     "MAX_SEGMENTS",
     "Call",
     "Chunk",
+    "Combination",
     "ElementArray",
     "FigureBounds",
     "FigureChoice",
     "Figures",
+    "Joint",
     "Layout",
+    "Measurement",
+    "Measuring",
     "MemoryBudget",
     "Method",
     "Operand",
     "PreparedSegment",
     "Reservation",
     "ResultChunk",
+    "Round",
     "Rounding",
     "RoundingMode",
     "Run",

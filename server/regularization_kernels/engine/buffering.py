@@ -82,7 +82,7 @@ class GroupStage(Stage):
             part = part.part(cut, part.end)
         if part.parameters.size:
             self._reservation.add(part.nbytes)
-            self._waiting.append(_copied(part))
+            self._waiting.append(part.copied())
 
     def _pieces(self, done: Chunk) -> Iterator[Chunk]:
         """Whole groups, in pieces that stay in the cache where the groups are small enough."""
@@ -132,10 +132,6 @@ class ReducedStage(SegmentStage):
 def _joined(chunks: list[Chunk]) -> Chunk:
     arrays = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in chunks[0].arrays()}
     return Chunk(chunks[0].element_offset, **arrays)
-
-
-def _copied(chunk: Chunk) -> Chunk:
-    return Chunk(chunk.element_offset, **{name: array.copy() for name, array in chunk.arrays().items()})
 
 
 STAGES: dict[Locality, type[GroupStage | SegmentStage]] = {

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ElementRangeInvalid, FieldMissing, FieldOutOfRange, RegularizationError
-from .layout import Layout, PreparedSegment, check_step_size
+from .layout import Layout, PreparedSegment
 from .methods import Method
+from .specifications import check_step_size
 
 
 class RoundingMode(Enum):
@@ -93,7 +94,7 @@ class Call:
             check_step_size(self.step_size, "step_size")
         if self.method is Method.PROXIMAL_STEP and self.step_size is None:
             for segment in self.layout.segments:
-                if segment.specification.step_size is None:
+                if segment.step_size_in(None) is None:
                     text = f"must be set: segment {segment.name!r} has none of its own"
                     raise FieldMissing(text, field="step_size", segment=segment.name)
         self._check_methods()

@@ -58,6 +58,10 @@ class Chunk:
         }
         return replace(self, **inside) if inside else self
 
+    def copied(self) -> Chunk:
+        """The same chunk in memory of its own."""
+        return Chunk(self.element_offset, **{name: array.copy() for name, array in self.arrays().items()})
+
     @property
     def nbytes(self) -> int:
         """Bytes of all its arrays."""

@@ -18,9 +18,9 @@ from .methods import Method
 from .workspace import PIECE, Workspace, borrowed_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ..reductions.reduction import Rule
+    from ..reductions.rules import Rule
     from ..reductions.statistics import Statistic
     from .call import Call
     from .layout import PreparedSegment
@@ -49,34 +49,14 @@ class Stretch:
             yield Stretch(self.segment, elements, self.position + begin)
 
 
-def gather(
-    call: Call,
-    asked: Asked,
-    statistic: Statistic,
-    pieces: Iterable[Stretch],
-    check: Callable[[], None] | None = None,
-) -> None:
-    """Have the elements of pieces answer, each a piece at most, in this thread.
-
-    Args:
-        call: The call.
-        asked: What is asked of them.
-        statistic: The answer so far, to which theirs is added.
-        pieces: The elements.
-        check: Called before each piece.
-    """
-    with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
-        for piece in pieces:
-            go_on()
-            statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
-
-
 def gathered(
     call: Call,
     asked: Asked,
     stretches: Sequence[Stretch],
+    statistic: Statistic | None = None,
     threads: int = 1,
     check: Callable[[], None] | None = None,
+    inspect: Callable[[Chunk], None] | None = None,
 ) -> Statistic:
     """What the elements of stretches have to answer.
 
@@ -84,22 +64,30 @@ def gathered(
         call: The call.
         asked: What is asked of them.
         stretches: The elements.
+        statistic: The answer of others so far, to which theirs is added; None for none.
         threads: How many may gather at once.
         check: Called now and then by each of them.
+        inspect: Called with each piece of the elements, before it is looked at.
     """
     pieces = [piece for stretch in stretches for piece in stretch.pieces()]
     parts = max(min(threads, len(pieces)), 1)
 
-    def of_part(part: int) -> Statistic:
-        statistic: Statistic = asked.question.of_nothing()
-        gather(call, asked, statistic, pieces[part::parts], check)
+    def of_part(part: int, statistic: Statistic) -> Statistic:
+        with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
+            for piece in pieces[part::parts]:
+                go_on()
+                if inspect is not None:
+                    inspect(piece.elements)
+                statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
         return statistic
 
+    first: Statistic = asked.question.of_nothing() if statistic is None else statistic
     if parts == 1:
-        return of_part(0)
-    others = [_gatherers().submit(of_part, part) for part in range(1, parts)]
+        return of_part(0, first)
+    nothing = asked.question.of_nothing
+    others = [_gatherers().submit(of_part, part, nothing()) for part in range(1, parts)]
     try:
-        whole = of_part(0)
+        whole = of_part(0, first)
         while others:
             # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
             whole.merge(others.pop(0).result())

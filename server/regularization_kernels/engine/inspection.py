@@ -59,6 +59,14 @@ class Inspection:
             if refuser is not None:
                 text = f"is not taken by {refuser}"
                 raise OperandUnsupported(text, field=operand.value, segment=name)
+        forward = self._segment.forward
+        if forward is not None and forward is not (Operand.LOSS_GRADIENTS in operands):
+            raise OperandInconsistent(
+                f"must {'' if forward else 'not '}be set: so segment {name!r} was measured",
+                field=Operand.LOSS_GRADIENTS.value,
+                segment=name,
+                element=part.element_offset,
+            )
         self.operands = operands
 
     def check_values(self, part: Chunk) -> None:
@@ -87,9 +95,11 @@ class Inspection:
     def _refuser(self, operand: Operand) -> str | None:
         """The name of what does not take an operand; None where all do."""
         refuser = operand.refused_by(self._call.method, self._segment.regularizer)
-        if refuser is None and self._measured and operand is not Operand.LOSS_GRADIENTS:
-            return "a segment that is measured"
-        return refuser
+        if refuser is not None or operand is Operand.LOSS_GRADIENTS:
+            return refuser
+        if self._segment.joint is not None:
+            return f"joint regularizers, as {self._segment.joint.name!r} is"
+        return "a segment that is measured" if self._measured else None
 
     def _place(self, text: str, name: str, part: Chunk, first: int) -> dict[str, Any]:
         """What an error says of the element at an index of a part."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from copy import copy
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from ..arrays import DataType
 from ..errors import (
     DataTypeUnsupported,
     ElementRangeInvalid,
-    FieldOutOfRange,
+    JointInvalid,
     LayoutInvalid,
     MethodUnsupported,
     ModifierUnsupported,
@@ -22,57 +21,21 @@ from ..formats import DATA_TYPES
 from ..modifiers import modified
 from ..regularizer import Locality
 from ..summation import BLOCK
+from .joint import prepared_joint
+from .specifications import MAX_ELEMENTS, MAX_SEGMENTS, Joint, Segment, check_segment, joints_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..prepared import Prepared
     from ..regularizer import Regularizer
-    from ..regularizers.elements.box import Box
+    from .joint import PreparedJoint
 
 _WHOLE = {
     Locality.SEGMENT: "it is needed whole",
     Locality.REDUCTION: "it is needed whole without a measurement",
 }
 """Why a segment may not be cut, by its locality."""
-
-MAX_SEGMENTS = 10_000
-"""Segments of a layout."""
-
-MAX_NAME_BYTES = 256
-"""UTF-8 bytes of a segment's name."""
-
-MAX_AXES = 32
-"""Axes of a segment."""
-
-MAX_ELEMENTS = (1 << 63) // 8 - 1
-"""Elements of a vector: its bytes must be countable in an int64, whatever the data type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The specification of a named, shaped stretch of the vector with its regularizer.
-
-    Args:
-        name: Any text, unique in its layout.
-        shape: Lengths along the axes, each >= 0; ``()`` is a scalar.
-        regularizer: None where the segment is exempt.
-        step_size: Its own, where it differs from the call's: finite, >= 0.
-        box: Bounds on every element, on top of the regularizer.
-        smoothing: Of the Moreau envelope that takes the place of the regularizer with its box: finite, > 0.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    regularizer: Regularizer | None = None
-    step_size: float | None = None
-    box: Box | None = None
-    smoothing: float | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +49,8 @@ class PreparedSegment:
         regularizer: Its regularizer with its modifiers, for what is known of it; None where it is exempt.
         prepared: The same made ready for shape and data type, for what is computed.
         is_resolved: Whether all is known of its elements together, so that each can be computed by itself.
+        joint: What it shares with other segments, whose regularizer is then its own; None where it is alone.
+        forward: Whether that was measured after a forward step; None where it makes no difference.
     """
 
     specification: Segment
@@ -94,6 +59,8 @@ class PreparedSegment:
     regularizer: Regularizer | None
     prepared: Prepared | None
     is_resolved: bool = False
+    joint: PreparedJoint | None = None
+    forward: bool | None = None
 
     @property
     def name(self) -> str:
@@ -132,13 +99,18 @@ class PreparedSegment:
             return Locality.SEGMENT
         return locality
 
-    def resolved(self, prepared: Prepared) -> PreparedSegment:
+    @property
+    def waiting_for(self) -> PreparedJoint | None:
+        """What its elements have to wait for, beside themselves."""
+        return self.joint if self.size and not self.is_resolved else None
+
+    def resolved(self, prepared: Prepared, forward: bool | None = None) -> PreparedSegment:
         """The same segment with what computes each of its elements by itself."""
-        return replace(self, prepared=prepared, is_resolved=True)
+        return replace(self, prepared=prepared, is_resolved=True, forward=forward)
 
     def step_size_in(self, step_size: float | None) -> float | None:
         """Its step size in a call with this one."""
-        own = self.specification.step_size
+        own = (self.joint or self).specification.step_size
         return step_size if own is None else own
 
     def require_penalty(self, method: str) -> None:
@@ -195,10 +167,12 @@ class Layout:
     Args:
         data_type: One of ``DATA_TYPES``, in the machine's byte order.
         segments: In the order of their elements.
+        joints: The joint regularizers that segments name.
 
     Attributes:
         data_type: That of the elements.
         segments: The segments made ready, each with the specification that was given.
+        joints: The joint regularizers, likewise.
         starts: Position of each segment's first element, and at last the vector's length.
 
     Raises:
@@ -207,11 +181,14 @@ class Layout:
         GroupsInvalid: If groups do not fit their segment.
         FieldOutOfRange: If a step size or a modifier is not in its range.
         ModifierUnsupported: If a regularizer does not take a modifier.
+        JointInvalid: If a joint regularizer, or a segment that names one, breaks a rule.
     """
 
-    __slots__ = ("data_type", "segments", "starts")
+    __slots__ = ("data_type", "joints", "segments", "starts")
 
-    def __init__(self, data_type: DataType, segments: tuple[Segment, ...]) -> None:
+    def __init__(
+        self, data_type: DataType, segments: tuple[Segment, ...], joints: tuple[Joint, ...] = ()
+    ) -> None:
         if data_type not in DATA_TYPES:
             known = ", ".join(map(str, DATA_TYPES))
             raise DataTypeUnsupported(f"must be one of {known}, got {data_type}", field="data_type")
@@ -219,13 +196,16 @@ class Layout:
             text = f"must be at most {MAX_SEGMENTS}, got {len(segments)}"
             raise LayoutInvalid(text, field="segments")
         self.data_type = data_type
-        self.segments = tuple(_prepared(segments, data_type))
+        self.segments, self.joints = _joined(tuple(_prepared(segments, data_type)), joints, data_type)
         self.starts = (0, *(segment.end for segment in self.segments))
 
     def with_resolved(self, resolved: Mapping[str, PreparedSegment]) -> Layout:
         """The same layout with some segments, by their names, in a resolved form."""
         layout = copy(self)
         layout.segments = tuple(resolved.get(segment.name, segment) for segment in self.segments)
+        # These hold nothing together any more.
+        done = {segment.joint.name for segment in resolved.values() if segment.joint is not None}
+        layout.joints = tuple(joint for joint in self.joints if joint.name not in done)
         return layout
 
     @property
@@ -259,11 +239,11 @@ class Layout:
                 return start + position
         return start
 
-    def check_range(self, begin: int, end: int) -> None:
-        """Check an element range.
+    def check_within(self, begin: int, end: int) -> None:
+        """Check that a range of elements is one of the vector.
 
         Raises:
-            ElementRangeInvalid: If it leaves the layout, or cuts where it must not.
+            ElementRangeInvalid: If it leaves the layout.
         """
         if not 0 <= begin <= self.size:
             raise ElementRangeInvalid(
@@ -272,15 +252,34 @@ class Layout:
         if not begin <= end <= self.size:
             text = f"must be within [{begin}, {self.size}], got {end}"
             raise ElementRangeInvalid(text, field="end", element=end)
+
+    def check_range(self, begin: int, end: int) -> None:
+        """Check an element range.
+
+        Raises:
+            ElementRangeInvalid: If it leaves the layout, or cuts where it must not.
+        """
+        self.check_within(begin, end)
         for name, position in (("begin", begin), ("end", end)):
             if position == self.size:
                 continue
+            self._check_joints(name, position)
             segment = self.segments[self.segment_at(position)]
             try:
                 segment.require_cut(position - segment.start)
             except ElementRangeInvalid as error:
                 error.within(name)
                 raise
+
+    def _check_joints(self, name: str, position: int) -> None:
+        """Check that a range does not leave a joint regularizer, whose elements go together."""
+        for joint in self.joints:
+            if joint.is_cut_at(position):
+                text = (
+                    f"must not cut joint {joint.name!r}, whose elements lie from {joint.begin} to "
+                    f"{joint.end}, got {position}"
+                )
+                raise ElementRangeInvalid(text, field=name, element=position)
 
 
 def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[PreparedSegment]:
@@ -292,7 +291,7 @@ def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[Prep
             text = f"must be unique in the layout, got {segment.name!r} again"
             raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
         names.add(segment.name)
-        _check(segment, path)
+        check_segment(segment, path)
         try:
             prepared = _prepared_segment(segment, start, data_type)
         except RegularizationError as error:
@@ -304,25 +303,6 @@ def _prepared(segments: Iterable[Segment], data_type: DataType) -> Iterator[Prep
             raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
         yield prepared
         start = prepared.end
-
-
-def _check(segment: Segment, path: str) -> None:
-    name_bytes = len(segment.name.encode())
-    if name_bytes > MAX_NAME_BYTES:
-        text = f"must have at most {MAX_NAME_BYTES} bytes, got {name_bytes}"
-        raise LayoutInvalid(text, field=f"{path}.name", segment=segment.name)
-    if len(segment.shape) > MAX_AXES:
-        text = f"must have at most {MAX_AXES} axes, got {len(segment.shape)}"
-        raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
-    for axis, length in enumerate(segment.shape):
-        if length < 0:
-            text = f"must be >= 0, got {length}"
-            raise LayoutInvalid(text, field=f"{path}.shape[{axis}]", segment=segment.name)
-    if segment.size > MAX_ELEMENTS:
-        text = f"must have a product of at most {MAX_ELEMENTS}, got {segment.size}"
-        raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
-    if segment.step_size is not None:
-        check_step_size(segment.step_size, f"{path}.step_size", segment.name)
 
 
 def _prepared_segment(segment: Segment, start: int, data_type: DataType) -> PreparedSegment:
@@ -348,11 +328,60 @@ def _prepared_regularizer(segment: Segment, data_type: DataType) -> Prepared | N
         raise
 
 
-def check_step_size(value: float, path: str, segment: str | None = None) -> None:
-    """Reject a step size that is negative or not finite.
+def _joined(
+    segments: tuple[PreparedSegment, ...], joints: tuple[Joint, ...], data_type: DataType
+) -> tuple[tuple[PreparedSegment, ...], tuple[PreparedJoint, ...]]:
+    """The segments with the joint regularizers that they name, and these."""
+    members = _members(segments, joints_by_name(joints))
+    prepared: dict[str, PreparedJoint] = {}
+    for index, joint in enumerate(joints):
+        path, there = f"joints[{index}]", members[joint.name]
+        if not there:
+            raise JointInvalid(f"must have a segment that names it, {joint.name!r} has none", field=path)
+        size = sum(segment.size for segment in there)
+        filled = [segment for segment in there if segment.size] or there
+        place = (filled[0].start, filled[-1].end, size)
+        prepared[joint.name] = prepared_joint(joint, *place, data_type, path)
+    if not prepared:
+        return segments, ()
+    return tuple(_with_joint(segment, prepared) for segment in segments), tuple(prepared.values())
 
-    Raises:
-        FieldOutOfRange: In that case.
-    """
-    if not (math.isfinite(value) and value >= 0):
-        raise FieldOutOfRange(f"must be finite and >= 0, got {value!r}", field=path, segment=segment)
+
+def _members(
+    segments: Iterable[PreparedSegment], joints: dict[str, Joint]
+) -> dict[str, list[PreparedSegment]]:
+    """The segments of each joint regularizer."""
+    members: dict[str, list[PreparedSegment]] = {name: [] for name in joints}
+    for index, segment in enumerate(segments):
+        name = segment.specification.joint
+        if name is None:
+            continue
+        try:
+            if name not in joints:
+                known = ", ".join(map(repr, joints)) or "there are none"
+                raise JointInvalid(f"must name a joint regularizer ({known}), got {name!r}", field="joint")
+            _check_alone(segment)
+        except RegularizationError as error:
+            error.segment = segment.name
+            error.within(f"segments[{index}]")
+            raise
+        members[name].append(segment)
+    return members
+
+
+def _check_alone(segment: PreparedSegment) -> None:
+    """Refuse what a segment has beside a joint regularizer."""
+    said = segment.specification
+    for field, value in (("regularizer", said.regularizer), ("step_size", said.step_size)):
+        if value is not None:
+            raise JointInvalid("must be unset where there is a joint regularizer", field=field)
+    for field, value in (("box", said.box), ("smoothing", said.smoothing)):
+        if value is not None:
+            raise ModifierUnsupported("is not taken by joint regularizers", field=field)
+
+
+def _with_joint(segment: PreparedSegment, joints: dict[str, PreparedJoint]) -> PreparedSegment:
+    if segment.specification.joint is None:
+        return segment
+    joint = joints[segment.specification.joint]
+    return replace(segment, regularizer=joint.specification.regularizer, prepared=joint.prepared, joint=joint)

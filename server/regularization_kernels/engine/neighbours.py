@@ -33,21 +33,22 @@ MOST = 256
 """Segments that are taken as one: so many that their own costs are small, and a few hundred KiB of sums."""
 
 
-def side_by_side(segments: Iterable[PreparedSegment]) -> Iterator[tuple[PreparedSegment, ...]]:
-    """Segments in their order, neighbours together that can be computed as one: no more than a piece."""
+def side_by_side(spans: Iterable[list[PreparedSegment]]) -> Iterator[list[PreparedSegment]]:
+    """Spans in their order, those of one segment together that can be computed as one, up to a piece."""
     together: list[PreparedSegment] = []
     size = 0
-    for segment in segments:
+    for span in spans:
+        first = span[0]
         if together and not (
-            len(together) < MOST and size + segment.size <= PIECE and _are_alike(together[-1], segment)
+            len(together) < MOST and size + first.size <= PIECE and _are_alike(together[-1], first)
         ):
-            yield tuple(together)
-            together.clear()
+            yield together
+            together = []
             size = 0
-        together.append(segment)
-        size += segment.size
+        together += span
+        size += first.size
     if together:
-        yield tuple(together)
+        yield together
 
 
 def _are_alike(one: PreparedSegment, other: PreparedSegment) -> bool:
@@ -61,6 +62,7 @@ def _are_alike(one: PreparedSegment, other: PreparedSegment) -> bool:
         # Equal zeros may differ in their signs.
         and (step_size is other_step_size or step_size == other_step_size != 0.0)
         and not one.is_resolved
+        and one.joint is other.joint is None
     )
 
 

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from .gathering import Stretch, gathered
 from .methods import Operand
-from .resolution import Vector, resolution
+from .resolution import Vector, joint_vectors, resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..reductions.reduction import Reduction
+    from ..reductions.statistics import Statistic
     from .call import Call
     from .chunk import Chunk
     from .layout import PreparedSegment
+    from .resolution import Asked
 
 LONG = 1 << 20
 """Elements of a segment from which on it is computed this way: shorter ones fit a few copies in float64."""
@@ -23,7 +25,9 @@ LONG = 1 << 20
 
 def reduction_of(segment: PreparedSegment, operands: frozenset[Operand]) -> Reduction | None:
     """How a segment is computed by statistics, if it is long and has no operands of the penalty's own."""
-    if segment.prepared is None or segment.size < LONG or not operands <= {Operand.LOSS_GRADIENTS}:
+    if segment.prepared is None or segment.joint is not None or segment.size < LONG:
+        return None
+    if not operands <= {Operand.LOSS_GRADIENTS}:
         return None
     return segment.prepared.reduction()
 
@@ -57,9 +61,12 @@ class Reducer:
         try:
             asked = next(search)
             while True:
-                asked = search.send(gathered(self.call, asked, self.stretches, self.threads, self.check))
+                asked = search.send(self._answer(asked))
         except StopIteration as done:
             return vector.resolved(done.value)
+
+    def _answer(self, asked: Asked) -> Statistic:
+        return gathered(self.call, asked, self.stretches, threads=self.threads, check=self.check)
 
 
 def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:
@@ -71,11 +78,41 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         threads: How many may gather at once.
         check: Called now and then by each of them.
     """
-    operands = whole.operands
-    known: dict[str, PreparedSegment] = {}
-    for segment in call.segments_in_range():
+    operands, segments = whole.operands, call.segments_in_range()
+
+    def elements_of(segment: PreparedSegment) -> Chunk:
+        return whole.part(segment.start, segment.end)
+
+    known = resolved_joints(call, segments, elements_of, threads, check)
+    for segment in segments:
         reduction = reduction_of(segment, operands)
         if reduction is not None:
-            stretch = Stretch(segment, whole.part(segment.start, segment.end))
+            stretch = Stretch(segment, elements_of(segment))
             known |= Reducer(call, reduction, (stretch,), threads, check).resolved()
     return replace(call, layout=call.layout.with_resolved(known)) if known else call
+
+
+def resolved_joints(
+    call: Call,
+    segments: Iterable[PreparedSegment],
+    elements_of: Callable[[PreparedSegment], Chunk],
+    threads: int = 1,
+    check: Callable[[], None] | None = None,
+) -> dict[str, PreparedSegment]:
+    """Segments of joint regularizers as ones that may be cut anywhere, by their names.
+
+    Args:
+        call: The call.
+        segments: Segments, with all or none of the elements of each joint regularizer.
+        elements_of: Gives all elements of a segment.
+        threads: How many may gather at once.
+        check: Called now and then by each of them.
+    """
+    known: dict[str, PreparedSegment] = {}
+    for vector in joint_vectors(segments):
+        stretches = tuple(
+            Stretch(segment, elements_of(segment), position)
+            for segment, position in zip(vector.segments, vector.positions, strict=True)
+        )
+        known |= Reducer(call, vector.reduction, stretches, threads, check).resolved()
+    return known

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import GradientUndefined
-from ..reductions.reduction import Rule, Same
 from ..reductions.resolved import Resolved
+from ..reductions.rules import Rule, Same
 from ..reductions.statistics import Question
 from ..reductions.survey import Survey
 from .methods import Method
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..reductions.reduction import Reduction
     from ..reductions.survey import Search
     from .call import Call
+    from .joint import PreparedJoint
     from .layout import PreparedSegment
 
 ResultT = TypeVar("ResultT")
@@ -68,10 +69,15 @@ class Vector:
         """A new survey of it."""
         return Survey(self.reduction.order, self.size)
 
-    def resolved(self, found: Resolved) -> dict[str, PreparedSegment]:
-        """Its segments as ones that may be cut anywhere, by their names, for what was found of the whole."""
+    def resolved(self, found: Resolved, forward: bool | None = None) -> dict[str, PreparedSegment]:
+        """Its segments as ones that may be cut anywhere, by their names, for what was found of the whole.
+
+        Args:
+            found: That.
+            forward: Whether it was found after a forward step, where all that follows must have one or none.
+        """
         return {
-            segment.name: segment.resolved(found.beginning_at(position))
+            segment.name: segment.resolved(found.beginning_at(position), forward)
             for segment, position in zip(self.segments, self.positions, strict=True)
         }
 
@@ -85,6 +91,16 @@ class Vector:
         error.element = segments[at].start + position - positions[at]
         error.text += f" at element {error.element}"
         error.field = "parameters"
+
+
+def joint_vectors(segments: Iterable[PreparedSegment]) -> list[Vector]:
+    """What is reduced as one for joint regularizers, of those segments of theirs that have elements."""
+    members: dict[str, tuple[PreparedJoint, list[PreparedSegment]]] = {}
+    for segment in segments:
+        joint = segment.waiting_for
+        if joint is not None:
+            members.setdefault(joint.name, (joint, []))[1].append(segment)
+    return [Vector(tuple(each), joint.reduction) for joint, each in members.values()]
 
 
 def resolution(call: Call, vector: Vector) -> Resolution[Resolved]:

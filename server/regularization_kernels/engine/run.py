@@ -16,14 +16,17 @@ from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
 from .neighbours import side_by_side
 from .results import ResultAssembly
-from .segment import SegmentRun
+from .span import run_of, spans
 from .succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
     from types import TracebackType
 
     from .budget import MemoryBudget, Reservation
+    from .segment import SegmentRun
+    from .span import SpanRun
 
 
 class State(Enum):
@@ -78,10 +81,10 @@ class Run:
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._state = State.OPEN
         self._succession = Succession(call.layout, call.begin, call.end)
-        self._upcoming = side_by_side(call.segments_in_range())
-        self._current: SegmentRun | None = None
+        self._upcoming = side_by_side(spans(call.segments_in_range()))
+        self._current: SegmentRun | SpanRun | None = None
         self._figures: list[SegmentFigures] = []
-        self._undelivered: list[Reservation] = []
+        self._undelivered: list[Reservation | ExitStack] = []
         self._summary: Summary | None = None
 
     @property
@@ -183,19 +186,17 @@ class Run:
             self._summary = Summary(total, tuple(self._figures))
         return self._summary
 
-    def _segment_at(self, position: int) -> SegmentRun:
+    def _segment_at(self, position: int) -> SegmentRun | SpanRun:
         while self._current is None or self._current.end <= position:
             self._leave()
             self._advance()
         return self._current
 
     def _advance(self) -> bool:
-        segments = next(self._upcoming, None)
-        if segments is not None:
-            self._current = SegmentRun(
-                self._call, segments, self._budget, self._results, volatile=self._volatile
-            )
-        return segments is not None
+        span = next(self._upcoming, None)
+        if span is not None:
+            self._current = run_of(self._call, span, self._budget, self._results, volatile=self._volatile)
+        return span is not None
 
     def _leave(self) -> None:
         if self._current is not None:

@@ -132,3 +132,10 @@ class SegmentRun:
             SegmentFigures(segment.name, figures, segment.convex)
             for segment, figures in zip(self._segments, self._tally.figures(), strict=True)
         ]
+
+    def check(self, part: Chunk) -> None:
+        """Check a part that is added later, elsewhere."""
+        operands = part.operands
+        if operands != self._inspection.operands:
+            self._inspection.take(operands, part)
+        self._inspection.check_values(part)

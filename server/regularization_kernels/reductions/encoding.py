@@ -15,7 +15,7 @@ import numpy as np
 from ..summation import ExactSum
 from .census import BINS, Census, CensusQuestion, Facts
 from .packing import Integers, Malformed, Packer, Unpacker, width_of
-from .reduction import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
+from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question, Statistic
 
@@ -24,6 +24,8 @@ _PART = 24
 _FEW_BINS = BINS // 16
 """So many bins take no more bytes when each is named than a bit for every one."""
 _LONGEST_INTEGER = 9
+_FROM_CENSUS = 6 << 10
+"""A search halves 2^15 bins, and takes a count and a sum each time: of 9 bytes, and of up to 300."""
 _MOST_DOUBLES = 40
 """Doubles of the longest expansion that there is."""
 _LARGEST_SQUARES = (2.0**860, 2.0**908, 2.0**460)
@@ -40,6 +42,13 @@ def write_statistic(packer: Packer, statistic: Statistic) -> None:
         write_peak(packer, statistic)
     else:
         raise TypeError(f"{type(statistic).__name__} has no bytes")
+
+
+def statistic_bytes(statistic: Statistic) -> bytes:
+    """The bytes of the answer to a question."""
+    packer = Packer()
+    write_statistic(packer, statistic)
+    return packer.packed()
 
 
 def read_statistic(unpacker: Unpacker, question: Question[Any], elements: int) -> Statistic:
@@ -63,6 +72,11 @@ def most_bytes(question: Question[Any], elements: int) -> int:
     lower, upper = (width_of(elements * most) for most in _largest_offsets(open_bits))
     named = min(2 * bins, BINS // 8)
     return 8 * _LONGEST_INTEGER + named + bins * (width_of(elements) + lower + upper)
+
+
+def most_recorded(question: Question[Any]) -> int:
+    """At least the bytes of all answers that a search takes from one statistic."""
+    return _FROM_CENSUS if isinstance(question, CensusQuestion) else most_bytes(question, 0)
 
 
 def _write_census(packer: Packer, census: Census) -> None:

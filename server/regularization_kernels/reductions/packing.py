@@ -23,6 +23,7 @@ LARGEST = (1 << 63) - 1
 
 _DOUBLE = struct.Struct("<d")
 _WIDTHS = (1, 2, 4, 8)
+_FLAGS = (None, False, True)
 _LONGEST_VARINT = 9
 _LONGEST_NUMERATOR = 512
 _EXPONENT_BIAS = 4096
@@ -61,6 +62,10 @@ class Packer:
             self._parts.append(number & 0x7F | 0x80)
             number >>= 7
         self._parts.append(number)
+
+    def optional(self, flag: bool | None) -> None:
+        """Write a flag, or that there is none."""
+        self.integer(_FLAGS.index(flag))
 
     def double(self, number: float) -> None:
         """Write a double; of NaN there is one."""
@@ -136,6 +141,10 @@ class Unpacker:
                     raise Malformed(f"has {number} in place of at most {most}")
                 return number
         raise Malformed("has an integer that is too long")
+
+    def optional(self) -> bool | None:
+        """A flag, or None."""
+        return _FLAGS[self.integer(len(_FLAGS) - 1)]
 
     def double(self) -> float:
         """Any double."""

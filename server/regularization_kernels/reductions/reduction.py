@@ -8,128 +8,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-import numpy as np
-
-from ..arrays import DataType, Float64Array
+from ..arrays import DataType
 from ..errors import GradientUndefined
 from ..formats import share_left_alone, slack
 from .census import Order
+from .rules import Constant, Rule, Same
 from .survey import Search, Survey
-
-
-class Rule(ABC):
-    """What becomes of each element."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write what becomes of elements, the first of which stands at ``position``; out may be x."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constant(Rule):
-    """Everything becomes one number."""
-
-    number: float
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write the number."""
-        del x, position
-        out.fill(self.number)
-
-
-@dataclass(frozen=True, slots=True)
-class Same(Rule):
-    """Everything stays."""
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write the elements."""
-        del position
-        np.copyto(out, x)
-
-
-@dataclass(frozen=True, slots=True)
-class Times(Rule):
-    """Everything is divided by one number, and multiplied by another."""
-
-    factor: float
-    divisor: float = 1.0
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write x / divisor · factor."""
-        del position
-        np.divide(x, self.divisor, out=out)
-        np.multiply(out, self.factor, out=out)
-        np.add(out, 0.0, out=out)  # no negative zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered(Rule):
-    """The elements come down by a threshold, and are not below 0; or their magnitudes do."""
-
-    threshold: float
-    rest: float
-    """What of the threshold float64 does not have: it is taken off afterwards."""
-    magnitudes: bool
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write max(x − threshold − rest, 0), or that of magnitudes with the signs of x."""
-        del position
-        lowered = np.abs(x) if self.magnitudes else x.copy()
-        lowered -= self.threshold
-        lowered -= self.rest
-        np.maximum(lowered, 0.0, out=lowered)
-        if self.magnitudes:
-            np.copysign(lowered, x, out=lowered)
-        np.add(lowered, 0.0, out=out)  # no negative zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Clipped(Rule):
-    """No magnitude is above a ceiling."""
-
-    ceiling: float
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write x, cut off at the ceiling."""
-        del position
-        np.clip(x, -self.ceiling, self.ceiling, out=out)
-        np.add(out, 0.0, out=out)  # no negative zeros
-
-
-@dataclass(frozen=True, slots=True)
-class Kept(Rule):
-    """Magnitudes stay that are above the least, or at it up to a position; the others become 0."""
-
-    least: float
-    last: int
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write what stays, and 0 elsewhere."""
-        magnitudes = np.abs(x)
-        kept = magnitudes > self.least
-        ties = min(max(self.last + 1 - position, 0), x.size)
-        kept[:ties] |= magnitudes[:ties] == self.least
-        np.copyto(out, np.where(kept, x, 0.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Peaks(Rule):
-    """The largest magnitudes become a number with their signs, the others 0."""
-
-    largest: float
-    share: float
-
-    def write(self, x: Float64Array, position: int, out: Float64Array) -> None:
-        """Write sign(x)·share at the peaks."""
-        del position
-        at_peak = np.abs(x) == self.largest
-        np.copyto(out, np.sign(x) * at_peak * self.share + 0.0)
 
 
 class Reduction(ABC):

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
 from ..arrays import Float64Array, StepSize
+from ..compilation import ANY
 from ..expansions import Exponents
-from ..formats import Grid
+from ..formats import INCREMENT, Grid
+from ..formulas.compiled_loop import Loop, Variant, loop_for
 from ..prepared import FusedLoop, Pass
-from ..summation import BlockSum
-from .reduction import Rule
+from ..summation import BLOCK, BlockSum
+from .rules import Formula, Rule
+
+_WORD = 1 << 64
+
+
+def _none(x: Any, *numbers: float) -> Any:
+    """The term of an element, which a penalty of the whole has not."""
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +86,63 @@ class Resolved:
         return None
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
-        """None."""
-        del wanted, elements
-        return None
+        """The loops that Numba compiles of the rule's formulas, one for each stretch."""
+        loops: dict[Formula, Loop] = {}
+        formulas = self.rule.formulas if wanted.stepping else (_none,)
+        for formula in formulas:
+            variant = Variant(
+                term=_none,
+                step=formula,
+                stepping=wanted.stepping,
+                forward=wanted.forward,
+                counting=wanted.counting,
+                checking=wanted.checking,
+                in_place=wanted.in_place,
+                at_random=wanted.at_random,
+                data_type=wanted.data_type,
+                parameters=len(self.rule.numbers),
+            )
+            loop = loop_for(variant, elements)
+            if loop is not None:
+                loops[formula] = loop
+        return (partial(self._run, loops), ()) if len(loops) == len(formulas) else None
+
+    def _run(
+        self,
+        loops: dict[Formula, Loop],
+        x: ANY,
+        loss_gradients: ANY,
+        out: ANY,
+        step_size: float,
+        position: int,
+        penalty: ANY,
+        squared_distance: ANY,
+        *state: int,
+    ) -> int:
+        """Run the loops of a piece's stretches, as ``prepared.FusedLoop`` says."""
+        if position == 0:
+            penalty[0, 0] += self.term
+        nonzeros = 0
+        stretches = (
+            self.rule.stretches(self.position + position, x.size) if out.size else ((0, x.size, _none),)
+        )
+        for begin, end, formula in stretches:
+            block = (position + begin) // BLOCK - position // BLOCK
+            found = loops[formula](
+                x[begin:end],
+                loss_gradients[begin:end],
+                out[begin:end],
+                step_size,
+                self.rule.numbers,
+                position + begin,
+                penalty[block:],
+                squared_distance[block:],
+                *((each + begin * INCREMENT) % _WORD for each in state),
+            )
+            if found < 0:
+                return found - begin
+            nonzeros += found
+        return nonzeros
 
     def reduction(self) -> None:
         """None: it is reduced."""

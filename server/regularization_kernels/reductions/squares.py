@@ -9,9 +9,9 @@ import numpy as np
 
 from ..arrays import Float64Array
 from ..summation import ExactSum, exact_expansion
+from .exact_sums import LARGE, sum_of_squares
 from .statistics import Question, Statistic
 
-_LARGE = 2.0**400
 _SCALE = 600
 """Numbers whose squares float64 does not have are first scaled by two to the power of this."""
 
@@ -37,16 +37,16 @@ class SquareSum(Statistic):
     def add(self, x: Float64Array, position: int) -> None:
         """Add the squares of numbers in an array of one axis, wherever they stand."""
         del position
-        magnitudes = np.abs(x)
-        least, largest = float(np.min(magnitudes, initial=1.0)), float(np.max(magnitudes, initial=0.0))
-        if least > 1.0 / _LARGE and largest < _LARGE:
-            self.middle = _added(self.middle, exact_expansion(np.square(x)))
+        added = sum_of_squares(x)
+        if added is not None:
+            self.middle = _added(self.middle, added)
             return
+        magnitudes = np.abs(x)
         finite = np.isfinite(x)
         nan = int(np.count_nonzero(np.isnan(x)))
         self.nan += nan
         self.infinite += x.size - int(np.count_nonzero(finite)) - nan
-        huge, tiny = finite & (magnitudes >= _LARGE), magnitudes <= 1.0 / _LARGE
+        huge, tiny = finite & (magnitudes >= LARGE), magnitudes <= 1.0 / LARGE
         self.middle = _added(self.middle, exact_expansion(np.square(x[finite & ~(huge | tiny)])))
         self.huge = _added(self.huge, exact_expansion(np.square(x[huge] * 2.0**-_SCALE)))
         self.tiny = _added(self.tiny, exact_expansion(np.square(x[tiny] * 2.0**_SCALE)))

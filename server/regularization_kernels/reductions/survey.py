@@ -12,18 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from .census import (
-    BINS,
-    MANTISSA,
-    SIGN,
-    WIDEST,
-    CensusQuestion,
-    Facts,
-    Interval,
-    Order,
-    Spread,
-    number_of,
-)
+from .census import BINS, MANTISSA, SIGN, WIDEST, CensusQuestion, Facts, Interval, Order, Spread, number_of
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question
 

@@ -12,14 +12,7 @@ from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .census import BINS, CensusQuestion, Facts, Spread
-from .encoding import (
-    read_facts,
-    read_peak,
-    read_squares,
-    write_facts,
-    write_peak,
-    write_squares,
-)
+from .encoding import read_facts, read_peak, read_squares, write_facts, write_peak, write_squares
 from .packing import Packer, Unpacker
 from .squares import SquareQuestion
 from .statistics import Question, Statistic
@@ -28,7 +21,22 @@ T = TypeVar("T")
 
 
 class Unanswered(Exception):
-    """The record ends before the answer that is asked for."""
+    """The record ends before the answer that is asked for.
+
+    Attributes:
+        question: What has to be answered next.
+        part: Of which numbers.
+    """
+
+    def __init__(self, question: Question[Any], part: Any) -> None:
+        super().__init__(question, part)
+        self.question = question
+        self.part = part
+
+
+class _Asked(NamedTuple):
+    question: Question[Any]
+    part: Any
 
 
 class Tape:
@@ -45,30 +53,30 @@ class Tape:
         self._packer.raw(recorded)
         self._known: dict[Hashable, Any] = {}
         self._statistic = statistic
-        self._answered: Hashable = None
+        self._answered: _Asked | None = None
 
     def record(self) -> bytes:
         """All answers."""
         return self._packer.packed()
 
-    def answer(self, question: Question[Any], part: Hashable) -> Any:
+    def answer(self, question: Question[Any], part: Any) -> Any:
         """The answer to a question, which a search takes as it takes a statistic.
 
         Args:
             question: The question.
-            part: Of which numbers it is asked.
+            part: Of which numbers it is asked: anything that tells them apart.
 
         Raises:
             Unanswered: By this, or by what it gives, where the record ends.
             Malformed: Likewise, where it has something else.
         """
-        asked = (part, question)
+        asked = _Asked(question, part)
         if isinstance(question, CensusQuestion):
             return RecordedCensus(question, asked, self)
         form = _SQUARES if isinstance(question, SquareQuestion) else _PEAK
         return self.take(asked, None, form, lambda statistic: statistic)
 
-    def take(self, asked: Hashable, what: Hashable, form: Form[T], live: Callable[[Any], T]) -> T:
+    def take(self, asked: _Asked, what: Hashable, form: Form[T], live: Callable[[Any], T]) -> T:
         """One answer: known, or the next of the record, or taken from the statistic and recorded.
 
         Args:
@@ -83,13 +91,13 @@ class Tape:
         found: T = self._known[key]
         return found
 
-    def _next(self, asked: Hashable, form: Form[T], live: Callable[[Any], T]) -> T:
+    def _next(self, asked: _Asked, form: Form[T], live: Callable[[Any], T]) -> T:
         if not self._unpacker.is_over:
             return form.read(self._unpacker)
         if self._answered is None:
             self._answered = asked
         if self._statistic is None or asked != self._answered:
-            raise Unanswered
+            raise Unanswered(*asked)
         found = live(self._statistic)
         form.write(self._packer, found)
         return found
@@ -104,7 +112,7 @@ class RecordedCensus:
         tape: Where the answers are.
     """
 
-    def __init__(self, question: CensusQuestion, asked: Hashable, tape: Tape) -> None:
+    def __init__(self, question: CensusQuestion, asked: _Asked, tape: Tape) -> None:
         self.question = question
         self._asked = asked
         self._tape = tape

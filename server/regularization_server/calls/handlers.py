@@ -12,13 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from regularization import wire
-from regularization.v1.regularization_service_pb2 import (
-    ListRegularizersRequest,
-    ListRegularizersResponse,
-    PenaltyResponse,
-)
+from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse
 
 from ..contract.answers import Answer
 from ..contract.refusals import MessageUnreadable
@@ -42,9 +38,11 @@ def handlers_of(service: RegularizationService, stack: Stack) -> grpc.GenericRpc
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Penalty": _one_answer("Penalty", service.penalty, stack),
+            "Penalty": _one_answer("Penalty", service.penalty, stack, wire.decode_request),
             "Gradient": _many_answers("Gradient", service.gradient, stack),
             "ProximalStep": _many_answers("ProximalStep", service.proximal_step, stack),
+            "Measure": _one_answer("Measure", service.measure, stack, wire.decode_request),
+            "Combine": _one_answer("Combine", service.combine, stack, wire.decode_combine_request),
             "ListRegularizers": _catalogue("ListRegularizers", service.list_regularizers, stack),
         },
     )
@@ -66,12 +64,15 @@ def _many_answers(
 
 
 def _one_answer(
-    name: str, method: Callable[[Requests, CallContext], PenaltyResponse], stack: Stack
+    name: str,
+    method: Callable[[Iterator[T], CallContext], Message],
+    stack: Stack,
+    decode: Callable[[bytes], T],
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
         with stack.around(f"/{SERVICE}/{name}", transport) as context:
-            response = method(_decoded(raws, wire.decode_request, context), context)
-            return _encoded(response, PenaltyResponse.SerializeToString, context)
+            response = method(_decoded(raws, decode, context), context)
+            return _encoded(response, type(response).SerializeToString, context)
 
     return grpc.stream_unary_rpc_method_handler(serve)
 

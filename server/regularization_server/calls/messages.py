@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TypeVar
 
 from regularization import wire
 
 from ..contract.refusals import FieldUnknown, HeaderMissing, HeaderRepeated
 
-
-class First(NamedTuple):
-    """What a stream's first message has."""
-
-    header: memoryview
-    chunk: wire.Chunk | None
+RequestT = TypeVar("RequestT", wire.Request, wire.CombineRequest)
 
 
-def first_of(requests: Iterator[wire.Request]) -> First:
-    """Take the first message of a stream.
+def first_of(requests: Iterator[RequestT]) -> tuple[memoryview, RequestT]:
+    """Take the first message of a stream: its header, and what else it has.
 
     Raises:
         HeaderMissing: If there is none, or it has no header.
@@ -30,7 +25,7 @@ def first_of(requests: Iterator[wire.Request]) -> First:
     if first is None or first.header is None:
         what = "no message" if first is None else "a message without"
         raise HeaderMissing(f"must be set in the stream's first message, got {what}", field="header")
-    return First(first.header, first.chunk)
+    return first.header, first._replace(header=None)
 
 
 def chunks_of(requests: Iterable[wire.Request], begin: int = 0) -> Iterator[wire.Chunk]:
@@ -46,14 +41,36 @@ def chunks_of(requests: Iterable[wire.Request], begin: int = 0) -> Iterator[wire
     """
     for index, request in enumerate(requests, begin):
         _check_known(request, index)
-        if index and request.header is not None:
-            text = f"must be set in the stream's first message only, got another in message {index}"
-            raise HeaderRepeated(text, field="header", message=index)
+        _check_header(request, index)
         if request.chunk is not None:
             yield request.chunk
 
 
-def _check_known(request: wire.Request, index: int) -> None:
+def statistics_of(requests: Iterable[wire.CombineRequest], begin: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The statistics of messages, each with the message's index in the stream.
+
+    Args:
+        requests: The messages.
+        begin: Index in the stream of the first of them.
+
+    Raises:
+        HeaderRepeated: If a message after the stream's first has a header.
+        FieldUnknown: If one says more than the schema has.
+    """
+    for index, request in enumerate(requests, begin):
+        _check_known(request, index)
+        _check_header(request, index)
+        if request.statistics is not None:
+            yield index, request.statistics
+
+
+def _check_header(request: wire.Request | wire.CombineRequest, index: int) -> None:
+    if index and request.header is not None:
+        text = f"must be set in the stream's first message only, got another in message {index}"
+        raise HeaderRepeated(text, field="header", message=index)
+
+
+def _check_known(request: wire.Request | wire.CombineRequest, index: int) -> None:
     if request.unknown is not None:
         path, number = request.unknown
         subject = "" if path else "a request message "

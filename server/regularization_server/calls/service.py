@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from regularization import wire
 from regularization.v1 import regularization_service_pb2
 from regularization.v1.regularization_service_pb2 import (
+    CombineHeader,
+    CombineResponse,
     ListRegularizersRequest,
     ListRegularizersResponse,
+    MeasureHeader,
+    MeasureResponse,
     PenaltyResponse,
 )
-from regularization_kernels.engine import Method, Reservation, Run
+from regularization_kernels.engine import Combination, Measuring, Method, Reservation, Run
 from regularization_kernels.errors import RegularizationError, StreamTooLong
 
-from ..contract.answers import Answer
+from ..contract.answers import Answer, combined
 from ..contract.binding import within
 from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
-from ..contract.headers import HEADERS, call_of
+from ..contract.headers import HEADERS, call_of, range_of, round_of
 from ..contract.known_layouts import KnownLayouts
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB
-from ..shared_memory.shared_calls import SHARED, SharedRun
-from .messages import chunks_of, first_of
+from ..shared_memory.shared_calls import SHARED, SharedElements, SharedRun
+from .messages import chunks_of, first_of, statistics_of
 
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary as SummaryMessage
-    from regularization_kernels.engine import Call, MemoryBudget, ResultChunk
+    from regularization_kernels.arrays import DataType
+    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Round
 
     from ..contract.header_bytes import ReadHeader
     from ..shared_memory.regions import Regions
@@ -51,6 +56,17 @@ _FRAMES = 64
 """Bytes of a response message beside its elements and its summary: tags, lengths and an offset."""
 
 
+T = TypeVar("T")
+Fed = TypeVar("Fed", covariant=True)
+
+
+class Taker(Protocol[Fed]):
+    """What takes the chunks of a stream."""
+
+    def feed(self, chunk: Chunk) -> Fed:
+        """Take the next chunk."""
+
+
 class _Opened(NamedTuple):
     """What a stream's first message asks for."""
 
@@ -59,6 +75,17 @@ class _Opened(NamedTuple):
     """Where its elements lie in shared memory, if they do."""
     may_be_sparse: bool
     """Whether the client takes sparse results."""
+    requests: Requests
+    """All messages, the first included."""
+
+
+class _OpenedPart(NamedTuple):
+    """What the first message of a part asks for."""
+
+    asked: Round
+    part: tuple[int, int]
+    shared: SharedElements | None
+    """Its elements in shared memory, if they lie there."""
     requests: Requests
     """All messages, the first included."""
 
@@ -83,11 +110,11 @@ class RegularizationService:
         with Reservation(self._budget) as held:
             call, shared, _, requests = self._opened(requests, context, Method.PENALTY, held)
             if shared is not None:
-                _check_no_elements(requests, call)
+                _check_no_elements(requests, call.layout.data_type, call.begin)
                 return PenaltyResponse(summary=self._computed(shared, context))
             with Run(call, self._budget, check=context.check_wanted) as run:
                 for chunk in chunks_of(requests):
-                    _feed(run, chunk, call, context)
+                    _feed(run, chunk, call.layout.data_type, context)
                 return PenaltyResponse(summary=summary_of(run.finish()))
 
     def gradient(self, requests: Requests, context: CallContext) -> Generator[Answer]:
@@ -97,6 +124,30 @@ class RegularizationService:
     def proximal_step(self, requests: Requests, context: CallContext) -> Generator[Answer]:
         """Answer each chunk with its new parameters."""
         return self._answers(requests, context, Method.PROXIMAL_STEP)
+
+    def measure(self, requests: Requests, context: CallContext) -> MeasureResponse:
+        """Measure a part of a vector."""
+        with Reservation(self._budget) as held:
+            asked, part, shared, requests = self._opened_part(requests, context, held)
+            threads = 1 if shared is None else self._threads
+            with Measuring(asked, part, self._budget, threads, context.check_wanted) as measuring:
+                if shared is None:
+                    for chunk in chunks_of(requests):
+                        _feed(measuring, chunk, asked.data_type, context)
+                else:
+                    _check_no_elements(requests, asked.data_type, part[0])
+                    shared.used(lambda chunk, _: measuring.feed(chunk))
+                return MeasureResponse(statistics=measuring.finish())
+
+    def combine(self, requests: Iterator[wire.CombineRequest], context: CallContext) -> CombineResponse:
+        """Combine the statistics of parts."""
+        with Reservation(self._budget) as held:
+            raw, first = first_of(requests)
+            asked = _charged_round(read_header(raw, CombineHeader), context, held)
+            with Combination(asked, self._budget, context.check_wanted) as parts:
+                for index, statistics in statistics_of(chain([first], requests)):
+                    _combine(parts, statistics, index)
+                return combined(parts)
 
     def list_regularizers(self, request: ListRegularizersRequest) -> ListRegularizersResponse:
         """List the regularizers."""
@@ -108,9 +159,10 @@ class RegularizationService:
             if shared is None:
                 yield from self._streamed(call, requests, context, may_be_sparse)
                 return
-            _check_no_elements([next(requests)], call)
+            data_type = call.layout.data_type
+            _check_no_elements([next(requests)], data_type, call.begin)
             yield Answer(summary=self._computed(shared, context))
-            _check_no_elements(requests, call, begin=1)
+            _check_no_elements(requests, data_type, call.begin, first=1)
 
     def _streamed(
         self, call: Call, requests: Requests, context: CallContext, may_be_sparse: bool
@@ -118,7 +170,7 @@ class RegularizationService:
         is_whole = False
         with Run(call, self._budget, check=context.check_wanted) as run:
             for chunk in chunks_of(requests):
-                for result in _feed(run, chunk, call, context):
+                for result in _feed(run, chunk, call.layout.data_type, context):
                     if result.element_offset + result.values.size < call.end:
                         yield Answer(result, None, may_be_sparse)
                     else:
@@ -134,57 +186,88 @@ class RegularizationService:
 
     def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
         """What the first message asks for; ``held`` is what its header takes of the budget."""
-        first = first_of(requests)
-        header = read_header(first.header, HEADERS[method], self._layouts)
-        call = _charged_call(header, context, method, held)
+        raw, first = first_of(requests)
+        header = read_header(raw, HEADERS[method], self._layouts)
+        call = _charged(header, held, lambda: call_of(header, method, context.check_wanted))
         check_summary_fits(call)
-        if header.layout is None and header.layout_bytes is not None:
-            self._layouts.keep(header.layout_bytes, call.layout)
         message, shared = header.message, None
+        # Where something was measured, the call's layout knows what is true of these elements alone.
+        if header.layout_bytes is not None and not message.measurement:
+            self._layouts.keep(header.layout_bytes, call.layout)
         if message.HasField("shared"):
             context.in_shared_memory = True
             shared = SharedRun(message.shared, call, self._regions)
             context.elements += call.end - call.begin
         may_be_sparse = getattr(message, "accept_sparse_results", False)
         # The header's bytes are not kept.
-        return _Opened(call, shared, may_be_sparse, chain([wire.Request(None, first.chunk)], requests))
+        return _Opened(call, shared, may_be_sparse, chain([first], requests))
+
+    def _opened_part(self, requests: Requests, context: CallContext, held: Reservation) -> _OpenedPart:
+        """What the first message of a part asks for; ``held`` is what its header takes of the budget."""
+        raw, first = first_of(requests)
+        header = read_header(raw, MeasureHeader)
+        asked = _charged_round(header, context, held)
+        with within("header"):
+            part = asked.element_range(range_of(header))
+        message, shared = header.message, None
+        if message.HasField("shared"):
+            context.in_shared_memory = True
+            shared = SharedElements(message.shared, part, asked.data_type, "measure", self._regions)
+            context.elements += part[1] - part[0]
+        # The header's bytes are not kept.
+        return _OpenedPart(asked, part, shared, chain([first], requests))
 
 
-def _charged_call(header: ReadHeader, context: CallContext, method: Method, held: Reservation) -> Call:
-    """The engine's call, its memory taken from the budget before it is made. A small header takes none."""
+def _charged_round(header: ReadHeader, context: CallContext, held: Reservation) -> Round:
+    return _charged(header, held, lambda: round_of(header, context.check_wanted))
+
+
+def _combine(parts: Combination, statistics: bytes, message: int) -> None:
+    """Take in the statistics of a message with this index in its stream."""
+    try:
+        parts.add(statistics)
+    except RegularizationError as error:
+        error.metadata["message"] = message
+        raise
+
+
+def _charged(header: ReadHeader, held: Reservation, make: Callable[[], T]) -> T:
+    """What is made of a header, its memory taken from the budget before. A small header takes none."""
     if not header.memory:
-        return call_of(header, method, context.check_wanted)
+        return make()
     with within("header"):
         held.add(header.memory)
-    call = call_of(header, method, context.check_wanted)
+    made = make()
     held.reduce_to(header.memory_kept)
-    return call
+    return made
 
 
-def _feed(run: Run, message: wire.Chunk, call: Call, context: CallContext) -> list[ResultChunk]:
-    """Give the engine a chunk, and return the answers that are complete. Chunks are fed here only."""
+def _feed(taker: Taker[T], message: wire.Chunk, data_type: DataType, context: CallContext) -> T:
+    """Give the engine a chunk, and return what it gives for it. Chunks are fed here only."""
     with within(CHUNK):
-        chunk = chunk_of(message, call.layout.data_type)
+        chunk = chunk_of(message, data_type)
     context.elements += chunk.parameters.size
     try:
-        return run.feed(chunk)
+        return taker.feed(chunk)
     except RegularizationError as error:
         if error.field is not None:  # the engine names fields of a chunk alone
             error.within(CHUNK)
         raise
 
 
-def _check_no_elements(requests: Iterable[wire.Request], call: Call, begin: int = 0) -> None:
+def _check_no_elements(
+    requests: Iterable[wire.Request], data_type: DataType, begin: int, first: int = 0
+) -> None:
     """Go through messages of a call on shared memory, the first of which has this index in its stream."""
-    for message in chunks_of(requests, begin):
+    for message in chunks_of(requests, first):
         with within(CHUNK):
-            chunk = chunk_of(message, call.layout.data_type)
+            chunk = chunk_of(message, data_type)
             if chunk.parameters.size:
                 raise StreamTooLong(
                     f"must be empty where {SHARED} is set, got {chunk.parameters.size} elements",
                     field="parameters",
                     element=chunk.element_offset,
-                    expected=call.begin,
+                    expected=begin,
                     received=chunk.end,
                 )
 

@@ -1,4 +1,4 @@
-"""The response messages of ``Gradient`` and ``ProximalStep``, as they are written."""
+"""The response messages of the methods whose answers are more than figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regularization import sparse, wire
+from regularization.v1.layout_pb2 import ElementRange
+from regularization.v1.regularization_service_pb2 import CombineResponse
+from regularization_kernels.engine import Round
 
 from .tensors import bytes_of
 
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary
-    from regularization_kernels.engine import ResultChunk
+    from regularization_kernels.engine import Combination, ResultChunk
 
 
 @dataclass(slots=True)
@@ -35,3 +38,21 @@ class Answer:
         if packed is None:
             return wire.Result(offset, bytes_of(values))
         return wire.Result(offset, *packed)
+
+
+def combined(parts: Combination) -> CombineResponse:
+    """The answer to the statistics of parts: what they give together, or what is known then."""
+    missing, measured = parts.missing(), _ranges(parts.first_measured())
+    if missing:
+        return CombineResponse(statistics=parts.statistics(), missing=_ranges(missing), measured=measured)
+    after = parts.measurement()
+    return CombineResponse(
+        measurement=after.written(),
+        complete=after.is_complete,
+        missing=_ranges(Round.after(after).missing()),
+        measured=measured,
+    )
+
+
+def _ranges(ranges: list[tuple[int, int]]) -> list[ElementRange]:
+    return [ElementRange(begin=begin, end=end) for begin, end in ranges]

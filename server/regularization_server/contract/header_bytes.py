@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from regularization.fields import BYTES, Field, fields, has_unknown_fields, unknown_fields
-from regularization.v1.layout_pb2 import ParameterLayout, Segment
+from regularization.v1.layout_pb2 import JointRegularizer, ParameterLayout, Segment
 from regularization_kernels.engine import MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
 
@@ -24,15 +24,18 @@ from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
     from regularization.fields import Unknown
-    from regularization.v1.regularization_service_pb2 import GradientHeader, PenaltyHeader, ProximalStepHeader
     from regularization_kernels.engine import Layout
 
     from .known_layouts import KnownLayouts
 
-    HeaderMessage = PenaltyHeader | GradientHeader | ProximalStepHeader
+    HeaderMessage = Any
+    """Any header of the contract: those of all methods have the fields of one name in common."""
 
 SMALL = 4 * KIB
 """Bytes of a header that is read at once, and not charged: it cannot take much, whatever it says."""
+
+_MEASUREMENT_BYTES = 32
+"""Measured, rounded up: what is known of a segment takes twenty bytes there, and becomes a few objects."""
 
 PART = 64 * KIB
 """Bytes of segments that are read at once, unless one segment has more."""
@@ -40,12 +43,14 @@ PART = 64 * KIB
 
 @dataclass(frozen=True, slots=True)
 class ReadHeader:
-    """A header, its segments still to be read."""
+    """A header, its segments and joint regularizers still to be read."""
 
     message: HeaderMessage
-    """All but the segments."""
+    """All but these."""
     segments: Iterable[Segment]
     """The segments, to iterate once. Bytes that are no segments raise an error on the way."""
+    joints: Iterable[JointRegularizer]
+    """The joint regularizers, likewise."""
     memory: int = 0
     """Bytes that it may take until a call is made of it; 0 for a small header."""
     memory_kept: int = 0
@@ -94,15 +99,15 @@ def _layout_bytes(raw: memoryview, kind: type[HeaderMessage]) -> bytes | None:
 def _beside(
     layout: Layout, layout_bytes: bytes, raw: memoryview, kind: type[HeaderMessage]
 ) -> ReadHeader | None:
-    """The header with this layout; None where what stands behind it is large, or of the layout, too."""
+    """The header with this layout; None where what stands behind it has to be read with it."""
     rest = raw[len(layout_bytes) :]
     if len(rest) > SMALL:
         return None
     message = kind.FromString(bytes(rest))
-    if message.HasField("layout") or has_unknown_fields(message):
+    if message.HasField("layout") or has_unknown_fields(message) or getattr(message, "measurement", b""):
         return None
     memory = 0 if len(raw) <= SMALL else size_of(layout_bytes, layout)
-    return ReadHeader(message, (), memory, memory, layout)
+    return ReadHeader(message, (), (), memory, memory, layout)
 
 
 def _read_at_once(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
@@ -110,8 +115,9 @@ def _read_at_once(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
     if has_unknown_fields(message):
         whole = kind.FromString(bytes(raw))
         _forget_unknown_kinds(whole.layout.segments)
+        _forget_unknown_kinds(whole.layout.joints)
         _refuse(unknown_fields(whole))
-    return ReadHeader(message, message.layout.segments)
+    return ReadHeader(message, message.layout.segments, message.layout.joints)
 
 
 def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
@@ -120,7 +126,7 @@ def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
     if has_unknown_fields(message):
         _refuse(unknown_fields(kind.FromString(_bytes_of(raw, others))))
     if not layouts:
-        return ReadHeader(message, ())
+        return ReadHeader(message, (), ())
     # To protobuf, a message that is there twice is one with the fields of both.
     if len(layouts) > 1:
         raw = memoryview(b"".join(raw[field.content : field.end] for field in layouts))
@@ -132,16 +138,31 @@ def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
 def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) -> ReadHeader:
     number = ParameterLayout.SEGMENTS_FIELD_NUMBER
     segments, others = _apart(raw, begin, end, number, MAX_SEGMENTS + MOST_FIELDS, MAX_SEGMENTS)
+    joints = [field for field in others if _is_joint(field)]
+    others = [field for field in others if not _is_joint(field)]
     message.layout.SetInParent()
     message.layout.MergeFromString(_bytes_of(raw, others))
     if has_unknown_fields(message.layout):
         _refuse(unknown_fields(ParameterLayout.FromString(_bytes_of(raw, others))))
-    memory, memory_kept = memory_of(raw, segments)
-    return ReadHeader(message, _segments(raw, segments), memory, memory_kept)
+    memory = memory_of(raw, segments, Segment.DESCRIPTOR, "segments").plus(
+        memory_of(raw, joints, JointRegularizer.DESCRIPTOR, "joints")
+    )
+    measurement = _MEASUREMENT_BYTES * len(getattr(message, "measurement", b""))
+    return ReadHeader(
+        message,
+        _entries(raw, segments, "segments"),
+        _entries(raw, joints, "joints"),
+        memory.at_first + measurement,
+        memory.kept + measurement,
+    )
 
 
-def _segments(raw: memoryview, places: list[Field]) -> Iterator[Segment]:
-    """The segments at these places, read a part at a time."""
+def _is_joint(field: Field) -> bool:
+    return field.wire_type == BYTES and field.number == ParameterLayout.JOINTS_FIELD_NUMBER
+
+
+def _entries(raw: memoryview, places: list[Field], name: str) -> Iterator[Any]:
+    """The segments, or the joint regularizers, at these places, read a part at a time."""
     first = 0
     while first < len(places):
         last = first
@@ -151,10 +172,10 @@ def _segments(raw: memoryview, places: list[Field]) -> Iterator[Segment]:
         try:
             layout = ParameterLayout.FromString(part)
             if has_unknown_fields(layout):
-                _refuse_in_segments(ParameterLayout.FromString(part).segments, first)
+                _refuse_in(getattr(ParameterLayout.FromString(part), name), name, first)
         except DecodeError as error:
             raise _unreadable(error) from error
-        yield from layout.segments
+        yield from getattr(layout, name)
         first = last + 1
 
 
@@ -179,17 +200,17 @@ def _bytes_of(raw: memoryview, places: Iterable[Field]) -> bytes:
     return b"".join(raw[field.begin : field.end] for field in places)
 
 
-def _refuse_in_segments(segments: Any, first: int) -> None:
-    _forget_unknown_kinds(segments)
-    for index, segment in enumerate(segments, first):
-        _refuse(unknown_fields(segment, f"segments[{index}]"))
+def _refuse_in(entries: Any, name: str, first: int) -> None:
+    _forget_unknown_kinds(entries)
+    for index, entry in enumerate(entries, first):
+        _refuse(unknown_fields(entry, f"{name}[{index}]"))
 
 
-def _forget_unknown_kinds(segments: Iterable[Segment]) -> None:
+def _forget_unknown_kinds(entries: Iterable[Segment | JointRegularizer]) -> None:
     """Drop the regularizers of newer clients: that they are unknown is an error of its own."""
-    for segment in segments:
-        if segment.regularizer.WhichOneof("kind") is None:
-            segment.regularizer.DiscardUnknownFields()
+    for entry in entries:
+        if entry.regularizer.WhichOneof("kind") is None:
+            entry.regularizer.DiscardUnknownFields()
 
 
 def _refuse(found: Iterator[Unknown]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regularization.fields import BYTES, GROUP, Field, fields
-from regularization.v1.layout_pb2 import Segment
 from regularization_kernels.engine import MAX_AXES
 from regularization_kernels.errors import LayoutInvalid
 
@@ -35,29 +34,41 @@ _NO_ENDINGS = bytes(range(0x80, 0x100))
 """The bytes that no varint ends with."""
 
 
-def memory_of(raw: memoryview, segments: Sequence[Field]) -> tuple[int, int]:
-    """An upper bound for the memory of segments.
+class Memory(NamedTuple):
+    """Bytes that messages may take."""
+
+    at_first: int
+    """Until a call is made of them."""
+    kept: int
+    """Bytes of these that the call may take."""
+
+    def plus(self, other: Memory) -> Memory:
+        """Those of both."""
+        return Memory(self.at_first + other.at_first, self.kept + other.kept)
+
+
+def memory_of(raw: memoryview, places: Sequence[Field], descriptor: Descriptor, name: str) -> Memory:
+    """An upper bound for the memory of segments, or of joint regularizers.
 
     Args:
         raw: The bytes in which they lie.
-        segments: Where.
-
-    Returns:
-        Bytes that they may take until a call is made of them, and bytes of these that the call may take.
+        places: Where.
+        descriptor: What they are.
+        name: Of their field in the layout.
 
     Raises:
         LayoutInvalid: If a shape has too many axes.
         FieldUnknown: If there is a group, which the schema has not.
     """
     fixed = values = 0
-    for index, field in enumerate(segments):
+    for index, field in enumerate(places):
         length = field.end - field.content
         if length <= _SMALL_SEGMENT:
             fixed += _SEGMENT_BYTES + _BYTE_BYTES * length
         else:
             fixed += _SEGMENT_BYTES + 2 * length
-            values += _most_values(raw, field, Segment.DESCRIPTOR, f"segments[{index}]")
-    return fixed + _VALUE_BYTES * values, fixed + _VALUE_BYTES_KEPT * values
+            values += _most_values(raw, field, descriptor, f"{name}[{index}]")
+    return Memory(fixed + _VALUE_BYTES * values, fixed + _VALUE_BYTES_KEPT * values)
 
 
 def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: str) -> int:

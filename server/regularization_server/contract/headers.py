@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING
 import regularization_kernels
 from regularization.v1 import layout_pb2, regularization_service_pb2
 from regularization_kernels import engine
-from regularization_kernels.engine import Call, FigureChoice, Layout, Method, Rounding, RoundingMode, Segment
+from regularization_kernels.engine import (
+    Call,
+    FigureChoice,
+    Joint,
+    Layout,
+    Measurement,
+    Method,
+    Round,
+    Rounding,
+    RoundingMode,
+    Segment,
+)
 from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, FieldOutOfRange
 
 from .binding import construct, regularizer_of, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from regularization.v1.regularizers_pb2 import Regularizer as RegularizerMessage
     from regularization_kernels.arrays import DataType
@@ -50,6 +61,9 @@ HEADERS: dict[Method, type[Header]] = {
 }
 """The header of each method."""
 
+METHODS = {regularization_service_pb2.Method.Value(f"METHOD_{method.name}"): method for method in Method}
+"""What a vector is measured for, by the contract's method."""
+
 _SEGMENTS_BETWEEN_CHECKS = 256
 
 _SMALL_REGULARIZER = 128
@@ -60,7 +74,7 @@ def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lamb
     """The engine's call that a header describes.
 
     Args:
-        header: The header, of which the segments are gone through.
+        header: The header, of which segments and joint regularizers are gone through.
         method: The method.
         check: Called now and then; what it raises ends this.
 
@@ -69,29 +83,83 @@ def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lamb
     """
     message = header.message
     with within("header"):
-        return Call(
-            method=method,
-            layout=_layout(message, header.segments, check) if header.layout is None else header.layout,
-            element_range=_element_range(message),
-            step_size=_step_size(message),
-            figures=construct(FigureChoice, message.figures),
-            propagate_non_finite=_propagates(message),
-            rounding=_rounding(message),
-        )
+        element_range = _element_range(message)
+        if not message.measurement:
+            return _call(header, method, element_range, check)
+        call = _call(header, method, None, check)
+        return Measurement.read(call, message.measurement).applied(element_range)
 
 
-def _layout(header: Header, messages: Iterable[layout_pb2.Segment], check: Callable[[], None]) -> Layout:
-    if not header.HasField("layout"):
+def round_of(header: ReadHeader, check: Callable[[], None] = lambda: None) -> Round:
+    """The round that a header of ``Measure`` or ``Combine`` describes.
+
+    Args:
+        header: The header, of which the segments are gone through.
+        check: Called now and then; what it raises ends this.
+
+    Raises:
+        RegularizationError: With the path of the field at fault, if the header breaks a rule.
+    """
+    message = header.message
+    with within("header"):
+        call = _call(header, _method(message), None, check)
+        return Round.after(Measurement.read(call, message.measurement))
+
+
+def range_of(header: ReadHeader) -> tuple[int, int] | None:
+    """The range of elements that a header describes; None for all."""
+    return _element_range(header.message)
+
+
+def _call(
+    header: ReadHeader, method: Method, element_range: tuple[int, int] | None, check: Callable[[], None]
+) -> Call:
+    message = header.message
+    return Call(
+        method=method,
+        layout=_layout(header, check),
+        element_range=element_range,
+        step_size=_step_size(message, method),
+        figures=construct(FigureChoice, message.figures),
+        propagate_non_finite=_propagates(message),
+        rounding=_rounding(message, method),
+    )
+
+
+def _method(header: Header) -> Method:
+    if header.method == regularization_service_pb2.METHOD_UNSPECIFIED:
+        raise FieldMissing("is required and unset", field="method")
+    if header.method not in METHODS:
+        known = ", ".join(map(regularization_service_pb2.Method.Name, METHODS))
+        raise FieldOutOfRange(f"must be one of {known}, got {header.method}", field="method")
+    return METHODS[header.method]
+
+
+def _layout(header: ReadHeader, check: Callable[[], None]) -> Layout:
+    if header.layout is not None:
+        return header.layout
+    if not header.message.HasField("layout"):
         raise FieldMissing("is required and unset", field="layout")
     with within("layout"):
-        data_type = _data_type(header.layout)
+        data_type = _data_type(header.message.layout)
         segments = []
         regularizers = _Regularizers()
-        for index, message in enumerate(messages):
+        for index, message in enumerate(header.segments):
             if index % _SEGMENTS_BETWEEN_CHECKS == 0:
                 check()
             segments.append(_segment(index, message, regularizers))
-        return Layout(data_type, tuple(segments))
+        joints = tuple(_joint(index, message) for index, message in enumerate(header.joints))
+        return Layout(data_type, tuple(segments), joints)
+
+
+def _joint(index: int, message: layout_pb2.JointRegularizer) -> Joint:
+    with within(f"joints[{index}]"):
+        if not message.HasField("regularizer"):
+            raise FieldMissing("is required and unset", field="regularizer")
+        with within("regularizer"):
+            regularizer = regularizer_of(message.regularizer)
+        step_size = message.step_size if message.HasField("step_size") else None
+        return Joint(message.name, regularizer, step_size)
 
 
 def _data_type(layout: layout_pb2.ParameterLayout) -> DataType:
@@ -132,7 +200,8 @@ def _segment(index: int, message: layout_pb2.Segment, regularizers: _Regularizer
                 box = construct(regularization_kernels.Box, message.box)
         step_size = message.step_size if message.HasField("step_size") else None
         smoothing = message.smoothing if message.HasField("smoothing") else None
-        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing)
+        joint = message.joint if message.HasField("joint") else None
+        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing, joint)
 
 
 def _element_range(header: Header) -> tuple[int, int] | None:
@@ -141,14 +210,14 @@ def _element_range(header: Header) -> tuple[int, int] | None:
     return header.element_range.begin, header.element_range.end
 
 
-def _step_size(header: Header) -> float | None:
-    if not isinstance(header, regularization_service_pb2.ProximalStepHeader):
+def _step_size(header: Header, method: Method) -> float | None:
+    if method is not Method.PROXIMAL_STEP:
         return None
     return header.step_size if header.HasField("step_size") else None
 
 
-def _rounding(header: Header) -> Rounding:
-    if isinstance(header, regularization_service_pb2.PenaltyHeader) or not header.HasField("rounding"):
+def _rounding(header: Header, method: Method) -> Rounding:
+    if method is Method.PENALTY or not header.HasField("rounding"):
         return Rounding()
     with within("rounding"):
         message = header.rounding

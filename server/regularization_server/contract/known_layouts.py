@@ -69,4 +69,4 @@ class KnownLayouts:
 
 def size_of(raw: bytes, layout: Layout) -> int:
     """Bytes that a layout may take, by those that it was made of."""
-    return _SEGMENT_BYTES * len(layout.segments) + _BYTE_BYTES * len(raw)
+    return _SEGMENT_BYTES * (len(layout.segments) + len(layout.joints)) + _BYTE_BYTES * len(raw)

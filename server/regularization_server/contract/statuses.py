@@ -25,6 +25,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     errors.FieldOutOfRange: (INVALID, errors_pb2.ERROR_REASON_FIELD_OUT_OF_RANGE),
     errors.DataTypeUnsupported: (INVALID, errors_pb2.ERROR_REASON_DATA_TYPE_UNSUPPORTED),
     errors.LayoutInvalid: (INVALID, errors_pb2.ERROR_REASON_LAYOUT_INVALID),
+    errors.JointInvalid: (INVALID, errors_pb2.ERROR_REASON_JOINT_INVALID),
     errors.GroupsInvalid: (INVALID, errors_pb2.ERROR_REASON_GROUPS_INVALID),
     errors.ElementRangeInvalid: (INVALID, errors_pb2.ERROR_REASON_ELEMENT_RANGE_INVALID),
     errors.ChunkOutOfOrder: (INVALID, errors_pb2.ERROR_REASON_CHUNK_OUT_OF_ORDER),

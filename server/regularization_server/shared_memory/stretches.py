@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from regularization_kernels.engine import Method
 from regularization_kernels.errors import FieldMissing, OperandUnsupported
 
 from ..contract.binding import within
@@ -13,7 +12,6 @@ from ..contract.refusals import RegionOverlap, RegionRangeInvalid
 
 if TYPE_CHECKING:
     from regularization.v1.shared_memory_pb2 import SharedStretch, SharedTensor
-    from regularization_kernels.engine import Call
 
     from .regions import Region, Regions
 
@@ -38,22 +36,36 @@ class Stretch:
         return self.begin < other.end and other.begin < self.end
 
 
-def stretches_of(message: SharedTensor, call: Call, regions: Regions) -> dict[Name, Stretch]:
+def stretches_of(
+    message: SharedTensor, size: int, alignment: int, reader: str | None, regions: Regions
+) -> dict[Name, Stretch]:
     """The stretches that are set, by name, each within its region.
+
+    Args:
+        message: Where they are said to lie.
+        size: Elements of each.
+        alignment: Bytes of an element.
+        reader: The method that writes no result; None where one is written.
+        regions: The regions that there are.
 
     Raises:
         RegularizationError: If one is missing, or not what it must be.
     """
     if not message.HasField("parameters"):
         raise FieldMissing("is required and unset", field="parameters")
-    stretches = {name: _stretch(message, name, call, regions) for name in _INPUTS if message.HasField(name)}
-    if call.method is Method.PENALTY:
+    length = size * alignment
+    stretches = {
+        name: _stretch(message, name, length, alignment, regions)
+        for name in _INPUTS
+        if message.HasField(name)
+    }
+    if reader is not None:
         if message.HasField("result"):
-            raise OperandUnsupported(f"is not taken by {call.method.value}", field="result")
+            raise OperandUnsupported(f"is not taken by {reader}", field="result")
         return stretches
     if not message.HasField("result"):
         raise FieldMissing("is required and unset", field="result")
-    result = _stretch(message, "result", call, regions)
+    result = _stretch(message, "result", length, alignment, regions)
     for name, stretch in stretches.items():
         if result.cuts_into(stretch):
             text = f"must be the stretch of {name} exactly, or share no byte with it"
@@ -61,11 +73,10 @@ def stretches_of(message: SharedTensor, call: Call, regions: Regions) -> dict[Na
     return {**stretches, "result": result}
 
 
-def _stretch(tensor: SharedTensor, name: Name, call: Call, regions: Regions) -> Stretch:
+def _stretch(tensor: SharedTensor, name: Name, length: int, alignment: int, regions: Regions) -> Stretch:
     message: SharedStretch = getattr(tensor, name)
-    alignment = call.layout.data_type.itemsize
     # Python's integers have no end: nothing here can overflow.
-    offset, length = message.byte_offset, (call.end - call.begin) * alignment
+    offset = message.byte_offset
     with within(name):
         region = regions.find(message.region)
         rule = None

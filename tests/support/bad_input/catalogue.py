@@ -124,7 +124,37 @@ CATALOGUE = [
     of_levels("falling", (RANGE, "levels.explicit.values[1]"), **explicit(1, 0)),
     of_levels("twice", (RANGE, "levels.explicit.values[2]"), **explicit(0, 1, 1)),
     of_levels("not_finite", (RANGE, "levels.explicit.values[0]"), **explicit(-INFINITY, 0)),
-    row("top_k_missing", "top_k", {}, (MISSING, "count")),
+    row("top_k_of_nothing", "top_k", {}, (MISSING, "")),
+    row("top_k_of_both", "top_k", {"count": 1, "fraction": 0.5}, (RANGE, "fraction")),
+    *(
+        row(f"top_k_fraction_{value}", "top_k", {"fraction": value}, (RANGE, "fraction"))
+        for value in (-0.1, 1.5, NAN, INFINITY)
+    ),
+    row("top_k_groups_of_nothing", "top_k_groups", {"groups": PAIRS}, (MISSING, "")),
+    row("top_k_groups_without_groups", "top_k_groups", {"count": 1}, (MISSING, "groups")),
+    row(
+        "top_k_groups_of_both",
+        "top_k_groups",
+        {"count": 1, "fraction": 0.5, "groups": PAIRS},
+        (RANGE, "fraction"),
+    ),
+    *(
+        row(
+            f"top_k_groups_fraction_{value}",
+            "top_k_groups",
+            {"fraction": value, "groups": PAIRS},
+            (RANGE, "fraction"),
+        )
+        for value in (-0.1, 1.5, NAN, INFINITY)
+    ),
+    row("top_k_groups_negative", "top_k_groups", {"count": -1, "groups": PAIRS}, (RANGE, "count")),
+    row("top_k_groups_above_their_number", "top_k_groups", {"count": 4, "groups": PAIRS}, (RANGE, "count")),
+    row(
+        "top_k_groups_weighted",
+        "top_k_groups",
+        {"count": 1, "groups": Groups(size=2, sqrt_size=True)},
+        (GROUPS, "groups.sqrt_size"),
+    ),
     row("top_k_negative", "top_k", {"count": -1}, (RANGE, "count")),
     row("top_k_above_the_length", "top_k", {"count": 7}, (RANGE, "count")),
     row("slope_without_strengths", "slope", {}, (MISSING, "")),
@@ -164,6 +194,11 @@ CATALOGUE = [
             *shape,
         )
         for shape in ((4,), (2, 3), (2, 2, 1))
+    ),
+    *(
+        row(f"{name}_along_axis_{axis}", name, {**GOOD.get(name, {}), "axis": axis}, (RANGE, "axis"), 2, 3)
+        for name in ("total_variation", "fused_lasso", "isotonic")
+        for axis in (-1, 2, 2**31 - 1)
     ),
     row("stiefel_of_a_wide_kernel", "stiefel", {}, (LAYOUT, SHAPE), 2, 3, 1),
     row("stiefel_along_no_axis", "stiefel", {"axis": 2}, (RANGE, "axis"), 3, 2),

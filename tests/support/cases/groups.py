@@ -18,9 +18,10 @@ from regularization_kernels import (
     MinMaxNorm,
     NOfM,
     SparseGroupLasso,
+    TopKGroups,
     UnitNorm,
 )
-from regularization_kernels.errors import FieldOutOfRange, GroupsInvalid, LayoutInvalid
+from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
@@ -36,6 +37,7 @@ from tests.support.oracles.groups import (
     runs,
 )
 from tests.support.oracles.minimizers import Array, by_group
+from tests.support.oracles.sorted import best_of, largest_count, top_k_groups_candidates
 from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
 
 
@@ -178,6 +180,27 @@ def off_shell(r: UnitNorm | MinMaxNorm, weight: float, x: Array, s: Array) -> fl
     return norm(s - along * (x / length))
 
 
+def nonzero_groups(r: TopKGroups, x: Array) -> tuple[int, int]:
+    """How many groups have an element that is not 0, and how many may."""
+    parts = of_groups(r, x.shape)
+    return sum(bool(np.any(x.ravel()[part])) for part in parts), largest_count(r, len(parts))
+
+
+def top_k_groups_terms(r: TopKGroups, x: Array) -> list[float]:
+    """0 where few enough groups are not zero, infinite otherwise."""
+    some, most = nonzero_groups(r, x)
+    return [0.0 if some <= most else math.inf]
+
+
+def off_top_k_groups(r: TopKGroups, point: Array, slope: Array) -> float:
+    """What was taken off groups that stay, or of any where a place is left: nothing may be."""
+    some, most = nonzero_groups(r, point)
+    stays = np.full(point.size, some < most)
+    for part in of_groups(r, point.shape):
+        stays[part] |= np.any(point.ravel()[part])
+    return peak(slope.ravel()[stays])
+
+
 def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
     """0 where a run has at most n nonzero elements, infinite otherwise."""
     return [0.0 if np.count_nonzero(x.ravel()[run]) <= r.n else math.inf for run in runs(r, x.shape)]
@@ -309,6 +332,12 @@ def between(lower: float = 0.4, upper: float = 1.3, **groups: Any) -> MinMaxNorm
     return MinMaxNorm(lower=lower, upper=upper, groups=Groups(**groups))
 
 
+def largest(**fields: Any) -> TopKGroups:
+    """The largest groups, likewise; ``count`` is 1 unless that or ``fraction`` is given."""
+    chosen = {name: fields.pop(name) for name in ("count", "fraction") if name in fields} or {"count": 1}
+    return TopKGroups(**chosen, groups=Groups(**fields))
+
+
 def too_large(_: Any, x: Array) -> Array:
     """The point with one huge element."""
     outside = x.copy()
@@ -316,7 +345,7 @@ def too_large(_: Any, x: Array) -> Array:
     return outside
 
 
-def filled(_: NOfM, x: Array) -> Array:
+def filled(_: Any, x: Array) -> Array:
     """The point with no zero in it."""
     return np.where(x == 0, 0.5, x)
 
@@ -511,5 +540,35 @@ ROWS: tuple[Row, ...] = (
             Rejected(LayoutInvalid, "shape", lambda: between(axis=0), (3, 0)),
         ),
         outside=too_large,
+    ),
+    Row(
+        name="top_k_groups",
+        terms=top_k_groups_terms,
+        oracle=best_of(top_k_groups_candidates),
+        certificate=off_top_k_groups,
+        rule=Rule(lambda r, x, _: [(0, top_k_groups_terms(r, x)[0])]),
+        instances={
+            "-size": (largest(size=3), (12,)),
+            "-sizes": (largest(**RAGGED, count=2), (12,)),
+            "-rows": (largest(axis=0, fraction=0.5), (5, 2)),
+            "-columns": (largest(axis=1, count=2), (4, 3)),
+            "-none": (largest(size=2, count=0), (6,)),
+            "-most": (largest(size=2, fraction=0.7), (6,)),
+        },
+        rejected=(
+            Rejected(FieldMissing, None, lambda: TopKGroups(groups=Groups(size=1))),
+            Rejected(FieldOutOfRange, "count", lambda: largest(size=1, count=-1)),
+            Rejected(FieldOutOfRange, "count", lambda: largest(size=3, count=5), (12,)),
+            Rejected(FieldOutOfRange, "count", lambda: largest(axis=1), (4, 0)),
+            Rejected(FieldOutOfRange, "fraction", lambda: largest(size=1, count=1, fraction=0.5)),
+            *(
+                Rejected(FieldOutOfRange, "fraction", lambda v=v: largest(size=1, fraction=v))
+                for v in (-0.1, 1.1, math.nan, math.inf, -math.inf)
+            ),
+            Rejected(GroupsInvalid, "sqrt_size", lambda: largest(size=1, sqrt_size=True)),
+            Rejected(GroupsInvalid, "weights", lambda: largest(size=6, weights=(1.0, 1.0))),
+            *bad_groups(largest),
+        ),
+        outside=filled,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from functools import partial
@@ -132,7 +133,50 @@ def off_isotonic(r: Isotonic, point: Array, slope: Array) -> float:
     return worst
 
 
-ROWS: tuple[Row, ...] = (
+def no_axes(build: Any) -> tuple[Rejected, ...]:
+    """Axes that there are not."""
+    return (
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=-1)),
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=1), (4,)),
+        Rejected(FieldOutOfRange, "axis", partial(build, axis=2**31 - 1), (3, 4)),
+    )
+
+
+def of_lines(row: Row) -> Row:
+    """What is said of rows along the last axis, and that do not decrease, said of lines along any axis."""
+
+    def there(regularizer: Any, x: Array) -> Array:
+        axis = getattr(regularizer, "axis", None)
+        return x if axis is None else np.ascontiguousarray(np.moveaxis(x, axis, -1))
+
+    def rising(regularizer: Any, x: Array) -> Array:
+        return -there(regularizer, x) if getattr(regularizer, "decreasing", False) else there(regularizer, x)
+
+    def find(formula: Any, regularizer: Any, v: Array, step_size: float) -> Array:
+        found = np.empty(v.size)
+        places = there(regularizer, np.arange(v.size).reshape(v.shape)).astype(np.int64)
+        found[places] = rising(
+            plain(regularizer), row.oracle(formula, regularizer, rising(regularizer, v), step_size)
+        )
+        return found.reshape(v.shape)
+
+    def plain(regularizer: Any) -> Any:
+        return dataclasses.replace(regularizer, axis=None)
+
+    def summands(r: Any, x: Array, weights: Array | None) -> Terms:
+        places = there(r, np.arange(x.size).reshape(x.shape)).ravel().tolist()
+        return [(int(places[at]), term) for at, term in row.rule.terms(r, rising(r, x), weights)]
+
+    return dataclasses.replace(
+        row,
+        terms=lambda r, x: row.terms(r, rising(r, x)),
+        oracle=find,
+        certificate=lambda r, p, s: row.certificate(r, rising(r, p), rising(r, s)),
+        rule=dataclasses.replace(row.rule, terms=summands),
+    )
+
+
+SEQUENCES: tuple[Row, ...] = (
     Row(
         name="total_variation",
         terms=lambda r, x: [r.strength * jump for jump in jump_terms(x)],
@@ -144,8 +188,13 @@ ROWS: tuple[Row, ...] = (
             "-rows": (TotalVariation(strength=0.8), (3, 4)),
             "-heavy": (TotalVariation(strength=50.0), (2, 2, 3)),
             "-free": (TotalVariation(strength=0.0), (6,)),
+            "-columns": (TotalVariation(strength=0.4, axis=0), (5, 2)),
+            "-middle": (TotalVariation(strength=0.4, axis=1), (2, 3, 2)),
         },
-        rejected=bad_numbers(lambda v: TotalVariation(strength=v), "strength"),
+        rejected=(
+            *bad_numbers(lambda v: TotalVariation(strength=v), "strength"),
+            *no_axes(partial(TotalVariation, strength=1.0)),
+        ),
     ),
     Row(
         name="fused_lasso",
@@ -163,10 +212,12 @@ ROWS: tuple[Row, ...] = (
             "-rows": (FusedLasso(l1_strength=0.5, tv_strength=0.2), (3, 4)),
             "-l1-only": (FusedLasso(l1_strength=0.3, tv_strength=0.0), (6,)),
             "-tv-only": (FusedLasso(l1_strength=0.0, tv_strength=0.3), (6,)),
+            "-columns": (FusedLasso(l1_strength=0.1, tv_strength=0.3, axis=0), (4, 3)),
         },
         rejected=(
             *bad_numbers(lambda v: FusedLasso(l1_strength=v, tv_strength=1.0), "l1_strength"),
             *bad_numbers(lambda v: FusedLasso(l1_strength=1.0, tv_strength=v), "tv_strength"),
+            *no_axes(partial(FusedLasso, l1_strength=1.0, tv_strength=1.0)),
         ),
     ),
     Row(
@@ -199,7 +250,12 @@ ROWS: tuple[Row, ...] = (
             "": (Isotonic(), (10,)),
             "-rows": (Isotonic(), (3, 4)),
             "-cube": (Isotonic(), (2, 2, 3)),
+            "-columns": (Isotonic(axis=0), (4, 3)),
+            "-decreasing": (Isotonic(decreasing=True), (2, 5)),
+            "-decreasing-middle": (Isotonic(decreasing=True, axis=1), (2, 4, 2)),
         },
-        rejected=(Rejected(LayoutInvalid, "shape", Isotonic, ()),),
+        rejected=(Rejected(LayoutInvalid, "shape", Isotonic, ()), *no_axes(Isotonic)),
     ),
 )
+
+ROWS: tuple[Row, ...] = tuple(row if row.name == "trend_filter" else of_lines(row) for row in SEQUENCES)

@@ -20,6 +20,7 @@ from tests.support.oracles.minimizers import Array, by_group
 from tests.support.oracles.sorted import (
     best_of,
     l1_ball_candidates,
+    largest_count,
     simplex_candidates,
     slope_candidates,
     strengths_of,
@@ -55,7 +56,7 @@ def in_simplex(r: Any, x: list[float], eps: float, tiny: float) -> bool:
 def has_at_most_count(r: Any, x: list[float], eps: float, tiny: float) -> bool:
     """Few enough elements that are not 0."""
     del eps, tiny
-    return len(x) - x.count(0.0) <= r.count
+    return len(x) - x.count(0.0) <= largest_count(r, len(x))
 
 
 def terms_of(inside: Inside) -> Callable[[Any, Array], list[float]]:
@@ -136,7 +137,11 @@ def off_l2_ball(r: L2Ball, point: Array, slope: Array) -> float:
 
 def off_top_k(r: TopK, point: Array, slope: Array) -> float:
     """What was taken off elements that stay, or of any where a place is left: nothing may be."""
-    moves = np.abs(slope)[point != 0] if np.count_nonzero(point) == r.count else np.abs(slope)
+    moves = (
+        np.abs(slope)[point != 0]
+        if np.count_nonzero(point) == largest_count(r, point.size)
+        else np.abs(slope)
+    )
     return float(np.max(moves, initial=0.0))
 
 
@@ -258,11 +263,20 @@ ROWS: tuple[Row, ...] = (
             "": (TopK(count=3), (12,)),
             "-none": (TopK(count=0), (6,)),
             "-most": (TopK(count=8), (2, 5)),
+            "-quarter": (TopK(fraction=0.25), (10,)),
+            "-no-part": (TopK(fraction=0.0), (6,)),
+            "-all": (TopK(fraction=1.0), (2, 3)),
         },
         rejected=(
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=-1)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=13), (3, 4)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=1), (0,)),
+            Rejected(FieldMissing, None, TopK),
+            Rejected(FieldOutOfRange, "fraction", lambda: TopK(count=1, fraction=0.5)),
+            *(
+                Rejected(FieldOutOfRange, "fraction", lambda v=v: TopK(fraction=v))
+                for v in (-0.1, 1.1, math.nan, math.inf, -math.inf, math.nextafter(1, 2))
+            ),
         ),
     ),
     Row(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groupings import partition, weighted_groups
 from tests.support.oracles.groups import runs
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
+from tests.support.oracles.sorted import largest_count
 
 Wide = NDArray[np.float64]
 Format = FixedPoint | FloatingPoint | None
@@ -149,7 +150,14 @@ def rounded_levels(levels: Any, form: Format) -> list[float]:
 def in_top_k(r: Any, x: Wide, form: Format) -> bool:
     """Few enough elements that are not 0."""
     del form
-    return int(np.count_nonzero(x)) <= r.count
+    return int(np.count_nonzero(x)) <= largest_count(r, x.size)
+
+
+def in_top_k_groups(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough groups that are not zero."""
+    del form
+    parts = partition(r.groups, x.shape)
+    return sum(bool(np.any(x.ravel()[part])) for part in parts) <= largest_count(r, len(parts))
 
 
 def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
@@ -159,9 +167,10 @@ def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
 
 
 def in_isotonic(r: Any, x: Wide, form: Format) -> bool:
-    """No element below one before it."""
-    del r, form
-    return bool(np.all(x[..., 1:] >= x[..., :-1]))
+    """No element below one before it, or above."""
+    del form
+    along = np.moveaxis(-x if r.decreasing else x, -1 if r.axis is None else r.axis, -1)
+    return bool(np.all(along[..., 1:] >= along[..., :-1]))
 
 
 def in_spectral_ball(r: Any, x: Wide, form: Format) -> bool:
@@ -216,5 +225,6 @@ INSIDE: dict[str, Inside] = {
     "spectral_ball": in_spectral_ball,
     "stiefel": in_stiefel,
     "top_k": in_top_k,
+    "top_k_groups": in_top_k_groups,
     "unit_norm": in_unit_norm,
 }

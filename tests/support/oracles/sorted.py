@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.oracles.groupings import partition
 from tests.support.oracles.minimizers import Array, Formula, Oracle, objective
 
 Candidates = Callable[[Any, Array, float], Iterable[Array]]
@@ -69,12 +71,32 @@ def l1_ball_candidates(regularizer: Any, v: Array, step_size: float) -> list[Arr
     return [v, *nearest_few([np.copysign(y, v) for y in mirrored], v)]
 
 
+def largest_count(regularizer: Any, elements: int) -> int:
+    """How many of so many elements ``top_k`` lets stay, by decimal digits, a half rounded up."""
+    if regularizer.count is not None:
+        return int(regularizer.count)
+    with localcontext(prec=1200):
+        part = Decimal(regularizer.fraction) * elements
+        return int(part.to_integral_value(ROUND_HALF_UP))
+
+
 def top_k_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[Array]:
-    """The vector with all but ``count`` elements set to 0, for every choice of these."""
+    """The vector with all but so many elements set to 0, for every choice of these."""
     del step_size
-    for kept in combinations(range(v.size), regularizer.count):
+    for kept in combinations(range(v.size), largest_count(regularizer, v.size)):
         y = np.zeros(v.size)
         y[list(kept)] = v.ravel()[list(kept)]
+        yield y.reshape(v.shape)
+
+
+def top_k_groups_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[Array]:
+    """The same with all but so many groups."""
+    del step_size
+    parts = partition(regularizer.groups, v.shape)
+    for kept in combinations(parts, largest_count(regularizer, len(parts))):
+        y = np.zeros(v.size)
+        for part in kept:
+            y[part] = v.ravel()[part]
         yield y.reshape(v.shape)
 
 

@@ -15,10 +15,10 @@ from ...arrays import Float64Array, StepSize
 from ...buffers import borrowed
 from ...expansions import ANY, Exponents, exponents_of_all
 from ...formats import Grid
+from ...formulas.compiled_loop import Variant, loop_for
+from ...formulas.evaluation import evaluate
 from ...regularizer import Regularizer
 from ...summation import BLOCK, BlockSum
-from .compiled_loop import Variant, loop_for
-from .evaluation import evaluate
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass

@@ -11,9 +11,9 @@ import numpy as np
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import FieldMissing, FieldOutOfRange, GradientUndefined
 from ...formats import Grid, rounded
+from ...formulas.operations import clip, where
 from ...regularizer import Description, Traits, register
 from .base import ElementRegularizer, Formulas
-from .operations import clip, where
 
 
 def _term(x: Any, lower: float, upper: float) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .operations import bits_of, number_of, where
+from ...formulas.operations import bits_of, number_of, where
 
 _SMALLEST_NORMAL = 2.0**-1022
 _LIFT, _LOWERING = 2.0**54, 2.0**-18

@@ -10,10 +10,10 @@ import numpy as np
 from ... import formats
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import GradientUndefined
+from ...formulas.operations import clip, minimum, where
 from ...regularizer import Description, Traits, register
 from .base import ElementRegularizer, Formulas
 from .levels import Levels, nearest_even, nearest_explicit
-from .operations import clip, minimum, where
 
 
 def _term_of_explicit(x: Any, *table: float) -> Any:

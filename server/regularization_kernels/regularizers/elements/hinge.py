@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...expansions import Exponents, exponents_of
+from ...formulas.operations import maximum, minimum, where
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import maximum, minimum, where
 
 
 def _term(x: Any, strength: float) -> Any:

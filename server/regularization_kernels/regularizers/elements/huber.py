@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import clip, copysign, maximum, minimum
 from ...regularizer import NOT_NEGATIVE, POSITIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import clip, copysign, maximum, minimum
 
 
 def _term(x: Any, strength: float, delta: float) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import sign
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import sign
 from .thresholding import soft_threshold
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import copysign, sign, sqrt, where
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import copysign, sign, sqrt, where
 
 _LARGEST_THAT_VANISHES = 3.375  # (3/2)^3: |x| <= 3/2 * t^(2/3), without a root
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import copysign, minimum, sign, where
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
 from .cube_root import cube_root
-from .operations import copysign, minimum, sign, where
 
 _ALMOST_INFINITE = 1e300
 

@@ -13,7 +13,7 @@ from ...arrays import FLOAT64, DataType
 from ...errors import FieldMissing, FieldOutOfRange
 from ...expansions import Exponents, exponents_of
 from ...formats import limits, rounded
-from .operations import floor, look_up, where
+from ...formulas.operations import floor, look_up, where
 
 MAX_LEVELS = 256
 """Explicit levels: as many as eight bits tell apart."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...formulas.operations import copysign, maximum, sign, sqrt, where
 from ...regularizer import NOT_NEGATIVE, POSITIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
 from .logarithm import log1p
-from .operations import copysign, maximum, sign, sqrt, where
 
 
 def _roots(magnitude: Any, t: Any, epsilon: float) -> tuple[Any, Any]:

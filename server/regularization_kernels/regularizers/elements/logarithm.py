@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .operations import bits_of, number_of
+from ...formulas.operations import bits_of, number_of
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023

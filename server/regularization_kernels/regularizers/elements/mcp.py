@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import copysign, maximum, minimum, sign, sqrt, where
 from ...regularizer import NOT_NEGATIVE, POSITIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import copysign, maximum, minimum, sign, sqrt, where
 from .thresholding import hard_threshold
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ...arrays import Float64Array
 from ...errors import GradientUndefined
+from ...formulas.operations import maximum, minimum, where
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
 from .logarithm import exp_roughly, log, log_of_normal
-from .operations import maximum, minimum, where
 
 _LEAST_EXPONENT = -700.0  # steps below exp of it are 0
 _LARGEST_RATIO = 2.0**60  # of x to step_size * strength; above it the step takes off less than rounding does

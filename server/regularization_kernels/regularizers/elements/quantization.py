@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...expansions import Exponents
+from ...formulas.operations import copysign, sign, where
 from ...regularizer import NOT_NEGATIVE, Description, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
 from .levels import Levels, nearest_even, nearest_explicit
-from .operations import copysign, sign, where
 
 
 def _drawn(x: Any, level: Any, t: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...formulas.operations import clip, copysign, maximum, minimum, sign, sqrt, where
 from ...regularizer import NOT_NEGATIVE, Description, Range, Traits, parameter, register
 from .base import ElementRegularizer, Formulas
-from .operations import clip, copysign, maximum, minimum, sign, sqrt, where
 
 _SMALLEST = 5e-324  # so that nothing is divided by 0 where the other branch is taken
 ABOVE_TWO = Range("> 2", lambda value: value > 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .operations import clip, is_zero
+from ...formulas.operations import clip, is_zero
 
 
 def soft_threshold(x: Any, threshold: Any) -> Any:

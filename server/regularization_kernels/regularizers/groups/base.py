@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
 from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
 from ...formats import Grid, is_coarse
+from ...formulas.evaluation import evaluate
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
 from ...regularizer import Locality
 from ...summation import BlockSum
-from ..elements.evaluation import evaluate
 from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, group_loop_for, runs_of
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
 
@@ -120,8 +120,9 @@ class PartitionedRegularizer(Unprepared):
 
     __slots__ = ()
 
-    formulas: ClassVar[GroupFormulas]
-    """Its formulas for one group, which are those for arrays of groups as well."""
+    formulas: ClassVar[GroupFormulas | None] = None
+    """Its formulas for one group, which are those for arrays of groups as well; None where it has none, and
+    arrays are computed in another way."""
 
     @abstractmethod
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
@@ -168,6 +169,11 @@ class PreparedGroups(PreparedRegularizer):
     data_type: DataType
 
     @property
+    def formulas(self) -> GroupFormulas:
+        """Those for one group, of a regularizer that has them."""
+        return cast("GroupFormulas", self.regularizer.formulas)
+
+    @property
     def numbers(self) -> tuple[float, ...]:
         """The parameters that the formulas for one group take: all but what says which groups."""
         names = (field.name for field in fields(self.regularizer) if field.name not in ("groups", "axis"))
@@ -189,7 +195,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's term, at the place of its first element, and the elements' own."""
-        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.numbers
+        formulas, groups, numbers = self.formulas, self.partition, self.numbers
         measured = formulas.measure.of_groups(groups, x)
         terms = formulas.term(measured, groups.sizes(), groups.weights, *numbers)
         if formulas.element is None:
@@ -211,11 +217,11 @@ class PreparedGroups(PreparedRegularizer):
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loop that Numba compiles of the formulas for one group, where the groups are runs."""
-        if wanted.at_random or is_coarse(wanted.data_type) or not self.regularizer.formulas.compiled:
+        if wanted.at_random or is_coarse(wanted.data_type) or self.regularizer.formulas is None:
             return None
         if self.traits.indicator and self.rounds_outside(Grid(wanted.data_type), at_random=False):
             return None
-        formulas, numbers = self.regularizer.formulas, self.numbers
+        formulas, numbers = self.formulas, self.numbers
         variant = GroupVariant(
             formulas=formulas,
             stepping=wanted.stepping,
@@ -232,7 +238,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def multiply(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the elements, or the points that the formulas make of them, times the factors of groups."""
-        formulas, groups, numbers = self.regularizer.formulas, self.partition, self.numbers
+        formulas, groups, numbers = self.formulas, self.partition, self.numbers
         if formulas.point is not None:
             evaluate(formulas.point, out.reshape(-1), x.reshape(-1), step_size, *numbers)
             x = out

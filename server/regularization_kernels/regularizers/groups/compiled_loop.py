@@ -1,4 +1,4 @@
-"""Compiled loops for penalties of groups: what ``elements.compiled_loop`` does for sums over elements.
+"""Compiled loops for penalties of groups: what ``formulas.compiled_loop`` does for sums over elements.
 
 A tile of whole groups at a time, small enough for the first caches, is widened to float64; its groups'
 norms are found and made factors; its elements are multiplied, rounded, written and counted. The operations
@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ...arrays import Float64Array
 from ...compilation import ANY, kept, requested
+from ...formulas.compiled_loop import inlined
 from ...machine_code import MachineCode, compiled
 from ...summation import BLOCK, LANES
-from ..elements.compiled_loop import inlined
 from .eights import EIGHT, fill_function, scale_function
 from .measures import NORM, Measure, norms_function
 from .partitions import EvenRuns, Partition, RaggedRuns
@@ -44,7 +44,7 @@ What another process writes into the elements meanwhile cannot make it more."""
 GroupLoop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, the groups as ``GroupRuns`` has them, position of the first element, and the lanes of penalty and
-squared distance, as ``elements.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
+squared distance, as ``formulas.compiled_loop.Loop`` takes them. Gives the number of nonzeros."""
 
 
 def _ones(*_: Any) -> tuple[float, float]:
@@ -76,8 +76,6 @@ class GroupFormulas:
     """From size and weight: the norm that a group must not exceed afterwards in float64."""
     longest: int = LONGEST
     """Elements of a group above which NumPy does as well."""
-    compiled: bool = True
-    """Whether there may be a loop for them."""
 
 
 @dataclass(frozen=True, slots=True)

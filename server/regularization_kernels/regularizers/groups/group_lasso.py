@@ -9,8 +9,8 @@ import numpy as np
 
 from ...arrays import Float64Array
 from ...expansions import Exponents, norm_exponents
+from ...formulas.operations import where
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from ..elements.operations import where
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
 from .partitions import Partition

@@ -10,8 +10,8 @@ import numpy as np
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone, slack
+from ...formulas.operations import where
 from ...regularizer import NOT_NEGATIVE, SETTLING, Description, Locality, Traits, parameter, register
-from ..elements.operations import where
 from ..vectors.rounding_inwards import Places, lowered
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ...arrays import Float64Array, StepSize
 from ...compilation import ANY
 from ...errors import FieldOutOfRange, GradientUndefined, GroupsInvalid
+from ...formulas.operations import where
 from ...regularizer import Description, Locality, Range, Traits, parameter, register
-from ..elements.operations import where
 from .base import PartitionedRegularizer, PreparedGroups
 from .comparisons import FOUR, keep_largest_of_four_function
 from .compiled_loop import GroupFormulas

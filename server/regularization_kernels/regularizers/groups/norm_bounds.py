@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from ...interruption import go_on
 from ...regularizer import SETTLING
 from ...summation import BlockSum
 from .base import GroupRegularizer, PreparedGroups
-from .compiled_loop import TRIALS, GroupFormulas
+from .compiled_loop import TRIALS
 
 _TINY, _ENLARGING = 1e-150, 2.0**600
 """Below the one, norms of subnormal numbers are not exact; times the other they are."""
@@ -26,11 +26,6 @@ _SHRINKING = 2.0**-100
 """What makes infinite norms of finite elements finite."""
 
 Mask = npt.NDArray[np.bool_]
-
-
-def _term(norm: Any, size: Any, weight: Any) -> Any:
-    """Nothing: who is inside depends on the elements, too, where their data type is coarse."""
-    return 0.0 * norm
 
 
 class NormBoundedRegularizer(GroupRegularizer):
@@ -43,8 +38,6 @@ class NormBoundedRegularizer(GroupRegularizer):
     """
 
     __slots__ = ()
-
-    formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, compiled=False)
 
     @property
     @abstractmethod

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...arrays import Float64Array
 from ...expansions import Exponents, norm_exponents
+from ...formulas.operations import where
 from ..elements.base import ElementRegularizer
-from ..elements.operations import where
 from .base import GroupRegularizer, PreparedGroups
 from .group_lasso import write_lengthened
 

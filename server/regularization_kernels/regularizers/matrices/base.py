@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import GradientUndefined
+from ...errors import GradientUndefined, LayoutInvalid
 from ...expansions import Exponents
+from ...folding import Folding, axis_parameter
 from ...formats import Grid, limits, spacings
 from ...preparation import PreparedRegularizer, Unprepared
-from .folding import Folding
 from .linear_algebra import EPSILON, singular_value_decomposition, singular_values
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class MatrixRegularizer(Unprepared):
             LayoutInvalid: If there are fewer than two axes.
             FieldOutOfRange: If there is no such axis as the rows'.
         """
-        return Folding.of(shape, self.axis, self.name)
+        return folded(shape, self.axis, self.name)
 
     def workspace(self, elements: int) -> int:
         """A copy of the matrix, the factors, the same as LAPACK writes them, and what it works with."""
@@ -257,6 +257,26 @@ class Excess:
     def slack(self, share: float = 1.0) -> float:
         """What is overlooked, with a share of what the data type is granted."""
         return share * self.rounding + self.errors
+
+
+def axis_of_rows() -> Any:
+    """The parameter that says which axis's slices are the rows."""
+    return axis_parameter(
+        "the first unless given; the other axes in their order are the columns",
+        "whose slices are the matrix's rows",
+    )
+
+
+def folded(shape: tuple[int, ...], axis: int | None, name: str) -> Folding:
+    """A segment as a matrix, for the regularizer of a name.
+
+    Raises:
+        LayoutInvalid: If there are fewer than two axes.
+        FieldOutOfRange: If there is no such axis as the rows'.
+    """
+    if len(shape) < 2:
+        raise LayoutInvalid(f"must have 2 axes or more for {name}, got {list(shape)}", field="shape")
+    return Folding.rows_along(shape, axis)
 
 
 def rank_tolerance(shape: tuple[int, ...], singular_values: Float64Array, data_type: DataType) -> float:

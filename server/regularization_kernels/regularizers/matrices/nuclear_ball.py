@@ -13,8 +13,7 @@ from ...formats import Grid, slack
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ...summation import ExactSum
 from .balls import SpectralNormBall, cut_to_sum
-from .base import SpectralSet
-from .folding import axis_of_rows
+from .base import SpectralSet, axis_of_rows
 from .linear_algebra import put_together
 
 

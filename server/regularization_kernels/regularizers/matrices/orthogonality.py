@@ -9,8 +9,7 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array, StepSize
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import MatrixRegularizer
-from .folding import axis_of_rows
+from .base import MatrixRegularizer, axis_of_rows
 from .linear_algebra import gram, put_together, single_threaded_blas, singular_value_decomposition
 
 _STEPS = 64  # Newton's method takes about ten at most

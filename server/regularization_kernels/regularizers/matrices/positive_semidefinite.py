@@ -10,10 +10,10 @@ import numpy as np
 
 from ...arrays import FLOAT64, DataType, Float64Array
 from ...errors import LayoutInvalid
+from ...folding import Folding
 from ...formats import slack
 from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralCone, rounding
-from .folding import Folding
 from .linear_algebra import (
     eigenvalue_decomposition,
     eigenvalues,
@@ -54,7 +54,7 @@ class PositiveSemidefinite(SpectralCone):
         """
         if len(shape) != 2 or shape[0] != shape[1]:
             raise LayoutInvalid(f"must be [n, n] for {self.name}, got {list(shape)}", field="shape")
-        return Folding(shape, 0)
+        return Folding.rows_along(shape, None)
 
     def values(self, x: Float64Array) -> Float64Array:
         """The eigenvalues of the symmetric part."""

@@ -12,8 +12,7 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldOutOfRange
 from ...formats import slack
 from ...regularizer import COUNT, Description, Locality, Traits, parameter, register
-from .base import Excess, PreparedMatrix, SpectralCone, rounding
-from .folding import axis_of_rows
+from .base import Excess, PreparedMatrix, SpectralCone, axis_of_rows, rounding
 from .linear_algebra import lapack_error, put_together
 from .low_rank import nearest_of_low_rank
 

@@ -11,16 +11,9 @@ from ...arrays import FLOAT32, DataType, Float64Array, StepSize
 from ...formats import Grid, slack
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .balls import SpectralNormBall
-from .base import SpectralSet
-from .folding import axis_of_rows
+from .base import SpectralSet, axis_of_rows
 from .gram_factors import GramFactors, gram_factors
-from .linear_algebra import (
-    EPSILON,
-    lapack_error,
-    largest_at_most,
-    put_together,
-    single_threaded_blas,
-)
+from .linear_algebra import EPSILON, lapack_error, largest_at_most, put_together, single_threaded_blas
 
 _SHARE = 1 / 32
 """Of what is overlooked in float32, this much is left for the errors of a step by way of the Gram matrix."""

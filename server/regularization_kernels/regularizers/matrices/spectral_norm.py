@@ -9,8 +9,7 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array, StepSize
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import MatrixRegularizer, rank_tolerance
-from .folding import axis_of_rows
+from .base import MatrixRegularizer, axis_of_rows, rank_tolerance
 from .linear_algebra import put_together, singular_value_decomposition, singular_values
 
 _HUGE = 1e290

@@ -13,7 +13,7 @@ from ...errors import MethodUnsupported
 from ...interruption import go_on
 from ...regularizer import POSITIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
-from .folding import Folding, axis_of_rows
+from .base import axis_of_rows, folded
 from .linear_algebra import gram, single_threaded_blas, singular_values, tops_eigenvalues
 
 STEPS = 256
@@ -74,7 +74,7 @@ class SpectralNormalization(Regularizer):
             FieldOutOfRange: If there is no such axis as the rows'.
         """
         del data_type
-        Folding.of(shape, self.axis, self.name)
+        folded(shape, self.axis, self.name)
         return self
 
     def workspace(self, elements: int) -> int:
@@ -105,7 +105,7 @@ class SpectralNormalization(Regularizer):
         # By a power of two, so exactly: squares of huge and of tiny numbers would leave the range.
         exponent = math.frexp(largest)[1]
         scaled = np.ldexp(x, -exponent)
-        matrix = Folding.of(x.shape, self.axis, self.name).matrix(scaled)
+        matrix = folded(x.shape, self.axis, self.name).matrix(scaled)
         sigma = largest_singular_value(matrix) if largest else 0.0
         if sigma == 0.0 or (not self.scale_up and _at_most(sigma, exponent, self.target)):
             np.copyto(out, x)

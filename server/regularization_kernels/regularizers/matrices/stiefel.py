@@ -11,8 +11,7 @@ import numpy as np
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import LayoutInvalid
 from ...regularizer import Description, Locality, Traits, register
-from .base import MatrixSet, PreparedMatrix, rounding
-from .folding import axis_of_rows
+from .base import MatrixSet, PreparedMatrix, axis_of_rows, rounding
 from .linear_algebra import gram, lapack_error, put_together, singular_value_decomposition
 
 

@@ -1,1 +1,1 @@
-"""Penalties of the order of elements along the last axis."""
+"""Penalties of the order of elements along an axis."""

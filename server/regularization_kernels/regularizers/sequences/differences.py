@@ -1,4 +1,4 @@
-"""Differences of neighbours along the last axis: magnitudes, and the slope of what they cost."""
+"""Differences of neighbours in rows: magnitudes, and the slope of what they cost."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ def as_rows(x: Float64Array) -> Float64Array:
     return x.reshape(x.size // length if length else 0, length)
 
 
-def magnitudes(x: Float64Array, order: int = 1) -> Float64Array:
+def magnitudes(rows: Float64Array, order: int = 1) -> Float64Array:
     """|Δ^order x| for each row, each at the place of the first of its ``order + 1`` elements, 0 elsewhere.
 
     A difference of a higher order is a difference of differences, each rounded.
-
-    Returns:
-        One number for each element, in the order of the elements.
     """
-    rows = as_rows(x)
     terms = np.zeros(rows.shape)
     if rows.shape[1] > order:
         np.abs(np.diff(rows, order, axis=1), out=terms[:, : rows.shape[1] - order])
-    return terms.reshape(-1)
+    return terms
 
 
 def shortest_slope(x: Float64Array, l1_strength: float, tv_strength: float, out: Float64Array) -> None:

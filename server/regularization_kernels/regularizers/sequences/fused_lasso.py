@@ -1,4 +1,4 @@
-"""The fused lasso along rows: sparsity, and neighbours that are equal."""
+"""The fused lasso along lines: sparsity, and neighbours that are equal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of
-from ...regularizer import NOT_NEGATIVE, Description, Locality, Regularizer, Traits, parameter, register
-from ...summation import BlockSum
-from ..elements.evaluation import evaluate
+from ...formulas.evaluation import evaluate
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ..elements.thresholding import soft_threshold
+from .base import LineRegularizer, axis_of_lines
 from .differences import magnitudes, shortest_slope
 from .taut_string import step_workspace, total_variation_step
 
 
 @register("fused_lasso")
 @dataclass(frozen=True, slots=True)
-class FusedLasso(Regularizer):
+class FusedLasso(LineRegularizer):
     """L1 norm and total variation, ``l1_strength * sum(|x|) + tv_strength * sum(|x[i + 1] - x[i]|)``.
 
-    Neighbours are those along the last axis. Rows are independent of each other, except that one NaN makes
-    all of them NaN.
+    Neighbours are those along an axis. Lines along it are independent of each other, except that one NaN
+    makes all of them NaN.
 
     Source: Tibshirani et al. (2005), Sparsity and smoothness via the fused lasso; Friedman, Hastie, Höfling
     and Tibshirani (2007), Pathwise coordinate optimization.
@@ -31,13 +31,14 @@ class FusedLasso(Regularizer):
 
     l1_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
     tv_strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    axis: int | None = axis_of_lines()
 
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
-        title="sparse, piecewise constant rows",
-        penalty="l1_strength * sum |x| + tv_strength * sum |x[i + 1] - x[i]| along the last axis",
+        title="sparse, piecewise constant lines",
+        penalty="l1_strength * sum |x| + tv_strength * sum |x[i + 1] - x[i]| along the axis",
         terms="l1_strength * |x[i]| + tv_strength * |x[i + 1] - x[i]| at element i, every operation rounded;"
-        " without the second product at the last of a row; scale: 1",
+        " without the second product at the last of a line; scale: 1",
         gradient="total variation's g, plus l1_strength * sign(x) where x is not 0, else S(g, l1_strength)",
         prox="S(total variation's step, step_size * l1_strength)",
         source="Friedman, Hastie, Hoefling and Tibshirani 2007",
@@ -51,20 +52,20 @@ class FusedLasso(Regularizer):
         """Products with the strengths, added."""
         return x.times(exponents_of(self.l1_strength)).plus(x.plus(x).times(exponents_of(self.tv_strength)))
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add l1_strength·|x_i| + tv_strength·|x_{i+1} − x_i|, each at the place of element i."""
-        jumps = magnitudes(x)
+    def terms(self, rows: Float64Array) -> Float64Array:
+        """l1_strength·|x_i| + tv_strength·|x_{i+1} − x_i|, each at the place of element i."""
+        jumps = magnitudes(rows)
         jumps *= self.tv_strength
-        terms = np.abs(x.reshape(-1))
+        terms = np.abs(rows)
         terms *= self.l1_strength
         terms += jumps
-        sums.add(terms, position)
+        return terms
 
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+    def slope(self, rows: Float64Array, out: Float64Array) -> None:
         """Write each run's share of its two jumps, and the elements' own part."""
-        shortest_slope(x, self.l1_strength, self.tv_strength, out)
+        shortest_slope(rows, self.l1_strength, self.tv_strength, out)
 
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+    def step(self, rows: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the taut string's slopes, soft-thresholded."""
-        total_variation_step(x, float(step_size) * self.tv_strength, out)
+        total_variation_step(rows, float(step_size) * self.tv_strength, out)
         evaluate(soft_threshold, out.reshape(-1), out.reshape(-1), step_size * self.l1_strength)

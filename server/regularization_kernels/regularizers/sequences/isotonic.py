@@ -1,4 +1,4 @@
-"""Isotonic rows: elements that do not decrease."""
+"""Isotonic lines: elements that do not decrease, or do not increase."""
 
 from __future__ import annotations
 
@@ -7,35 +7,43 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array
-from ...errors import LayoutInvalid
+from ...arrays import FLOAT64, DataType, Float64Array, StepSize
+from ...errors import GradientUndefined, LayoutInvalid
+from ...folding import Folding
 from ...formats import Grid
 from ...interruption import go_on
-from ...regularizer import Description, Locality, Traits, register
+from ...regularizer import Description, Locality, Traits, parameter, register
+from ...summation import BlockSum
 from ..vectors.base import Breach, PreparedSet, SegmentSet
 from ..vectors.pooling import pool_rows
+from .base import axis_of_lines
 
 
 @register("isotonic")
 @dataclass(frozen=True, slots=True)
 class Isotonic(SegmentSet):
-    """0 where no element along the last axis is less than one before it, infinite otherwise.
+    """0 where no element along an axis is less than one before it, infinite otherwise.
 
-    The order is exact in every data type: rounding to nearest keeps it, and where stochastic rounding would
-    not, the segment is rounded to nearest.
+    With ``decreasing`` none is more than one before it: a line is then the opposite of one that does not
+    decrease. The order is exact in every data type: rounding to nearest keeps it, and where stochastic
+    rounding would not, the segment is rounded to nearest.
 
     Cost: O(n); one element after the other, in a compiled loop where Numba is installed. Source: Barlow,
     Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions; Best and
     Chakravarti (1990), Active set algorithms for isotonic regression.
     """
 
+    decreasing: bool = parameter(None, "whether elements are not to increase; unset: false", default=False)
+    axis: int | None = axis_of_lines()
+
     traits: ClassVar[Traits] = Traits(
         convex=True, positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT
     )
     description: ClassVar[Description] = Description.of_set(
         title="elements that do not decrease: monotone curves, calibration",
-        penalty="0 if no element along the last axis is less than one before it, infinity otherwise",
-        prox="the nearest rows that do not decrease, by pooling adjacent violators",
+        penalty="0 if no element along the axis is less than one before it (if decreasing, more),"
+        " infinity otherwise",
+        prox="the nearest lines that do not decrease (or increase), by pooling adjacent violators",
         source="Barlow et al. 1972; Best and Chakravarti 1990",
     )
 
@@ -43,33 +51,42 @@ class Isotonic(SegmentSet):
         """The set made ready for a segment of this shape.
 
         Raises:
-            LayoutInvalid: If it has no axis to be nondecreasing along.
+            LayoutInvalid: If it has no axis to be ordered along.
+            FieldOutOfRange: If it has not this one.
         """
         if not shape:
             raise LayoutInvalid(f"must have an axis for {self.name}, got {list(shape)}", field="shape")
-        return PreparedSet(self, data_type)
+        return _PreparedIsotonic(self, data_type, Folding.lines_along(shape, self.axis))
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Where equal numbers may be rounded apart; to nearest, and without a reference, they are not."""
         return grid.reference is not None or (at_random and grid.data_type != FLOAT64)
 
     def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
-        """The first element that is less than one before it."""
+        """The first element of the rows that is less than one before it, or more."""
         del data_type, share
-        if not (x[..., 1:] < x[..., :-1]).any():
+        wrong, extreme, than = (
+            (np.greater, np.minimum, "more") if self.decreasing else (np.less, np.maximum, "less")
+        )
+        if not wrong(x[:, 1:], x[:, :-1]).any():
             return None
         go_on()
-        highest = np.maximum.accumulate(x, axis=-1)
+        before = extreme.accumulate(x, axis=1)
         go_on()
-        first = int(np.argmax(x < highest))
-        before = float(highest.reshape(-1)[first])
-        rule = f"must not be less than {before!r}, which stands before it,"
+        first = int(np.argmax(wrong(x, before)))
+        bound = float(before.reshape(-1)[first])
+        rule = f"must not be {than} than {bound!r}, which stands before it,"
         return Breach(rule, float(x.reshape(-1)[first]), first)
 
     def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
-        """Write the nearest nondecreasing rows."""
+        """Write the nearest rows that are in order."""
         del data_type
-        pool_rows(x.reshape(-1), x.shape[-1], out.reshape(-1))
+        if not self.decreasing:
+            pool_rows(x.reshape(-1), x.shape[1], out.reshape(-1))
+            return
+        np.negative(x, out=out)
+        pool_rows(out.reshape(-1), x.shape[1], out.reshape(-1))
+        np.subtract(0.0, out, out=out)  # no negative zeros
 
     def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """The nearest numbers, which keep the order; or those of the point, rounded, plus the reference."""
@@ -79,3 +96,40 @@ class Isotonic(SegmentSet):
             return nearest
         nearest = grid.nearest(Grid(grid.data_type).nearest(exact))
         return nearest if self.breach(grid.points(nearest), grid.data_type) is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedIsotonic(PreparedSet):
+    """The set of lines that lie so, which are rows to it."""
+
+    lines: Folding
+
+    def workspace(self, elements: int) -> int:
+        """A copy of the elements, or pools and their sums, and flags; and the lines as rows."""
+        return (3 + 4 * self.lines.copies) * elements
+
+    def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
+        """Numbers inside, where rounding left the set."""
+        rows = self.lines.matrix
+        moved = PreparedSet.settled(self, rows(exact), rows(numbers), self.lines.grid(grid))
+        return None if moved is None else self.lines.segment(moved)
+
+    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
+        """Add 0 inside, infinity outside, NaN where there is one, at the place of the first element."""
+        PreparedSet.add_terms(self, self.lines.matrix(x), sums, position)
+
+    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+        """Write 0, or NaN where x has one.
+
+        Raises:
+            GradientUndefined: If x is outside.
+        """
+        try:
+            PreparedSet.gradient(self, self.lines.matrix(x), out)
+        except GradientUndefined as error:
+            error.element = None if error.element is None else self.lines.place(error.element)
+            raise
+
+    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the nearest lines in order, x itself where they are."""
+        self.lines.write(lambda rows, out: PreparedSet.prox(self, rows, step_size, out), x, out)

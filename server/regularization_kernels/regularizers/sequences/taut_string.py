@@ -23,7 +23,7 @@ from ...arrays import Float64Array
 from ...compilation import Sequential
 from ...interruption import go_on
 
-_COLUMNS = 4
+_COLUMNS = 3
 _SPARE = 4096
 """Elements that may be looked at again beyond four times those that are done."""
 _LARGEST = 1e280
@@ -61,8 +61,11 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
 
 
 def step_workspace(elements: int) -> int:
-    """Float64 numbers that a step needs for rows of so many elements in all."""
-    return 2 * elements + _COLUMNS * (elements + 2)
+    """Float64 numbers that a step needs for rows of so many elements in all, beside them and the result.
+
+    The chains of one row, which come to most where there is one row, and a knot for each.
+    """
+    return _COLUMNS * (elements + 2) + 2
 
 
 def _pull(x: Float64Array, threshold: float, out: Float64Array, spare: int = _SPARE) -> Float64Array:
@@ -71,7 +74,7 @@ def _pull(x: Float64Array, threshold: float, out: Float64Array, spare: int = _SP
     _follow_slopes(x, threshold, out, knots, spare, np.array([0, 0, -1, 0, 0, 0, 0, 0]), np.zeros(8))
     if (knots[:, 0] < x.shape[1]).any():
         chains = np.empty((x.shape[1] + 2, _COLUMNS))
-        _keep_chains(x, threshold, out, knots, chains, np.zeros(6, np.int64), np.zeros(3))
+        _keep_chains(x, threshold, out, knots, chains, np.zeros(6, np.int64), np.zeros(7))
     return knots
 
 
@@ -176,14 +179,16 @@ def _chain(
     stretch: int,
 ) -> bool:
     """Write the rest of each row. Where it stops is kept in ``places`` and ``numbers``, 0 at the start."""
-    # A piece of a chain is (start, slope, running sum at the start, what that sum's rounding left off). The
-    # upper chain grows from the front of ``chains``, the lower one from the back. An element adds one piece
-    # to one of them, or none, so they never meet.
+    # A piece of a chain is (start, running sum at the start, what that sum's rounding left off). The upper
+    # chain grows from the front of ``chains``, the lower one from the back. An element adds one piece to one
+    # of them, or none, so they never meet. Slopes of first and last pieces are at hand; those in between wait
+    # in ``out``, each at its piece's start, which is no other's and where nothing is written yet.
     count = x.shape[1]
     back = count + 1
     row, first = int(places[0]), int(places[1])
     upper, upper_end, lower, lower_end = int(places[2]), int(places[3]), int(places[4]), int(places[5])
     wall, high, low = numbers[0], numbers[1], numbers[2]
+    upper_first, upper_last, lower_first, lower_last = numbers[3], numbers[4], numbers[5], numbers[6]
     ahead = stretch
     while row < x.shape[0] and ahead > 0:
         knot = int(knots[row, 0])
@@ -192,9 +197,9 @@ def _chain(
             high, low = x[row, knot], 0.0  # the running sum from here on
             upper = upper_end = 0
             lower = lower_end = back
-            chains[upper, 0], chains[upper, 1] = knot, high + (threshold - wall)
-            chains[lower, 0], chains[lower, 1] = knot, high + (-threshold - wall)
-            chains[upper, 2] = chains[upper, 3] = chains[lower, 2] = chains[lower, 3] = 0.0
+            chains[upper, 0] = chains[lower, 0] = knot
+            chains[upper, 1] = chains[upper, 2] = chains[lower, 1] = chains[lower, 2] = 0.0
+            upper_last, lower_last = high + (threshold - wall), high + (-threshold - wall)
             first = knot + 1
         last = min(count, first + ahead) if knot < count else first
         ahead -= last - first + 1
@@ -209,79 +214,99 @@ def _chain(
             half_width = threshold if i < count - 1 else 0.0
 
             slope = element + (half_width - threshold)
-            rises = slope > chains[upper_end, 1]
+            rises = slope > upper_last
             if rises:
+                if upper_end == upper:
+                    upper_first = upper_last
+                else:
+                    out[row, int(chains[upper_end, 0])] = upper_last
                 upper_end += 1
-                chains[upper_end, 0], chains[upper_end, 1] = start, slope
-                chains[upper_end, 2], chains[upper_end, 3] = start_high, start_low
+                chains[upper_end, 0] = start
+                chains[upper_end, 1], chains[upper_end, 2] = start_high, start_low
             else:
                 # Slopes rise along the upper chain: pieces at least as steep as what follows join it.
                 while True:
                     rise = half_width - (wall if upper_end == upper else threshold)
-                    rise += (high - chains[upper_end, 2]) + (low - chains[upper_end, 3])
+                    rise += (high - chains[upper_end, 1]) + (low - chains[upper_end, 2])
                     slope = rise / (end - chains[upper_end, 0])
-                    if upper_end == upper or chains[upper_end - 1, 1] < slope:
+                    if upper_end == upper:
+                        break
+                    before = (
+                        upper_first if upper_end - 1 == upper else out[row, int(chains[upper_end - 1, 0])]
+                    )
+                    if before < slope:
                         break
                     upper_end -= 1
-                chains[upper_end, 1] = slope
+            upper_last = slope
 
             slope = element - (half_width - threshold)
-            if not rises and slope < chains[lower_end, 1]:
+            if not rises and slope < lower_last:
+                if lower_end == lower:
+                    lower_first = lower_last
+                else:
+                    out[row, int(chains[lower_end, 0])] = lower_last
                 lower_end -= 1
-                chains[lower_end, 0], chains[lower_end, 1] = start, slope
-                chains[lower_end, 2], chains[lower_end, 3] = start_high, start_low
+                chains[lower_end, 0] = start
+                chains[lower_end, 1], chains[lower_end, 2] = start_high, start_low
             else:
                 while True:
                     rise = -half_width - (wall if lower_end == lower else -threshold)
-                    rise += (high - chains[lower_end, 2]) + (low - chains[lower_end, 3])
+                    rise += (high - chains[lower_end, 1]) + (low - chains[lower_end, 2])
                     slope = rise / (end - chains[lower_end, 0])
-                    if lower_end == lower or chains[lower_end + 1, 1] > slope:
+                    if lower_end == lower:
+                        break
+                    before = (
+                        lower_first if lower_end + 1 == lower else out[row, int(chains[lower_end + 1, 0])]
+                    )
+                    if before > slope:
                         break
                     lower_end += 1
-                chains[lower_end, 1] = slope
+            lower_last = slope
 
-            if upper == upper_end and lower != lower_end and chains[upper, 1] <= chains[lower, 1]:
+            if upper == upper_end and lower != lower_end and upper_last <= lower_first:
                 begin = int(chains[upper, 0])
                 wall = -threshold
                 while True:
-                    value = chains[lower, 1]
+                    value = lower_first
                     lower -= 1
                     stop = int(chains[lower, 0])
+                    lower_first = lower_last if lower == lower_end else out[row, stop]
                     for j in range(begin, stop):
                         out[row, j] = value
                     begin = stop
                     rise = half_width - wall
-                    rise += (high - chains[lower, 2]) + (low - chains[lower, 3])
+                    rise += (high - chains[lower, 1]) + (low - chains[lower, 2])
                     slope = rise / (end - chains[lower, 0])
-                    if lower == lower_end or slope > chains[lower, 1]:
+                    if lower == lower_end or slope > lower_first:
                         break
                 upper = upper_end = 0
-                chains[upper, 0], chains[upper, 1] = chains[lower, 0], slope
-                chains[upper, 2], chains[upper, 3] = chains[lower, 2], chains[lower, 3]
-            elif lower == lower_end and upper != upper_end and chains[lower, 1] >= chains[upper, 1]:
+                chains[upper, 0], upper_last = chains[lower, 0], slope
+                chains[upper, 1], chains[upper, 2] = chains[lower, 1], chains[lower, 2]
+            elif lower == lower_end and upper != upper_end and lower_last >= upper_first:
                 begin = int(chains[lower, 0])
                 wall = threshold
                 while True:
-                    value = chains[upper, 1]
+                    value = upper_first
                     upper += 1
                     stop = int(chains[upper, 0])
+                    upper_first = upper_last if upper == upper_end else out[row, stop]
                     for j in range(begin, stop):
                         out[row, j] = value
                     begin = stop
                     rise = -half_width - wall
-                    rise += (high - chains[upper, 2]) + (low - chains[upper, 3])
+                    rise += (high - chains[upper, 1]) + (low - chains[upper, 2])
                     slope = rise / (end - chains[upper, 0])
-                    if upper == upper_end or slope < chains[upper, 1]:
+                    if upper == upper_end or slope < upper_first:
                         break
                 lower = lower_end = back
-                chains[lower, 0], chains[lower, 1] = chains[upper, 0], slope
-                chains[lower, 2], chains[lower, 3] = chains[upper, 2], chains[upper, 3]
+                chains[lower, 0], lower_last = chains[upper, 0], slope
+                chains[lower, 1], chains[lower, 2] = chains[upper, 1], chains[upper, 2]
         first = last
         if knot < count:
             if first < count:
                 break
             begin = int(chains[upper, 0])
-            value = ((high - chains[upper, 2]) + (low - chains[upper, 3]) - wall) / (count - begin)
+            value = ((high - chains[upper, 1]) + (low - chains[upper, 2]) - wall) / (count - begin)
             for j in range(begin, count):
                 out[row, j] = value
         row += 1
@@ -289,6 +314,7 @@ def _chain(
     places[0], places[1] = row, first
     places[2], places[3], places[4], places[5] = upper, upper_end, lower, lower_end
     numbers[0], numbers[1], numbers[2] = wall, high, low
+    numbers[3], numbers[4], numbers[5], numbers[6] = upper_first, upper_last, lower_first, lower_last
     return bool(row == x.shape[0])
 
 

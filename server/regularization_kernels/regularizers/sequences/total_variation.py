@@ -1,4 +1,4 @@
-"""Total variation along rows: neighbours that are equal, and few jumps."""
+"""Total variation along lines: neighbours that are equal, and few jumps."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from typing import ClassVar
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents
-from ...regularizer import NOT_NEGATIVE, Description, Locality, Regularizer, Traits, parameter, register
-from ...summation import BlockSum
+from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
+from .base import LineRegularizer, axis_of_lines
 from .differences import magnitudes, shortest_slope
 from .taut_string import step_workspace, total_variation_step
 
 
 @register("total_variation")
 @dataclass(frozen=True, slots=True)
-class TotalVariation(Regularizer):
-    """Sum of the jumps between neighbours along the last axis, ``strength * sum(|x[i + 1] - x[i]|)``.
+class TotalVariation(LineRegularizer):
+    """Sum of the jumps between neighbours along an axis, ``strength * sum(|x[i + 1] - x[i]|)``.
 
-    Rows along the last axis are independent of each other, except that one NaN makes all of them NaN.
+    Lines along the axis are independent of each other, except that one NaN makes all of them NaN.
 
     Source: Davies and Kovac (2001), Local extremes, runs, strings and multiresolution; Condat (2013), A
     direct algorithm for 1-D total variation denoising.
     """
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
+    axis: int | None = axis_of_lines()
 
     scaled: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
     description: ClassVar[Description] = Description(
-        title="piecewise constant rows: few jumps between neighbours",
-        penalty="strength * sum |x[i + 1] - x[i]| along the last axis",
-        terms="|x[i + 1] - x[i]| at element i, 0 at the last of a row; scale: strength",
+        title="piecewise constant lines: few jumps between neighbours",
+        penalty="strength * sum |x[i + 1] - x[i]| along the axis",
+        terms="|x[i + 1] - x[i]| at element i, 0 at the last of a line; scale: strength",
         gradient="strength * (jump in - jump out) / length on each run of equal elements; jumps are 1, -1,"
-        " or 0 at a row's ends",
+        " or 0 at a line's ends",
         prox="the taut string through the running sums -+ step_size * strength, exact",
         source="Davies and Kovac 2001; Condat 2013",
     )
@@ -46,14 +47,14 @@ class TotalVariation(Regularizer):
         """Differences of elements."""
         return x.plus(x)
 
-    def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add |x_{i+1} − x_i|, each at the place of element i."""
-        sums.add(magnitudes(x), position)
+    def terms(self, rows: Float64Array) -> Float64Array:
+        """|x_{i+1} − x_i|, each at the place of element i."""
+        return magnitudes(rows)
 
-    def gradient(self, x: Float64Array, out: Float64Array) -> None:
+    def slope(self, rows: Float64Array, out: Float64Array) -> None:
         """Write each run's share of its two jumps."""
-        shortest_slope(x, 0.0, self.strength, out)
+        shortest_slope(rows, 0.0, self.strength, out)
 
-    def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+    def step(self, rows: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the taut string's slopes."""
-        total_variation_step(x, float(step_size) * self.strength, out)
+        total_variation_step(rows, float(step_size) * self.strength, out)

@@ -16,7 +16,8 @@ from ...formats import Grid, is_coarse, share_left_alone
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
 from ...reductions.array_survey import ArraySurvey, at_once
-from ...reductions.reduction import Reduction, Rule, SetReduction
+from ...reductions.reduction import Reduction, SetReduction
+from ...reductions.rules import Rule
 from ...reductions.survey import Search
 from ...regularizer import SETTLING
 from ...summation import BlockSum

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
-from ...reductions.reduction import Constant, Lowered, Rule, SetReduction, in_two, rounded
+from ...reductions.reduction import SetReduction, in_two, rounded
+from ...reductions.rules import Constant, Lowered, Rule
 from ...reductions.survey import Search, Survey
 from ...reductions.thresholds import total
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
-from ...reductions.reduction import Rule, SetReduction, Times
+from ...reductions.reduction import SetReduction
+from ...reductions.rules import Rule, Times
 from ...reductions.survey import Search, Survey
 from ...reductions.thresholds import total
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register

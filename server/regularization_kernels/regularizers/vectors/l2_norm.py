@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import DataType
-from ...reductions.reduction import Constant, Reduction, Rule, Times
+from ...reductions.reduction import Reduction
+from ...reductions.rules import Constant, Rule, Times
 from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import VectorRegularizer

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...arrays import DataType
-from ...reductions.reduction import Clipped, Constant, Peaks, Reduction, Rule, rounded
+from ...reductions.reduction import Reduction, rounded
+from ...reductions.rules import Clipped, Constant, Peaks, Rule
 from ...reductions.survey import Search, Survey
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import VectorRegularizer

@@ -13,6 +13,7 @@ from ...compilation import Sequential
 _HUGE = 1e290
 _SHRINKING = 2.0**-64
 """What makes sums of huge numbers finite."""
+_INT32 = 2**31 - 1
 
 
 def pool_rows(values: Float64Array, length: int, out: Float64Array) -> None:
@@ -32,7 +33,9 @@ def pool_rows(values: Float64Array, length: int, out: Float64Array) -> None:
 
 def _pool_within_range(values: Float64Array, length: int, out: Float64Array) -> None:
     places = np.array([0, 0, 0, -1, -1])
-    _pool(values, length, np.empty(values.size, np.int64), np.empty(values.size), out, places, np.zeros(2))
+    # Half as much memory, where they can say where a pool starts.
+    starts = np.empty(values.size, np.int32 if values.size <= _INT32 else np.int64)
+    _pool(values, length, starts, np.empty(values.size), out, places, np.zeros(2))
 
 
 @Sequential

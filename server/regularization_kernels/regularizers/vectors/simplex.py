@@ -12,7 +12,8 @@ from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import LayoutInvalid
 from ...formats import Grid, is_coarse, limits, on_grid
 from ...reductions.census import Order
-from ...reductions.reduction import Constant, Lowered, Rule, SetReduction, in_two, rounded
+from ...reductions.reduction import SetReduction, in_two, rounded
+from ...reductions.rules import Constant, Lowered, Rule
 from ...reductions.survey import Search, Survey
 from ...reductions.thresholds import project_onto_capped_simplex
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register

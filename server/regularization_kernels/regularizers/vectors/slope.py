@@ -31,6 +31,8 @@ _PLACE_BITS = 32
 _PLACES = 1 << _PLACE_BITS
 _LONG = 1 << 18
 """Elements that it takes a few hundredths of a second to sort."""
+_STRETCH = 1 << 16
+"""Elements for which numbers are at hand beside those of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ class Oscar(Parameters):
 class Slope(Regularizer):
     """Strengths times sorted magnitudes, ``sum(strength_i * |x|_(i))``, ``|x|_(1)`` the largest magnitude.
 
-    Cost: O(n log n), the sort. Source: Bogdan, van den Berg, Sabatti, Su and Candès (2015), SLOPE: adaptive
-    variable selection via convex optimization.
+    Cost: O(n log n), the sort. Memory: three float64 numbers an element beside input and result. Source:
+    Bogdan, van den Berg, Sabatti, Su and Candès (2015), SLOPE: adaptive variable selection via convex
+    optimization.
     """
 
     strengths: tuple[float, ...] | None = parameter(
@@ -114,8 +117,8 @@ class Slope(Regularizer):
         return self
 
     def workspace(self, elements: int) -> int:
-        """Magnitudes in two orders, their order, strengths, and the pools."""
-        return 8 * elements
+        """Magnitudes, their order, and the pools: three an element, and what a stretch needs."""
+        return 3 * elements + 4 * min(elements, _STRETCH)
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each strength times the magnitude of its rank."""
@@ -123,7 +126,8 @@ class Slope(Regularizer):
         with turn(x.size > _LONG):
             magnitudes.sort()
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            sums.add(magnitudes[::-1] * self._strengths(x.size), position)
+            magnitudes *= self._ascending_strengths(0, x.size)
+            sums.add(magnitudes[::-1], position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the strengths by rank, averaged over equal magnitudes, with the signs of x."""
@@ -131,12 +135,26 @@ class Slope(Regularizer):
             out.fill(math.nan)
             return
         order, magnitudes = _ascending(x)
-        starts = np.flatnonzero(np.append(True, magnitudes[1:] != magnitudes[:-1]))
-        counts = np.diff(starts, append=magnitudes.size)
-        slopes = np.empty_like(magnitudes)
-        slopes[order] = np.repeat(np.add.reduceat(self._strengths(x.size)[::-1], starts) / counts, counts)
-        np.multiply(slopes.reshape(x.shape), np.sign(x), out=out)
+        self._average_strengths(magnitudes)
+        slopes = _put_back(magnitudes, order)
+        np.sign(x, out=out)
+        np.multiply(slopes.reshape(x.shape), out, out=out)
         out += 0.0  # no negative zeros
+
+    def _average_strengths(self, magnitudes: Float64Array) -> None:
+        """Write over ascending magnitudes the mean strength of those that are equal."""
+        begin = 0
+        while begin < magnitudes.size:
+            go_on()
+            last = magnitudes[min(begin + _STRETCH, magnitudes.size) - 1]
+            end = begin + int(np.searchsorted(magnitudes[begin:], last, side="right"))
+            part = magnitudes[begin:end]
+            starts = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
+            counts = np.diff(starts, append=part.size)
+            part[:] = np.repeat(
+                np.add.reduceat(self._ascending_strengths(begin, end), starts) / counts, counts
+            )
+            begin = end
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write x with each magnitude less its share of the strengths, NaN where one is not finite."""
@@ -145,41 +163,84 @@ class Slope(Regularizer):
             return
         order, magnitudes = _ascending(x)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            magnitudes -= (step_size * self._strengths(x.size))[::-1]
+            for begin, end in _stretches(magnitudes.size):
+                magnitudes[begin:end] -= step_size * self._ascending_strengths(begin, end)
             go_on()
             pool_rows(magnitudes, magnitudes.size, magnitudes)
         go_on()
         np.maximum(magnitudes, 0.0, out=magnitudes)
-        back = np.empty_like(magnitudes)
-        back[order] = magnitudes
+        back = _put_back(magnitudes, order)
         np.copysign(back.reshape(x.shape), x, out=out)
         out += 0.0  # no negative zeros
 
-    def _strengths(self, elements: int) -> Float64Array:
-        """One for each element, from the largest on."""
+    def _ascending_strengths(self, begin: int, end: int) -> Float64Array:
+        """Those of the magnitudes begin..end, of which the smallest is the first."""
         if self.oscar is not None:
-            steps = np.arange(elements - 1, -1, -1, dtype=np.float64)
+            steps = np.arange(begin, end, dtype=np.float64)
             return self.oscar.l1_strength + self.oscar.pairwise_strength * steps
-        return self._explicit
+        return self._explicit[::-1][begin:end]
+
+
+def _stretches(elements: int) -> list[tuple[int, int]]:
+    """Where stretches of so many elements begin and end: what is computed with them takes little memory."""
+    return [(begin, min(begin + _STRETCH, elements)) for begin in range(0, elements, _STRETCH)]
 
 
 def _ascending(x: Float64Array) -> tuple[npt.NDArray[Any], Float64Array]:
-    """The order of the magnitudes from the smallest on, and the magnitudes in that order."""
-    magnitudes = np.abs(x).reshape(-1)
-    with np.errstate(over="ignore", under="ignore"):
-        single = magnitudes.astype(np.float32)
-    if magnitudes.size > _PLACES or not np.array_equal(single, magnitudes):
-        with turn(x.size > _LONG):
-            order = np.argsort(magnitudes)
-        return order, magnitudes[order]
-    # Bits of numbers >= 0 are in the order of the numbers. With their places below them, sorting these takes
-    # a fraction of the time of sorting places by numbers.
-    go_on()
-    packed = single.view(np.uint32).astype(np.uint64)
-    packed <<= _PLACE_BITS
-    packed |= np.arange(packed.size, dtype=np.uint64)
+    """The places of the magnitudes from the smallest on, and the magnitudes in that order."""
+    flat = x.reshape(-1)
+    packed = _packed(flat)
+    if packed is not None:
+        return _sorted_by_bits(packed)
+    magnitudes = np.abs(flat)
     with turn(x.size > _LONG):
+        order: npt.NDArray[Any] = np.argsort(magnitudes)
+    if order.size <= _PLACES:
+        order = order.astype(np.uint32)
+    ascending = np.empty_like(magnitudes)
+    for begin, end in _stretches(order.size):
+        ascending[begin:end] = magnitudes[order[begin:end]]
+    return order, ascending
+
+
+def _packed(flat: Float64Array) -> npt.NDArray[np.uint64] | None:
+    """The magnitudes' bits with their places below them, if they are numbers of float32.
+
+    Bits of numbers >= 0 are in the order of the numbers, and sorting these takes a fraction of the time of
+    sorting places by numbers.
+    """
+    if flat.size > _PLACES:
+        return None
+    packed = np.empty(flat.size, np.uint64)
+    for begin, end in _stretches(flat.size):
+        magnitudes = np.abs(flat[begin:end])
+        with np.errstate(over="ignore", under="ignore"):
+            single = magnitudes.astype(np.float32)
+        if not np.array_equal(single, magnitudes):
+            return None
+        packed[begin:end] = single.view(np.uint32)
+        packed[begin:end] <<= _PLACE_BITS
+        packed[begin:end] |= np.arange(begin, end, dtype=np.uint64)
+    return packed
+
+
+def _sorted_by_bits(packed: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[Any], Float64Array]:
+    """The places and the magnitudes, in ascending order, of what is used up here."""
+    go_on()
+    with turn(packed.size > _LONG):
         packed.sort()
-    order = (packed & np.uint64(_PLACES - 1)).astype(np.intp)
-    packed >>= _PLACE_BITS
-    return order, packed.astype(np.uint32).view(np.float32).astype(np.float64)
+    order, magnitudes = np.empty(packed.size, np.uint32), np.empty(packed.size)
+    for begin, end in _stretches(packed.size):
+        part = packed[begin:end]
+        order[begin:end] = part & np.uint64(_PLACES - 1)
+        part >>= _PLACE_BITS
+        magnitudes[begin:end] = part.astype(np.uint32).view(np.float32)
+    return order, magnitudes
+
+
+def _put_back(ascending: Float64Array, order: npt.NDArray[Any]) -> Float64Array:
+    """The elements at their places."""
+    back = np.empty_like(ascending)
+    for begin, end in _stretches(order.size):
+        back[order[begin:end]] = ascending[begin:end]
+    return back

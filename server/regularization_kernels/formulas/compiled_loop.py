@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...compilation import ANY, kept, requested
-from ...formats import INCREMENT, Conversion, conversion, mixed
-from ...machine_code import MachineCode, compiled
-from ...summation import BLOCK, LANES
+from ..compilation import ANY, kept, requested
+from ..formats import INCREMENT, Conversion, conversion, mixed
+from ..machine_code import MachineCode, compiled
+from ..summation import BLOCK, LANES
 from . import operations
 
 CHECKED = 16 * LANES

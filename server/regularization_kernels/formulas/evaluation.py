@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ...buffers import borrowed
+from ..buffers import borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...arrays import Float64Array
+    from ..arrays import Float64Array
 
 SHORT = 1 << 14
 """Elements up to which a formula is simply called, for all of its arrays stay in the cache."""

@@ -1,0 +1,80 @@
+"""A regularizer that several segments share, made ready for all their elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import JointInvalid, RegularizationError
+from ..formats import contract_name
+
+if TYPE_CHECKING:
+    from ..arrays import DataType
+    from ..prepared import Prepared
+    from ..reductions.reduction import Reduction
+    from .specifications import Joint
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedJoint:
+    """A joint regularizer in its place, made ready.
+
+    Args:
+        specification: As the layout was given it.
+        begin: Position of its first element in the vector.
+        end: One past its last; what lies between may be other segments'.
+        size: Number of its elements.
+        prepared: The regularizer made ready for so many elements.
+        reduction: How it is computed.
+    """
+
+    specification: Joint
+    begin: int
+    end: int
+    size: int
+    prepared: Prepared
+    reduction: Reduction
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.specification.name
+
+    def is_cut_at(self, position: int) -> bool:
+        """Whether it has elements before a position of the vector, and at or after it."""
+        return self.begin < position < self.end
+
+
+def prepared_joint(
+    joint: Joint, begin: int, end: int, size: int, data_type: DataType, path: str
+) -> PreparedJoint:
+    """A joint regularizer made ready.
+
+    Args:
+        joint: Its specification.
+        begin: Position of its first element in the vector.
+        end: One past its last.
+        size: Number of its elements.
+        data_type: Of the elements.
+        path: Of the specification in the layout.
+
+    Raises:
+        JointInvalid: If it is none that can be joint.
+        RegularizationError: If it does not take so many elements.
+    """
+    regularizer = joint.regularizer
+    try:
+        prepared = regularizer.on((size,), data_type)
+    except RegularizationError as error:
+        if error.field == "shape":  # which only segments have
+            error.field = None
+        error.within(f"{path}.regularizer.{regularizer.name}")
+        raise
+    reduction = prepared.reduction()
+    if reduction is None:
+        text = (
+            f"must be one that is computed by statistics of parts, as top_k and l2_norm are; "
+            f"{regularizer.name} is none for elements of {contract_name(data_type)}"
+        )
+        raise JointInvalid(text, field=f"{path}.regularizer")
+    return PreparedJoint(joint, begin, end, size, prepared, reduction)
