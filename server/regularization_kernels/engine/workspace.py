@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from ..buffers import fresh
 from ..summation import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..arrays import Float64Array
 
 PIECE = BLOCK
@@ -58,15 +55,18 @@ _idle: list[Workspace] = []
 _MOST_IDLE = os.cpu_count() or 1
 
 
-@contextmanager
-def borrowed_workspace() -> Iterator[Workspace]:
+class borrowed_workspace:  # noqa: N801 - it reads as a function
     """A workspace for the time of a chunk: so many exist as threads compute, not as calls are open."""
-    try:
-        workspace = _idle.pop()
-    except IndexError:
-        workspace = Workspace()
-    try:
-        yield workspace
-    finally:
+
+    __slots__ = ("_workspace",)
+
+    def __enter__(self) -> Workspace:
+        try:
+            self._workspace = _idle.pop()
+        except IndexError:
+            self._workspace = Workspace()
+        return self._workspace
+
+    def __exit__(self, *_: object) -> None:
         if len(_idle) < _MOST_IDLE:
-            _idle.append(workspace)
+            _idle.append(self._workspace)
