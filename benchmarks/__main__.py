@@ -17,6 +17,7 @@ from benchmarks.subjects import (
     latency,
     long_vectors,
     memory,
+    replicas,
     small_segments,
     wire,
 )
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "growth": growth.run,
     "latency": latency.run,
     "memory": memory.run,
+    "replicas": replicas.run,
     "small_segments": small_segments.run,
     "wire": wire.run,
     "kernel": kernel.run,

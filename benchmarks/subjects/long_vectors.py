@@ -81,8 +81,8 @@ def run(*, quick: bool = False) -> LongVectors:
         "Long vectors",
         f"""
         A proximal step on {elements:,} normally distributed float32 numbers in shared memory, the result
-        beside them, without figures. Beside it, on two arrays of this process and one thread: a copy, and keeping one of
-        {KEPT} by the least magnitude that np.partition finds and a multiplication.
+        beside them, without figures. Beside it, on two arrays of this process and one thread: a copy, and
+        keeping one of {KEPT} by the least magnitude that np.partition finds and a multiplication.
         """,
         rounds,
     )

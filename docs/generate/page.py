@@ -85,7 +85,7 @@ def _regularizer(cls: type[Regularizer], told: _Description) -> str:
         f"- **traits**: {', '.join(_traits(told))}",
         f"- **locality**: {_LOCALITIES[_locality(told)]}",
         f"- **operands**: {', '.join(_operands(told))}",
-        f"- **modifiers**: {_modifiers(told)}",
+        f"- **modifiers**: {_modifiers(cls, told)}",
         f"- **data types**: {', '.join(_data_types(told))}",
         f"- **source**: {told.source}",
         "",
@@ -123,11 +123,13 @@ def _operands(told: _Description) -> list[str]:
     return [f"`{name.lower()}`" for name in ("LOSS_GRADIENTS", *names)]
 
 
-def _modifiers(told: _Description) -> str:
+def _modifiers(cls: type[Regularizer], told: _Description) -> str:
     if told.traits.map:
         return "none"
     if not told.traits.convex:
         return "`smoothing`, not for `ProximalStep`"
+    if cls.takes_orthant:
+        return "`box` with `lower` 0 or `upper` 0 alone, `smoothing`"
     return "`box`, `smoothing`" if told.traits.separable else "`smoothing`"
 
 

@@ -194,6 +194,9 @@ class Regularizer(Parameters, ABC):
     """The same in words."""
     scaled: ClassVar[bool] = False
     """Whether the terms leave the strength out, so that their sum is multiplied by it."""
+    takes_orthant: ClassVar[bool] = False
+    """Whether a box may bind its elements to one sign although it is no sum over them: it is convex, depends
+    on magnitudes alone, and is no smaller where one is larger."""
     strength: float
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from regularization.v1.layout_pb2 import ElementRange
 from regularization_client import (
     ArgumentError,
     Client,
+    DeadlineExceededError,
     InvalidRequestError,
     Part,
     PartFailedError,
@@ -231,6 +233,10 @@ WRONG = {
         "misses elements -1 to 4 of 9",
     ),
     "past the vector": (Response(statistics=b"-", missing=missing((0, 10))), "misses elements 0 to 10 of 9"),
+    "measured past the vector": (
+        Response(statistics=b"-", missing=missing((0, 9)), measured=missing((0, 10))),
+        "misses elements 0 to 10 of 9",
+    ),
     "huge": (Response(statistics=bytes(1 << 20), missing=missing((0, 9))), "must be below 1048576 bytes"),
     "too many": (
         Response(statistics=b"-", missing=missing((0, 9)) * 10_001),
@@ -265,7 +271,8 @@ LARGE = np.ones(2 * BLOCK, np.float32)
 CATALOGUE = service.ListRegularizersResponse(
     regularizers=[RegularizerDescription(name="top_k", locality=LOCALITY_REDUCTION)]
 )
-ALL_MISSING = Response(statistics=b"-", missing=missing((0, LARGE.size)))
+ALL = missing((0, LARGE.size))
+ALL_MISSING = Response(statistics=b"-", missing=ALL, measured=ALL)
 
 
 def streamed(server: Recorder, **options: Any) -> list[Any]:
@@ -341,3 +348,45 @@ def test_rows_of_several_arrays_give_statistics_together() -> None:
         [b"own"] * 3,
         [b"own", b"three", b"of the others"],
     ]
+
+
+class GoesAway(Recorder):
+    """A server that breaks every other call to Measure and Combine, beginning with the first."""
+
+    broken = False
+
+    def __call__(self, requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer a call, or break it."""
+        taken = list(requests)
+        if isinstance(taken[0], service.MeasureRequest | service.CombineRequest):
+            self.broken = not self.broken
+            if self.broken:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+        yield from super().__call__(taken, context)
+
+
+def test_what_broke_off_is_asked_again() -> None:
+    """Measuring and combining are replayed, each by itself, as every other call is."""
+    server = GoesAway(FIRST, SECOND, LAST)
+    with answering(server) as address, Client(address, retry=Retry(first_pause=0.01)) as client:
+        step = client.proximal_step(THETA, KEPT, step_size=0.5, part=PART, gather=beside_another)
+    np.testing.assert_array_equal(step.parameters, THETA)
+    assert [type(each[0]).__name__.removesuffix("Request") for each in server.asked] == [
+        *("Combine", "Measure", "Combine", "Measure", "Combine", "ProximalStep"),
+    ]
+
+
+def test_all_rounds_share_the_time_of_the_call() -> None:
+    """A server that does not answer one of them is waited for as long as the call may take."""
+
+    def never(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        first = next(iter(requests))
+        if isinstance(first, service.CombineRequest):
+            yield FIRST
+            return
+        over = threading.Event()
+        context.add_callback(over.set)
+        over.wait(30)
+
+    with answering(never) as address, Client(address) as client, pytest.raises(DeadlineExceededError):
+        client.penalty(THETA, KEPT, part=PART, gather=beside_another, timeout=0.5)

@@ -126,10 +126,19 @@ def test_a_smoothed_penalty(client: Client) -> None:
     assert (one.convex, two.convex) == (True, True)
 
 
+def test_groups_are_bound_to_a_sign(client: Client) -> None:
+    """A group shrinks by what is left of it without the elements of the other sign."""
+    lasso = GroupLasso(strength=1, groups=Groups(size=2))
+    step = client.proximal_step(
+        np.array([3.0, -4.0, -1.0, -2.0]), Modified(lasso, Box(lower=0)), step_size=1.0
+    )
+    assert step.parameters.tolist() == [2.0, 0.0, 0.0, 0.0]
+
+
 def test_what_cannot_be_modified_is_refused_by_the_server(client: Client) -> None:
     """With reason and field."""
     with pytest.raises(InvalidRequestError) as caught:
-        client.penalty(np.ones(4), Modified(GroupLasso(strength=1, groups=Groups(size=2)), Box(lower=0)))
+        client.penalty(np.ones(4), Modified(GroupLasso(strength=1, groups=Groups(size=2)), Box(lower=-1)))
     assert caught.value.reason == "ERROR_REASON_MODIFIER_UNSUPPORTED"
     assert caught.value.field == "header.layout.segments[0].box"
 

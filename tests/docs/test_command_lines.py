@@ -65,6 +65,10 @@ def regularize(line: str, folder: Path) -> None:
         written = safetensors.numpy.load_file(folder / "sparse.safetensors")
         np.testing.assert_array_equal(written["fc.bias"], model["fc.bias"])
         assert (written["fc.weight"] < 1).all()
+    if " prune model" in line:
+        written = safetensors.numpy.load_file(folder / "pruned.safetensors")
+        np.testing.assert_array_equal(written["fc.bias"], model["fc.bias"])
+        assert np.count_nonzero(written["fc.weight"]) == 1
 
 
 def server(line: str, folder: Path) -> None:

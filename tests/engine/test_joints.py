@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
@@ -27,10 +28,14 @@ from regularization_kernels import (
 from regularization_kernels.engine import (
     Call,
     Chunk,
+    Combination,
     Joint,
     Layout,
+    Measurement,
+    Measuring,
     MemoryBudget,
     Method,
+    Round,
     Rounding,
     RoundingMode,
     Run,
@@ -223,6 +228,47 @@ def test_any_layout_is_cut_anywhere(data: st.DataObject) -> None:
     expected[owners == "b"] *= max(0.0, 1.0 - 2.0 * 0.5 / norm) if norm else 0.0
     np.testing.assert_allclose(got.values, expected, rtol=1e-15)
     assert [entry.name for entry in got.summary.segments] == [segment.name for segment in layout.segments]
+
+
+def measured(call: Call, operands: dict[str, AnyArray], ends: list[int]) -> Measurement:
+    """What is known of a call's vector once all its parts have been measured, as often as need be."""
+    budget, known = MemoryBudget(PLENTY), Measurement.read(call, b"")
+    while not known.is_complete:
+        asked = Round.after(known)
+        with Combination(asked, budget) as combination:
+            for begin, end in reversed(list(pairwise(ends))):
+                with Measuring(asked, (begin, end), budget) as part:
+                    part.feed(Chunk(begin, **{name: array[begin:end] for name, array in operands.items()}))
+                    combination.add(part.finish())
+            known = Measurement.read(call, combination.measurement().written())
+    return known
+
+
+@every_row
+@pytest.mark.parametrize("data_type", [np.float32, np.float64])
+def test_measured_in_parts_it_is_the_same(regularizer: Regularizer, data_type: Any) -> None:
+    """Parts cut anywhere, inside its segments and between them, give the bits of one stream."""
+    layout = mixed(regularizer, data_type)
+    operands = inputs(layout, loss_gradients=0.1)
+    call = a_call(Method.PROXIMAL_STEP, layout)
+    expected, whole = at_once(call, operands)
+    ends = [0, 5, 100, 307, 308, 316, 346, 500, 747, 759, layout.size]
+    known = measured(call, operands, ends)
+    results, parts = [], []
+    for begin, end in pairwise([0, 100, 500, layout.size]):
+        own = {name: array[begin:end] for name, array in operands.items()}
+        outcome = stream(known.applied((begin, end)), own, [1, 60])
+        results += [result.values.tobytes() for result in outcome.results]
+        parts.append(outcome.summary)
+    assert b"".join(results) == expected
+    combined = Summary.combined(parts, call.figures, call.method)
+    assert {each.name: each.figures.nonzeros for each in combined.segments} == {
+        each.name: each.figures.nonzeros for each in whole.segments
+    }
+    penalties = {each.name: each.figures.penalty for each in combined.segments}
+    assert {name: penalties[name] for name in ("w1", "none", "w2", "w3")} == {
+        each.name: each.figures.penalty for each in whole.segments if each.name in ("w1", "none", "w2", "w3")
+    }
 
 
 def test_figures_are_of_each_segment_but_the_term_is_of_the_first() -> None:

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import Box, L1Norm, SquaredL2Norm
+from regularization_kernels import Box, GroupLasso, Groups, L1Norm, SquaredL2Norm
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import FieldOutOfRange, GradientUndefined, OperandUnsupported
 from regularization_kernels.modifiers import Boxed
 
 from tests.support.cases import Case
 from tests.support.engine_streams import AnyArray, Outcome, a_call, stream
-from tests.support.inputs import STEP_SIZES, cases_with, inputs, rng
-from tests.support.oracles.minimizers import Array, total
+from tests.support.inputs import STEP_SIZES, cases_with, inputs, prox, rng, shaped
+from tests.support.oracles.minimizers import Array, objective, total
 
+BOUND_TO_A_SIGN = [case for case in cases_with(convex=True) if case.regularizer.takes_orthant]
+bound_to_a_sign = pytest.mark.parametrize("case", BOUND_TO_A_SIGN, ids=lambda case: case.label)
+SAME_CLIPPED = {"group_lasso-free", "exclusive_lasso-free", "group_linf-free", "sparse_group_lasso-free"}
+"""Cases whose step is the identity, so that it does not matter when it is clipped."""
 BOXABLE = cases_with(convex=True, separable=True)
 boxable = pytest.mark.parametrize("case", BOXABLE, ids=lambda case: case.label)
 
@@ -202,3 +206,101 @@ def test_a_box_on_a_box_is_both() -> None:
     with pytest.raises(FieldOutOfRange) as refused:
         one(Box(upper=0.2), Box(lower=0.25), 3)
     assert (refused.value.field, refused.value.segment) == ("segments[0].box", "w")
+
+
+def nonnegative(case: Case) -> Any:
+    """The case's regularizer of elements that are not negative, made ready."""
+    return Boxed(case.regularizer, Box(lower=0.0)).on(case.shape)
+
+
+def shaped_like(case: Case, x: Array) -> Array:
+    """As the kernel takes it."""
+    return np.ascontiguousarray(shaped(case, x.copy()))
+
+
+def step_of(case: Case, v: Array, step_size: float) -> Array:
+    """The step of nonnegative elements, in the case's shape."""
+    x = shaped_like(case, v)
+    nonnegative(case).prox(x, step_size, x)
+    return x.reshape(case.shape)
+
+
+def test_four_rows_are_bound_to_a_sign() -> None:
+    """Those of groups that are convex and depend on magnitudes alone."""
+    names = {case.row.name for case in BOUND_TO_A_SIGN}
+    assert names == {"group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf"}
+
+
+@bound_to_a_sign
+def test_a_nonnegative_step_is_certified(case: Case) -> None:
+    """What it took off is a subgradient, but for what it took off where an element was negative and is 0."""
+    for v in inputs(case):
+        for step_size in STEP_SIZES:
+            p = step_of(case, v, step_size)
+            assert np.all(p >= 0)
+            slope = (v - p) / step_size
+            slope = np.where((p == 0) & (slope < 0), 0.0, slope)
+            scale = max(1.0, float(np.max(np.abs(v)))) ** 2 / step_size
+            assert case.row.certificate(case.regularizer, p, slope) <= 1e-12 * scale
+
+
+@bound_to_a_sign
+def test_no_nonnegative_point_is_better(case: Case) -> None:
+    """By as much as convexity asks, and to clip afterwards would be worse somewhere."""
+    random, clipped_is_worse = rng(case, 31), False
+    for v in inputs(case):
+        for step_size in STEP_SIZES:
+            p = step_of(case, v, step_size)
+            least = objective(case.row.terms, case.regularizer, p, v, step_size)
+            afterwards = np.maximum(prox(case, v, step_size), 0.0)
+            others = [np.maximum(p + size * random.normal(size=case.shape), 0.0) for size in (1e-3, 0.1, 1.0)]
+            for u in (*others, np.maximum(v, 0.0), np.zeros(case.shape), 0.99 * p, 1.01 * p, afterwards):
+                gap = objective(case.row.terms, case.regularizer, u, v, step_size) - least
+                bulge = float(np.sum((u - p) ** 2)) / (2 * step_size)
+                assert gap >= bulge - 1e-11 * max(1.0, abs(least), bulge)
+            clipped_is_worse |= float(np.max(np.abs(afterwards - p))) > 1e-3
+    assert clipped_is_worse == (case.label not in SAME_CLIPPED)
+
+
+@bound_to_a_sign
+def test_the_gradient_of_nonnegative_elements_is_the_shortest_subgradient(case: Case) -> None:
+    """Along −g the penalty falls at the rate |g|², and is above its tangent; the other sign is a mirror."""
+    random = rng(case, 32)
+    mirrored = Boxed(case.regularizer, Box(upper=0.0)).on(case.shape)
+    for v in inputs(case):
+        x, g, turned = np.maximum(v, 0.0), np.empty(case.shape), np.empty(case.shape)
+        nonnegative(case).gradient(shaped_like(case, x), shaped(case, g))
+        mirrored.gradient(shaped_like(case, -x), shaped(case, turned))
+        np.testing.assert_array_equal(turned, -g)
+        mirrored.prox(shaped_like(case, -v), 0.6, shaped(case, turned))
+        np.testing.assert_array_equal(turned, -step_of(case, v, 0.6))
+        here = case.penalty(x)
+        for u in np.maximum(x + 0.1 * random.normal(size=(20, *case.shape)), 0.0):
+            assert case.penalty(u) >= here + float(np.sum(g * (u - x))) - 1e-12 * max(1.0, abs(here))
+        squared = float(np.sum(g * g))
+        if squared:
+            step = 1e-7 * max(1.0, float(np.max(x))) / math.sqrt(squared)
+            slope = (case.penalty(x - step * g) - here) / step
+            assert slope == pytest.approx(-squared, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nonnegative_groups_of_one_are_nonnegative_l1(method: Method, dtype: type[np.floating[Any]]) -> None:
+    """In the engine, in chunks: results and penalties, +∞ where an element is negative."""
+    box, random = Box(lower=0.0), np.random.default_rng(8)
+    theta, g = (random.normal(size=300).astype(dtype) for _ in range(2))
+    if method is Method.GRADIENT:
+        theta = np.maximum(theta, 0)
+    groups = one(GroupLasso(strength=0.4, groups=Groups(size=1)), box, 300, dtype)
+    operands = (
+        {"parameters": theta} if method is Method.PENALTY else {"parameters": theta, "loss_gradients": g}
+    )
+    ours, theirs = (
+        carried_out(method, layout, **operands)
+        for layout in (groups, one(L1Norm(strength=0.4), box, 300, dtype))
+    )
+    if method is not Method.PENALTY:
+        np.testing.assert_allclose(ours.values, theirs.values, rtol=3e-7)
+        assert np.all(ours.values >= 0) or method is Method.GRADIENT
+    assert penalty_of(ours) == pytest.approx(penalty_of(theirs), rel=1e-6)

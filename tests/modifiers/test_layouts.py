@@ -83,6 +83,12 @@ def test_a_box_is_refused_where_clipping_is_not_the_step() -> None:
         with pytest.raises(ModifierUnsupported) as caught:
             Layout(np.dtype(np.float64), (segment_of(case, box=box),))
         assert (caught.value.field, caught.value.segment) == ("segments[0].box", case.label)
+        if case.regularizer.takes_orthant:
+            for half in (Box(lower=0.0), Box(upper=0.0)):
+                Layout(np.dtype(np.float64), (segment_of(case, box=half),))
+            for other in (Box(lower=-1.0), Box(lower=1e-300), Box(lower=0.0, upper=1e300)):
+                with pytest.raises(ModifierUnsupported, match="must be lower 0 or upper 0 alone"):
+                    Layout(np.dtype(np.float64), (segment_of(case, box=other),))
     assert taken
     refused(ModifierUnsupported, "segments[0].box", lambda: one(Halving(), box=box))
     refused(ModifierUnsupported, "segments[0].box", lambda: one(Sunken(), box=box))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import tracemalloc
@@ -12,11 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import FusedLasso, L1Norm, TotalVariation, TrendFilter, compilation, proximal_step
+from regularization_kernels import (
+    FusedLasso,
+    Isotonic,
+    L1Norm,
+    Oscar,
+    Slope,
+    TotalVariation,
+    TrendFilter,
+    compilation,
+    proximal_step,
+)
 from regularization_kernels import gradient as whole_gradient
+from regularization_kernels.errors import GradientUndefined
+from regularization_kernels.regularizers.sequences import base as lines_module
 from regularization_kernels.regularizers.sequences import taut_string
 from regularization_kernels.regularizers.sequences.differences import shortest_slope
 from regularization_kernels.regularizers.sequences.trend import TOLERANCE
+from regularization_kernels.regularizers.vectors import slope as slope_module
 
 from tests.support.oracles.sequences import differences as difference_matrix
 
@@ -283,12 +297,17 @@ def test_float32_rows_are_rounded_once() -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(1 << 13,), (8, 1 << 9)], ids=str)
+@pytest.mark.parametrize("shape", [(1 << 13,), (8, 1 << 9), (1 << 9, 8)], ids=str)
 @pytest.mark.parametrize(
     "regularizer",
     [
         TotalVariation(strength=300.0),
+        TotalVariation(strength=300.0, axis=0),
         FusedLasso(l1_strength=0.1, tv_strength=300.0),
+        FusedLasso(l1_strength=0.1, tv_strength=300.0, axis=0),
+        Isotonic(),
+        Isotonic(decreasing=True, axis=0),
+        Slope(oscar=Oscar(l1_strength=0.1, pairwise_strength=1e-6)),
         TrendFilter(strength=0.7, order=0),
         TrendFilter(strength=0.7, order=1),
         TrendFilter(strength=0.7, order=5),
@@ -299,7 +318,12 @@ def test_workspace_is_what_is_allocated(regularizer: Any, shape: tuple[int, ...]
     """Penalty, slope and step allocate no more than they say."""
     x = random_walk(math.prod(shape)).reshape(shape)
     ready, out = regularizer.on(shape), np.empty(shape)
-    for compute in (ready.value, lambda x: ready.gradient(x, out), lambda x: ready.prox(x, 1.0, out)):
+
+    def gradient(x: Array) -> None:
+        with contextlib.suppress(GradientUndefined):
+            ready.gradient(x, out)
+
+    for compute in (ready.value, gradient, lambda x: ready.prox(x, 1.0, out)):
         compute(x)  # what is imported or compiled stays
         compilation.wait_until_compiled()
         tracemalloc.start()
@@ -307,3 +331,47 @@ def test_workspace_is_what_is_allocated(regularizer: Any, shape: tuple[int, ...]
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert most <= 8 * ready.workspace(x.size) + (1 << 16)
+
+
+@pytest.mark.parametrize("shape", [(10**7,), (10**4, 10**3)], ids=str)
+@pytest.mark.parametrize(
+    "regularizer",
+    [
+        TotalVariation(strength=1.0),
+        TotalVariation(strength=1.0, axis=0),
+        FusedLasso(l1_strength=0.1, tv_strength=1.0),
+        FusedLasso(l1_strength=0.1, tv_strength=1.0, axis=0),
+        Isotonic(),
+        Isotonic(axis=0),
+        Slope(oscar=Oscar(l1_strength=0.1, pairwise_strength=1e-6)),
+    ],
+    ids=str,
+)
+def test_long_segments_need_three_numbers_an_element(regularizer: Any, shape: tuple[int, ...]) -> None:
+    """Beside what comes in and what goes out, whichever method is called."""
+    elements = math.prod(shape)
+    assert regularizer.on(shape).workspace(elements) <= 3.03 * elements
+
+
+def test_ties_beyond_a_stretch_share_their_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slope and step are those of all elements at once, however few of them it has at hand."""
+    random = np.random.default_rng(8)
+    sorted_strengths = tuple(sorted(random.random(300).tolist(), reverse=True))
+    for regularizer in (Slope(strengths=sorted_strengths), Slope(oscar=Oscar(0.1, 0.01))):
+        for x in (random.integers(-3, 4, 300).astype(np.float64), random.normal(size=300)):
+            results = []
+            for stretch in (1 << 16, 64, 7, 1):
+                monkeypatch.setattr(slope_module, "_STRETCH", stretch)
+                results.append((step(regularizer, x).tobytes(), slope(regularizer, x).tobytes()))
+            assert len(set(results)) == 1
+
+
+def test_lines_that_lie_apart_are_computed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bits of all at once."""
+    x = np.cumsum(white_noise(6 * 40 * 5).reshape(6, 40, 5), axis=1)
+    for regularizer in (TotalVariation(strength=0.7, axis=1), FusedLasso(0.1, 0.7, axis=1)):
+        results = []
+        for at_once in (1 << 20, 80, 1):
+            monkeypatch.setattr(lines_module, "_AT_ONCE", at_once)
+            results.append((step(regularizer, x).tobytes(), slope(regularizer, x).tobytes()))
+        assert len(set(results)) == 1

@@ -27,6 +27,7 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TopKGroups,
+    TransposableSparsity,
     UnitNorm,
     penalty,
     proximal_step,
@@ -79,6 +80,8 @@ SETS: dict[str, Any] = {
     "top_k_groups-columns": TopKGroups(fraction=0.3, groups=Groups(axis=1)),
     "n_of_m": NOfM(n=2, m=4),
     "n_of_m-columns": NOfM(n=1, m=3, axis=0),
+    "transposable_sparsity": TransposableSparsity(n=2),
+    "transposable_sparsity-one": TransposableSparsity(n=1),
     "isotonic": Isotonic(),
     "isotonic-decreasing": Isotonic(decreasing=True, axis=0),
     "spectral_ball": SpectralBall(radius=1.0),
@@ -109,9 +112,11 @@ def numbers(form: Format, of: NDArray[Any]) -> Wide:
 
 
 def shape_of(name: str) -> tuple[int, ...]:
-    """Of columns that may be orthonormal, where they are to be."""
+    """Of columns that may be orthonormal, where they are to be, and of tiles."""
     if name == "positive_semidefinite":
         return (7, 7)
+    if name.startswith("transposable_sparsity"):
+        return (8, 8)
     return SHAPE[::-1] if name == "stiefel" else SHAPE
 
 

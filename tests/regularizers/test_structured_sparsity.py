@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import NOfM, penalty, proximal_step
+from regularization_kernels import NOfM, TransposableSparsity, penalty, proximal_step
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined, GroupsInvalid
 
@@ -124,3 +124,59 @@ def test_what_is_unknown_spreads_along_its_run_alone() -> None:
     slope = np.empty_like(x)
     NOfM(n=2, m=4, axis=0).on(x.shape).gradient(x, slope)
     np.testing.assert_array_equal(slope, np.where(np.arange(3) == 0, np.nan, np.zeros((4, 3))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(12, 16), (8, 16, 3, 1)], ids=str)
+def test_a_transposable_weight_is_two_of_four_both_ways(shape: tuple[int, ...], kind: str) -> None:
+    """``n_of_m`` moves neither it nor its transpose, and the transpose's step is the same, but for ties."""
+    weight = KINDS[kind](np.random.default_rng(6).normal(size=shape))
+    new, figures = proximal_step(weight, TransposableSparsity(n=2), 1.0)
+    for axis in (0, 1):
+        np.testing.assert_array_equal(proximal_step(new, NOfM(n=2, m=4, axis=axis), 1.0)[0], new)
+    across = np.ascontiguousarray(np.swapaxes(weight, 0, 1))
+    turned, also = proximal_step(across, TransposableSparsity(n=2), 1.0)
+    kept, kept_turned = (float(np.sum(np.square(each))) for each in (new, turned))
+    assert kept == pytest.approx(kept_turned, rel=1e-14)
+    assert kept <= float(np.sum(np.square(np.where(two_of_four(weight), weight, 0.0))))
+    if kind == "normal":
+        np.testing.assert_array_equal(np.swapaxes(turned, 0, 1), new)
+        assert figures.total.nonzeros == also.total.nonzeros > 0.43 * weight.size
+
+
+def test_the_best_pattern_may_leave_a_row_short() -> None:
+    """Three rows and columns with two each, beside one element by itself, are better than all with two."""
+    weight = np.array([[5.0, 1e-3, 0, 0], [0, 1, 1, 1e-3], [1e-3, 0, 1, 1], [0, 1, 1e-3, 1]])
+    expected = np.where(weight == 1e-3, 0.0, weight)
+    np.testing.assert_array_equal(proximal_step(weight, TransposableSparsity(n=2), 1.0)[0], expected)
+
+
+def test_of_equal_patterns_the_first_stays() -> None:
+    """That with the earliest elements; and tiny elements of a tile inside are not lost beside huge ones."""
+    new, _ = proximal_step(np.ones((4, 4)), TransposableSparsity(n=2), 1.0)
+    np.testing.assert_array_equal(new, [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
+    inside = np.array([[1e300, 1e-300, 0, 0], [0, 5e-324, 0, 1], [0, 0, 0, 0], [-1, 0, 0, 0]])
+    np.testing.assert_array_equal(proximal_step(inside, TransposableSparsity(n=2), 1.0)[0], inside)
+
+
+def test_tiles_with_nan_or_outside_with_an_infinity_are_nan() -> None:
+    """Other tiles are not; one that is inside stays, infinities and all."""
+    weight = np.random.default_rng(7).normal(size=(4, 16))
+    weight[1, 1], weight[2, 6], weight[:, 8:12] = np.nan, np.inf, np.diag([np.inf, 1.0, -np.inf, 2.0])
+    new, _ = proximal_step(weight, TransposableSparsity(n=2), 1.0, propagate_non_finite=True)
+    assert np.isnan(new[:, :8]).all()
+    np.testing.assert_array_equal(new[:, 8:12], weight[:, 8:12])
+    np.testing.assert_array_equal(
+        new[:, 12:], proximal_step(weight[:, 12:].copy(), TransposableSparsity(n=2), 1.0)[0]
+    )
+
+
+def test_a_gradient_outside_names_the_tile() -> None:
+    """By its first element."""
+    weight = np.zeros((8, 8))
+    weight[5, 4:7] = 1.0
+    with pytest.raises(
+        GradientUndefined, match="at most 2 nonzero elements in a row or column of a tile"
+    ) as caught:
+        TransposableSparsity(n=2).on((8, 8)).gradient(weight, np.empty((8, 8)))
+    assert caught.value.element == 36

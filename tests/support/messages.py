@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Method:
-    """The types of a streaming method."""
+    """The types of a method that reads a stream."""
 
     name: str
     request: type[Any]
@@ -47,6 +47,18 @@ METHODS = {
         service_pb2.ProximalStepResponse,
     ),
 }
+
+MEASURING = {
+    "measure": Method(
+        "Measure", service_pb2.MeasureRequest, service_pb2.MeasureHeader, service_pb2.MeasureResponse
+    ),
+    "combine": Method(
+        "Combine", service_pb2.CombineRequest, service_pb2.CombineHeader, service_pb2.CombineResponse
+    ),
+}
+"""What finds out of parts what a method must know of the whole."""
+
+KINDS = {**METHODS, **MEASURING}
 
 
 def l1_norm(strength: float = 0.1) -> Regularizer:
@@ -71,11 +83,16 @@ def layout() -> ParameterLayout:
     )
 
 
-def header(method: str, of: ParameterLayout | None = None, **fields: Any) -> Any:
-    """The header of a method's stream; a proximal step has step size 0.1 unless another is given."""
-    if method == "proximal_step":
+def header(method: str, /, of: ParameterLayout | None = None, **fields: Any) -> Any:
+    """The header of a method's stream; a proximal step has step size 0.1 unless another is given.
+
+    What measures does so for a proximal step, unless for another method.
+    """
+    if method in MEASURING:
+        fields = {"method": service_pb2.METHOD_PROXIMAL_STEP, **fields}
+    if method == "proximal_step" or fields.get("method") == service_pb2.METHOD_PROXIMAL_STEP:
         fields = {"step_size": 0.1, **fields}
-    return METHODS[method].header(layout=layout() if of is None else of, **fields)
+    return KINDS[method].header(layout=layout() if of is None else of, **fields)
 
 
 def chunk(
@@ -88,12 +105,12 @@ def chunk(
 
 def request(method: str, **fields: Any) -> Any:
     """One request message: header, chunk, or both."""
-    return METHODS[method].request(**fields)
+    return KINDS[method].request(**fields)
 
 
 def call(channel: grpc.Channel, method: str, stream: Iterable[Any], timeout: float = TIMEOUT) -> Any:
     """Start a call; messages may be bytes. Iterating it gives the responses."""
-    kind = METHODS[method]
+    kind = KINDS[method]
     start = channel.stream_stream(
         f"/{SERVICE}/{kind.name}",
         request_serializer=lambda message: (

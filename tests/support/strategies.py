@@ -27,6 +27,7 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TopKGroups,
+    TransposableSparsity,
     TrendFilter,
     UnitNorm,
 )
@@ -288,6 +289,13 @@ def _n_of_m(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _transposable_sparsity(draw: Draw) -> Chosen:
+    rows, columns = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    rest = draw(st.sampled_from([(), (2,), (1, 3), (0,)]))
+    return TransposableSparsity(n=draw(st.integers(0, 4))), (4 * rows, 4 * columns, *rest)
+
+
+@st.composite
 def _simplex(draw: Draw) -> Chosen:
     return Simplex(radius=draw(strengths())), draw(shapes(least=1))
 
@@ -350,6 +358,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "grid": _grid,
     "quantization": _quantization,
     "n_of_m": _n_of_m,
+    "transposable_sparsity": _transposable_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
     "simplex": _simplex,

@@ -40,7 +40,7 @@ class Rounds:
     def asked(self) -> frozenset[str]:
         """Names of the segments that are measured."""
         names, begin = set(), 0
-        ranges = iter(self._first.missing)
+        ranges = iter(self._first.measured)
         current = next(ranges, None)
         for name, size in self._call.header.layout.sizes.items():
             while current is not None and current[1] <= begin:

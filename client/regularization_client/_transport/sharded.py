@@ -21,12 +21,9 @@ from .chunked import Chunked
 from .connection import Connection
 from .replay import Cancellation
 from .rounds import Rounds
-from .statistics import Combined
+from .statistics import Combined, Ends
 
 T = TypeVar("T")
-
-Ends = tuple[int, int]
-"""Begin and end of a range."""
 
 Localities = Mapping[str, catalogue_pb2.Locality.ValueType]
 """How far regularizers may be cut, by their names."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from regularization import wire
 from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.layout_pb2 import ElementRange
 
 from .._errors import ProtocolError, TruncatedStreamError
 from .._request.header import Header
@@ -16,6 +17,9 @@ from .base import Conditions
 from .connection import Connection
 from .lane import COMBINE, Lane
 from .replay import replayed
+
+Ends = tuple[int, int]
+"""Begin and end of a range of elements."""
 
 _LARGEST = 1 << 20
 _MOST_RANGES = 10_000
@@ -57,8 +61,11 @@ class Combined:
     complete: bool
     """Whether that is all that must be known."""
 
-    missing: tuple[tuple[int, int], ...]
-    """Begin and end of what is to be measured: in this round where elements are missing, else in the next."""
+    missing: tuple[Ends, ...]
+    """What is to be measured: in this round where elements are missing, else in the next."""
+
+    measured: tuple[Ends, ...]
+    """What is measured in some round, told at the first: its segments may then be cut anywhere."""
 
     def hull(self, begin: int, end: int) -> tuple[int, int]:
         """Return the least range that has what is missing between two elements; empty where nothing is."""
@@ -115,17 +122,22 @@ def _read(message: bytes, size: int) -> Combined:
         raise ProtocolError("the answer has neither statistics nor a measurement")
     measurement = _checked(response.measurement, "measurement")
     _checked(response.statistics, "statistics")
-    missing = tuple((each.begin, each.end) for each in response.missing)
-    ends = [end for pair in missing for end in pair]
-    if len(missing) > _MOST_RANGES or any(begin >= end for begin, end in missing) or sorted(ends) != ends:
-        raise ProtocolError("the answer says that elements are missing, and not which in order")
-    if ends and not 0 <= ends[0] <= ends[-1] <= size:
-        raise ProtocolError(f"the answer misses elements {ends[0]} to {ends[-1]} of {size}")
+    missing, measured = (_ranges(each, size) for each in (response.missing, response.measured))
     if response.complete is bool(missing) or bool(measurement) is (result == "statistics"):
         raise ProtocolError("the answer must have a measurement that is complete, or say what is missing")
     if response.complete and not measurement:
         raise ProtocolError("the answer is complete, and has no measurement")
-    return Combined(response.statistics, measurement, response.complete, missing)
+    return Combined(response.statistics, measurement, response.complete, missing, measured)
+
+
+def _ranges(ranges: Sequence[ElementRange], size: int) -> tuple[Ends, ...]:
+    """Return begin and end of ranges that lie one after the other in a vector of so many elements."""
+    ends = [end for each in ranges for end in (each.begin, each.end)]
+    if len(ranges) > _MOST_RANGES or any(each.begin >= each.end for each in ranges) or sorted(ends) != ends:
+        raise ProtocolError("the answer says that elements are missing, and not which in order")
+    if ends and not 0 <= ends[0] <= ends[-1] <= size:
+        raise ProtocolError(f"the answer misses elements {ends[0]} to {ends[-1]} of {size}")
+    return tuple((each.begin, each.end) for each in ranges)
 
 
 def _checked(content: bytes, what: str) -> bytes:

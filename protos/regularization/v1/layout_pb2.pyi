@@ -281,7 +281,9 @@ class Segment(_message.Message):
         """Bounds on every element, on top of the regularizer: its penalty is plus infinity outside, and its
         proximal step is clipped to them, which is exact. They are on the parameters, not on what a reference leaves of
         them, and no weight touches them; at a bound the gradient is 0 where it would lead out. Only for convex sums over
-        elements, and where there is no regularizer: ERROR_REASON_MODIFIER_UNSUPPORTED. The regularizer must be finite
+        elements, and where there is no regularizer; and with GroupLasso, SparseGroupLasso, ExclusiveLasso and GroupLinf
+        where lower is 0 or upper is 0, and the other unset, without a reference (ERROR_REASON_OPERAND_UNSUPPORTED): then
+        their step is that of the clipped elements. Else ERROR_REASON_MODIFIER_UNSUPPORTED. The regularizer must be finite
         somewhere in the box: ERROR_REASON_FIELD_OUT_OF_RANGE. With a regularizer that is an indicator there can be no
         reference: ERROR_REASON_OPERAND_UNSUPPORTED. The exact sum adds 0 inside and plus infinity outside, scale 1.
         """

@@ -73,6 +73,7 @@ class Regularizer(_message.Message):
     UNIT_NORM_FIELD_NUMBER: _builtins.int
     MIN_MAX_NORM_FIELD_NUMBER: _builtins.int
     TOP_K_GROUPS_FIELD_NUMBER: _builtins.int
+    TRANSPOSABLE_SPARSITY_FIELD_NUMBER: _builtins.int
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -252,6 +253,10 @@ class Regularizer(_message.Message):
         """At most count groups that are not zero, or at most a fraction of all: structured pruning."""
 
     @_builtins.property
+    def transposable_sparsity(self) -> Global___TransposableSparsity:
+        """At most n nonzero elements in each row and each column of each 4 by 4 tile: 2:4 sparsity both ways."""
+
+    @_builtins.property
     def nuclear_ball(self) -> Global___NuclearBall:
         """The sum of singular values is at most radius: low rank."""
 
@@ -306,14 +311,15 @@ class Regularizer(_message.Message):
         unit_norm: Global___UnitNorm | None = ...,
         min_max_norm: Global___MinMaxNorm | None = ...,
         top_k_groups: Global___TopKGroups | None = ...,
+        transposable_sparsity: Global___TransposableSparsity | None = ...,
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -2033,6 +2039,40 @@ class TopKGroups(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
 
 Global___TopKGroups: _TypeAlias = TopKGroups  # noqa: Y015
+
+@_typing.final
+class TransposableSparsity(_message.Message):
+    """Penalty 0 where each row and each column of each 4 by 4 tile has at most n elements that are not 0, plus infinity
+    otherwise. Gradient 0 inside, undefined outside. Proximal step: a tile inside stays; of another those elements stay, at
+    most n of a row and of a column, whose squares have the largest sum, and of equal sums those that have the first
+    element, in the order of the segment, in which they differ (docs/numerics.md, Sets, says how they are added). Not
+    convex. Tiles are of the first two axes: of a weight (out, in), and at each place of the kernel of one (out, in, height,
+    width). The shape must have two axes or more, and the lengths of the first two must be multiples of 4:
+    ERROR_REASON_LAYOUT_INVALID. With n = 2 the weight and its transpose both have 2 of 4. The server holds four rows at a
+    time. Source: Hubara, Chmiel, Island, Banner, Naor and Soudry 2021.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_FIELD_NUMBER: _builtins.int
+    n: _builtins.int
+    """How many may stay of a row and of a column. Required: 0 to 4.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    def __init__(
+        self,
+        *,
+        n: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "n", b"n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "n", b"n"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
+    _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+
+Global___TransposableSparsity: _TypeAlias = TransposableSparsity  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):

@@ -168,7 +168,7 @@ class Combination:
     Args:
         asked: The round in which they were measured.
         budget: Where memory is taken from.
-        check: Called before each part; what it raises ends the call.
+        check: Called before each part, and each vector of the whole; what it raises ends the call.
 
     Raises:
         BudgetExceeded: If the statistics do not fit the budget.
@@ -261,6 +261,8 @@ class Combination:
 
     def _whole(self) -> Iterator[tuple[Pending, Statistic, bool | None]]:
         for pending, answer in zip(self._round.pending, self._answers, strict=True):
+            if self._check is not None:
+                self._check()
             statistic = self._round.statistic(pending, self._there, answer)
             if statistic is None:
                 raise ValueError("there are elements missing")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..prepared import Prepared
     from ..regularizers.elements.box import Box
 
+_HALF_LINES = ((0.0, math.inf), (-math.inf, 0.0))
+"""The bounds that bind to one sign."""
+
 
 @dataclass(frozen=True, slots=True)
 class Boxed(Modifier):
@@ -29,12 +32,16 @@ class Boxed(Modifier):
     step is Ω's, clipped, where Ω is a convex sum over elements. The box is on x itself: with a
     reference it is Ω(x − reference), and x is in the box.
 
+    Where Ω depends on magnitudes alone, and grows with them, a box may bind all elements to one sign. An
+    element of the other sign then becomes 0, which is nearest to it and adds least; what is left is Ω's step,
+    which changes no sign. So the step is Ω's of the clipped elements. With other bounds that is not so.
+
     Args:
         inner: Ω.
         box: The bounds, which must leave Ω a point where it is finite.
 
     Raises:
-        ModifierUnsupported: If Ω is no convex sum over elements.
+        ModifierUnsupported: If Ω is no convex sum over elements, and takes no such box.
         FieldOutOfRange: If Ω is infinite in all of the box.
     """
 
@@ -43,19 +50,31 @@ class Boxed(Modifier):
 
     def __post_init__(self) -> None:
         """Check that they go together."""
-        if not (self.inner.traits.convex and self.inner.traits.separable):
+        if self.clips_first:
+            if self.box.numbers not in _HALF_LINES:
+                text = f"must be lower 0 or upper 0 alone for {self.inner.name}, got {_interval(self.box)}"
+                raise ModifierUnsupported(text, field="box")
+        elif not (self.inner.traits.convex and self.inner.traits.separable):
             text = f"is only for convex sums over elements, which {self.inner.name} is not"
             raise ModifierUnsupported(text, field="box")
 
     @property
+    def clips_first(self) -> bool:
+        """Whether the step is Ω's of the clipped elements; else Ω's step is clipped."""
+        return self.inner.takes_orthant
+
+    @property
     def traits(self) -> Traits:  # type: ignore[override] # of an instance: they follow from inner's
-        """Convex, and a sum over elements."""
+        """Convex, and a sum over elements where inner is one."""
         return replace(self.inner.traits, smooth=False, positively_homogeneous=False)
 
     @property
     def takes_reference(self) -> bool:
-        """Not with another set, which a reference moves: they might have no point in common."""
-        return self.inner.takes_reference and not self.inner.traits.indicator
+        """Not with another set, which a reference moves: they might have no point in common.
+
+        Nor where a sign is a matter of x less the reference.
+        """
+        return self.inner.takes_reference and not (self.inner.traits.indicator or self.clips_first)
 
     @property
     def scale(self) -> float:
@@ -69,7 +88,8 @@ class Boxed(Modifier):
             FieldOutOfRange: If Ω is infinite in all of it.
         """
         prepared = PreparedBoxed(modifier=self, inner=inner, box=self.box.on((), data_type))
-        prepared.require_common_point()
+        if not self.clips_first:  # at 0 there Ω is 0
+            prepared.require_common_point()
         return prepared
 
 
@@ -81,6 +101,7 @@ class PreparedBoxed(PreparedModifier):
         box: The bounds, rounded to the data type.
     """
 
+    modifier: Boxed
     box: Box
 
     def require_common_point(self) -> None:
@@ -131,7 +152,11 @@ class PreparedBoxed(PreparedModifier):
         np.copyto(out, 0.0, where=(at_upper & (out < 0)) | (at_lower & (out > 0)))
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
-        """Write Ω's step, clipped to the bounds."""
+        """Write Ω's step, clipped to the bounds, or that of the clipped elements."""
+        if self.modifier.clips_first:
+            self.box.prox(x.reshape(-1), 0.0, out.reshape(-1))
+            self.penalty.prox(out, step_size, out)
+            return
         self.penalty.prox(x, step_size, out)
         self.box.prox(out, 0.0, out)
 

@@ -34,6 +34,8 @@ MANTISSA = 52
 SIGN = 1 << 63
 """The key of 0, where numbers below 0 have keys, too."""
 
+_TILE = 1 << 12
+"""Numbers that are looked at together, so that their keys stay in the cache."""
 _OFFSET_BITS = 24
 _HALF_BITS = 27
 """Offsets within a bin, and integers of 53 bits, are added in two parts: no sum of 2^35 overflows."""
@@ -283,40 +285,59 @@ def _compiled(order: Order) -> MachineCode:
     import numba
 
     of_numbers = order is Order.NUMBERS
-    sign, ones = np.uint64(SIGN), np.uint64(2 * SIGN - 1)
+    sign = np.uint64(SIGN)
     part, lower = np.uint64(_OFFSET_BITS), np.uint64((1 << _OFFSET_BITS) - 1)
     one = np.uint64(1)
 
-    def loop(x: ANY, counts: ANY, offsets: ANY, totals: ANY, low: Any, last: Any, open_bits: Any) -> int:
-        first = -1
+    def place_of(number: float, low: Any) -> Any:
+        """How far its key is above the interval's first; far above all where it is below."""
+        if of_numbers:
+            bits = np.float64(number + 0.0).view(np.int64)
+            return (np.uint64(bits) ^ (np.uint64(bits >> 63) | sign)) - low  # without a branch by the sign
+        return np.uint64(np.float64(abs(number)).view(np.int64)) - low
+
+    def count_special(tile: ANY, totals: ANY) -> int:
+        """Count zeros and what is not finite; how many are negative."""
+        nonzero = special = negative = np.int32(0)  # narrow, so that several elements go at once
+        for j in range(tile.size):
+            nonzero = np.int32(nonzero + np.int32(tile[j] != 0.0))
+            special = np.int32(special + np.int32(not abs(tile[j]) < np.inf))
+            negative = np.int32(negative + np.int32(tile[j] < 0.0))
+        totals[1] += nonzero
+        for j in range(tile.size if special else 0):
+            totals[2] += abs(tile[j]) == np.inf
+            totals[3] += tile[j] != tile[j]
+        return int(negative)
+
+    def count_places(places: ANY, counts: ANY, offsets: ANY, open_bits: Any) -> None:
         open_ones = (one << open_bits) - one
-        for at in range(x.size):
-            number = x[at]
-            magnitude = abs(number)
-            totals[1] += number != 0.0
-            if first < 0 and number < 0.0:
-                first = at
-            if not magnitude < np.inf:
-                if number != number:
-                    totals[3] += 1
-                else:
-                    totals[2] += 1
-                continue
-            bits = np.uint64(np.float64(magnitude).view(np.int64))
-            key = bits
-            if of_numbers:
-                key = (ones - (bits | sign)) if number < 0.0 else (bits | sign)
-            if key < low:
-                continue
-            place = key - low
-            if place > last:
-                totals[0] += 1
-                continue
-            bin_ = np.int64(place >> open_bits)
-            offset = place & open_ones
+        for j in range(places.size):
+            bin_, offset = np.int64(places[j] >> open_bits), places[j] & open_ones
             counts[bin_] += 1
             offsets[0, bin_] += np.int64(offset & lower)
             offsets[1, bin_] += np.int64(offset >> part)
+
+    jit: Any = numba.njit(error_model="numpy")
+    place_in, specials_in, count = jit(place_of), jit(count_special), jit(count_places)
+
+    def loop(x: ANY, counts: ANY, offsets: ANY, totals: ANY, low: Any, last: Any, open_bits: Any) -> int:
+        first = -1
+        places = np.empty(_TILE, np.uint64)
+        for begin in range(0, x.size, _TILE):
+            tile = x[begin : begin + _TILE]
+            if specials_in(tile, totals) and first < 0:
+                first = begin
+                while not x[first] < 0.0:
+                    first += 1
+            inside = above = 0
+            for j in range(tile.size):
+                # Without a branch, which nobody could foretell: what is outside is written over.
+                place, finite = place_in(tile[j], low), abs(tile[j]) < np.inf
+                places[inside] = place
+                inside += int(finite and place <= last)
+                above += int(finite and place > last and place + low >= low)
+            totals[0] += above
+            count(places[:inside], counts, offsets, open_bits)
         return first
 
     floats, counts = (numba.types.Array(each, 1, "C") for each in (numba.float64, numba.int64))

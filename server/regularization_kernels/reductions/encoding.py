@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..summation import ExactSum
-from .census import BINS, Census, CensusQuestion, Facts
+from .census import BINS, MANTISSA, Census, CensusQuestion, Facts
 from .packing import Integers, Malformed, Packer, Unpacker, width_of
 from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
 from .squares import SquareQuestion, SquareSum
@@ -24,8 +24,10 @@ _PART = 24
 _FEW_BINS = BINS // 16
 """So many bins take no more bytes when each is named than a bit for every one."""
 _LONGEST_INTEGER = 9
-_FROM_CENSUS = 6 << 10
-"""A search halves 2^15 bins, and takes a count and a sum each time: of 9 bytes, and of up to 300."""
+_HALVINGS = 20
+"""A search halves 2^15 bins, and takes a count and a sum each time, and a few more of all."""
+_EXPONENTS = 2100
+"""Powers of two that float64 has."""
 _MOST_DOUBLES = 40
 """Doubles of the longest expansion that there is."""
 _LARGEST_SQUARES = (2.0**860, 2.0**908, 2.0**460)
@@ -76,7 +78,12 @@ def most_bytes(question: Question[Any], elements: int) -> int:
 
 def most_recorded(question: Question[Any]) -> int:
     """At least the bytes of all answers that a search takes from one statistic."""
-    return _FROM_CENSUS if isinstance(question, CensusQuestion) else most_bytes(question, 0)
+    if not isinstance(question, CensusQuestion):
+        return most_bytes(question, 0)
+    # Sums of 2^60 numbers that lie between these powers of two, or are all smaller.
+    exponents = min((BINS << question.interval.open_bits) >> MANTISSA, _EXPONENTS) + 1
+    sums = (exponents + MANTISSA + 64) // 8 + 8
+    return _HALVINGS * (_LONGEST_INTEGER + sums) + 8 * _LONGEST_INTEGER
 
 
 def _write_census(packer: Packer, census: Census) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from regularization.fields import BYTES, Field, fields, has_unknown_fields, unknown_fields
 from regularization.v1.layout_pb2 import JointRegularizer, ParameterLayout, Segment
+from regularization.v1.regularization_service_pb2 import CombineHeader, MeasureHeader
 from regularization_kernels.engine import MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
 
@@ -36,6 +37,9 @@ SMALL = 4 * KIB
 
 _MEASUREMENT_BYTES = 32
 """Measured, rounded up: what is known of a segment takes twenty bytes there, and becomes a few objects."""
+
+_ASKED_BYTES = 512
+"""Likewise: of a segment that is measured."""
 
 PART = 64 * KIB
 """Bytes of segments that are read at once, unless one segment has more."""
@@ -147,13 +151,15 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
     memory = memory_of(raw, segments, Segment.DESCRIPTOR, "segments").plus(
         memory_of(raw, joints, JointRegularizer.DESCRIPTOR, "joints")
     )
-    measurement = _MEASUREMENT_BYTES * len(getattr(message, "measurement", b""))
+    measuring = _MEASUREMENT_BYTES * len(message.measurement)
+    if isinstance(message, MeasureHeader | CombineHeader):
+        measuring += _ASKED_BYTES * len(segments)
     return ReadHeader(
         message,
         _entries(raw, segments, "segments"),
         _entries(raw, joints, "joints"),
-        memory.at_first + measurement,
-        memory.kept + measurement,
+        memory.at_first + measuring,
+        memory.kept + measuring,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.bad_input.catalogue import CATALOGUE
 from tests.support.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
 from tests.support.bad_input.joints import JOINTS
+from tests.support.bad_input.measurements import MEASUREMENTS
 from tests.support.bad_input.modifiers import MODIFIERS
 from tests.support.bad_input.regularizers import GROUPS, REGULARIZERS
 from tests.support.bad_input.rows import Row
@@ -23,6 +24,7 @@ ROWS = [
     *GROUPS,
     *CATALOGUE,
     *MODIFIERS,
+    *MEASUREMENTS,
     *JOINTS,
     *CHUNKS,
     *VALUES,

@@ -130,6 +130,11 @@ CATALOGUE = [
         row(f"top_k_fraction_{value}", "top_k", {"fraction": value}, (RANGE, "fraction"))
         for value in (-0.1, 1.5, NAN, INFINITY)
     ),
+    row("tiles_without_n", "transposable_sparsity", {}, (MISSING, "n"), 4, 4),
+    row("tiles_with_n_negative", "transposable_sparsity", {"n": -1}, (RANGE, "n"), 4, 4),
+    row("tiles_with_n_above_4", "transposable_sparsity", {"n": 5}, (RANGE, "n"), 4, 4),
+    row("tiles_of_a_vector", "transposable_sparsity", {"n": 2}, (LAYOUT, SHAPE), 6),
+    row("tiles_that_do_not_fill", "transposable_sparsity", {"n": 2}, (LAYOUT, SHAPE), 4, 6),
     row("top_k_groups_of_nothing", "top_k_groups", {"groups": PAIRS}, (MISSING, "")),
     row("top_k_groups_without_groups", "top_k_groups", {"count": 1}, (MISSING, "groups")),
     row(

@@ -54,11 +54,35 @@ MODIFIERS = [
             (
                 "of_groups",
                 Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2))),
-                Box(lower=0),
+                Box(lower=-1),
+                "MODIFIER_UNSUPPORTED",
+                "box",
+            ),
+            (
+                "of_groups_and_an_upper_bound",
+                Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2))),
+                Box(lower=0, upper=1),
                 "MODIFIER_UNSUPPORTED",
                 "box",
             ),
         )
+    ),
+    Row(
+        "reference_of_nonnegative_groups",
+        with_chunks(
+            chunk((0.5,) * 6, reference=(0.5,) * 6),
+            of=layout_of(
+                Segment(
+                    name="w",
+                    shape=[6],
+                    regularizer=Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2))),
+                    box=Box(lower=0),
+                )
+            ),
+        ),
+        "OPERAND_UNSUPPORTED",
+        "chunk.reference",
+        {"segment": "w"},
     ),
     Row(
         "reference_of_a_box_in_a_box",

@@ -19,6 +19,7 @@ from regularization_kernels import (
     NOfM,
     SparseGroupLasso,
     TopKGroups,
+    TransposableSparsity,
     UnitNorm,
 )
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
@@ -30,11 +31,13 @@ from tests.support.oracles.groups import (
     by_ceiling,
     by_choice,
     by_group_alone,
+    by_linear_programs,
     by_nonnegative_squares,
     by_support_and_multiple,
     of_groups,
     on_shells,
     runs,
+    tiles,
 )
 from tests.support.oracles.minimizers import Array, by_group
 from tests.support.oracles.sorted import best_of, largest_count, top_k_groups_candidates
@@ -279,6 +282,19 @@ def shell_summands(rounded: tuple[UnitNorm | MinMaxNorm, Any], x: Array, weights
         high += 2.0 * float(info.eps) * high + tiny
         terms.append((int(part[0]), 0.0 if low <= rooted_sum(flat[part]) <= high else math.inf))
     return terms
+
+
+def tile_terms(r: TransposableSparsity, x: Array) -> list[float]:
+    """0 where no row and no column of a tile has more than n nonzero elements, infinite otherwise."""
+    squares = [x.ravel()[tile].reshape(4, 4) for tile in tiles(r, x.shape)]
+    lines = [(*square, *square.T) for square in squares]
+    return [0.0 if all(np.count_nonzero(line) <= r.n for line in of) else math.inf for of in lines]
+
+
+def tile_summands(r: TransposableSparsity, x: Array, weights: Array | None) -> Terms:
+    """The same, at the first element of each tile."""
+    assert weights is None
+    return [(int(tile[0]), term) for tile, term in zip(tiles(r, x.shape), tile_terms(r, x), strict=True)]
 
 
 def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
@@ -570,5 +586,27 @@ ROWS: tuple[Row, ...] = (
             *bad_groups(largest),
         ),
         outside=filled,
+    ),
+    Row(
+        name="transposable_sparsity",
+        terms=tile_terms,
+        oracle=by_linear_programs,
+        certificate=lambda r, p, s: peak(s[p != 0]),
+        rule=Rule(tile_summands),
+        instances={
+            "-matrix": (TransposableSparsity(n=2), (4, 8)),
+            "-tall": (TransposableSparsity(n=1), (8, 4)),
+            "-kernel": (TransposableSparsity(n=3), (4, 4, 2)),
+            "-none": (TransposableSparsity(n=0), (4, 4)),
+        },
+        rejected=(
+            Rejected(FieldOutOfRange, "n", lambda: TransposableSparsity(n=-1)),
+            Rejected(FieldOutOfRange, "n", lambda: TransposableSparsity(n=5)),
+            Rejected(LayoutInvalid, "shape", lambda: TransposableSparsity(n=2), (16,)),
+            Rejected(LayoutInvalid, "shape", lambda: TransposableSparsity(n=2), (4, 6)),
+            Rejected(LayoutInvalid, "shape", lambda: TransposableSparsity(n=2), (2, 8)),
+        ),
+        outside=filled,
+        parts=tiles,
     ),
 )

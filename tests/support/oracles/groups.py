@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear, minimize_scalar
+from scipy.optimize import linprog, lsq_linear, minimize_scalar
 
 from tests.support.oracles.groupings import group_weights, partition
 from tests.support.oracles.minimizers import Array, Formula, Oracle, by_group, objective
@@ -31,6 +31,17 @@ def runs(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     lines = np.moveaxis(positions, axis, -1).reshape(-1, shape[axis])
     found = [line[at : at + regularizer.m] for line in lines for at in range(0, shape[axis], regularizer.m)]
     return sorted(found, key=lambda run: int(run[0]))
+
+
+def tiles(_: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Tiles of 4 by 4 along the first two axes, in the order of their first elements."""
+    positions = np.arange(math.prod(shape), dtype=np.int64).reshape(*shape[:2], math.prod(shape[2:]))
+    return [
+        positions[row : row + 4, column : column + 4, place].ravel()
+        for row in range(0, positions.shape[0], 4)
+        for column in range(0, positions.shape[1], 4)
+        for place in range(positions.shape[2])
+    ]
 
 
 def of_groups(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
@@ -151,6 +162,22 @@ def by_choice(formula: Formula, regularizer: Any, v: Array, step_size: float) ->
             if cost < lowest:
                 best, lowest = y.ravel()[run].copy(), cost
         y.ravel()[run] = best
+    return y
+
+
+def by_linear_programs(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+    """Minimizer for tiles with few elements in each row and column: what stays is a linear program's answer.
+
+    Its matrix says the row and the column of each element, and is totally unimodular: a corner is a choice.
+    """
+    del formula, step_size
+    y = np.zeros(v.shape)
+    lines = np.vstack([np.kron(np.eye(4), np.ones(4)), np.kron(np.ones(4), np.eye(4))])
+    for tile in tiles(regularizer, v.shape):
+        group = v.ravel()[tile]
+        gains = (group / max(float(np.max(np.abs(group))), 1e-300)) ** 2
+        found = linprog(-gains, A_ub=lines, b_ub=np.full(8, regularizer.n), bounds=(0, 1), method="highs-ds")
+        y.ravel()[tile] = np.where(np.round(found.x) == 1, group, 0.0)
     return y
 
 

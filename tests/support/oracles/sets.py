@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.oracles.groupings import partition, weighted_groups
-from tests.support.oracles.groups import runs
+from tests.support.oracles.groups import runs, tiles
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
 from tests.support.oracles.sorted import largest_count
@@ -166,6 +166,13 @@ def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
     return all(np.count_nonzero(x.ravel()[run]) <= r.n for run in runs(r, x.shape))
 
 
+def in_transposable_sparsity(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough elements in each row and each column of each tile."""
+    del form
+    squares = [x.ravel()[tile].reshape(4, 4) != 0 for tile in tiles(r, x.shape)]
+    return all(np.all(square.sum(axis=axis) <= r.n) for square in squares for axis in (0, 1))
+
+
 def in_isotonic(r: Any, x: Wide, form: Format) -> bool:
     """No element below one before it, or above."""
     del form
@@ -226,5 +233,6 @@ INSIDE: dict[str, Inside] = {
     "stiefel": in_stiefel,
     "top_k": in_top_k,
     "top_k_groups": in_top_k_groups,
+    "transposable_sparsity": in_transposable_sparsity,
     "unit_norm": in_unit_norm,
 }

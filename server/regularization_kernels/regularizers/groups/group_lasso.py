@@ -39,6 +39,7 @@ class GroupLasso(GroupRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=factors)
     scaled: ClassVar[bool] = True
+    takes_orthant: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",

@@ -96,6 +96,7 @@ class GroupLinf(GroupRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, measure=PEAK, step=_clip_peaks_function)
     scaled: ClassVar[bool] = True
+    takes_orthant: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="whole groups exactly zero, and equal peaks within the others",

@@ -47,6 +47,7 @@ class SparseGroupLasso(GroupRegularizer):
     groups: Groups = parameter(None, GROUPS_WORDS)
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, point=_point, element=_element)
+    takes_orthant: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="sparse groups, and few of them: features within selected layers or factors",

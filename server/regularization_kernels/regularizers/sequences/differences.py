@@ -1,4 +1,4 @@
-"""Differences of neighbours in rows: magnitudes, and the slope of what they cost."""
+"""Differences of neighbours: magnitudes, and the slope of what they cost."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def as_rows(x: Float64Array) -> Float64Array:
     return x.reshape(x.size // length if length else 0, length)
 
 
-def magnitudes(rows: Float64Array, order: int = 1) -> Float64Array:
-    """|Δ^order x| for each row, each at the place of the first of its ``order + 1`` elements, 0 elsewhere.
+def magnitudes(x: Float64Array, axis: int, order: int = 1) -> Float64Array:
+    """|Δ^order x| along an axis, each at the place of the first of its ``order + 1`` elements, 0 elsewhere.
 
     A difference of a higher order is a difference of differences, each rounded.
     """
-    terms = np.zeros(rows.shape)
-    if rows.shape[1] > order:
-        np.abs(np.diff(rows, order, axis=1), out=terms[:, : rows.shape[1] - order])
+    terms = np.zeros(x.shape)
+    if x.shape[axis] > order:
+        before = (slice(None),) * axis
+        np.abs(np.diff(x, order, axis=axis), out=terms[(*before, slice(x.shape[axis] - order))])
     return terms
 
 

@@ -25,6 +25,8 @@ class FusedLasso(LineRegularizer):
     Neighbours are those along an axis. Lines along it are independent of each other, except that one NaN
     makes all of them NaN.
 
+    Memory: three float64 numbers an element at most, beside input and result.
+
     Source: Tibshirani et al. (2005), Sparsity and smoothness via the fused lasso; Friedman, Hastie, Höfling
     and Tibshirani (2007), Pathwise coordinate optimization.
     """
@@ -40,7 +42,7 @@ class FusedLasso(LineRegularizer):
         terms="l1_strength * |x[i]| + tv_strength * |x[i + 1] - x[i]| at element i, every operation rounded;"
         " without the second product at the last of a line; scale: 1",
         gradient="total variation's g, plus l1_strength * sign(x) where x is not 0, else S(g, l1_strength)",
-        prox="S(total variation's step, step_size * l1_strength)",
+        prox="S(total variation's step, step_size * l1_strength); memory: as total variation",
         source="Friedman, Hastie, Hoefling and Tibshirani 2007",
     )
 
@@ -52,11 +54,11 @@ class FusedLasso(LineRegularizer):
         """Products with the strengths, added."""
         return x.times(exponents_of(self.l1_strength)).plus(x.plus(x).times(exponents_of(self.tv_strength)))
 
-    def terms(self, rows: Float64Array) -> Float64Array:
+    def terms(self, x: Float64Array, axis: int) -> Float64Array:
         """l1_strength·|x_i| + tv_strength·|x_{i+1} − x_i|, each at the place of element i."""
-        jumps = magnitudes(rows)
+        jumps = magnitudes(x, axis)
         jumps *= self.tv_strength
-        terms = np.abs(rows)
+        terms = np.abs(x)
         terms *= self.l1_strength
         terms += jumps
         return terms

@@ -18,6 +18,9 @@ from ..vectors.base import Breach, PreparedSet, SegmentSet
 from ..vectors.pooling import pool_rows
 from .base import axis_of_lines
 
+_STRETCH = 1 << 16
+"""Elements that are rounded at once."""
+
 
 @register("isotonic")
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Isotonic(SegmentSet):
     decrease. The order is exact in every data type: rounding to nearest keeps it, and where stochastic
     rounding would not, the segment is rounded to nearest.
 
-    Cost: O(n); one element after the other, in a compiled loop where Numba is installed. Source: Barlow,
+    Cost: O(n); one element after the other, in a compiled loop where Numba is installed. Memory: three
+    float64 numbers an element at most beside input and result; more only with a reference. Source: Barlow,
     Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions; Best and
     Chakravarti (1990), Active set algorithms for isotonic regression.
     """
@@ -43,7 +47,8 @@ class Isotonic(SegmentSet):
         title="elements that do not decrease: monotone curves, calibration",
         penalty="0 if no element along the axis is less than one before it (if decreasing, more),"
         " infinity otherwise",
-        prox="the nearest lines that do not decrease (or increase), by pooling adjacent violators",
+        prox="the nearest lines that do not decrease (or increase), by pooling adjacent violators;"
+        " memory: 3 float64 numbers an element beside input and result",
         source="Barlow et al. 1972; Best and Chakravarti 1990",
     )
 
@@ -62,14 +67,19 @@ class Isotonic(SegmentSet):
         """Where equal numbers may be rounded apart; to nearest, and without a reference, they are not."""
         return grid.reference is not None or (at_random and grid.data_type != FLOAT64)
 
+    def in_order(self, rows: Float64Array) -> bool:
+        """Whether no element of a row is less than one before it, or more."""
+        wrong = np.greater if self.decreasing else np.less
+        return not wrong(rows[:, 1:], rows[:, :-1]).any()
+
     def breach(self, x: Float64Array, data_type: DataType, share: float = 1.0) -> Breach | None:
         """The first element of the rows that is less than one before it, or more."""
         del data_type, share
+        if self.in_order(x):
+            return None
         wrong, extreme, than = (
             (np.greater, np.minimum, "more") if self.decreasing else (np.less, np.maximum, "less")
         )
-        if not wrong(x[:, 1:], x[:, :-1]).any():
-            return None
         go_on()
         before = extreme.accumulate(x, axis=1)
         go_on()
@@ -88,31 +98,36 @@ class Isotonic(SegmentSet):
         pool_rows(out.reshape(-1), x.shape[1], out.reshape(-1))
         np.subtract(0.0, out, out=out)  # no negative zeros
 
-    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """The nearest numbers, which keep the order; or those of the point, rounded, plus the reference."""
-        del numbers
-        nearest = grid.nearest(exact)
-        if grid.reference is None or self.breach(grid.points(nearest), grid.data_type) is None:
-            return nearest
-        nearest = grid.nearest(Grid(grid.data_type).nearest(exact))
-        return nearest if self.breach(grid.points(nearest), grid.data_type) is None else None
-
 
 @dataclass(frozen=True, slots=True)
 class _PreparedIsotonic(PreparedSet):
     """The set of lines that lie so, which are rows to it."""
 
+    regularizer: Isotonic
     lines: Folding
 
     def workspace(self, elements: int) -> int:
-        """A copy of the elements, or pools and their sums, and flags; and the lines as rows."""
-        return (3 + 4 * self.lines.copies) * elements
+        """Pools and their sums, or the order so far and flags, and the lines as rows; or what is rounded."""
+        return 3 * elements
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
-        """Numbers inside, where rounding left the set."""
-        rows = self.lines.matrix
-        moved = PreparedSet.settled(self, rows(exact), rows(numbers), self.lines.grid(grid))
-        return None if moved is None else self.lines.segment(moved)
+        """The nearest numbers, which keep the order; or those of the point, rounded, plus the reference."""
+        if not (exact.size and np.isfinite(exact).all()):
+            return None
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            finite = grid.finite(numbers)
+            if self._in_order(grid.points(finite)):
+                return None if np.array_equal(finite, numbers) else finite
+            if grid.reference is None:
+                return _to_nearest(exact, grid, out=finite)
+            for point in (exact, Grid(grid.data_type).nearest(exact)):
+                nearest = grid.nearest(point)
+                if self._in_order(grid.points(nearest)):
+                    return nearest
+        return None
+
+    def _in_order(self, points: Float64Array) -> bool:
+        return self.regularizer.in_order(self.lines.matrix(points))
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add 0 inside, infinity outside, NaN where there is one, at the place of the first element."""
@@ -133,3 +148,12 @@ class _PreparedIsotonic(PreparedSet):
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the nearest lines in order, x itself where they are."""
         self.lines.write(lambda rows, out: PreparedSet.prox(self, rows, step_size, out), x, out)
+
+
+def _to_nearest(exact: Float64Array, grid: Grid, out: Float64Array) -> Float64Array:
+    """Write the numbers nearest to points, a stretch at a time, which takes little memory."""
+    points, numbers = exact.reshape(-1), out.reshape(-1)
+    for begin in range(0, points.size, _STRETCH):
+        go_on()
+        numbers[begin : begin + _STRETCH] = grid.nearest(points[begin : begin + _STRETCH])
+    return out

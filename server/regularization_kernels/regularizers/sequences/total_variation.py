@@ -20,6 +20,8 @@ class TotalVariation(LineRegularizer):
 
     Lines along the axis are independent of each other, except that one NaN makes all of them NaN.
 
+    Memory: three float64 numbers an element at most, beside input and result.
+
     Source: Davies and Kovac (2001), Local extremes, runs, strings and multiresolution; Condat (2013), A
     direct algorithm for 1-D total variation denoising.
     """
@@ -35,7 +37,8 @@ class TotalVariation(LineRegularizer):
         terms="|x[i + 1] - x[i]| at element i, 0 at the last of a line; scale: strength",
         gradient="strength * (jump in - jump out) / length on each run of equal elements; jumps are 1, -1,"
         " or 0 at a line's ends",
-        prox="the taut string through the running sums -+ step_size * strength, exact",
+        prox="the taut string through the running sums -+ step_size * strength, exact;"
+        " memory: 3 float64 numbers an element beside input and result",
         source="Davies and Kovac 2001; Condat 2013",
     )
 
@@ -47,9 +50,9 @@ class TotalVariation(LineRegularizer):
         """Differences of elements."""
         return x.plus(x)
 
-    def terms(self, rows: Float64Array) -> Float64Array:
+    def terms(self, x: Float64Array, axis: int) -> Float64Array:
         """|x_{i+1} − x_i|, each at the place of element i."""
-        return magnitudes(rows)
+        return magnitudes(x, axis)
 
     def slope(self, rows: Float64Array, out: Float64Array) -> None:
         """Write each run's share of its two jumps."""

@@ -95,7 +95,7 @@ class _PreparedTrendFilter(PreparedRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the magnitudes of the differences, each at the place of its first element."""
-        sums.add(magnitudes(as_rows(x), self.regularizer.order + 1).reshape(-1), position)
+        sums.add(magnitudes(as_rows(x), 1, self.regularizer.order + 1).reshape(-1), position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the shortest subgradient, row by row."""

@@ -73,7 +73,8 @@ class Slope(Regularizer):
         penalty="sum of strength_i * |x|_(i), |x|_(1) the largest magnitude",
         terms="strength_i * |x|_(i), at the place of the i-th element",
         gradient="strength_i * sign(x) by rank, averaged over equal magnitudes, 0 at 0",
-        prox="sorted |x| - step_size * strength_i, pooled to be nonincreasing, cut off at 0, put back",
+        prox="sorted |x| - step_size * strength_i, pooled to be nonincreasing, cut off at 0, put back;"
+        " memory: 3 float64 numbers an element beside input and result",
         source="Bogdan et al. 2015; Bondell and Reich 2008",
     )
 
