@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from regularization_kernels import L1Ball, L2Ball, L2Norm, LinfNorm, Oscar, Simplex, Slope, TopK
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, LayoutInvalid
 
-from tests.support.cases.groups import norm, off_norm, off_peak, peak, rooted_sum
+from tests.support.cases.groups import norm, off_norm, off_peak, peak
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.groups import by_ceiling, whole
@@ -190,13 +190,19 @@ BAD_STRENGTHS = (
     *bad_numbers(lambda v: oscar(1.0, v), "pairwise_strength"),
 )
 
+
+def exactly_rooted_sum(x: Array) -> float:
+    """The root of the sum of squares, which is rounded once."""
+    return math.sqrt(math.fsum((x * x).ravel().tolist()))
+
+
 ROWS: tuple[Row, ...] = (
     Row(
         name="l2_norm",
         terms=lambda r, x: [r.strength * norm(x.ravel())],
         oracle=by_group(whole),
         certificate=lambda r, p, s: off_norm(r.strength, p.ravel(), s.ravel()),
-        rule=Rule(whole_summand(rooted_sum), scale=lambda r: float(r.strength)),
+        rule=Rule(whole_summand(exactly_rooted_sum), scale=lambda r: float(r.strength)),
         instances={"": (L2Norm(strength=0.3), (3, 4)), "-free": (L2Norm(strength=0.0), (6,))},
         rejected=bad_numbers(lambda v: L2Norm(strength=v), "strength"),
     ),
