@@ -103,7 +103,11 @@ def put_wrapping(message: Any, path: Path, random: Random) -> None:
     ]
     bits = random.choice((32, 64))
     rest = (sum(numbers) - sum(others)) % (1 << bits)
-    wrapping = [*others, *((rest,) if rest <= high else (high, rest - high))]
+    wrapping = others
+    while rest > high:  # at most twice: from nothing less 1, all bits are left
+        wrapping.append(high)
+        rest -= high
+    wrapping.append(rest)
     random.shuffle(wrapping)
     assert all(low <= value <= high for value in wrapping)
     getattr(holder, path[-1].name)[:] = wrapping
