@@ -41,15 +41,13 @@ def of_lines(row: Row) -> Row:
         return -there(regularizer, x) if getattr(regularizer, "decreasing", False) else there(regularizer, x)
 
     def find(formula: Any, regularizer: Any, v: Array, step_size: float) -> Array:
+        del formula  # which is that of lines
+        plain = dataclasses.replace(regularizer, axis=None)
+        answer = row.oracle(row.terms, plain, rising(regularizer, v), step_size)
         found = np.empty(v.size)
         places = there(regularizer, np.arange(v.size).reshape(v.shape)).astype(np.int64)
-        found[places] = rising(
-            plain(regularizer), row.oracle(formula, regularizer, rising(regularizer, v), step_size)
-        )
+        found[places] = -answer if getattr(regularizer, "decreasing", False) else answer
         return found.reshape(v.shape)
-
-    def plain(regularizer: Any) -> Any:
-        return dataclasses.replace(regularizer, axis=None)
 
     def summands(r: Any, x: Array, weights: Array | None) -> Terms:
         places = there(r, np.arange(x.size).reshape(x.shape)).ravel().tolist()
