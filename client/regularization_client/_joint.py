@@ -16,8 +16,8 @@ class Joint:
 
     So ``{"*.weight": Joint(TopK(fraction=0.1)), "*": None}`` keeps the largest tenth of all weights. Given
     under several names or patterns, one and the same object is one regularizer of all their arrays; two
-    objects are two. The arrays take one step size, loss gradients, and no other operand. The penalty is told
-    in the figures of the first of them that has elements.
+    objects are two. The arrays take one step size, loss gradients (in a proximal step all or none), and no
+    other operand. The penalty is told in the figures of the first of them that has elements.
 
     Args:
         regularizer: One that is computed by statistics of parts: ``TopK``, ``L2Norm``, ``LinfNorm``; for

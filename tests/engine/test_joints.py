@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +45,7 @@ from regularization_kernels.engine import (
     Summary,
     run_whole,
 )
+from regularization_kernels.engine.span import SpanRun
 from regularization_kernels.errors import (
     BudgetExceeded,
     ElementRangeInvalid,
@@ -370,6 +373,27 @@ def test_an_error_names_segment_and_element() -> None:
     ):
         run.feed(Chunk(0, x[:20]))
     assert (found.value.segment, found.value.element) == ("w1", 10)
+
+
+def test_a_given_up_call_lets_its_elements_go() -> None:
+    """Those that wait, too, without the collector of garbage."""
+    layout = mixed(Simplex(radius=3.0))
+    x = np.abs(inputs(layout)["parameters"])
+    x[400] = -0.5
+    gc.collect()
+    gc.disable()
+    try:
+        chunks = chunks_of({"parameters": x.copy()}, [100])
+        gone = weakref.ref(chunks[0].parameters.base)
+        budget = MemoryBudget(PLENTY)
+        with pytest.raises(GradientUndefined):
+            feed(a_call(Method.GRADIENT, layout), chunks, budget)
+        assert budget.used == 0
+        del chunks
+        assert gone() is None
+        assert not [each for each in gc.get_objects() if isinstance(each, SpanRun)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("operand", ["reference", "weights", "step_scales"])

@@ -63,7 +63,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: loss_gradients in Penalty; weights for nuclear_norm.
     """
     ERROR_REASON_OPERAND_INCONSISTENT: _ErrorReason.ValueType  # 16
-    """INVALID_ARGUMENT. A chunk has other operands for a segment than the segment's first chunk."""
+    """INVALID_ARGUMENT. A chunk has other operands for a segment than the segment's first chunk, or a segment has loss
+    gradients where another one of its joint regularizer has none.
+    """
     ERROR_REASON_OPERAND_OUT_OF_RANGE: _ErrorReason.ValueType  # 17
     """INVALID_ARGUMENT. A weight or a step scale is negative."""
     ERROR_REASON_VALUE_NOT_FINITE: _ErrorReason.ValueType  # 18
@@ -196,7 +198,9 @@ ERROR_REASON_OPERAND_UNSUPPORTED: ErrorReason.ValueType  # 15
 Example: loss_gradients in Penalty; weights for nuclear_norm.
 """
 ERROR_REASON_OPERAND_INCONSISTENT: ErrorReason.ValueType  # 16
-"""INVALID_ARGUMENT. A chunk has other operands for a segment than the segment's first chunk."""
+"""INVALID_ARGUMENT. A chunk has other operands for a segment than the segment's first chunk, or a segment has loss
+gradients where another one of its joint regularizer has none.
+"""
 ERROR_REASON_OPERAND_OUT_OF_RANGE: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT. A weight or a step scale is negative."""
 ERROR_REASON_VALUE_NOT_FINITE: ErrorReason.ValueType  # 18

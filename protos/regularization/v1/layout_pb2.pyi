@@ -186,8 +186,10 @@ class JointRegularizer(_message.Message):
 
     The elements from the first of these segments to the last wait for each other, as they came, and count towards the
     server's memory budget, unless they lie in shared memory. Results come in order, after the last of them. Of the
-    operands they take loss gradients alone: ERROR_REASON_OPERAND_UNSUPPORTED. Modifiers they do not take:
-    ERROR_REASON_MODIFIER_UNSUPPORTED. An element range has all of these segments or none: ERROR_REASON_ELEMENT_RANGE_INVALID.
+    operands they take loss gradients alone: ERROR_REASON_OPERAND_UNSUPPORTED; in a proximal step all of them have these
+    or none: ERROR_REASON_OPERAND_INCONSISTENT. Modifiers they do not take: ERROR_REASON_MODIFIER_UNSUPPORTED. Without a
+    measurement (see Measure), which spares the waiting, an element range has all of these segments or none:
+    ERROR_REASON_ELEMENT_RANGE_INVALID.
 
     The penalty's one term takes the place of the first element of all, so that the figures of that segment have it
     and those of the others have 0; nonzeros and squared distances are each segment's own.

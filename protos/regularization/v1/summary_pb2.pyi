@@ -117,7 +117,9 @@ class SegmentSummary(_message.Message):
     """
     @_builtins.property
     def figures(self) -> Global___Figures:
-        """Its figures, over those of its elements that the stream carried."""
+        """Its figures, over those of its elements that the stream carried. Of a joint regularizer (JointRegularizer) the
+        penalty is in those of the segment that has its first element; the others have 0.
+        """
 
     def __init__(
         self,

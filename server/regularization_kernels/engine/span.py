@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import OperandInconsistent
 from ..interruption import current_check, go_on
 from ..regularizer import Locality
 from .budget import MemoryBudget, Reservation
 from .buffering import ReducedStage
 from .chunk import Chunk
+from .methods import Method, Operand
 from .reduced import resolved_joints
 from .segment import SegmentRun
 from .workspace import PIECE
@@ -48,9 +50,9 @@ def run_of(
     *,
     volatile: bool = False,
 ) -> SegmentRun | SpanRun:
-    """The way of a span's elements through the engine."""
-    if len(span) == 1 and span[0].waiting_for is None:
-        return SegmentRun(call, span[0], budget, results, volatile=volatile)
+    """The way of a span's elements through the engine, or of neighbours that are computed as one."""
+    if span[0].waiting_for is None:
+        return SegmentRun(call, tuple(span), budget, results, volatile=volatile)
     return SpanRun(call, span, budget, results, volatile=volatile)
 
 
@@ -82,6 +84,7 @@ class SpanRun:
         self._upcoming = (segment for segment in segments if segment.size)
         self._waiting: _Waiting | None = None
         self._wholes: dict[str, Chunk] = {}
+        self._forward: dict[str, bool] = {}
         self._figures: list[SegmentFigures] = []
         self.end = segments[-1].end
         self.reservation = ExitStack()
@@ -93,7 +96,9 @@ class SpanRun:
             if self._waiting is None:
                 self._waiting = self._next()
             end = min(part.end, self._waiting.segment.end)
-            whole = self._waiting.add(part.part(position, end))
+            piece = part.part(position, end)
+            self._check_forward(self._waiting.segment, piece)
+            whole = self._waiting.add(piece)
             if whole is not None:
                 self._wholes[self._waiting.segment.name] = whole
                 self._waiting = None
@@ -105,13 +110,26 @@ class SpanRun:
         """The segments' figures, once all are computed."""
         return self._figures
 
+    def _check_forward(self, segment: PreparedSegment, part: Chunk) -> None:
+        """Check that all segments of a joint regularizer have loss gradients to step along, or none."""
+        if segment.joint is None or self._call.method is not Method.PROXIMAL_STEP:
+            return
+        forward = Operand.LOSS_GRADIENTS in part.operands
+        if self._forward.setdefault(segment.joint.name, forward) is not forward:
+            raise OperandInconsistent(
+                f"must {'not ' if forward else ''}be set, as in the segments that are reduced together",
+                field=Operand.LOSS_GRADIENTS.value,
+                segment=segment.name,
+                element=part.element_offset,
+            )
+
     def _next(self) -> _Waiting:
         segment = next(self._upcoming)
         checks = self._run_of(segment)
         return _Waiting(segment, checks, self._reserved(Reservation(self._budget)))
 
     def _run_of(self, segment: PreparedSegment) -> SegmentRun:
-        run = SegmentRun(self._call, segment, self._budget, self._results, volatile=self._volatile)
+        run = SegmentRun(self._call, (segment,), self._budget, self._results, volatile=self._volatile)
         self._reserved(run.reservation)
         return run
 

@@ -127,6 +127,18 @@ JOINTS = [
         for begin, end, field in ((0, 4, "end"), (0, 8, "end"), (4, 12, "begin"), (4, 8, "begin"))
     ),
     Row(
+        "joint_with_loss_gradients_in_places",
+        with_chunks(
+            chunk((1, 2, 3, 4), loss_gradients=(1, 2, 3, 4)),
+            chunk((5, 6, 7, 8), offset=4),
+            of=jointly(member(), member(name="v")),
+        ),
+        "OPERAND_INCONSISTENT",
+        "chunk.loss_gradients",
+        {"segment": "v", "element": "4"},
+        methods=("proximal_step",),
+    ),
+    Row(
         "joint_with_a_reference",
         with_chunks(chunk(EIGHT, reference=EIGHT), of=jointly(Segment(name="first", shape=[4]), member())),
         "OPERAND_UNSUPPORTED",
