@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -21,14 +20,13 @@ from regularization_kernels import (
 )
 from regularization_kernels.errors import FieldOutOfRange, LayoutInvalid
 
+from tests.support.cases.folded import of_matrices
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Map, Rejected, Row
 from tests.support.oracles.matrices import (
-    as_matrix,
     by_dual_ball,
     by_dual_factors,
     by_low_factors,
-    by_matrix,
     by_nuclear_ball,
     by_polar_iteration,
     by_sign_iteration,
@@ -235,23 +233,6 @@ def strengths(build: Any) -> tuple[Rejected, ...]:
     return (
         *bad_numbers(lambda v: build(strength=v), "strength"),
         *not_matrices(partial(build, strength=1.0)),
-    )
-
-
-def of_matrices(row: Row) -> Row:
-    """What is said of a matrix, said of a segment that is folded into one."""
-
-    def summands(meant: Any, x: Array, weights: Array | None) -> Terms:
-        regularizer = meant[0] if isinstance(meant, tuple) else meant
-        return row.rule.terms(meant, as_matrix(regularizer, x), weights)
-
-    return dataclasses.replace(
-        row,
-        terms=lambda r, x: row.terms(r, as_matrix(r, x)),
-        oracle=by_matrix(row.oracle),
-        certificate=lambda r, p, s: row.certificate(r, as_matrix(r, p), as_matrix(r, s)),
-        rule=dataclasses.replace(row.rule, terms=summands),
-        matrix=True,
     )
 
 

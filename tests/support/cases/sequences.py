@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from fractions import Fraction
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from regularization_kernels import FusedLasso, Isotonic, TotalVariation, TotalVariation2d, TrendFilter
 from regularization_kernels.errors import FieldOutOfRange, LayoutInvalid
 
+from tests.support.cases.folded import of_lines
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.minimizers import Array
@@ -160,40 +160,6 @@ def no_axes(build: Any) -> tuple[Rejected, ...]:
         Rejected(FieldOutOfRange, "axis", partial(build, axis=-1)),
         Rejected(FieldOutOfRange, "axis", partial(build, axis=1), (4,)),
         Rejected(FieldOutOfRange, "axis", partial(build, axis=2**31 - 1), (3, 4)),
-    )
-
-
-def of_lines(row: Row) -> Row:
-    """What is said of rows along the last axis, and that do not decrease, said of lines along any axis."""
-
-    def there(regularizer: Any, x: Array) -> Array:
-        axis = getattr(regularizer, "axis", None)
-        return x if axis is None else np.ascontiguousarray(np.moveaxis(x, axis, -1))
-
-    def rising(regularizer: Any, x: Array) -> Array:
-        return -there(regularizer, x) if getattr(regularizer, "decreasing", False) else there(regularizer, x)
-
-    def find(formula: Any, regularizer: Any, v: Array, step_size: float) -> Array:
-        found = np.empty(v.size)
-        places = there(regularizer, np.arange(v.size).reshape(v.shape)).astype(np.int64)
-        found[places] = rising(
-            plain(regularizer), row.oracle(formula, regularizer, rising(regularizer, v), step_size)
-        )
-        return found.reshape(v.shape)
-
-    def plain(regularizer: Any) -> Any:
-        return dataclasses.replace(regularizer, axis=None)
-
-    def summands(r: Any, x: Array, weights: Array | None) -> Terms:
-        places = there(r, np.arange(x.size).reshape(x.shape)).ravel().tolist()
-        return [(int(places[at]), term) for at, term in row.rule.terms(r, rising(r, x), weights)]
-
-    return dataclasses.replace(
-        row,
-        terms=lambda r, x: row.terms(r, rising(r, x)),
-        oracle=find,
-        certificate=lambda r, p, s: row.certificate(r, rising(r, p), rising(r, s)),
-        rule=dataclasses.replace(row.rule, terms=summands),
     )
 
 
