@@ -18,6 +18,7 @@ from benchmarks.subjects import (
     long_vectors,
     memory,
     replicas,
+    small_segments,
     wire,
 )
 
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "latency": latency.run,
     "memory": memory.run,
     "replicas": replicas.run,
+    "small_segments": small_segments.run,
     "wire": wire.run,
     "kernel": kernel.run,
     "data_types": data_types.run,

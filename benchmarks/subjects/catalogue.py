@@ -248,6 +248,8 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
         "orthogonality": kernels.Orthogonality(strength=0.1),
         "stiefel": kernels.Stiefel(),
         "spectral_normalization": kernels.SpectralNormalization(target=1.0),
+        "positive_semidefinite": kernels.PositiveSemidefinite(),
+        "total_variation_2d": kernels.TotalVariation2d(strength=0.1),
     }
 
     def decomposed() -> object:

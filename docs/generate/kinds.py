@@ -20,7 +20,7 @@ class Kind:
 ELEMENTS = Kind("Elements", "Sums over elements: each element's step depends on that element alone.")
 GROUPS = Kind("Groups", "Sums over groups of elements: rows, channels, runs of equal length.")
 VECTORS = Kind("Whole vectors and sets", "Norms of a whole segment, and sets that it must lie in.")
-SEQUENCES = Kind("Sequences", "Along one axis of a segment's shape, each line by itself.")
+SEQUENCES = Kind("Sequences", "Along one axis of a segment's shape, each line by itself, or the last two.")
 MATRICES = Kind(
     "Matrices",
     "Of the singular values of a segment with two axes or more: the slices along one are a matrix's rows.",

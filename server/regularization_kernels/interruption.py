@@ -31,14 +31,19 @@ class _Current(local):
 _current = _Current()
 
 
-@contextmanager
-def interruptible(check: Callable[[], None] | None) -> Iterator[None]:
+class interruptible:  # noqa: N801 - it reads as a function
     """Let ``go_on`` ask this check meanwhile, in this thread; None for nobody to ask."""
-    before, _current.check = _current.check, check
-    try:
-        yield
-    finally:
-        _current.check = before
+
+    __slots__ = ("_before", "_check")
+
+    def __init__(self, check: Callable[[], None] | None) -> None:
+        self._check = check
+
+    def __enter__(self) -> None:
+        self._before, _current.check = _current.check, self._check
+
+    def __exit__(self, *_: object) -> None:
+        _current.check = self._before
 
 
 def go_on() -> None:

@@ -131,6 +131,30 @@ def exact_expansion(numbers: Float64Array) -> tuple[float, ...]:
     return ExactSum.of(partials).expansion
 
 
+def add_to_lanes(lanes: Float64Array, terms: Float64Array, lane: int, *, empty: bool = False) -> Float64Array:
+    """The sums of the lanes of a block with some terms more, added one after the other.
+
+    Args:
+        lanes: The sums so far, ``(256,)``; they are not kept.
+        terms: Terms of consecutive elements of the block.
+        lane: Lane of the first.
+        empty: Whether nothing was added to the lanes yet.
+    """
+    head = min(terms.size, -lane % LANES)
+    rows = (terms.size - head) // LANES
+    if head:
+        lanes[lane : lane + head] += terms[:head]
+    if rows:
+        whole = terms[head : head + rows * LANES].reshape(rows, LANES)
+        if head or not empty:
+            whole = np.concatenate((lanes[np.newaxis], whole))
+        # Over the first axis NumPy adds row after row: one sequence of additions for each lane.
+        lanes = np.add.reduce(whole, axis=0)
+    tail = terms[head + rows * LANES :]
+    lanes[: tail.size] += tail
+    return lanes
+
+
 class BlockSum:
     """The running sum of one segment's terms, added in the order of their positions."""
 
@@ -152,7 +176,9 @@ class BlockSum:
             block = (position + begin) // BLOCK
             end = min(terms.size, (block + 1) * BLOCK - position)
             self._enter(block)
-            self._add_in_block(terms[begin:end], (position + begin) % LANES)
+            lane = (position + begin) % LANES
+            self._lanes = add_to_lanes(self._lanes, terms[begin:end], lane, empty=not self._used)
+            self._used = True
             begin = end
 
     def add_at(self, positions: npt.NDArray[np.int64], terms: Float64Array) -> None:
@@ -196,21 +222,6 @@ class BlockSum:
         self._close_block()
         self._flush()
         return self._partials if self._beside is None else self._partials + self._beside.partials()
-
-    def _add_in_block(self, terms: Float64Array, lane: int) -> None:
-        head = min(terms.size, -lane % LANES)
-        rows = (terms.size - head) // LANES
-        if head:
-            self._lanes[lane : lane + head] += terms[:head]
-        if rows:
-            whole = terms[head : head + rows * LANES].reshape(rows, LANES)
-            if self._used or head:
-                whole = np.concatenate((self._lanes[np.newaxis], whole))
-            # Over the first axis NumPy adds row after row: one sequence of additions for each lane.
-            self._lanes = np.add.reduce(whole, axis=0)
-        tail = terms[head + rows * LANES :]
-        self._lanes[: tail.size] += tail
-        self._used = True
 
     def _enter(self, block: int) -> None:
         if block != self._block:

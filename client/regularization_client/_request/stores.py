@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from regularization.sparse import SparseElements
+
+_LITTLE = sys.byteorder == "little"
 
 Elements = npt.NDArray[Any] | SparseElements
 """Elements of a result: ``numpy.asarray`` makes an array of both."""
@@ -44,7 +47,9 @@ class ArrayStore:
     def read(self, begin: int, end: int) -> memoryview:
         """See ``Source.read``."""
         stretch: npt.NDArray[Any] = self._elements()[begin:end]
-        return stretch.astype(self.array.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
+        if not (_LITTLE and self.array.dtype.isnative):
+            stretch = stretch.astype(self.array.dtype.newbyteorder("<"), copy=False)
+        return stretch.view(np.uint8).data
 
     def write(self, begin: int, values: Elements) -> None:
         """See ``Sink.write``."""

@@ -67,7 +67,7 @@ class RegularizationServiceStub(object):
     Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
     tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
     they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
-    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
+    in two or three rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -156,7 +156,7 @@ class RegularizationServiceServicer(object):
     Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
     tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
     they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
-    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
+    in two or three rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
@@ -341,7 +341,7 @@ class RegularizationService(object):
     Statistics merge exactly: parts may be cut anywhere, and their statistics combined in any order and in any
     tree, of which an all-reduce is one. Both are below 1 MiB, mean nothing to a client, and say what
     they belong to: those of another layout, method, step size or round are refused. Usual thresholds are found
-    in two to five rounds. A call without a measurement needs none of this where its range has whole segments.
+    in two or three rounds. A call without a measurement needs none of this where its range has whole segments.
 
     Errors carry a google.rpc.Status with a google.rpc.ErrorInfo, whose domain is
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is

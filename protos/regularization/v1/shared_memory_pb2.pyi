@@ -69,7 +69,7 @@ class SharedTensor(_message.Message):
     @_builtins.property
     def result(self) -> Global___SharedStretch:
         """Where the result goes. Required in Gradient and ProximalStep: ERROR_REASON_FIELD_MISSING. Not
-        taken by Penalty: ERROR_REASON_OPERAND_UNSUPPORTED.
+        taken by Penalty and Measure: ERROR_REASON_OPERAND_UNSUPPORTED.
         """
 
     def __init__(

@@ -33,7 +33,7 @@ class Chunk:
     @property
     def operands(self) -> frozenset[Operand]:
         """Which operands it has."""
-        return frozenset(operand for name, operand in _OPERANDS.items() if getattr(self, name) is not None)
+        return frozenset([operand for name, operand in _OPERANDS.items() if getattr(self, name) is not None])
 
     def arrays(self) -> dict[str, ElementArray]:
         """Parameters and the operands it has, by name."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from ..buffers import borrowed
 from ..summation import BlockSum, ExactSum
 from .methods import Method
 
@@ -93,6 +95,9 @@ class Tally:
         regularizer: The segment's; None where that is exempt.
     """
 
+    can_take_over = True
+    """Whether compiled loops may count for it, in lanes of its own."""
+
     def __init__(self, choice: FigureChoice, method: Method, regularizer: Regularizer | None) -> None:
         self._choice = choice
         self._method = method
@@ -120,32 +125,44 @@ class Tally:
         self._penalty.take_over(position, lanes[0])
         self._squared_distance.take_over(position, lanes[1])
 
-    def count(self, parameters: Float64Array, workspace: Workspace) -> None:
-        """Count elements, and those that are not 0."""
+    def count(self, parameters: Float64Array, position: int, workspace: Workspace) -> None:
+        """Count elements from ``position`` of the segment on, and those of them that are not 0."""
         self._elements += parameters.size
         if self._choice.nonzeros:
             nonzero = workspace.array("nonzero", parameters.size, np.bool_)
-            self._nonzeros += int(np.count_nonzero(np.not_equal(parameters, 0, out=nonzero)))
+            self._count_nonzeros(np.not_equal(parameters, 0, out=nonzero), position)
 
     def add_penalty(self, penalty: Penalty, x: Float64Array, position: int) -> None:
         """Add the penalty of the elements from ``position`` of the segment on."""
         if self._has_penalty:
             penalty.add_terms(x, self._penalty, position)
 
-    def add_distance(self, new: Float64Array, old: Float64Array, position: int, workspace: Workspace) -> None:
+    def add_distance(self, new: Float64Array, old: Float64Array, position: int) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""
         if self._choice.squared_distance:
-            moved = np.subtract(new, old, out=workspace.array("terms", new.size))
-            np.multiply(moved, moved, out=moved)
-            self._squared_distance.add(moved, position)
+            with borrowed(new.size) as memory:
+                moved = np.subtract(new, old, out=memory[: new.size])
+                np.multiply(moved, moved, out=moved)
+                self._squared_distance.add(moved, position)
 
-    def figures(self) -> Figures:
-        """What was counted."""
+    def figures(self) -> list[Figures]:
+        """What was counted, of each segment that it is for."""
         choice = self._choice
-        has_distance = choice.squared_distance and self._method is Method.PROXIMAL_STEP
-        return Figures(
-            elements=self._elements,
-            penalty=ExactSum.of(self._penalty.partials()) if choice.penalty else None,
-            nonzeros=self._nonzeros if choice.nonzeros else None,
-            squared_distance=ExactSum.of(self._squared_distance.partials()) if has_distance else None,
-        )
+        return [
+            Figures(
+                elements=self._elements,
+                penalty=ExactSum.of(self._penalty.partials()) if choice.penalty else None,
+                nonzeros=self._nonzeros if choice.nonzeros else None,
+                squared_distance=(
+                    ExactSum.of(self._squared_distance.partials()) if self._has_distance else None
+                ),
+            )
+        ]
+
+    @property
+    def _has_distance(self) -> bool:
+        return self._choice.squared_distance and self._method is Method.PROXIMAL_STEP
+
+    def _count_nonzeros(self, nonzero: npt.NDArray[np.bool_], position: int) -> None:
+        del position
+        self._nonzeros += int(np.count_nonzero(nonzero))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import compilation
 from ..arrays import FLOAT64
 from ..formats import random_state
 from ..prepared import Pass
@@ -34,7 +35,7 @@ class FusedOperator:
         self._segment = segment
         self._tally = tally
         self._step_size = segment.step_size_in(call.step_size) or 0.0
-        self._is_possible = call.method is not Method.GRADIENT
+        self._is_possible = call.method is not Method.GRADIENT and tally.can_take_over
         stepping = call.method is Method.PROXIMAL_STEP
         # Of float64 there is nothing to round.
         rounding = stepping and call.layout.data_type != FLOAT64
@@ -57,7 +58,9 @@ class FusedOperator:
             None where there is no loop, and nothing is done; else how many elements were computed before one
             that is not finite and has to be rejected, or all.
         """
-        if not self._is_possible or not piece.operands <= {Operand.LOSS_GRADIENTS}:
+        if not self._is_possible or piece.parameters.size < compilation.SMALLEST:
+            return None
+        if not piece.operands <= {Operand.LOSS_GRADIENTS}:
             return None
         overlaps = _overlaps(out, piece)
         if overlaps is None:

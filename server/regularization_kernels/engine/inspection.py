@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Inspection:
-    """The rules for one segment in one call.
+    """The rules for one segment in one call, or for neighbours that are computed as one.
 
     Args:
         call: The call.
@@ -39,29 +39,32 @@ class Inspection:
         """Take the operands of a part of a chunk, which differ from those so far.
 
         Raises:
-            OperandInconsistent: If there were others before.
+            OperandInconsistent: If there were others before in the same segment.
             OperandUnsupported: If method or regularizer do not take them.
         """
-        if self.operands is not None:
+        layout = self._call.layout
+        index = layout.segment_at(part.element_offset)
+        name = layout.segments[index].name
+        if self.operands is not None and part.element_offset != layout.starts[index]:
             other = next(operand for operand in Operand if operand in operands ^ self.operands)
             verb = "must not be set" if other in operands else "must be set"
             raise OperandInconsistent(
-                f"{verb}: the first chunk of segment {self._segment.name!r} decides",
+                f"{verb}: the first chunk of segment {name!r} decides",
                 field=other.value,
-                segment=self._segment.name,
+                segment=name,
                 element=part.element_offset,
             )
         for operand in Operand:
             refuser = self._refuser(operand) if operand in operands else None
             if refuser is not None:
                 text = f"is not taken by {refuser}"
-                raise OperandUnsupported(text, field=operand.value, segment=self._segment.name)
+                raise OperandUnsupported(text, field=operand.value, segment=name)
         forward = self._segment.forward
         if forward is not None and forward is not (Operand.LOSS_GRADIENTS in operands):
             raise OperandInconsistent(
-                f"must {'' if forward else 'not '}be set: so segment {self._segment.name!r} was measured",
+                f"must {'' if forward else 'not '}be set: so segment {name!r} was measured",
                 field=Operand.LOSS_GRADIENTS.value,
-                segment=self._segment.name,
+                segment=name,
                 element=part.element_offset,
             )
         self.operands = operands
@@ -104,6 +107,6 @@ class Inspection:
         return {
             "text": f"{text} at element {element}",
             "field": name,
-            "segment": self._segment.name,
+            "segment": self._call.layout.name_at(element),
             "element": element,
         }

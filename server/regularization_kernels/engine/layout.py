@@ -217,6 +217,10 @@ class Layout:
         """Index of the segment that has this element of the vector."""
         return bisect_right(self.starts, element) - 1
 
+    def name_at(self, element: int) -> str:
+        """Name of the segment that has this element of the vector."""
+        return self.segments[self.segment_at(element)].name
+
     def cuts(self, begin: int, end: int, parts: int) -> list[int]:
         """Ends of at most so many element ranges, about equally long, from ``begin`` to ``end``.
 

@@ -43,6 +43,7 @@ class SegmentOperator:
 
     def __init__(self, call: Call, segment: PreparedSegment, tally: Tally, *, volatile: bool = False) -> None:
         self._method = call.method
+        self._layout = call.layout
         self._segment = segment
         self._tally = tally
         self._step_size = segment.step_size_in(call.step_size) or 0.0
@@ -87,10 +88,11 @@ class SegmentOperator:
         )
 
     def _count(self, x: Float64Array, penalty: Shifted | None, piece: Chunk, workspace: Workspace) -> None:
-        self._tally.count(x, workspace)
+        position = piece.element_offset - self._segment.start
+        self._tally.count(x, position, workspace)
         if penalty is not None:
             go_on()
-            self._tally.add_penalty(penalty, self._shaped(x), piece.element_offset - self._segment.start)
+            self._tally.add_penalty(penalty, self._shaped(x), position)
 
     def _gradient(
         self, piece: Chunk, x: Float64Array, penalty: Shifted | None, out: ElementArray, workspace: Workspace
@@ -103,8 +105,8 @@ class SegmentOperator:
             try:
                 penalty.gradient(self._shaped(x), self._shaped(gradient))
             except GradientUndefined as error:
-                error.segment = self._segment.name
                 error.element = piece.element_offset + (error.element or 0)
+                error.segment = self._layout.name_at(error.element)
                 error.text += f" at element {error.element}"
                 error.field = "parameters"
                 raise
@@ -132,7 +134,7 @@ class SegmentOperator:
             new = workspace.array("new", x.size)
             widen_into(out, new)
         self._count(new, penalty, piece, workspace)
-        self._tally.add_distance(new, x, piece.element_offset - self._segment.start, workspace)
+        self._tally.add_distance(new, x, piece.element_offset - self._segment.start)
 
     def _penalized_step(
         self,

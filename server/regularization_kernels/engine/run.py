@@ -14,6 +14,7 @@ from .call import Call
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
+from .neighbours import side_by_side
 from .results import ResultAssembly
 from .span import run_of, spans
 from .succession import Succession
@@ -80,7 +81,7 @@ class Run:
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._state = State.OPEN
         self._succession = Succession(call.layout, call.begin, call.end)
-        self._upcoming = spans(call.segments_in_range())
+        self._upcoming = side_by_side(spans(call.segments_in_range()))
         self._current: SegmentRun | SpanRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation | ExitStack] = []

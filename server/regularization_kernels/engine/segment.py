@@ -1,4 +1,4 @@
-"""One segment of a call as it runs: check what arrives, let it wait, compute it, deliver it."""
+"""One segment of a call as it runs, or short ones together: check, let wait, compute, deliver."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from .budget import MemoryBudget, Reservation
 from .buffering import STAGES, ReducedStage, Stage
 from .call import Call
 from .chunk import Chunk
-from .figures import SegmentFigures, Tally
+from .figures import SegmentFigures
 from .fused import FusedOperator
 from .gathering import Stretch
 from .inspection import Inspection
 from .methods import Method
+from .neighbours import as_one, tally_of
 from .operator import SegmentOperator
 from .reduced import Reducer, reduction_of
 from .workspace import PIECE
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class SegmentRun:
-    """The way of one segment's elements through the engine.
+    """The way of one segment's elements through the engine, or that of several which are computed as one.
 
     Args:
         call: The call.
-        segment: The segment, of the call's layout.
+        segments: The segment, of the call's layout, or neighbours as ``side_by_side`` gives them.
         budget: Where bytes that wait are taken from.
         results: Where results are delivered.
         volatile: Whether others may write to elements and results meanwhile.
@@ -39,7 +40,7 @@ class SegmentRun:
     def __init__(
         self,
         call: Call,
-        segment: PreparedSegment,
+        segments: tuple[PreparedSegment, ...],
         budget: MemoryBudget,
         results: ResultAssembly,
         *,
@@ -49,7 +50,9 @@ class SegmentRun:
         self._method = call.method
         self._volatile = volatile
         self._results = results
-        self._tally = Tally(call.figures, call.method, segment.regularizer)
+        self._segments = segments
+        self._tally = tally_of(call, segments)
+        segment = as_one(segments)
         self._set(segment)
         self._inspection = Inspection(call, segment, measured=segment.is_resolved)
         self._reduction: Reduction | None = None
@@ -123,13 +126,16 @@ class SegmentRun:
         if out is not None:
             self._results.deliver(begin, out)
 
+    def figures(self) -> list[SegmentFigures]:
+        """Each segment's figures, as far as the call had its elements."""
+        return [
+            SegmentFigures(segment.name, figures, segment.convex)
+            for segment, figures in zip(self._segments, self._tally.figures(), strict=True)
+        ]
+
     def check(self, part: Chunk) -> None:
         """Check a part that is added later, elsewhere."""
         operands = part.operands
         if operands != self._inspection.operands:
             self._inspection.take(operands, part)
         self._inspection.check_values(part)
-
-    def figures(self) -> list[SegmentFigures]:
-        """The segment's figures, as far as the call had its elements."""
-        return [SegmentFigures(self._segment.name, self._tally.figures(), self._segment.convex)]

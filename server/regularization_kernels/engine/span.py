@@ -50,9 +50,9 @@ def run_of(
     *,
     volatile: bool = False,
 ) -> SegmentRun | SpanRun:
-    """The way of a span's elements through the engine."""
-    if len(span) == 1 and span[0].waiting_for is None:
-        return SegmentRun(call, span[0], budget, results, volatile=volatile)
+    """The way of a span's elements through the engine, or of neighbours that are computed as one."""
+    if span[0].waiting_for is None:
+        return SegmentRun(call, tuple(span), budget, results, volatile=volatile)
     return SpanRun(call, span, budget, results, volatile=volatile)
 
 
@@ -132,7 +132,7 @@ class SpanRun:
         return _Waiting(segment, checks, self._reserved(Reservation(self._budget)))
 
     def _run_of(self, segment: PreparedSegment) -> SegmentRun:
-        run = SegmentRun(self._call, segment, self._budget, self._results, volatile=self._volatile)
+        run = SegmentRun(self._call, (segment,), self._budget, self._results, volatile=self._volatile)
         self._reserved(run.reservation)
         return run
 

@@ -70,7 +70,7 @@ class Succession:
         if self.position < self.end:
             raise StreamTooShort(
                 f"stream must go on to element {self.end}, but ended at {self.position}",
-                segment=self._layout.segments[self._layout.segment_at(self.position)].name,
+                segment=self._layout.name_at(self.position),
                 element=self.position,
                 expected=self.end,
                 received=self.position,

@@ -9,17 +9,18 @@ operations in the same order, so the bits are the same, too.
 from __future__ import annotations
 
 import math
-import os
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from ..buffers import borrowed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ..arrays import Float64Array
 
@@ -48,17 +49,13 @@ def evaluate(formula: Callable[..., Any], out: Float64Array, *arguments: Any) ->
             out[...] = formula(*arguments)
             return
         arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
-        numbers = (
-            None if isinstance(a, np.ndarray) else _Number(a, math.copysign(1.0, a)) for a in arguments
-        )
-        _program(formula, tuple(numbers)).run(arrays, out)
+        numbers = tuple([None if isinstance(argument, np.ndarray) else argument for argument in arguments])
+        signs = tuple(map(_sign, numbers)) if 0.0 in numbers else None  # zeros are equal, and differ
+        _program(formula, numbers, signs).run(arrays, out)
 
 
-class _Number(NamedTuple):
-    """A number, of which zeros differ."""
-
-    value: float
-    sign: float
+def _sign(number: float | None) -> float | None:
+    return None if number is None else math.copysign(1.0, number)
 
 
 class _Result:
@@ -136,19 +133,25 @@ class Traced(NDArrayOperatorsMixin):
 
 
 @lru_cache(maxsize=256)
-def _program(formula: Callable[..., Any], arguments: tuple[_Number | None, ...]) -> _Program:
-    return _Program(formula, [None if argument is None else argument.value for argument in arguments])
+def _program(
+    formula: Callable[..., Any], arguments: tuple[float | None, ...], signs: tuple[float | None, ...] | None
+) -> _Program:
+    del signs
+    return _Program(formula, arguments)
 
 
 class _Program:
-    """A formula as a list of operations on places in memory: arrays, the result, and buffers.
+    """A formula as a list of operations on places: numbers, arrays, buffers, the result, and views of them.
+
+    Which operation works on which places is settled once, so that little of Python is left for a run: between
+    operations on megabytes, nothing of it is in the processor's caches.
 
     Args:
         formula: The formula.
         arguments: What it is called with; None for each array.
     """
 
-    def __init__(self, formula: Callable[..., Any], arguments: list[float | None]) -> None:
+    def __init__(self, formula: Callable[..., Any], arguments: tuple[float | None, ...]) -> None:
         trace: list[_Result] = []
         arrays = [_Result(_FLOAT64) for argument in arguments if argument is None]
         unused = iter(arrays)
@@ -158,15 +161,21 @@ class _Program:
             last = _Result(_FLOAT64, _copy, (last,))
             trace.append(last)
         results = _needed(trace, last)
-        self._buffers, self._count = _assigned(results)
-        self._arrays, self._results = arrays, results
+        buffers, self._count = _assigned(results)
+        self._numbers = [i for result in results for i in result.inputs if not isinstance(i, _Result)]
+        places = _Places(len(self._numbers), arrays, buffers, self._count)
+        self._steps = [(result.operation, places.getter(result, result is last)) for result in results]
+        self._views = places.views
 
     def run(self, arrays: list[Float64Array], out: Float64Array) -> None:
         """Carry it out."""
         # The result's own memory is the first buffer, unless an array is there that is read yet.
-        own = not any(np.may_share_memory(array, out) for array in arrays)
+        own = len(self._steps) == 1 or not any(np.may_share_memory(array, out) for array in arrays)
         count = self._count - own
-        size = max(SHORT, CACHED // count) if count else out.size
+        if not count:
+            self._carry_out(arrays, [out], out)
+            return
+        size = max(SHORT, CACHED // count)
         with borrowed(count * size) as memory:
             rows = [memory[i * size : (i + 1) * size] for i in range(count)]
             for begin in range(0, out.size, size):
@@ -177,45 +186,49 @@ class _Program:
                 self._carry_out([array[begin : begin + size] for array in arrays], buffers, place)
 
     def _carry_out(self, arrays: list[Float64Array], buffers: list[Float64Array], out: Float64Array) -> None:
-        memory: dict[_Result, ANY] = dict(zip(self._arrays, arrays, strict=True))
-        for result in self._results:
-            memory[result] = _as(buffers[self._buffers[result]], result.data_type)
-        memory[self._results[-1]] = out
-        for result in self._results:
-            operation: Any = result.operation
-            operation(*[_input(i, memory) for i in result.inputs], out=memory[result])
+        places: list[Any] = [*self._numbers, *arrays, *buffers, out]
+        for index, data_type in self._views:
+            places.append(places[index].view(data_type)[: out.size])
+        operation: Any
+        for operation, of in self._steps:
+            *inputs, place = of(places)
+            operation(*inputs, out=place)
 
 
-_idle: list[Float64Array] = []
-_MOST_IDLE = 2 * (os.cpu_count() or 1)  # a thread has one for terms, and one for what they are made of
+class _Places:
+    """Where in a program's list of places everything stands.
 
+    Args:
+        numbers: How many numbers there are, which come first, in the order in which they are used.
+        arrays: What the formula is called with.
+        buffers: Which buffer each result has.
+        count: How many buffers there are.
+    """
 
-@contextmanager
-def borrowed(size: int) -> Iterator[Float64Array]:
-    """Memory for buffers that has been written before: the system would clear fresh pages first."""
-    try:
-        memory = _idle.pop()
-    except IndexError:
-        memory = np.empty(0)
-    if memory.size < size:
-        memory = np.empty(size)
-    try:
-        yield memory
-    finally:
-        if len(_idle) < _MOST_IDLE:
-            _idle.append(memory)
+    def __init__(self, numbers: int, arrays: list[_Result], buffers: dict[_Result, int], count: int) -> None:
+        self._unused = iter(range(numbers))
+        self._memory = {array: numbers + index for index, array in enumerate(arrays)}
+        first = numbers + len(arrays)
+        self._memory |= {result: first + index for result, index in buffers.items()}
+        self._out = first + count
+        self.views: list[tuple[int, np.dtype[Any]]] = []
+        """Of which place, and as what, for the places behind all others."""
 
+    def getter(self, result: _Result, is_last: bool) -> Callable[[list[Any]], Any]:
+        """What gives the inputs of an operation, and last where its result goes."""
+        inputs = [self._of(value) for value in result.inputs]
+        return itemgetter(*inputs, self._out if is_last else self._of(result))
 
-def _input(value: Any, memory: dict[_Result, ANY]) -> Any:
-    if not isinstance(value, _Result):
-        return value
-    found = memory[value.source]
-    return found if value.source is value else _as(found, value.data_type)
-
-
-def _as(memory: ANY, data_type: np.dtype[Any]) -> ANY:
-    """As many elements of a data type, at the beginning of some memory."""
-    return memory if memory.dtype == data_type else memory.view(data_type)[: memory.size]
+    def _of(self, value: Any) -> int:
+        if not isinstance(value, _Result):
+            return next(self._unused)
+        place = self._memory[value.source]
+        if value.data_type == _FLOAT64:
+            return place
+        view = (place, value.data_type)
+        if view not in self.views:
+            self.views.append(view)
+        return self._out + 1 + self.views.index(view)
 
 
 def _type_of(number: Any) -> Any:

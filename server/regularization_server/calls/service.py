@@ -25,6 +25,7 @@ from ..contract.binding import within
 from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
 from ..contract.headers import HEADERS, call_of, range_of, round_of
+from ..contract.known_layouts import KnownLayouts
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB
@@ -102,6 +103,7 @@ class RegularizationService:
         self._budget = budget
         self._regions = regions
         self._threads = threads
+        self._layouts = KnownLayouts()
 
     def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
@@ -185,10 +187,13 @@ class RegularizationService:
     def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
         """What the first message asks for; ``held`` is what its header takes of the budget."""
         raw, first = first_of(requests)
-        header = read_header(raw, HEADERS[method])
+        header = read_header(raw, HEADERS[method], self._layouts)
         call = _charged(header, held, lambda: call_of(header, method, context.check_wanted))
         check_summary_fits(call)
         message, shared = header.message, None
+        # Where something was measured, the call's layout knows what is true of these elements alone.
+        if header.layout_bytes is not None and not message.measurement:
+            self._layouts.keep(header.layout_bytes, call.layout)
         if message.HasField("shared"):
             context.in_shared_memory = True
             shared = SharedRun(message.shared, call, self._regions)

@@ -7,7 +7,7 @@ their values are counted, and then read a part at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -20,10 +20,14 @@ from regularization_kernels.errors import LayoutInvalid
 from ..settings import KIB
 from .binding import within
 from .header_memory import MOST_FIELDS, memory_of, refuse_group
+from .known_layouts import LARGEST, size_of
 from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
     from regularization.fields import Unknown
+    from regularization_kernels.engine import Layout
+
+    from .known_layouts import KnownLayouts
 
     HeaderMessage = Any
     """Any header of the contract: those of all methods have the fields of one name in common."""
@@ -55,14 +59,19 @@ class ReadHeader:
     """Bytes that it may take until a call is made of it; 0 for a small header."""
     memory_kept: int = 0
     """Bytes of these that the call may take."""
+    layout: Layout | None = None
+    """The layout, where it is known: there are no segments to be read then."""
+    layout_bytes: bytes | None = None
+    """What the layout is known by, once it is; None where it cannot be."""
 
 
-def read_header(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
+def read_header(raw: memoryview, kind: type[HeaderMessage], known: KnownLayouts | None = None) -> ReadHeader:
     """Read a header.
 
     Args:
         raw: Its bytes.
         kind: The method's.
+        known: Layouts that need not be read; None for none.
 
     Raises:
         MessageUnreadable: If the bytes are no such message.
@@ -71,9 +80,38 @@ def read_header(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
     """
     with within("header"):
         try:
-            return _read_at_once(raw, kind) if len(raw) <= SMALL else _read(raw, kind)
+            layout_bytes = None if known is None else _layout_bytes(raw, kind)
+            layout = None if known is None or layout_bytes is None else known.find(layout_bytes)
+            if layout is not None and layout_bytes is not None:
+                header = _beside(layout, layout_bytes, raw, kind)
+                if header is not None:
+                    return header
+            header = _read_at_once(raw, kind) if len(raw) <= SMALL else _read(raw, kind)
+            return replace(header, layout_bytes=layout_bytes)
         except DecodeError as error:
             raise _unreadable(error) from error
+
+
+def _layout_bytes(raw: memoryview, kind: type[HeaderMessage]) -> bytes | None:
+    """The bytes of the layout's field, where it comes first, as everybody writes it, and is not too large."""
+    first = next(fields(raw, 0, len(raw), MOST_FIELDS), None)
+    if first is None or first.number != kind.LAYOUT_FIELD_NUMBER or first.wire_type != BYTES:
+        return None
+    return None if first.end > LARGEST else bytes(raw[: first.end])
+
+
+def _beside(
+    layout: Layout, layout_bytes: bytes, raw: memoryview, kind: type[HeaderMessage]
+) -> ReadHeader | None:
+    """The header with this layout; None where what stands behind it has to be read with it."""
+    rest = raw[len(layout_bytes) :]
+    if len(rest) > SMALL:
+        return None
+    message = kind.FromString(bytes(rest))
+    if message.HasField("layout") or has_unknown_fields(message) or getattr(message, "measurement", b""):
+        return None
+    memory = 0 if len(raw) <= SMALL else size_of(layout_bytes, layout)
+    return ReadHeader(message, (), (), memory, memory, layout)
 
 
 def _read_at_once(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:

@@ -26,7 +26,9 @@ from .binding import construct, regularizer_of, within
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from regularization.v1.regularizers_pb2 import Regularizer as RegularizerMessage
     from regularization_kernels.arrays import DataType
+    from regularization_kernels.regularizer import Regularizer
 
     from .header_bytes import HeaderMessage as Header
     from .header_bytes import ReadHeader
@@ -63,6 +65,9 @@ METHODS = {regularization_service_pb2.Method.Value(f"METHOD_{method.name}"): met
 """What a vector is measured for, by the contract's method."""
 
 _SEGMENTS_BETWEEN_CHECKS = 256
+
+_SMALL_REGULARIZER = 128
+"""Bytes of a regularizer's message up to which it is looked for among those before it."""
 
 
 def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lambda: None) -> Call:
@@ -131,15 +136,18 @@ def _method(header: Header) -> Method:
 
 
 def _layout(header: ReadHeader, check: Callable[[], None]) -> Layout:
+    if header.layout is not None:
+        return header.layout
     if not header.message.HasField("layout"):
         raise FieldMissing("is required and unset", field="layout")
     with within("layout"):
         data_type = _data_type(header.message.layout)
         segments = []
+        regularizers = _Regularizers()
         for index, message in enumerate(header.segments):
             if index % _SEGMENTS_BETWEEN_CHECKS == 0:
                 check()
-            segments.append(_segment(index, message))
+            segments.append(_segment(index, message, regularizers))
         joints = tuple(_joint(index, message) for index, message in enumerate(header.joints))
         return Layout(data_type, tuple(segments), joints)
 
@@ -163,12 +171,29 @@ def _data_type(layout: layout_pb2.ParameterLayout) -> DataType:
     return DATA_TYPES[layout.data_type]
 
 
-def _segment(index: int, message: layout_pb2.Segment) -> Segment:
+class _Regularizers:
+    """The regularizers of a layout, equal messages once: most layouts have a few for all segments."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Regularizer] = {}
+
+    def of(self, message: RegularizerMessage) -> Regularizer:
+        """The regularizer that a message chooses."""
+        if message.ByteSize() > _SMALL_REGULARIZER:
+            return regularizer_of(message)
+        raw = message.SerializeToString()
+        found = self._known.get(raw)
+        if found is None:
+            found = self._known[raw] = regularizer_of(message)
+        return found
+
+
+def _segment(index: int, message: layout_pb2.Segment, regularizers: _Regularizers) -> Segment:
     with within(f"segments[{index}]", segment=message.name):
         regularizer = None
         if message.HasField("regularizer"):
             with within("regularizer"):
-                regularizer = regularizer_of(message.regularizer)
+                regularizer = regularizers.of(message.regularizer)
         box = None
         if message.HasField("box"):
             with within("box"):

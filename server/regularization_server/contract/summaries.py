@@ -69,26 +69,27 @@ def _field(length: int) -> int:
 
 def summary_of(summary: Summary) -> summary_pb2.Summary:
     """The message of a call's figures."""
-    return summary_pb2.Summary(
-        total=_figures(summary.total),
-        segments=[
-            summary_pb2.SegmentSummary(
-                name=segment.name, figures=_figures(segment.figures), convex=segment.convex
-            )
-            for segment in summary.segments
-        ],
-    )
+    # Filled in place: a message that is made by itself is copied into the one around it.
+    message = summary_pb2.Summary()
+    _fill(message.total, summary.total)
+    for segment in summary.segments:
+        entry = message.segments.add(name=segment.name, convex=segment.convex)
+        _fill(entry.figures, segment.figures)
+    return message
 
 
-def _figures(figures: Figures) -> summary_pb2.Figures:
-    return summary_pb2.Figures(
-        elements=figures.elements,
-        penalty=_exact_sum(figures.penalty),
-        nonzeros=figures.nonzeros,
-        squared_distance=_exact_sum(figures.squared_distance),
-    )
+def _fill(message: summary_pb2.Figures, figures: Figures) -> None:
+    message.elements = figures.elements
+    # What was not asked for stays unset.
+    if figures.nonzeros is not None:
+        message.nonzeros = figures.nonzeros
+    if figures.penalty is not None:
+        _fill_sum(message.penalty, figures.penalty)
+    if figures.squared_distance is not None:
+        _fill_sum(message.squared_distance, figures.squared_distance)
 
 
-def _exact_sum(total: ExactSum | None) -> summary_pb2.ExactSum | None:
-    # A field given as None stays unset: the figure was not asked for.
-    return None if total is None else summary_pb2.ExactSum(value=total.value, expansion=total.expansion)
+def _fill_sum(message: summary_pb2.ExactSum, total: ExactSum) -> None:
+    message.SetInParent()  # a sum of 0 is set, too
+    message.value = total.value
+    message.expansion.extend(total.expansion)

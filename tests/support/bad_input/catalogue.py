@@ -40,6 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "l2_ball": {"radius": 1.0},
     "simplex": {"radius": 1.0},
     "total_variation": {"strength": 1.0},
+    "total_variation_2d": {"strength": 1.0},
     "fused_lasso": {"l1_strength": 1.0, "tv_strength": 1.0},
     "trend_filter": {"strength": 1.0, "order": 1},
     "spectral_norm": {"strength": 1.0},
@@ -205,6 +206,7 @@ CATALOGUE = [
         for name in ("total_variation", "fused_lasso", "isotonic")
         for axis in (-1, 2, 2**31 - 1)
     ),
+    row("total_variation_2d_on_a_vector", "total_variation_2d", {"strength": 1.0}, (LAYOUT, SHAPE), 6),
     row("stiefel_of_a_wide_kernel", "stiefel", {}, (LAYOUT, SHAPE), 2, 3, 1),
     row("stiefel_along_no_axis", "stiefel", {"axis": 2}, (RANGE, "axis"), 3, 2),
     row("rank_along_no_axis", "rank_ball", {"rank": 1, "axis": 2}, (RANGE, "axis"), 2, 3),

@@ -10,7 +10,7 @@ from regularization.v1.layout_pb2 import (
     Rounding,
     Segment,
 )
-from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
+from regularization.v1.regularizers_pb2 import GroupLasso, Groups, L2Norm, Regularizer
 
 from tests.support.bad_input.rows import (
     INFINITY,
@@ -168,6 +168,7 @@ LAYOUTS = [
 ]
 
 PAIRS = Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2)))
+MEASURABLE = layout_of(Segment(name="w", shape=[8], regularizer=Regularizer(l2_norm=L2Norm(strength=1))))
 GROUPED = layout_of(Segment(name="w", shape=[8], regularizer=PAIRS))
 
 RANGES = [
@@ -184,6 +185,7 @@ RANGES = [
         (8, 6, layout(), "end", {"element": "6"}),
         (1, 7, GROUPED, "begin", {"element": "1", "segment": "w"}),
         (2, 5, GROUPED, "end", {"element": "5", "segment": "w"}),
+        (0, 4, MEASURABLE, "end", {"element": "4", "segment": "w"}),
         (
             0,
             1 << 18,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from fractions import Fraction
 from functools import partial
@@ -11,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from regularization_kernels import FusedLasso, Isotonic, TotalVariation, TrendFilter
+from regularization_kernels import FusedLasso, Isotonic, TotalVariation, TotalVariation2d, TrendFilter
 from regularization_kernels.errors import FieldOutOfRange, LayoutInvalid
 
 from tests.support.cases.parameters import bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.minimizers import Array
-from tests.support.oracles.sequences import by_dual, differences, off_dual, rows_of
+from tests.support.oracles.sequences import by_dual, by_image_dual, differences, off_dual, off_images, rows_of
 from tests.support.oracles.sorted import best_of, isotonic_candidates
 from tests.support.oracles.summation import Rule, Terms
 
@@ -37,6 +38,26 @@ def jump_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] |
         for number, row in enumerate(rows)
         for at in range(len(row) - 1)
     ]
+
+
+def image_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
+    """The jump to the right and the jump down, added, at the place of the element that both start from."""
+    del r
+    assert weights is None
+    terms: Terms = []
+    height, width = x.shape[-2:]
+    for number, image in enumerate(x.reshape(-1, height, width).tolist()):
+        for i, j in itertools.product(range(height), range(width)):
+            right = abs(image[i][j + 1] - image[i][j]) if j + 1 < width else 0.0
+            down = abs(image[i + 1][j] - image[i][j]) if i + 1 < height else 0.0
+            terms.append(((number * height + i) * width + j, right + down))
+    return terms
+
+
+def image_terms(r: Any, x: Array) -> list[float]:
+    """Strength times every jump between neighbours in a row or a column."""
+    jumps = (np.abs(np.diff(x, axis=axis)).ravel().tolist() for axis in (-1, -2))
+    return [r.strength * jump for of_axis in jumps for jump in of_axis]
 
 
 def fused_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
@@ -197,6 +218,28 @@ SEQUENCES: tuple[Row, ...] = (
         ),
     ),
     Row(
+        name="total_variation_2d",
+        terms=image_terms,
+        oracle=by_image_dual(lambda r: float(r.strength)),
+        certificate=lambda r, p, s: off_images(p, s, float(r.strength)),
+        rule=Rule(image_summands, scale=lambda r: float(r.strength)),
+        instances={
+            "": (TotalVariation2d(strength=0.3), (4, 4)),
+            "-images": (TotalVariation2d(strength=0.5), (2, 3, 3)),
+            "-heavy": (TotalVariation2d(strength=50.0), (3, 4)),
+            "-row": (TotalVariation2d(strength=0.4), (1, 6)),
+            "-free": (TotalVariation2d(strength=0.0), (2, 3)),
+        },
+        rejected=(
+            *bad_numbers(lambda v: TotalVariation2d(strength=v), "strength"),
+            *(
+                Rejected(LayoutInvalid, "shape", lambda: TotalVariation2d(strength=1.0), shape)
+                for shape in ((), (4,))
+            ),
+        ),
+        accuracy=10.0,
+    ),
+    Row(
         name="fused_lasso",
         terms=lambda r, x: [
             *(r.l1_strength * np.abs(x)).ravel().tolist(),
@@ -258,4 +301,6 @@ SEQUENCES: tuple[Row, ...] = (
     ),
 )
 
-ROWS: tuple[Row, ...] = tuple(row if row.name == "trend_filter" else of_lines(row) for row in SEQUENCES)
+ROWS: tuple[Row, ...] = tuple(
+    row if row.name in ("trend_filter", "total_variation_2d") else of_lines(row) for row in SEQUENCES
+)

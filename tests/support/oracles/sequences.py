@@ -45,6 +45,46 @@ def by_dual(analysis: Analysis) -> Oracle:
     return find
 
 
+def image_differences(height: int, width: int) -> NDArray[np.float64]:
+    """The matrix of the differences of neighbours in the rows of an image, and of those in its columns."""
+    along_rows = np.kron(np.eye(height), differences(1, width))
+    along_columns = np.kron(differences(1, height), np.eye(width))
+    return np.vstack((along_rows, along_columns))
+
+
+def by_image_dual(strength: Callable[[Any], float]) -> Oracle:
+    """Oracle for the total variation of images: what is left over of each, by SciPy's active-set method."""
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        del formula  # the caller compares objectives by it
+        found = np.array(v, dtype=np.float64)
+        for image in found.reshape(-1, *v.shape[-2:]):
+            matrix = step_size * strength(regularizer) * image_differences(*image.shape)
+            if matrix.size and matrix.any():
+                pull = lsq_linear(
+                    matrix.T, image.ravel(), (-1.0, 1.0), method="bvls", tol=1e-15, max_iter=2000
+                )
+                image -= (matrix.T @ pull.x).reshape(image.shape)
+        return found
+
+    return find
+
+
+def off_images(point: Array, slope: Array, bound: float) -> float:
+    """What a slope misses of being Aᵀu with |u| ≤ bound, and bound·sign(Ap) where Ap is not 0."""
+    worst = 0.0
+    for p, s in zip(point.reshape(-1, *point.shape[-2:]), slope.reshape(-1, *point.shape[-2:]), strict=True):
+        matrix = image_differences(*p.shape)
+        jumps = np.sign(matrix @ p.ravel())
+        free = jumps == 0
+        rest = s.ravel() - bound * matrix[~free].T @ jumps[~free]
+        if free.any() and bound > 0:
+            found = lsq_linear(matrix[free].T, rest, (-bound, bound), method="bvls", tol=1e-15, max_iter=2000)
+            rest = rest - matrix[free].T @ found.x
+        worst = max(worst, float(np.max(np.abs(rest))))
+    return worst
+
+
 def off_dual(matrix: NDArray[np.float64], point: Array, slope: Array, bound: float) -> float:
     """What a slope misses of being Aᵀu with |u| ≤ bound, and bound·sign(Ap) where Ap is clearly not 0.
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Float64Array, StepSize
+from ...buffers import borrowed
 from ...expansions import ANY, Exponents, exponents_of_all
 from ...formats import Grid
 from ...formulas.compiled_loop import Variant, loop_for
-from ...formulas.evaluation import borrowed, evaluate
+from ...formulas.evaluation import evaluate
 from ...regularizer import Regularizer
 from ...summation import BLOCK, BlockSum
 
@@ -56,7 +57,7 @@ class ElementRegularizer(Regularizer):
     @property
     def numbers(self) -> tuple[float, ...]:
         """The parameters that the formulas take."""
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return tuple([getattr(self, name) for name in _names_of_fields(type(self))])
 
     def term_exponents(self, x: Exponents) -> Exponents:
         """Where the terms lie: from that of the smallest magnitude to that of the largest, if they grow."""
@@ -116,6 +117,11 @@ class ElementRegularizer(Regularizer):
     def weigh(self, terms: Float64Array, weights: npt.NDArray[Any]) -> None:
         """Multiply each term by its element's weight."""
         terms *= weights
+
+
+@cache
+def _names_of_fields(kind: type[ElementRegularizer]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @lru_cache(_REGULARIZERS_KEPT)

@@ -19,8 +19,8 @@ from .base import PartitionedRegularizer, PreparedGroups
 from .partitions import EvenRuns, Partition
 from .tiles import SIDE, Tiles
 
-_AT_ONCE = 1 << 10
-"""Tiles whose patterns are compared at once: so many sums stay in the cache."""
+_AT_ONCE = 1 << 11
+"""Tiles whose patterns are compared at once: so many sums of rows stay in the cache."""
 
 Masks = npt.NDArray[np.bool_]
 
@@ -72,7 +72,7 @@ class TransposableSparsity(PartitionedRegularizer):
 
     def workspace(self, elements: int) -> int:
         """The tiles, their squares, what stays of them, and flags."""
-        return 5 * elements + _AT_ONCE * 256
+        return 5 * elements + 128 * _AT_ONCE
 
     def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
         """Write 0, or NaN in a tile with one.
@@ -129,36 +129,44 @@ class _PreparedTiles(PreparedGroups):
         sums.add_at(position + tiles.starts(), terms)
 
 
-def _measured(tiles: Float64Array) -> tuple[Masks, npt.NDArray[np.int64]]:
+def _measured(tiles: Float64Array) -> tuple[Masks, npt.NDArray[np.int8]]:
     """Which tiles have a NaN, and how many elements of a row or a column are not 0 at most."""
-    nonzeros = (tiles != 0).reshape(-1, SIDE, SIDE)
-    columns, rows = (np.add.reduce(nonzeros, axis=axis, dtype=np.int64).max(axis=1) for axis in (1, 2))
+    nonzeros = (tiles != 0).T.astype(np.int8).reshape(SIDE, SIDE, -1)
+    columns, rows = sum(nonzeros), sum(nonzeros.swapaxes(0, 1))
     unknown: Masks = np.any(np.isnan(tiles), axis=1)
-    return unknown, np.maximum(columns, rows)
+    return unknown, np.max([columns, rows], axis=(0, 1))
 
 
 def _best(tiles: Float64Array, n: int) -> Masks:
     """What stays of finite tiles.
 
-    Squares are of the tile's elements times a power of two, so that the largest is between a half and 1. They
-    are added one after the other, in the order of the elements.
+    Squares are of the tile's elements times a power of two, so that the largest is between a half and 1.
+    Those of a row are added one after the other, and then the rows.
     """
     _, exponents = np.frexp(np.max(np.abs(tiles), axis=1))
-    squares = np.square(np.ldexp(tiles, -exponents[:, np.newaxis]))
-    patterns = _patterns(n)
-    sums = np.zeros((len(tiles), len(patterns)))
-    for place in range(SIDE * SIDE):
-        with_it = np.flatnonzero(patterns[:, place])
-        sums[:, with_it] += squares[:, place, np.newaxis]
-    best: Masks = patterns[np.argmax(sums, axis=1)]
-    return best
+    squares = np.square(np.ldexp(tiles, -exponents[:, np.newaxis])).T.reshape(SIDE, SIDE, -1)
+    of_rows = np.zeros((SIDE, 1 << SIDE, len(tiles)))
+    for mask in range(1, 1 << SIDE):
+        last = mask.bit_length() - 1
+        np.add(of_rows[:, mask ^ (1 << last)], squares[:, last], out=of_rows[:, mask])
+    patterns, masks_of_rows = _patterns(n)
+    best, chosen = np.full(len(tiles), -1.0), np.zeros(len(tiles), dtype=np.int64)
+    sums, larger = np.empty(len(tiles)), np.empty(len(tiles), dtype=np.bool_)
+    for at, (first, second, third, fourth) in enumerate(masks_of_rows):
+        np.add(of_rows[0, first], of_rows[1, second], out=sums)
+        np.add(sums, of_rows[2, third], out=sums)
+        np.add(sums, of_rows[3, fourth], out=sums)
+        np.greater(sums, best, out=larger)
+        np.copyto(best, sums, where=larger)
+        np.copyto(chosen, at, where=larger)
+    return patterns[chosen]
 
 
 @cache
-def _patterns(n: int) -> Masks:
+def _patterns(n: int) -> tuple[Masks, list[list[int]]]:
     """All masks of a tile that have at most n of each row and column and to which none can be added.
 
-    Those that have an earlier element come first.
+    Those that have an earlier element come first. Of each row, the mask is also a number, bit j for column j.
     """
     numbers = np.arange(1 << (SIDE * SIDE), dtype=np.int64)[::-1]
     masks = (numbers[:, np.newaxis] >> np.arange(SIDE * SIDE)[::-1]) & 1 == 1
@@ -166,4 +174,5 @@ def _patterns(n: int) -> Masks:
     columns, rows = (np.add.reduce(squares, axis=axis, dtype=np.int64) for axis in (1, 2))
     fits = (columns <= n).all(axis=1) & (rows <= n).all(axis=1)
     room = ~squares & (columns < n)[:, np.newaxis, :] & (rows < n)[:, :, np.newaxis]
-    return np.ascontiguousarray(masks[fits & ~room.any(axis=(1, 2))])
+    kept = fits & ~room.any(axis=(1, 2))
+    return masks[kept], (squares[kept] @ (1 << np.arange(SIDE))).tolist()

@@ -1,0 +1,235 @@
+"""Short segments side by side are computed as one, and nobody can tell by the bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from regularization_kernels import Huber, L1Norm, NegativeEntropy
+from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Rounding, Run, Segment
+from regularization_kernels.engine.call import FigureChoice, RoundingMode
+from regularization_kernels.engine.neighbours import MOST, SHORT, side_by_side
+from regularization_kernels.engine.span import spans
+from regularization_kernels.errors import (
+    GradientUndefined,
+    OperandInconsistent,
+    OperandOutOfRange,
+    OperandUnsupported,
+    RegularizationError,
+    ValueNotFinite,
+)
+from regularization_kernels.regularizer import Regularizer
+from regularization_kernels.short_sums import ShortSums, sums_of_rows
+from regularization_kernels.summation import BlockSum, ExactSum
+
+PLENTY = 1 << 40
+FLOAT32 = np.dtype(np.float32)
+
+
+def layout_of(sizes: list[int], regularizer: Regularizer | None, *, shared: bool, **options: Any) -> Layout:
+    """A layout of segments with one regularizer: the same object, or an equal one for each of them."""
+    return Layout(
+        options.pop("data_type", FLOAT32),
+        tuple(
+            Segment(
+                f"s{index}",
+                (size,),
+                regularizer if shared or regularizer is None else replace(regularizer),  # type: ignore[type-var]
+                **options,
+            )
+            for index, size in enumerate(sizes)
+        ),
+    )
+
+
+def outcome(call: Call, arrays: dict[str, Any], cuts: list[int]) -> tuple[Any, ...]:
+    """Results and summary of a call on a stream that is cut at these elements."""
+    with Run(call, MemoryBudget(PLENTY)) as run:
+        results = []
+        for begin, end in zip([call.begin, *cuts], [*cuts, call.end], strict=True):
+            chunk = Chunk(begin, **{name: array[begin:end] for name, array in arrays.items()})
+            results += run.feed(chunk)
+        summary = run.finish()
+    return b"".join(result.values.tobytes() for result in results), repr(summary)
+
+
+def numbers(size: int, data_type: np.dtype[Any], seed: int) -> Any:
+    """Numbers of all sizes, some of them zeros, of a data type."""
+    random = np.random.default_rng(seed)
+    if data_type.kind == "i":
+        return random.integers(-100, 100, size).astype(data_type)
+    spread = 3 if data_type.itemsize == 2 else 30
+    x = random.normal(size=size) * 10.0 ** random.integers(-spread, spread, size)
+    x[::7] = -0.0
+    return np.clip(x, -6e4, 6e4).astype(data_type) if spread == 3 else x.astype(data_type)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_they_have_the_bits_that_each_has_alone(data: st.DataObject) -> None:
+    """Of any sizes, methods, operands, data types, choices of figures, and however the stream is cut."""
+    sizes = data.draw(st.lists(st.sampled_from([0, 1, 3, 255, 256, 257, 1000, 5000]), min_size=2, max_size=9))
+    method = data.draw(st.sampled_from(Method))
+    data_type = np.dtype(data.draw(st.sampled_from([np.float32, np.float64, np.float16, np.int16])))
+    regularizer = data.draw(st.sampled_from([L1Norm(strength=0.3), Huber(strength=0.2, delta=0.5), None]))
+    step_size = data.draw(st.sampled_from([None, 0.25]))
+    total = sum(sizes)
+    arrays = {"parameters": numbers(total, data_type, 0)}
+    if method is not Method.PENALTY and data.draw(st.booleans()):
+        arrays["loss_gradients"] = numbers(total, data_type, 1)
+    if regularizer is not None and data.draw(st.booleans()):
+        arrays["weights"] = abs(numbers(total, data_type, 2))
+        arrays["reference"] = numbers(total, data_type, 3)
+    options: dict[str, Any] = {
+        "step_size": 0.7,
+        "figures": FigureChoice(*data.draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))),
+    }
+    if method is Method.PROXIMAL_STEP and data.draw(st.booleans()):
+        options["rounding"] = Rounding(RoundingMode.STOCHASTIC, 7)
+    cuts = sorted(data.draw(st.lists(st.integers(0, total), max_size=4)))
+    together, alone = (
+        outcome(
+            Call(
+                method,
+                layout_of(sizes, regularizer, shared=shared, data_type=data_type, step_size=step_size),
+                **options,
+            ),
+            arrays,
+            cuts,
+        )
+        for shared in (True, False)
+    )
+    assert together == alone
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_stay_with_their_segment(value: float) -> None:
+    """Where a call takes them, the others' figures are as without them."""
+    sizes = [300, 300, 300]
+    x = numbers(900, FLOAT32, 0)
+    x[450] = value
+    together, alone = (
+        outcome(
+            Call(
+                Method.PROXIMAL_STEP,
+                layout_of(sizes, L1Norm(strength=0.3), shared=shared),
+                step_size=0.7,
+                propagate_non_finite=True,
+            ),
+            {"parameters": x},
+            [310],
+        )
+        for shared in (True, False)
+    )
+    assert together == alone
+
+
+def error_of(call: Call, *chunks: Chunk) -> RegularizationError:
+    """What a run of these chunks raises."""
+    with Run(call, MemoryBudget(PLENTY)) as run:
+        for chunk in chunks[:-1]:
+            run.feed(chunk)
+        with pytest.raises(RegularizationError) as caught:
+            run.feed(chunks[-1])
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("method", "regularizer", "index", "changes", "kind"),
+    [
+        (Method.PENALTY, L1Norm(strength=0.1), 25, {"parameters": np.nan}, ValueNotFinite),
+        (Method.PENALTY, L1Norm(strength=0.1), 15, {"weights": -1.0}, OperandOutOfRange),
+        (Method.GRADIENT, NegativeEntropy(strength=0.1), 15, {"parameters": -1.0}, GradientUndefined),
+    ],
+)
+def test_an_error_names_the_segment_of_its_element(
+    method: Method, regularizer: Regularizer, index: int, changes: dict[str, float], kind: type[Exception]
+) -> None:
+    """Not the first of the neighbours."""
+    arrays = {"parameters": np.ones(30, np.float32)}
+    for name, value in changes.items():
+        arrays.setdefault(name, np.ones(30, np.float32))[index] = value
+    call = Call(method, layout_of([10, 10, 10], regularizer, shared=True))
+    error = error_of(call, Chunk(0, **arrays))
+    assert isinstance(error, kind)
+    assert (error.segment, error.element) == (f"s{index // 10}", index)
+
+
+def test_a_segment_has_the_operands_of_its_first_chunk() -> None:
+    """The next one may have others; inside a segment they may not change."""
+    ones = np.ones(10, np.float32)
+    call = Call(Method.PENALTY, layout_of([10, 10, 10], L1Norm(strength=0.1), shared=True))
+    with Run(call, MemoryBudget(PLENTY)) as run:
+        run.feed(Chunk(0, ones, weights=ones))
+        run.feed(Chunk(10, ones))
+        run.feed(Chunk(20, ones, weights=3 * ones))
+        values = [segment.figures.penalty for segment in run.finish().segments]
+    assert [value and round(value.value, 12) for value in values] == [1.0, 1.0, 3.0]
+    error = error_of(
+        call, Chunk(0, np.ones(15, np.float32)), Chunk(15, np.ones(15, np.float32), weights=ones)
+    )
+    assert isinstance(error, OperandInconsistent | RegularizationError)
+    error = error_of(call, Chunk(0, np.ones(15, np.float32)), Chunk(15, ones, weights=ones))
+    assert isinstance(error, OperandInconsistent)
+    assert error.segment == "s1"
+    error = error_of(call, Chunk(0, ones), Chunk(10, ones, loss_gradients=ones))
+    assert isinstance(error, OperandUnsupported)
+    assert error.segment == "s1"
+
+
+def test_only_what_is_short_and_alike_goes_together() -> None:
+    """Other regularizers, step sizes and long segments stay by themselves, and so many go together."""
+    one, other = L1Norm(strength=0.1), L1Norm(strength=0.1)
+    segments = [
+        Segment("a", (10,), one),
+        Segment("b", (10,), one),
+        Segment("c", (10,), other),
+        Segment("d", (10,), other, step_size=0.0),
+        Segment("e", (10,), other, step_size=-0.0),
+        Segment("f", (10,), None),
+        Segment("g", (10,), None),
+        Segment("h", (SHORT + 1,), None),
+        Segment("i", (SHORT,), None),
+    ]
+    segments += [Segment(str(index), (1,), one) for index in range(MOST + 1)]
+    layout = Layout(FLOAT32, tuple(segments))
+    names = [[segment.name for segment in together] for together in side_by_side(spans(layout.segments))]
+    assert names[:7] == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g"], ["h"], ["i"]]
+    assert [len(together) for together in names[7:]] == [MOST, 1]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_sums_of_stretches_are_those_of_each_alone(data: st.DataObject) -> None:
+    """Whole terms and terms at positions, with a second scale beside, in order from any parts."""
+    sizes = data.draw(st.lists(st.sampled_from([0, 1, 100, 256, 300, 3000]), min_size=1, max_size=6))
+    edges = np.cumsum([0, *sizes])
+    terms = numbers(int(edges[-1]), np.dtype(np.float64), data.draw(st.integers(0, 9)))
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, terms.size), max_size=3))), terms.size]
+    sums, alone = ShortSums(edges, 0.3), [BlockSum(0.3) for _ in sizes]
+    for begin, end in pairwise(cuts):
+        if begin == end:
+            continue
+        sums.add(terms[begin:end], begin)
+        sums.beside(0.7).add_at(np.arange(begin, end)[::3], terms[begin:end:3])
+    for index, own in enumerate(alone):
+        own.add(terms[edges[index] : edges[index + 1]], 0)
+        where = np.array([p for a, b in pairwise(cuts) for p in range(a, b, 3)], np.int64)
+        inside = where[(where >= edges[index]) & (where < edges[index + 1])]
+        own.beside(0.7).add_at(inside - edges[index], terms[inside])
+    assert sums.sums() == [ExactSum.of(own.partials()) for own in alone]
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 5, 300, 1000]), st.sampled_from([1.0, 1e270, 1e-300]))
+def test_sums_of_rows_are_exact(seed: int, width: int, scale: float) -> None:
+    """They are those of rationals, however far numbers lie apart, and canonical."""
+    table = np.stack([numbers(width, np.dtype(np.float64), seed + row) * scale for row in range(3)])
+    for row, total in zip(table, sums_of_rows(table), strict=True):
+        assert total == ExactSum.of(row.tolist())
+        assert sum(map(Fraction, total.expansion), Fraction()) == sum(map(Fraction, row), Fraction())
