@@ -333,7 +333,7 @@ def test_what_waits_is_counted_and_given_back() -> None:
                 assert budget.used == 0
                 assert results
             most = max(most, budget.used)
-        assert 3 * size * 8 <= most <= 3 * (size * 8 + (16 << 20))
+        assert 3 * size * 8 <= most <= 3 * size * 8 + (16 << 20)
         run.finish()
         assert budget.used == 0
     with pytest.raises(BudgetExceeded):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .layout import PreparedSegment
 
 
-_PIECES = 16 << 20
+PIECES = 16 << 20
 """Bytes that it takes to compute one piece after the other."""
 
 
@@ -121,12 +121,20 @@ class SegmentStage(Stage):
             self._whole = None
 
 
-class ReducedStage(SegmentStage):
-    """The whole segment is needed, but as it came: it is computed a piece at a time."""
+class WaitingStage(SegmentStage):
+    """The whole segment is needed, but as it came."""
 
     def _bytes(self, size: int, like: Chunk) -> int:
-        """The arrays that come in and the one that goes out, and what pieces take."""
-        return (len(like.arrays()) + 1) * size * like.parameters.itemsize + _PIECES
+        """The arrays that come in and the one that goes out."""
+        return (len(like.arrays()) + 1) * size * like.parameters.itemsize
+
+
+class ReducedStage(WaitingStage):
+    """Likewise, and it is computed a piece at a time."""
+
+    def _bytes(self, size: int, like: Chunk) -> int:
+        """The arrays, and what pieces take."""
+        return super()._bytes(size, like) + PIECES
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

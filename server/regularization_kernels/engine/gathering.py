@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .resolution import Asked
 
 
+_FEW = PIECE // 16
+"""So many numbers are worth a statistic's cost by themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Elements of a segment, in the vector that is reduced.
@@ -74,11 +78,13 @@ def gathered(
 
     def of_part(part: int, statistic: Statistic) -> Statistic:
         with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
-            for piece in pieces[part::parts]:
+            addition = _Addition(statistic, workspace)
+            for piece in pieces[part * len(pieces) // parts : (part + 1) * len(pieces) // parts]:
                 go_on()
                 if inspect is not None:
                     inspect(piece.elements)
-                statistic.add(_numbers(call, asked.rule, piece, workspace), piece.position)
+                addition.add(_numbers(call, asked.rule, piece, workspace), piece.position)
+            addition.finish()
         return statistic
 
     first: Statistic = asked.question.of_nothing() if statistic is None else statistic
@@ -95,6 +101,45 @@ def gathered(
         wait(others)  # whatever happens, nobody reads on once this returns
         others.clear()
     return whole
+
+
+class _Addition:
+    """Adds numbers to a statistic, those of short segments together: a few cost it as much as many.
+
+    Args:
+        statistic: The statistic.
+        workspace: Where numbers wait for those that follow.
+    """
+
+    def __init__(self, statistic: Statistic, workspace: Workspace) -> None:
+        self._statistic = statistic
+        self._workspace = workspace
+        self._begin = self._end = 0
+
+    def add(self, numbers: Float64Array, position: int) -> None:
+        """Add numbers, the first of which stands at a position of the vector."""
+        if position != self._end or self._end - self._begin + numbers.size > PIECE:
+            self.finish()
+            self._begin = self._end = position
+        if self._begin == self._end and numbers.size >= _FEW:
+            self._statistic.add(numbers, position)
+            self._begin = self._end = position + numbers.size
+            return
+        self._end += numbers.size
+        self._waiting(numbers.size)[:] = numbers
+
+    def finish(self) -> None:
+        """Add those that wait."""
+        size = self._end - self._begin
+        if size:
+            self._statistic.add(self._waiting(size), self._begin)
+        self._begin = self._end
+
+    def _waiting(self, last: int) -> Float64Array:
+        """The last few of those that wait."""
+        size = self._end - self._begin
+        numbers: Float64Array = self._workspace.array("waiting", PIECE)
+        return numbers[size - last : size]
 
 
 def _numbers(call: Call, rule: Rule | None, piece: Stretch, workspace: Workspace) -> Float64Array:

@@ -11,7 +11,7 @@ from ..errors import OperandInconsistent
 from ..interruption import current_check, go_on
 from ..regularizer import Locality
 from .budget import MemoryBudget, Reservation
-from .buffering import ReducedStage
+from .buffering import PIECES, WaitingStage
 from .chunk import Chunk
 from .methods import Method, Operand
 from .reduced import resolved_joints
@@ -88,10 +88,13 @@ class SpanRun:
         self._figures: list[SegmentFigures] = []
         self.end = segments[-1].end
         self.reservation = ExitStack()
+        self._pieces = self._reserved(Reservation(budget))
 
     def add(self, part: Chunk) -> None:
         """Take the next part of a chunk, and deliver everything with the last."""
         position = part.element_offset
+        if position == self._segments[0].start:
+            self._pieces.add(PIECES)
         while position < part.end:
             if self._waiting is None:
                 self._waiting = self._next()
@@ -160,7 +163,7 @@ class _Waiting:
     def __init__(self, segment: PreparedSegment, checks: SegmentRun, reservation: Reservation) -> None:
         self.segment = segment
         self._checks = checks
-        self._stage = ReducedStage(segment, reservation)
+        self._stage = WaitingStage(segment, reservation)
 
     def add(self, part: Chunk) -> Chunk | None:
         """Take the next part; give all elements once they are there."""
