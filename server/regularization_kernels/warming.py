@@ -14,7 +14,7 @@ import numpy as np
 from .arrays import FLOAT32, FLOAT64
 from .background import Background
 from .compilation import SHORTEST_SEQUENCE, SMALLEST, wait_until_compiled
-from .engine.reduced import LONG
+from .engine.whole_vectors.reduced import LONG
 from .errors import RegularizationError
 from .in_process import penalty, proximal_step
 from .regularizer import REGULARIZERS, Regularizer

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import L1Ball, L2Ball, L2Norm, LinfNorm, Regularizer, Simplex, TopK
 from regularization_kernels.engine import Chunk, Measurement, MemoryBudget, Method, Run
-from regularization_kernels.engine.coverage import Coverage, joined
-from regularization_kernels.engine.measurement import DIGEST_BYTES
+from regularization_kernels.engine.whole_vectors.coverage import Coverage, joined
+from regularization_kernels.engine.whole_vectors.measurement import DIGEST_BYTES
 from regularization_kernels.errors import (
     GradientUndefined,
     MeasurementInvalid,

@@ -39,7 +39,7 @@ from regularization_kernels.engine import (
     Segment,
     run_whole,
 )
-from regularization_kernels.engine.measurement import MOST_BYTES, Known
+from regularization_kernels.engine.whole_vectors.measurement import MOST_BYTES, Known
 from regularization_kernels.errors import (
     BudgetExceeded,
     ElementRangeInvalid,

@@ -33,9 +33,9 @@ from regularization_kernels.engine import (
     Rounding,
     RoundingMode,
     Segment,
-    reduced,
     run_whole,
 )
+from regularization_kernels.engine.whole_vectors import reduced
 from regularization_kernels.errors import BudgetExceeded, GradientUndefined, ValueNotFinite
 from regularization_kernels.reductions.census import Census, CensusQuestion, Interval, Order
 from regularization_kernels.reductions.exact_sums import sum_of_squares

@@ -22,13 +22,7 @@ from tests.server.test_mutated_streams import mutated
 from tests.support.messages import KINDS, METHODS, answers, good_call, header, l1_norm, layout_of, request
 from tests.support.outcomes import outcome_of
 from tests.support.processes import ServerProcess, channel_to, serving
-from tests.support.shared_memory import (
-    HandOffClient,
-    failed,
-    in_shared_memory,
-    operands_for,
-    over_the_wire,
-)
+from tests.support.shared_memory import HandOffClient, failed, in_shared_memory, operands_for, over_the_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,13 +11,13 @@ from .call import Call, FigureChoice, Rounding, RoundingMode
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .layout import Layout, PreparedSegment
-from .measurement import Measurement
-from .measuring import Measuring
 from .methods import Method, Operand
 from .parallel import run_whole
-from .parts import Combination, Round
 from .run import Run, State
 from .specifications import MAX_AXES, MAX_JOINTS, MAX_NAME_BYTES, MAX_SEGMENTS, Joint, Segment
+from .whole_vectors.measurement import Measurement
+from .whole_vectors.measuring import Measuring
+from .whole_vectors.parts import Combination, Round
 
 __all__ = [
     "DATA_TYPES",

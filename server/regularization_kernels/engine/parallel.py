@@ -20,8 +20,8 @@ from ..interruption import interruptible
 from .call import Call
 from .chunk import Chunk
 from .figures import Summary
-from .reduced import resolved_call
 from .run import Run
+from .whole_vectors.reduced import resolved_call
 from .workspace import PIECE
 
 _STRIDE = 16 * PIECE  # so much is fed at once that Python's share does not count

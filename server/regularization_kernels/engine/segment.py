@@ -11,12 +11,12 @@ from .call import Call
 from .chunk import Chunk
 from .figures import SegmentFigures
 from .fused import FusedOperator
-from .gathering import Stretch
 from .inspection import Inspection
 from .methods import Method
 from .neighbours import as_one, tally_of
 from .operator import SegmentOperator
-from .reduced import Reducer, reduction_of
+from .whole_vectors.gathering import Stretch
+from .whole_vectors.reduced import Reducer, reduction_of
 from .workspace import PIECE
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from .budget import MemoryBudget, Reservation
 from .buffering import PIECES, WaitingStage
 from .chunk import Chunk
 from .methods import Method, Operand
-from .reduced import resolved_joints
 from .segment import SegmentRun
+from .whole_vectors.reduced import resolved_joints
 from .workspace import PIECE
 
 if TYPE_CHECKING:

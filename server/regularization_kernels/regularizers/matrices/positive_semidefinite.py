@@ -14,12 +14,7 @@ from ...folding import Folding
 from ...formats import slack
 from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralCone, rounding
-from .linear_algebra import (
-    eigenvalue_decomposition,
-    eigenvalues,
-    lapack_error,
-    single_threaded_blas,
-)
+from .linear_algebra import eigenvalue_decomposition, eigenvalues, lapack_error, single_threaded_blas
 
 
 @register("positive_semidefinite")

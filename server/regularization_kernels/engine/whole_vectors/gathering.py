@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import Float64Array
-from ..formats import round_into, round_stochastically, widen_into
-from ..interruption import go_on, interruptible
-from .chunk import Chunk
-from .methods import Method
-from .workspace import PIECE, Workspace, borrowed_workspace
+from ...arrays import Float64Array
+from ...formats import round_into, round_stochastically, widen_into
+from ...interruption import go_on, interruptible
+from ..chunk import Chunk
+from ..methods import Method
+from ..workspace import PIECE, Workspace, borrowed_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..reductions.rules import Rule
-    from ..reductions.statistics import Statistic
-    from .call import Call
-    from .layout import PreparedSegment
+    from ...reductions.rules import Rule
+    from ...reductions.statistics import Statistic
+    from ..call import Call
+    from ..layout import PreparedSegment
     from .resolution import Asked
 
 

@@ -12,22 +12,22 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import MeasurementIncomplete, MeasurementInvalid
-from ..reductions.encoding import MOST_RULE_BYTES, most_bytes, most_recorded, read_rule, write_rule
-from ..reductions.packing import Malformed, Packer, Unpacker
-from ..reductions.resolved import Resolved
-from ..reductions.tape import Tape, Unanswered
-from ..regularizer import Locality
-from .methods import Method
+from ...errors import MeasurementIncomplete, MeasurementInvalid
+from ...reductions.encoding import MOST_RULE_BYTES, most_bytes, most_recorded, read_rule, write_rule
+from ...reductions.packing import Malformed, Packer, Unpacker
+from ...reductions.resolved import Resolved
+from ...reductions.tape import Tape, Unanswered
+from ...regularizer import Locality
+from ..methods import Method
 from .resolution import Asked, Vector, resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..reductions.reduction import Reduction
-    from ..reductions.statistics import Statistic
-    from .call import Call
-    from .layout import PreparedSegment
+    from ...reductions.reduction import Reduction
+    from ...reductions.statistics import Statistic
+    from ..call import Call
+    from ..layout import PreparedSegment
 
 MOST_BYTES = (1 << 20) - 1024
 """Bytes of the longest measurement."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..methods import Operand
 from .gathering import Stretch, gathered
-from .methods import Operand
 from .resolution import Vector, joint_vectors, resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..reductions.reduction import Reduction
-    from ..reductions.statistics import Statistic
-    from .call import Call
-    from .chunk import Chunk
-    from .layout import PreparedSegment
+    from ...reductions.reduction import Reduction
+    from ...reductions.statistics import Statistic
+    from ..call import Call
+    from ..chunk import Chunk
+    from ..layout import PreparedSegment
     from .resolution import Asked
 
 LONG = 1 << 20

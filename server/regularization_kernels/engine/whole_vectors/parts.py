@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..errors import ElementRangeInvalid, StatisticsInvalid
-from ..reductions.census import BINS
-from ..reductions.encoding import most_bytes, read_statistic, statistic_bytes
-from ..reductions.packing import Malformed, Packer, Unpacker
-from .budget import Reservation
+from ...errors import ElementRangeInvalid, StatisticsInvalid
+from ...reductions.census import BINS
+from ...reductions.encoding import most_bytes, read_statistic, statistic_bytes
+from ...reductions.packing import Malformed, Packer, Unpacker
+from ..budget import Reservation
 from .coverage import Coverage, Range, joined
 from .measurement import DIGEST_BYTES, VERSION, Measurement, Pending
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from ..arrays import DataType
-    from ..reductions.statistics import Statistic
-    from .budget import MemoryBudget
+    from ...arrays import DataType
+    from ...reductions.statistics import Statistic
+    from ..budget import MemoryBudget
     from .resolution import Vector
 
 STATISTIC_BYTES = 4 * 8 * BINS

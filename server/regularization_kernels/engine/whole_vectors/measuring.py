@@ -5,26 +5,26 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
-from ..interruption import go_on, interruptible
-from ..reductions.encoding import read_statistic, statistic_bytes
-from ..reductions.packing import Unpacker
-from .budget import Reservation
+from ...errors import OperandInconsistent, OperandOutOfRange, ValueNotFinite
+from ...interruption import go_on, interruptible
+from ...reductions.encoding import read_statistic, statistic_bytes
+from ...reductions.packing import Unpacker
+from ..budget import Reservation
+from ..inspection import Inspection
+from ..methods import Method, Operand
+from ..succession import Succession
 from .coverage import Coverage
 from .gathering import Stretch, gathered
-from .inspection import Inspection
-from .methods import Method, Operand
 from .parts import STATISTIC_BYTES, Answer, Round
-from .succession import Succession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from ..reductions.statistics import Statistic
-    from .budget import MemoryBudget
-    from .chunk import Chunk
-    from .layout import PreparedSegment
+    from ...reductions.statistics import Statistic
+    from ..budget import MemoryBudget
+    from ..chunk import Chunk
+    from ..layout import PreparedSegment
 
 
 class _Place(NamedTuple):

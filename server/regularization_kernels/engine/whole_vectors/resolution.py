@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..errors import GradientUndefined
-from ..reductions.resolved import Resolved
-from ..reductions.rules import Rule, Same
-from ..reductions.statistics import Question
-from ..reductions.survey import Survey
-from .methods import Method
+from ...errors import GradientUndefined
+from ...reductions.resolved import Resolved
+from ...reductions.rules import Rule, Same
+from ...reductions.statistics import Question
+from ...reductions.survey import Survey
+from ..methods import Method
 
 if TYPE_CHECKING:
-    from ..reductions.reduction import Reduction
-    from ..reductions.survey import Search
-    from .call import Call
-    from .joint import PreparedJoint
-    from .layout import PreparedSegment
+    from ...reductions.reduction import Reduction
+    from ...reductions.survey import Search
+    from ..call import Call
+    from ..joint import PreparedJoint
+    from ..layout import PreparedSegment
 
 ResultT = TypeVar("ResultT")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import accumulate, pairwise
 
-from ..errors import StatisticsOverlap
+from ...errors import StatisticsOverlap
 
 Range = tuple[int, int]
 """First element, and one past the last."""
