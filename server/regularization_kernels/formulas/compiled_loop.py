@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import FunctionType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from ..formats import INCREMENT, Conversion, conversion, mixed
 from ..machine_code import MachineCode, compiled
 from ..summation import BLOCK, LANES
 from . import operations
+
+if TYPE_CHECKING:
+    from ..prepared import Pass
 
 CHECKED = 16 * LANES
 """Elements that are checked at once: a check in front of every row would keep the compiler from taking
@@ -60,6 +63,22 @@ class Variant:
     data_type: np.dtype[Any]
     parameters: int
     """How many parameters the regularizer has."""
+
+    @classmethod
+    def of(cls, wanted: Pass, term: Callable[..., Any], step: Callable[..., Any], parameters: int) -> Variant:
+        """The loop that does what a pass is to do, by these formulas of so many parameters."""
+        return cls(
+            term=term,
+            step=step,
+            stepping=wanted.stepping,
+            forward=wanted.forward,
+            counting=wanted.counting,
+            checking=wanted.checking,
+            in_place=wanted.in_place,
+            at_random=wanted.at_random,
+            data_type=wanted.data_type,
+            parameters=parameters,
+        )
 
 
 def loop_for(variant: Variant, elements: int) -> Loop | None:

@@ -90,18 +90,7 @@ class Resolved:
         loops: dict[Formula, Loop] = {}
         formulas = self.rule.formulas if wanted.stepping else (_none,)
         for formula in formulas:
-            variant = Variant(
-                term=_none,
-                step=formula,
-                stepping=wanted.stepping,
-                forward=wanted.forward,
-                counting=wanted.counting,
-                checking=wanted.checking,
-                in_place=wanted.in_place,
-                at_random=wanted.at_random,
-                data_type=wanted.data_type,
-                parameters=len(self.rule.numbers),
-            )
+            variant = Variant.of(wanted, _none, formula, len(self.rule.numbers))
             loop = loop_for(variant, elements)
             if loop is not None:
                 loops[formula] = loop

@@ -99,18 +99,7 @@ class ElementRegularizer(Regularizer):
         if self.rounds_outside(Grid(wanted.data_type), at_random=wanted.at_random):
             return None
         numbers = self.numbers
-        variant = Variant(
-            term=self.formulas.term,
-            step=self.formulas.step,
-            stepping=wanted.stepping,
-            forward=wanted.forward,
-            counting=wanted.counting,
-            checking=wanted.checking,
-            in_place=wanted.in_place,
-            at_random=wanted.at_random,
-            data_type=wanted.data_type,
-            parameters=len(numbers),
-        )
+        variant = Variant.of(wanted, self.formulas.term, self.formulas.step, len(numbers))
         loop = loop_for(variant, elements)
         return None if loop is None else (loop, (numbers,))
 
