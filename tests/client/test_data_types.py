@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from regularization_client import ArgumentError, Client, DataTypeError, L1Norm, SquaredL2Norm
 from regularization_kernels import L1Norm as Kernel
+from regularization_kernels import penalty as kernel_penalty
 from regularization_kernels import proximal_step
 
 from tests.client.test_command import run, succeed
@@ -122,9 +124,12 @@ def test_numpy_s_files_of_float16(target: str, tmp_path: Path, ending: str) -> N
         assert array.astype(np.float16).tobytes() == expected.tobytes()
 
 
-def test_files_name_their_data_types_in_errors(target: str, tmp_path: Path) -> None:
-    """As the file calls them."""
-    write_safetensors(tmp_path / "x.safetensors", {"a": numbers(TYPES[0], 3), "b": numbers(TYPES[1], 3)})
-    result = run(target, "penalty", tmp_path / "x.safetensors", "-r", "l1_norm:strength=1")
-    assert result.exit_code == 1
-    assert "'a' is F16, 'b' is BF16" in result.stderr
+def test_a_file_of_several_data_types_has_the_figures_of_each(target: str, tmp_path: Path) -> None:
+    """Its tensors are sent by data type, and what came out is put together."""
+    tensors = {"a": numbers(TYPES[0], 3), "b": numbers(TYPES[1], 3)}
+    write_safetensors(tmp_path / "x.safetensors", tensors)
+    result = run(target, "penalty", tmp_path / "x.safetensors", "-r", "l1_norm:strength=1", "--json")
+    assert result.exit_code == 0
+    penalties = [kernel_penalty(each, Kernel(strength=1)).total.penalty for each in tensors.values()]
+    expected = math.fsum(each.value for each in penalties if each is not None)
+    assert json.loads(result.stdout)["penalty"] == expected

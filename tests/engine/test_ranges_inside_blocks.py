@@ -48,7 +48,7 @@ def legal_cuts(layout: Layout) -> list[int]:
     """Every element of the vector at which a range may begin or end, by what each regularizer says."""
     cuts = set(layout.starts)
     for segment in layout.segments:
-        if segment.locality is not Locality.SEGMENT:
+        if segment.locality in (Locality.ELEMENT, Locality.GROUP):
             inside = range(1, segment.size)
             cuts |= {segment.start + place for place in inside if segment.cut(place) == place}
     return sorted(cuts)

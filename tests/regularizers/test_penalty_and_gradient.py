@@ -80,7 +80,7 @@ def test_gradient_is_the_finite_difference(case: Case) -> None:
 @every_case
 def test_indicators_have_no_gradient_outside_their_set(case: Case) -> None:
     """Inside its set an indicator's gradient is 0; outside it is undefined, by the element's name."""
-    if not case.regularizer.traits.indicator:
+    if not case.regularizer.traits.indicator or case.label == "top_k-all":  # of which nothing is outside
         return
     inside = feasible(case, rng(case, 5).normal(size=case.shape))
     np.testing.assert_array_equal(gradient(case, inside), np.zeros(case.shape))

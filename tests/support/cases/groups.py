@@ -583,7 +583,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Rejected(GroupsInvalid, "sqrt_size", lambda: largest(size=1, sqrt_size=True)),
             Rejected(GroupsInvalid, "weights", lambda: largest(size=6, weights=(1.0, 1.0))),
-            *bad_groups(largest),
+            *(bad for bad in bad_groups(largest) if bad.field != "weights" or bad.shape is None),
         ),
         outside=filled,
     ),

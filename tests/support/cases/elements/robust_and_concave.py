@@ -104,6 +104,12 @@ def off_entropy(r: NegativeEntropy, point: Array, slope: Array) -> float:
     return float(np.max(np.where(tiny, slope - slopes, np.abs(slope - slopes)), initial=0.0))
 
 
+def two_thirds_power(magnitude: float) -> float:
+    """The cube root times itself: a power of 2 may be rounded otherwise."""
+    root = rule_cube_root(magnitude)
+    return root * root
+
+
 ROWS: tuple[Row, ...] = (
     Row(
         name="huber",
@@ -155,7 +161,7 @@ ROWS: tuple[Row, ...] = (
         terms=lambda r, x: r.strength * np.cbrt(x * x),
         oracle=by_element,
         certificate=lambda r, p, s: off_even_slope(lambda m: r.strength * 2 / 3 / np.cbrt(m), math.inf, p, s),
-        rule=Rule(summands(lambda _, e: rule_cube_root(abs(e)) ** 2), scale=lambda r: float(r.strength)),
+        rule=Rule(summands(lambda _, e: two_thirds_power(abs(e))), scale=lambda r: float(r.strength)),
         instances={
             "": (LTwoThirds(strength=0.3), (12,)),
             "-heavy": (LTwoThirds(strength=50.0), (3, 4)),
