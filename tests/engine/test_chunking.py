@@ -59,7 +59,7 @@ def arrays_for(method: Method, layout: Layout, names: tuple[str, ...]) -> dict[s
 
 
 @pytest.mark.parametrize(("method", "names", "dtype"), COMBINATIONS)
-@settings(max_examples=12)
+@settings(max_examples=4)
 @given(st.data())
 def test_chunks_do_not_change_a_bit(
     method: Method, names: tuple[str, ...], dtype: type[np.floating[Any]], data: st.DataObject
@@ -76,7 +76,7 @@ def test_chunks_do_not_change_a_bit(
 
 
 @pytest.mark.parametrize("method", list(Method))
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(st.data())
 def test_no_group_changes_the_bits_of_another(method: Method, data: st.DataObject) -> None:
     """Zero groups, and such as overflow or vanish when squared, in one chunk with others or not."""

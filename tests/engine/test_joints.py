@@ -199,7 +199,7 @@ def test_cuts_threads_and_memory_do_not_matter(
         assert (results, summary) == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_layout_is_cut_anywhere(data: st.DataObject) -> None:
     """Two joint regularizers that lie in each other, segments of any length, 0 included."""

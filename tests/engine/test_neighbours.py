@@ -70,7 +70,7 @@ def numbers(size: int, data_type: np.dtype[Any], seed: int) -> Any:
     return np.clip(x, -6e4, 6e4).astype(data_type) if spread == 3 else x.astype(data_type)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_they_have_the_bits_that_each_has_alone(data: st.DataObject) -> None:
     """Of any sizes, methods, operands, data types, choices of figures, and however the stream is cut."""

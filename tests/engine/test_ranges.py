@@ -89,7 +89,7 @@ def _operands() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.data())
 def test_ranges_of_whole_segments_combine_to_one_stream(method: Method, data: st.DataObject) -> None:
     """Every row of the table, cut between segments, with repeated and empty ranges."""
