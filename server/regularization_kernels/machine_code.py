@@ -83,7 +83,7 @@ def linked(code: MachineCode) -> Callable[..., int]:
     Raises:
         RuntimeError: If it needs what is not there.
     """
-    from llvmlite.binding import JITLibraryBuilder  # type: ignore[import-untyped] # it has no types
+    from llvmlite.binding import JITLibraryBuilder
 
     builder = JITLibraryBuilder().add_current_process().export_symbol(ENTRY)
     builder.add_object_img(code.image)
@@ -100,7 +100,8 @@ def linked(code: MachineCode) -> Callable[..., int]:
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *(kinds[each] for each in code.arguments))(library[ENTRY])
     spread = code.spread
 
-    def call(*arguments: Any) -> int:
+    def call(*arguments: Any, _kept: tuple[Any, Any] = (library, used)) -> int:
+        # The code is there as long as library and linker are, which this function keeps.
         if spread is not None:
             arguments = (*arguments[:spread], *arguments[spread], *arguments[spread + 1 :])
         result: int = function(*arguments)
@@ -108,15 +109,13 @@ def linked(code: MachineCode) -> Callable[..., int]:
             raise MemoryError
         return result
 
-    # The code is there as long as these are, the library before its linker.
-    call.kept = library, used  # type: ignore[attr-defined]
     return call
 
 
 @cache
 def linker() -> Any:
     """LLVM's linker, ready for this machine."""
-    from llvmlite import binding  # type: ignore[import-untyped] # it has no types
+    from llvmlite import binding
 
     return binding.create_lljit_compiler(_machine(), suppress_errors=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .._config import Gather
-from .._errors import ArgumentError, PartFailedError, RegularizationError
+from .._errors import ArgumentError, PartFailedError
 from .._request.call import Call
 from .._results import Summary
 from .base import Conditions, Measurer
@@ -42,7 +42,7 @@ class Gathered:
         def measure(call: Call, known: Combined) -> Sequence[bytes]:
             try:
                 own = _joined(self._measured(call, known, left))
-            except RegularizationError:
+            except Exception:  # whatever it is, the others wait
                 _gathered(gather, _FAILED)
                 raise
             return [each for part in _gathered(gather, own) for each in _split(part)]

@@ -6,10 +6,7 @@ replicas; so the bits do not depend on the number of threads.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ from ..interruption import interruptible
 from .call import Call
 from .chunk import Chunk
 from .figures import Summary
+from .helpers import on_threads
 from .run import Run
 from .whole_vectors.reduced import resolved_call
 from .workspace import PIECE
@@ -66,28 +64,13 @@ def run_whole(
     if len(ranges) == 1:
         return _run(call, chunk, out, budget, check, volatile)
 
-    def run_range(ends: tuple[int, int]) -> Summary:
-        begin, end = ends
+    def run_range(number: int) -> Summary:
+        begin, end = ranges[number]
         own_out = None if out is None else out[begin - call.begin : end - call.begin]
-        own_call = replace(call, element_range=ends)
+        own_call = replace(call, element_range=(begin, end))
         return _run(own_call, chunk.part(begin, end), own_out, budget, check, volatile)
 
-    others = [_helpers().submit(run_range, ends) for ends in ranges[1:]]
-    try:
-        parts = [run_range(ranges[0])]
-        while others:
-            # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
-            parts.append(others.pop(0).result())
-    finally:
-        wait(others)  # whatever happens, nobody touches the arrays once this returns
-        others.clear()
-    return Summary.combined(parts, call.figures, call.method)
-
-
-@cache
-def _helpers() -> ThreadPoolExecutor:
-    """Threads beside the callers' own, for all calls together."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="range")
+    return Summary.combined(on_threads(run_range, len(ranges)), call.figures, call.method)
 
 
 def _run(

@@ -17,7 +17,7 @@ from .census import BINS, MANTISSA, Census, CensusQuestion, Facts
 from .packing import Integers, Malformed, Packer, Unpacker, width_of
 from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
 from .squares import SquareQuestion, SquareSum
-from .statistics import Peak, PeakQuestion, Question, Statistic
+from .statistics import Peak, Question, Statistic
 
 _PART = 24
 """Bits of the lower part of offsets in a bin."""
@@ -66,11 +66,11 @@ def read_statistic(unpacker: Unpacker, question: Question[Any], elements: int) -
 
 def most_bytes(question: Question[Any], elements: int) -> int:
     """At least the bytes of the answer of so many elements to a question, whatever they are."""
-    if isinstance(question, PeakQuestion):
-        return 8 + _LONGEST_INTEGER
     if isinstance(question, SquareQuestion):
         return 3 * (1 + 8 * _MOST_DOUBLES) + 2 * _LONGEST_INTEGER
-    bins, open_bits = min(elements, BINS), question.interval.open_bits  # type: ignore[attr-defined]
+    if not isinstance(question, CensusQuestion):
+        return 8 + _LONGEST_INTEGER
+    bins, open_bits = min(elements, BINS), question.interval.open_bits
     lower, upper = (width_of(elements * most) for most in _largest_offsets(open_bits))
     named = min(2 * bins, BINS // 8)
     return 8 * _LONGEST_INTEGER + named + bins * (width_of(elements) + lower + upper)
@@ -219,7 +219,7 @@ MOST_RULE_BYTES = 1 + 2 * _LONGEST_INTEGER
 def write_rule(packer: Packer, rule: Rule) -> None:
     """Write what becomes of each element."""
     packer.integer(_RULES.index(type(rule)))
-    for field in fields(rule):  # type: ignore[arg-type] # all rules are dataclasses
+    for field in fields(rule):
         _WRITERS[str(field.type)](packer, getattr(rule, field.name))
 
 

@@ -51,10 +51,9 @@ def _peaks(x: Any, step_size: float, largest: float, share: float) -> Any:
     return sign(x) * (abs(x) == largest) * share + 0.0
 
 
+@dataclass(frozen=True, slots=True)
 class Rule(ABC):
     """What becomes of each element. Its fields are its formula's numbers, unless it says otherwise."""
-
-    __slots__ = ()
 
     formulas: ClassVar[tuple[Formula, ...]]
     """The formulas that stretches may have."""
@@ -62,7 +61,7 @@ class Rule(ABC):
     @property
     def numbers(self) -> tuple[float, ...]:
         """What the formulas are told."""
-        return tuple(getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type] # dataclasses
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     def stretches(self, position: int, size: int) -> Iterator[tuple[int, int, Formula]]:
         """Which formula which elements have: of ``size`` elements, the first of which stands at ``position``.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +11,7 @@ from ...arrays import Float64Array
 from ...formats import round_into, round_stochastically, widen_into
 from ...interruption import go_on, interruptible
 from ..chunk import Chunk
+from ..helpers import on_threads
 from ..methods import Method
 from ..workspace import PIECE, Workspace, borrowed_workspace
 
@@ -75,31 +73,23 @@ def gathered(
     """
     pieces = [piece for stretch in stretches for piece in stretch.pieces()]
     parts = max(min(threads, len(pieces)), 1)
+    first: Statistic = asked.question.of_nothing() if statistic is None else statistic
 
-    def of_part(part: int, statistic: Statistic) -> Statistic:
+    def of_part(part: int) -> Statistic:
+        own: Statistic = first if part == 0 else asked.question.of_nothing()
         with np.errstate(all="ignore"), interruptible(check), borrowed_workspace() as workspace:
-            addition = _Addition(statistic, workspace)
+            addition = _Addition(own, workspace)
             for piece in pieces[part * len(pieces) // parts : (part + 1) * len(pieces) // parts]:
                 go_on()
                 if inspect is not None:
                     inspect(piece.elements)
                 addition.add(_numbers(call, asked.rule, piece, workspace), piece.position)
             addition.finish()
-        return statistic
+        return own
 
-    first: Statistic = asked.question.of_nothing() if statistic is None else statistic
-    if parts == 1:
-        return of_part(0, first)
-    nothing = asked.question.of_nothing
-    others = [_gatherers().submit(of_part, part, nothing()) for part in range(1, parts)]
-    try:
-        whole = of_part(0, first)
-        while others:
-            # No frame keeps the future: what failed would refer to itself, and hold on to the arrays.
-            whole.merge(others.pop(0).result())
-    finally:
-        wait(others)  # whatever happens, nobody reads on once this returns
-        others.clear()
+    whole, *others = on_threads(of_part, parts)
+    for other in others:
+        whole.merge(other)
     return whole
 
 
@@ -173,9 +163,3 @@ def _result(call: Call, rule: Rule, x: Float64Array, piece: Stretch) -> Float64A
         round_stochastically(x, out, seed, piece.elements.element_offset)
     widen_into(out, x)
     return x
-
-
-@cache
-def _gatherers() -> ThreadPoolExecutor:
-    """Threads that gather, and wait for nobody."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="gather")

@@ -20,7 +20,7 @@ def keep_largest_of_four_function(size: int) -> Any:
     From values, result, the first run's first place, and how many stay of a run; of equal magnitudes the
     first do.
     """
-    from llvmlite import ir  # type: ignore[import-untyped] # it has no types
+    from llvmlite import ir
     from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic

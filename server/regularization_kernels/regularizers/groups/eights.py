@@ -44,7 +44,7 @@ class Term(Enum):
 @cache
 def fold_function(term: Term) -> Any:
     """A compiled function: what the terms of ``values[begin:end]``, a multiple of eight, add up to."""
-    from llvmlite import ir  # type: ignore[import-untyped] # it has no types
+    from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 

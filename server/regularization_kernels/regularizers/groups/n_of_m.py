@@ -173,7 +173,7 @@ class NOfM(PartitionedRegularizer):
             raise FieldOutOfRange(f"must be >= 0, got {self.axis}", field="axis")
 
     @property
-    def formulas(self) -> GroupFormulas:  # type: ignore[override] # of an instance
+    def formulas(self) -> GroupFormulas:  # type: ignore[override] # of an instance: they depend on m
         """Those for one run."""
         return _formulas_of(self.m if self.m <= _SHORT else 0)
 
