@@ -17,8 +17,7 @@ from .base import ElementRegularizer, Formulas
 
 
 def _term(x: Any, lower: float, upper: float) -> Any:
-    outside = (x < lower) | (x > upper)
-    return where(x != x, x, where(outside, np.inf, 0.0))
+    return where(x == clip(x, lower, upper), 0.0, abs(x) + np.inf)  # which keeps NaN
 
 
 def _step(x: Any, step_size: Any, lower: float, upper: float) -> Any:
