@@ -10,7 +10,6 @@ from .in_process import gradient, penalty, proximal_step
 from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
 from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
-from .regularizers.matrices.blas import use_blas_threads
 from .regularizers.vectors.slope import Oscar
 from .warming import regularizers_named, warm, warm_in_background
 
@@ -31,7 +30,6 @@ __all__ = [
     "penalty",
     "proximal_step",
     "regularizers_named",
-    "use_blas_threads",
     "warm",
     "warm_in_background",
     *_CLASSES,

@@ -154,13 +154,6 @@ class Settings:
         "as many as the process may use cores.",
         at_least=1,
     )
-    blas_threads: int = _setting(
-        1,
-        Unit.COUNT,
-        "Threads of BLAS that the command computes each matrix with. The last bits of matrix regularizers "
-        "depend on it, on no other setting: give it the same value on all replicas.",
-        at_least=1,
-    )
     cache: Path | None = _setting(
         None,
         Unit.FOLDER,

@@ -28,7 +28,7 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizers.matrices import lapack, linear_algebra
-from regularization_kernels.regularizers.matrices.blas import held_blas
+from regularization_kernels.regularizers.matrices.linear_algebra import single_threaded_blas
 from regularization_kernels.regularizers.matrices.orthogonality import roots
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -287,8 +287,8 @@ def test_blas_has_one_thread_while_anyone_needs_it() -> None:
 
     def user() -> None:
         for _ in range(200):
-            with held_blas():
-                with held_blas():
+            with single_threaded_blas():
+                with single_threaded_blas():
                     seen.append(blas_threads())
                 seen.append(blas_threads())
 
@@ -307,7 +307,7 @@ def test_callers_do_not_wait_where_blas_has_one_thread_anyway() -> None:
         both = Barrier(2, timeout=30)
 
         def user() -> None:
-            with held_blas():
+            with single_threaded_blas():
                 both.wait()
 
         users = [Thread(target=user) for _ in range(2)]

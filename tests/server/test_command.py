@@ -100,7 +100,6 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
         ),
         (["--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
         (["--threads", "0"], "--threads: must be finite and >= 1, got 0"),
-        (["--blas-threads", "0"], "--blas-threads: must be finite and >= 1, got 0"),
         (["--shared-memory-budget", "0"], "--shared-memory-budget: must be finite and >= 1, got 0"),
         (["--shared-memory-regions", "0"], "--shared-memory-regions: must be finite and >= 1, got 0"),
         (
