@@ -180,6 +180,9 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
             f"group_mcp, groups of {size}": kernels.GroupMcp(strength=2.0, concavity=3.0, groups=groups),
             f"group_scad, groups of {size}": kernels.GroupScad(strength=2.0, concavity=3.7, groups=groups),
             f"max_norm, groups of {size}": kernels.MaxNorm(radius=2.0, groups=groups),
+            f"l1_ball, groups of {size}": kernels.L1Ball(radius=2.0, groups=groups),
+            f"simplex, groups of {size}": kernels.Simplex(radius=2.0, groups=groups),
+            f"top_k, groups of {size}": kernels.TopK(fraction=0.25, groups=groups),
             f"unit_norm, groups of {size}": kernels.UnitNorm(groups=groups),
             f"top_k_groups, groups of {size}": kernels.TopKGroups(fraction=0.1, groups=groups),
             f"min_max_norm, groups of {size}": kernels.MinMaxNorm(lower=1.0, upper=2.0, groups=groups),
@@ -194,7 +197,7 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}
     # Some have to find a threshold in each group.
     searching = ("exclusive_lasso", "group_linf", "n_of_m")
-    by_numpy = ("unit_norm", "min_max_norm", "top_k_groups")
+    by_numpy = ("unit_norm", "min_max_norm", "top_k", "l1_ball", "simplex")
     bounds |= {
         name: Bound(L1, 6.0 if name.startswith(searching) else 2.0)
         for name in grouped

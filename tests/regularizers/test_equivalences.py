@@ -18,14 +18,20 @@ from regularization_kernels import (
     GroupMcp,
     Groups,
     GroupScad,
+    L1Ball,
     L1Norm,
+    L2Ball,
     L2Norm,
     LinfNorm,
+    MaxNorm,
     Mcp,
+    NOfM,
     NuclearNorm,
     Scad,
+    Simplex,
     SparseGroupLasso,
     SquaredL2Norm,
+    TopK,
 )
 
 from tests.support.cases import ROWS, Case
@@ -178,6 +184,46 @@ EQUIVALENCES = (
 )
 
 
+EQUIVALENT_SETS = (
+    *(
+        Equivalence(f"{kind.name} of one group", kind(radius=0.5), kind(radius=0.5, groups=Groups(size=12)))
+        for kind in (L1Ball, L2Ball, Simplex)
+    ),
+    *(
+        Equivalence(
+            f"{kind.name} of rows of weight 2",
+            kind(radius=1.0, groups=Groups(size=4)),
+            kind(radius=0.5, groups=Groups(axis=0, sqrt_size=True)),
+            (12,),
+            (3, 4),
+        )
+        for kind in (L1Ball, L2Ball, Simplex)
+    ),
+    Equivalence(
+        "L2 balls of groups are bounded norms",
+        L2Ball(radius=0.5, groups=Groups(sizes=(3, 4, 5), weights=ONES)),
+        MaxNorm(radius=0.5, groups=Groups(sizes=(3, 4, 5))),
+    ),
+    Equivalence(
+        "L1 balls of groups of one are boxes",
+        L1Ball(radius=0.5, groups=Groups(size=1)),
+        Box(lower=-0.5, upper=0.5),
+    ),
+    Equivalence("the largest of one group", TopK(count=5), TopK(count=5, groups=Groups(size=12))),
+    Equivalence("2 of 4 is the largest half", NOfM(n=2, m=4), TopK(fraction=0.5, groups=Groups(size=4))),
+    Equivalence(
+        "the largest of columns are those of rows of the transpose",
+        TopK(count=2, groups=Groups(axis=0)),
+        TopK(count=2, groups=Groups(axis=1)),
+        (4, 3),
+        (3, 4),
+        np.transpose,
+        np.transpose,
+    ),
+)
+"""Sets, which have a gradient inside alone."""
+
+
 def case_of(regularizer: Any, shape: tuple[int, ...]) -> Case:
     """A case outside the table."""
     return Case(
@@ -204,6 +250,18 @@ def test_two_names_for_one_function_agree(law: Equivalence) -> None:
         for step_size in (0.1, 1.0, 10.0):
             p = law.extract(prox(other, z, step_size)).reshape(law.shape)
             np.testing.assert_allclose(prox(one, x, step_size), p, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("law", EQUIVALENT_SETS, ids=lambda law: law.label.replace(" ", "-"))
+def test_two_names_for_one_set_agree(law: Equivalence) -> None:
+    """On who is inside, and on the nearest points, which are."""
+    one, other = case_of(law.one, law.shape), case_of(law.other, law.other_shape)
+    for x in vectors(law.shape):
+        z = law.embed(x).reshape(law.other_shape)
+        assert value(one, x) == value(other, z)
+        p = law.extract(prox(other, z, 1.0)).reshape(law.shape)
+        np.testing.assert_allclose(prox(one, x, 1.0), p, rtol=1e-15, atol=1e-15)
+        assert value(one, p) == value(other, law.embed(p).reshape(law.other_shape)) == 0.0
 
 
 def test_a_box_clips() -> None:

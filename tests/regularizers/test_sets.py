@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from regularization_kernels import (
 from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizer import REGULARIZERS
 
+from tests.support.oracles.groupings import sets_of
 from tests.support.oracles.number_formats import FIXED, Q7, Q15, FixedPoint
 from tests.support.oracles.sets import (
     COARSE,
@@ -60,9 +62,13 @@ SETS: dict[str, Any] = {
     "l1_ball": L1Ball(radius=1.0),
     "l1_ball-small": L1Ball(radius=0.1),
     "l1_ball-wide": L1Ball(radius=3.3),
+    "l1_ball-rows": L1Ball(radius=0.7, groups=Groups(axis=0)),
+    "l1_ball-columns": L1Ball(radius=0.1, groups=Groups(axis=1, sqrt_size=True)),
+    "l1_ball-runs": L1Ball(radius=0.5, groups=Groups(sizes=(1, 20, 3, 24), weights=(1.0, 0.5, 0.0, 2.0))),
     "l2_ball": L2Ball(radius=1.0),
     "l2_ball-small": L2Ball(radius=0.1),
     "l2_ball-wide": L2Ball(radius=2.3),
+    "l2_ball-rows": L2Ball(radius=0.7, groups=Groups(axis=0)),
     "max_norm": MaxNorm(radius=1.0, groups=Groups(axis=0)),
     "max_norm-columns": MaxNorm(radius=0.3, groups=Groups(axis=1, sqrt_size=True)),
     "max_norm-runs": MaxNorm(radius=0.7, groups=Groups(sizes=(1, 20, 3, 24), weights=(1.0, 0.5, 0.0, 2.0))),
@@ -75,7 +81,12 @@ SETS: dict[str, Any] = {
     "simplex": Simplex(radius=1.0),
     "simplex-small": Simplex(radius=0.1),
     "simplex-wide": Simplex(radius=5.7),
+    "simplex-rows": Simplex(radius=1.0, groups=Groups(axis=0)),
+    "simplex-columns": Simplex(radius=0.3, groups=Groups(axis=1, sqrt_size=True)),
+    "simplex-runs": Simplex(radius=0.7, groups=Groups(sizes=(1, 20, 3, 24), weights=(1.0, 0.5, 0.0, 8.0))),
     "top_k": TopK(count=5),
+    "top_k-rows": TopK(count=3, groups=Groups(axis=0)),
+    "top_k-columns": TopK(fraction=0.4, groups=Groups(axis=1)),
     "top_k_groups": TopKGroups(count=2, groups=Groups(axis=0)),
     "top_k_groups-columns": TopKGroups(fraction=0.3, groups=Groups(axis=1)),
     "n_of_m": NOfM(n=2, m=4),
@@ -152,7 +163,14 @@ def value(x: NDArray[Any], regularizer: Any, **options: Any) -> float:
 
 
 def nearest(regularizer: Any, x: Wide, form: Format) -> Wide:
-    """The exact projection, of the set as the format can reach it."""
+    """The exact projection, of the set as the format can reach it; of sets of groups each by itself."""
+    if getattr(regularizer, "groups", None) is not None and isinstance(
+        regularizer, L1Ball | L2Ball | Simplex | TopK
+    ):
+        new = np.empty(x.shape)
+        for one, part in sets_of(regularizer, x.shape):
+            new.ravel()[part] = nearest(one, x.ravel()[part], form)
+        return new
     if isinstance(regularizer, Simplex):
         regularizer = Simplex(radius=float(reachable(regularizer.radius, form)))
         if isinstance(form, FixedPoint) and regularizer.radius >= 1.0:
@@ -242,6 +260,7 @@ def test_a_forward_step_ends_inside(name: str, form: Format) -> None:
 
 BALLS = [
     "l1_ball",
+    "l1_ball-runs",
     "l2_ball",
     "l2_ball-small",
     "max_norm-runs",
@@ -320,12 +339,15 @@ def test_a_long_vector_is_half_a_step_from_the_exact_projection(form: Format) ->
 
 
 @pytest.mark.parametrize("kind", [L1Ball, L2Ball, Simplex], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("groups", [None, Groups(size=4)], ids=["whole", "groups"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_a_radius_past_the_range_leaves_finite_numbers(kind: Any, dtype: type[Any]) -> None:
+def test_a_radius_past_the_range_leaves_finite_numbers(
+    kind: Any, groups: Groups | None, dtype: type[Any]
+) -> None:
     """A forward step may go past the largest number; then that is what an element becomes."""
     top = float(np.finfo(dtype).max)
     x = np.array([top, 0.9 * top, 0.0, -top], dtype)
-    out, summary = proximal_step(x, kind(radius=2.5 * top), 1.0, loss_gradients=-x)
+    out, summary = proximal_step(x, kind(radius=2.5 * top, groups=groups), 1.0, loss_gradients=-x)
     assert np.isfinite(out).all()
     assert summary.total.penalty is not None
     assert summary.total.penalty.value == 0.0
@@ -333,7 +355,13 @@ def test_a_radius_past_the_range_leaves_finite_numbers(kind: Any, dtype: type[An
 
 @every_form
 @pytest.mark.parametrize("radius", [1.7e308, 1e150, 6.0, 1e-300, 5e-324])
-@pytest.mark.parametrize("kind", [Simplex, L1Ball, L2Ball, SpectralBall, NuclearBall])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Simplex, L1Ball, L2Ball, SpectralBall, NuclearBall),
+        *(partial(kind, groups=Groups(axis=axis)) for kind in (Simplex, L1Ball, L2Ball) for axis in (0, 1)),
+    ],
+)
 def test_radii_and_references_of_all_sizes_have_an_answer(form: Format, radius: float, kind: Any) -> None:
     """Also where the neighbours of one element are farther apart than another's by more than float64 has."""
     data_type = data_type_of(form)
@@ -360,7 +388,14 @@ class Shifting(np.ndarray[Any, np.dtype[np.float64]]):
 
 
 @pytest.mark.parametrize(
-    "regularizer", [L2Ball(radius=1.0), MaxNorm(radius=1.0, groups=Groups(size=4))], ids=lambda r: r.name
+    "regularizer",
+    [
+        L2Ball(radius=1.0),
+        MaxNorm(radius=1.0, groups=Groups(size=4)),
+        L1Ball(radius=1.0, groups=Groups(size=4)),
+        Simplex(radius=1.0, groups=Groups(sizes=(5, 11))),
+    ],
+    ids=lambda r: r.name,
 )
 def test_elements_that_change_meanwhile_do_not_keep_a_step_from_ending(regularizer: Any) -> None:
     """Whatever is read, the number of rounds is bounded."""

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import TYPE_CHECKING
 
 import pytest
+from regularization_server.process import log_writer
 from regularization_server.process.log_writer import LogWriter
 
 from tests.support.messages import TIMEOUT, good_call
@@ -28,6 +30,11 @@ PIPE_BYTES = 4096
 def report(lines: int) -> str:
     """The line that tells of lost ones."""
     return f"lost {lines}"
+
+
+def take(log: LogWriter, line: str) -> None:
+    """Have a line written, which takes its own bytes while it waits."""
+    log.take(lambda: line, len(line) + 1)
 
 
 @contextmanager
@@ -50,9 +57,47 @@ def test_lines_are_written_in_order() -> None:
     with pipe() as (reader, writer):
         log = LogWriter(writer, report)
         for line in ("one", "ünf", "\ud800", "last"):
-            log.msg(line)
+            take(log, line)
         assert log.flush(TIMEOUT)
         assert os.read(reader, PIPE_BYTES).decode() == "one\nünf\n\\ud800\nlast\n"
+
+
+def test_lines_are_put_together_in_the_writing_thread() -> None:
+    """Whoever logs only says of what, and the order stays; one that cannot be put together is counted."""
+    with pipe() as (reader, writer):
+        log = LogWriter(writer, report)
+        log.take(lambda: current_thread().name, 10)
+        log.take(lambda: str(1 // 0), 10)
+        take(log, "after")
+        assert log.flush(TIMEOUT)
+        take(log, "next")
+        assert log.flush(TIMEOUT)
+        assert os.read(reader, PIPE_BYTES).decode().splitlines() == ["log", "after", "next", "lost 1"]
+
+
+def test_what_goes_into_one_write_is_decided_by_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by what they took while they waited: longer ones would end in the middle of another process's."""
+    writes: list[int] = []
+    begun, may_go_on = Event(), Event()
+
+    def write_some(_: int, raw: bytes) -> int:
+        writes.append(len(raw))
+        return len(raw)
+
+    def first() -> str:
+        begun.set()
+        assert may_go_on.wait(TIMEOUT)
+        return "first"
+
+    monkeypatch.setattr(log_writer, "_write_some", write_some)
+    log = LogWriter(0, report)
+    log.take(first, 1)
+    assert begun.wait(TIMEOUT)
+    for size in (1000, 3000, 3000, 95, 1):
+        log.take(partial("x".__mul__, size), 1)
+    may_go_on.set()
+    assert log.flush(TIMEOUT)
+    assert writes == [6, 1001 + 3001, 3001 + 96 + 2]
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -63,7 +108,7 @@ def test_a_full_pipe_keeps_nobody_waiting(blocking: bool) -> None:
         log = LogWriter(writer, report, most_waiting=10 * PIPE_BYTES)
         line = "x" * 99
         for _ in range(2000):
-            log.msg(line)
+            take(log, line)
         assert not log.flush(0.01)
         received = os.read(reader, PIPE_BYTES).decode()
         while sum(map(lines_in, received.splitlines())) < 2000:
@@ -88,12 +133,12 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (250, resource.RLIM_INFINITY))
 log = LogWriter(os.open({str(path)!r}, os.O_CREAT | os.O_WRONLY), "lost {{}}".format)
 for letter in "abcde":
-    log.msg(letter * 99)
+    log.take(lambda: letter * 99, 100)
     assert log.flush(10)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-log.msg("f")
+log.take(lambda: "f", 2)
 assert log.flush(10)
-log.msg("g")
+log.take(lambda: "g", 2)
 assert log.flush(10)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -103,7 +148,7 @@ assert log.flush(10)
 def test_without_a_descriptor_lines_go_nowhere() -> None:
     """There is nothing to wait for."""
     log = LogWriter(None, report)
-    log.msg("line")
+    take(log, "line")
     assert log.flush(0)
 
 
@@ -193,7 +238,7 @@ def test_lines_of_several_processes_stay_whole() -> None:
         os.close(writer)
         for _ in range(1000):
             for letter, log in zip("ab", logs, strict=True):
-                log.msg(letter * 1500)
+                take(log, letter * 1500)
         assert all(log.flush(TIMEOUT) for log in logs)
         until(lambda: len(received) == 2000 * 1501)
         assert set(received.decode().split()) == {"a" * 1500, "b" * 1500}

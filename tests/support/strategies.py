@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from regularization_kernels import (
     Grid,
     Groups,
     GroupScad,
+    L1Ball,
+    L2Ball,
     Levels,
     MinMaxNorm,
     NOfM,
@@ -186,7 +189,7 @@ def cases(draw: Draw, row: Row) -> Case:
     first = next(iter(row.instances.values()))[0]
     if row.name in OWN:
         regularizer, shape = draw(OWN[row.name]())
-    elif hasattr(first, "groups"):
+    elif getattr(first, "groups", None) is not None:
         regularizer, shape = draw(grouped(first))
     elif row.matrix:
         shape, axis = draw(folded(*draw(matrices())))
@@ -297,22 +300,38 @@ def _transposable_sparsity(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _ball(draw: Draw, kind: Any) -> Chosen:
+    if draw(st.booleans()):
+        return kind(radius=draw(strengths())), draw(shapes())
+    return draw(grouped(kind(radius=1.0, groups=Groups(size=1))))
+
+
+@st.composite
 def _simplex(draw: Draw) -> Chosen:
-    return Simplex(radius=draw(strengths())), draw(shapes(least=1))
+    if draw(st.booleans()):
+        return Simplex(radius=draw(strengths())), draw(shapes(least=1))
+    return draw(grouped(Simplex(radius=1.0, groups=Groups(size=1))).filter(has_no_empty_groups))
+
+
+@st.composite
+def unweighted(draw: Draw) -> tuple[Groups, Shape]:
+    """Groups without weights, and a shape that they fit."""
+    chosen, shape = draw(grouped(UnitNorm(groups=Groups(size=1))))
+    return dataclasses.replace(chosen.groups, sqrt_size=None, weights=None), shape
 
 
 @st.composite
 def _top_k(draw: Draw) -> Chosen:
-    shape = draw(shapes())
+    groups, shape = draw(unweighted()) if draw(st.booleans()) else (None, draw(shapes()))
     if draw(st.booleans()):
-        return TopK(fraction=draw(st.floats(0, 1))), shape
-    return TopK(count=draw(st.integers(0, math.prod(shape)))), shape
+        return TopK(fraction=draw(st.floats(0, 1)), groups=groups), shape
+    sizes = [math.prod(shape)] if groups is None else [part.size for part in partition(groups, shape)]
+    return TopK(count=draw(st.integers(0, min(sizes, default=0))), groups=groups), shape
 
 
 @st.composite
 def _top_k_groups(draw: Draw) -> Chosen:
-    chosen, shape = draw(grouped(UnitNorm(groups=Groups(size=1))))
-    groups = dataclasses.replace(chosen.groups, sqrt_size=None, weights=None)
+    groups, shape = draw(unweighted())
     if draw(st.booleans()):
         return TopKGroups(fraction=draw(st.floats(0, 1)), groups=groups), shape
     count = draw(st.integers(0, len(partition(groups, shape))))
@@ -372,6 +391,8 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "transposable_sparsity": _transposable_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
+    "l1_ball": partial(_ball, L1Ball),
+    "l2_ball": partial(_ball, L2Ball),
     "simplex": _simplex,
     "top_k": _top_k,
     "top_k_groups": _top_k_groups,

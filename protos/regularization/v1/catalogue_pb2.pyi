@@ -39,7 +39,8 @@ class _LocalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Locality.Val
     Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
     and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
     reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
-    since a point is rounded inwards by all its elements together.
+    since a point is rounded inwards by all its elements together. With groups, where a regularizer has that field,
+    it goes as those of groups do.
     """
 
 class Locality(_Locality, metaclass=_LocalityEnumTypeWrapper):
@@ -60,7 +61,8 @@ LOCALITY_REDUCTION: Locality.ValueType  # 4
 Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
 and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
 reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
-since a point is rounded inwards by all its elements together.
+since a point is rounded inwards by all its elements together. With groups, where a regularizer has that field,
+it goes as those of groups do.
 """
 Global___Locality: _TypeAlias = Locality  # noqa: Y015
 

@@ -1081,18 +1081,27 @@ class L1Ball(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RADIUS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
     """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Which elements form a group. Each is then to be in a ball of its own, of radius weight_g * radius, its term stands
+        at its first element, and the locality is that of groups. Unset: the segment is one group, of LOCALITY_REDUCTION.
+        Not in a joint regularizer. Errors: ERROR_REASON_GROUPS_INVALID, ERROR_REASON_JOINT_INVALID.
+        """
+
     def __init__(
         self,
         *,
         radius: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
     _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
@@ -1104,24 +1113,34 @@ Global___L1Ball: _TypeAlias = L1Ball  # noqa: Y015
 class L2Ball(_message.Message):
     """Penalty 0 where the Euclidean norm is at most radius, plus infinity otherwise; a norm is above it that exceeds it by
     more than two units in the last place (docs/numerics.md, Sets). Gradient 0 inside, undefined outside. Proximal step:
-    x * radius / |x| outside, rounded so that it is inside. Source: Tikhonov and Arsenin 1977 (Ivanov's form).
+    x * radius / |x| outside, rounded so that it is inside. With groups it is MaxNorm. Source: Tikhonov and Arsenin 1977
+    (Ivanov's form).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RADIUS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
     """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Which elements form a group. Each is then to be in a ball of its own, of radius weight_g * radius, its term stands
+        at its first element, and the locality is that of groups. Unset: the segment is one group, of LOCALITY_REDUCTION.
+        Not in a joint regularizer. Errors: ERROR_REASON_GROUPS_INVALID, ERROR_REASON_JOINT_INVALID.
+        """
+
     def __init__(
         self,
         *,
         radius: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
     _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
@@ -1140,18 +1159,28 @@ class Simplex(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RADIUS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     radius: _builtins.float
     """In units of the parameters. Required: finite, >= 0.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Which elements form a group. Each is then to be in a simplex of its own, with the sum weight_g * radius, its term
+        stands at its first element, and the locality is that of groups. Unset: the segment is one group, of
+        LOCALITY_REDUCTION. Not in a joint regularizer. Groups that are empty: ERROR_REASON_LAYOUT_INVALID unless their sum
+        is 0. Errors: ERROR_REASON_GROUPS_INVALID, ERROR_REASON_JOINT_INVALID.
+        """
+
     def __init__(
         self,
         *,
         radius: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "radius", b"radius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_radius", b"_radius", "groups", b"groups", "radius", b"radius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__radius: _TypeAlias = _typing.Literal["radius"]  # noqa: Y015
     _WhichOneofArgType__radius: _TypeAlias = _typing.Literal["_radius", b"_radius"]  # noqa: Y015
@@ -1170,24 +1199,33 @@ class TopK(_message.Message):
 
     COUNT_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """How many may stay, k: >= 0 and at most the segment's length, or the length of all segments together that the
-    regularizer is the joint one of. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    regularizer is the joint one of, or the smallest group's. Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     fraction: _builtins.float
     """Which part of these n elements may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger
     one, floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
     Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
+    @_builtins.property
+    def groups(self) -> Global___Groups:
+        """Which elements form a group, without weights. So many of each may then stay, its term stands at its first element,
+        and the locality is that of groups. Unset: the segment is one group, of LOCALITY_REDUCTION. Not in a joint
+        regularizer. Errors: ERROR_REASON_GROUPS_INVALID, ERROR_REASON_JOINT_INVALID.
+        """
+
     def __init__(
         self,
         *,
         count: _builtins.int | None = ...,
         fraction: _builtins.float | None = ...,
+        groups: Global___Groups | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_fraction", b"_fraction", "count", b"count", "fraction", b"fraction", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015

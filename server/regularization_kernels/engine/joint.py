@@ -72,9 +72,11 @@ def prepared_joint(
         raise
     reduction = prepared.reduction()
     if reduction is None:
+        may_be = regularizer.locality is regularizer.traits.locality
+        why = f"for elements of {contract_name(data_type)}" if may_be else "with these parameters"
         text = (
             f"must be one that is computed by statistics of parts, as top_k and l2_norm are; "
-            f"{regularizer.name} is none for elements of {contract_name(data_type)}"
+            f"{regularizer.name} is none {why}"
         )
         raise JointInvalid(text, field=f"{path}.regularizer")
     return PreparedJoint(joint, begin, end, size, prepared, reduction)

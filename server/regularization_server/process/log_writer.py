@@ -1,4 +1,4 @@
-"""Log lines are written by a thread of their own, so that whoever logs never waits."""
+"""Log lines are put together and written by a thread of their own, so that whoever logs never waits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import select
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from threading import Condition, Thread
+from typing import NamedTuple
 
 from ..settings import MIB
 
@@ -19,11 +20,20 @@ WRITTEN_AT_ONCE = select.PIPE_BUF
 """Bytes up to which lines go into one write: so many stay together beside other processes' lines."""
 
 
+class Waiting(NamedTuple):
+    """A line that waits."""
+
+    text: Callable[[], str]
+    """Puts it together."""
+    size: int
+    """Bytes that it takes until then."""
+
+
 class LogWriter:
     """Writes lines to a file descriptor, and drops those that cannot be written.
 
     Where the reader is gone, or disk or pipe are full, whoever logs does not notice. After the next line that
-    is written, another says how many were dropped.
+    is written, another says how many were dropped. Lines are written in the order in which they come.
 
     Args:
         descriptor: Of the file; None to drop everything.
@@ -37,25 +47,27 @@ class LogWriter:
         self._report = report
         self._room = 0 if descriptor is None else most_waiting
         self._changed = Condition()
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[Waiting] = deque()
         self._writing = False
         self._dropped = 0
         self._inside_a_line = False
         if descriptor is not None:
             Thread(target=self._write, args=(descriptor,), name="log", daemon=True).start()
 
-    def msg(self, line: str) -> None:
-        """Take a line; it is written soon, or never."""
-        raw = f"{line}\n".encode(errors="backslashreplace")
+    def take(self, text: Callable[[], str], size: int) -> None:
+        """Take a line; it is put together and written soon, or never.
+
+        Args:
+            text: Puts it together, in the writing thread.
+            size: Bytes that it takes until then.
+        """
         with self._changed:
-            if len(raw) > self._room:
+            if size > self._room:
                 self._dropped += 1
                 return
-            self._room -= len(raw)
-            self._lines.append(raw)
+            self._room -= size
+            self._lines.append(Waiting(text, size))
             self._changed.notify_all()
-
-    debug = info = warning = error = critical = msg
 
     def flush(self, timeout: float) -> bool:
         """Wait until all lines are written or dropped; whether that came in so many seconds."""
@@ -64,8 +76,10 @@ class LogWriter:
 
     def _write(self, descriptor: int) -> None:
         while True:
-            lines, dropped = self._next()
-            change = len(lines) - self._send(descriptor, lines)
+            waiting, dropped = self._next()
+            change = len(waiting)
+            for lines in _written_at_once(filter(None, map(_put_together, waiting))):
+                change -= self._send(descriptor, lines)
             # After the lines that waited: those that found no room came later.
             if dropped and not change and self._send(descriptor, [f"{self._report(dropped)}\n".encode()]):
                 change = -dropped
@@ -74,18 +88,18 @@ class LogWriter:
                 self._writing = False
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[list[bytes], int]:
+    def _next(self) -> tuple[list[Waiting], int]:
         """The next lines, once there are some, and how many were dropped before."""
         with self._changed:
             self._changed.wait_for(lambda: self._lines)
-            lines = [self._lines.popleft()]
-            size = len(lines[0])
-            while self._lines and size + len(self._lines[0]) <= WRITTEN_AT_ONCE:
-                lines.append(self._lines.popleft())
-                size += len(lines[-1])
+            waiting = [self._lines.popleft()]
+            size = waiting[0].size
+            while self._lines and size + self._lines[0].size <= WRITTEN_AT_ONCE:
+                waiting.append(self._lines.popleft())
+                size += waiting[-1].size
             self._room += size
             self._writing = True
-            return lines, self._dropped
+            return waiting, self._dropped
 
     def _send(self, descriptor: int, lines: list[bytes]) -> int:
         """Write lines, one behind the other; how many are written whole."""
@@ -101,6 +115,25 @@ class LogWriter:
         if written:
             self._inside_a_line = raw[written - 1 : written] != b"\n"
         return sum(begin + end <= written for end in accumulate(map(len, lines)))
+
+
+def _put_together(line: Waiting) -> bytes | None:
+    try:
+        return f"{line.text()}\n".encode(errors="backslashreplace")
+    except Exception:
+        return None  # whatever is wrong with it, the lines after it are written
+
+
+def _written_at_once(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Lines that go into one write, and then the next ones."""
+    together: list[bytes] = []
+    for line in lines:
+        if together and sum(map(len, together)) + len(line) > WRITTEN_AT_ONCE:
+            yield together
+            together = []
+        together.append(line)
+    if together:
+        yield together
 
 
 def standard_error() -> int | None:

@@ -6,7 +6,10 @@ A log has methods, codes, reasons, places and sizes; never a name, a value or a 
 from __future__ import annotations
 
 import logging
+import time
 import traceback
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
@@ -14,9 +17,14 @@ import structlog
 from .log_writer import LogWriter, is_terminal, standard_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 LogFormat = Literal["console", "json", "logfmt"]
+
+EVENT_BYTES = 1024
+"""What a line takes while it waits, beside its texts."""
 
 
 def command_logger(
@@ -24,29 +32,28 @@ def command_logger(
 ) -> tuple[FilteringBoundLogger, LogWriter]:
     """A logger to standard error for this process, and what writes its lines.
 
-    What libraries log goes there, too: the standard library's own handler would wait where a pipe is full.
+    Whoever logs says what there is to tell; the writing thread makes lines of it. What libraries log goes
+    there, too: the standard library's own handler would wait where a pipe is full.
 
     Args:
         level: The lowest level that is written.
         log_format: How lines look.
         fields: What every line has.
     """
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _tell_fault,
-        _renderer(log_format),
-    ]
+    text = partial(_text, _renderer(log_format))
 
-    def logger(target: object, level: str) -> FilteringBoundLogger:
-        made: FilteringBoundLogger = structlog.wrap_logger(
-            target, processors=processors, wrapper_class=structlog.make_filtering_bound_logger(level)
-        )
-        return made.bind(**fields)
+    def report(lines: int) -> str:
+        event = {**fields, "lines": lines, "event": "log lines dropped", "level": "warning"}
+        return text({**event, "timestamp": time.time()})
 
-    reports: Any = logger(structlog.ReturnLogger(), "debug")
-    writer = LogWriter(standard_error(), lambda lines: str(reports.warning("log lines dropped", lines=lines)))
-    log = logger(writer, level)
+    writer = LogWriter(standard_error(), report)
+    made: FilteringBoundLogger = structlog.wrap_logger(
+        _Lines(writer, text),
+        # A fault is told at once: it has frames, and these have what the call had.
+        processors=[structlog.processors.add_log_level, _stamp, _tell_fault],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    log = made.bind(**fields)
     logging.basicConfig(handlers=[_Libraries(log)], force=True)
     return log, writer
 
@@ -65,6 +72,24 @@ def library_logger() -> FilteringBoundLogger:
     return logger
 
 
+class _Lines:
+    """Takes what there is to say, of which the writing thread makes lines."""
+
+    def __init__(self, writer: LogWriter, text: Callable[[EventDict], str]) -> None:
+        self._writer = writer
+        self._text = text
+
+    def take(self, **event: Any) -> None:
+        """Take what one line says."""
+        size = EVENT_BYTES
+        for value in event.values():
+            if isinstance(value, str):
+                size += len(value)
+        self._writer.take(partial(self._text, event), size)
+
+    debug = info = warning = error = critical = take
+
+
 class _Libraries(logging.Handler):
     """Passes what libraries log to the command's logger, without arguments: a caller may have sent those."""
 
@@ -76,6 +101,19 @@ class _Libraries(logging.Handler):
         """Pass a record on."""
         error = record.exc_info[1] if record.exc_info else None
         self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
+
+
+def _stamp(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """When it was, in seconds."""
+    event["timestamp"] = time.time()
+    return event
+
+
+def _text(renderer: Processor, event: EventDict) -> str:
+    """A line, with the time as people read it."""
+    moment = datetime.fromtimestamp(event["timestamp"], UTC)
+    event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return str(renderer(None, event["level"], event))
 
 
 def _tell_fault(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from regularization.v1 import regularizers_pb2 as v1
-from regularization.v1.regularizers_pb2 import Groups, LevelList, Levels, Oscar, Regularizer, SlopeStrengths
+from regularization.v1.regularizers_pb2 import (
+    Groups,
+    GroupWeights,
+    LevelList,
+    Levels,
+    Oscar,
+    Regularizer,
+    SlopeStrengths,
+)
 
 from tests.support.bad_input.rows import INFINITY, NAN, REGULARIZER, Row, with_regularizer
 
@@ -50,6 +58,14 @@ GOOD: dict[str, dict[str, Any]] = {
     "orthogonality": {"strength": 1.0},
 }
 """Parameters that are right, of every row with numbers, on six elements or six by one."""
+
+BY_GROUPS: dict[str, dict[str, Any]] = {
+    **{name: GOOD[name] for name in ("l1_ball", "l2_ball", "simplex")},
+    "top_k": {"count": 1},
+}
+"""Parameters that are right, of rows of a whole segment that take groups."""
+
+ONE_WEIGHT = GroupWeights(values=[1.0])
 
 POSITIVE = {"delta", "concavity", "epsilon", "target"}
 """The numbers that must be above 0."""
@@ -224,4 +240,23 @@ CATALOGUE = [
     row("rank_above_the_shorter_side", "rank_ball", {"rank": 3}, (RANGE, "rank"), 2, 3),
     row("normalization_of_a_vector", "spectral_normalization", {"target": 1.0}, (LAYOUT, SHAPE), 6),
     row("simplex_of_nothing", "simplex", {"radius": 1.0}, (LAYOUT, SHAPE), 0),
+    row("simplices_of_nothing", "simplex", {"radius": 1.0, "groups": Groups(axis=0)}, (LAYOUT, SHAPE), 3, 0),
+    *(
+        row(f"{name}_{label}", name, {**BY_GROUPS[name], "groups": groups}, fault, 6)
+        for name in BY_GROUPS
+        for label, groups, fault in (
+            ("groups_do_not_fill", Groups(size=4), (GROUPS, "groups.size")),
+            ("groups_of_nothing", Groups(), (MISSING, "groups")),
+            ("groups_of_no_size", Groups(size=0), (GROUPS, "groups.size")),
+            ("groups_along_no_axis", Groups(axis=1), (GROUPS, "groups.axis")),
+            ("groups_with_too_few_weights", Groups(size=2, weights=ONE_WEIGHT), (GROUPS, "groups.weights")),
+        )
+    ),
+    row(
+        "top_k_of_weighted_groups",
+        "top_k",
+        {"count": 1, "groups": Groups(size=2, sqrt_size=True)},
+        (GROUPS, "groups.sqrt_size"),
+    ),
+    row("top_k_above_a_group_s_size", "top_k", {"count": 3, "groups": PAIRS}, (RANGE, "count")),
 ]

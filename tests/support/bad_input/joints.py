@@ -12,7 +12,7 @@ from regularization.v1.layout_pb2 import (
     ParameterLayout,
     Segment,
 )
-from regularization.v1.regularizers_pb2 import Box, L1Ball, L2Norm, Regularizer, TopK
+from regularization.v1.regularizers_pb2 import Box, Groups, L1Ball, L2Norm, Regularizer, TopK
 
 from tests.support.bad_input.rows import EIGHT, INFINITY, NAN, Row, Stream, with_chunks, with_layout
 from tests.support.messages import chunk, header, l1_norm, request
@@ -82,6 +82,12 @@ JOINTS = [
         jointly(
             member(), joints=(joint(Regularizer(l1_ball=L1Ball(radius=1))),), data_type=DATA_TYPE_FLOAT16
         ),
+        "JOINT_INVALID",
+        "joints[0].regularizer",
+    ),
+    refused(
+        "set_of_groups",
+        jointly(member(), joints=(joint(Regularizer(l1_ball=L1Ball(radius=1, groups=Groups(size=2)))),)),
         "JOINT_INVALID",
         "joints[0].regularizer",
     ),

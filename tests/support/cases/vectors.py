@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from regularization_kernels import L1Ball, L2Ball, L2Norm, LinfNorm, Oscar, Simplex, Slope, TopK
-from regularization_kernels.errors import FieldMissing, FieldOutOfRange, LayoutInvalid
+from regularization_kernels import Groups, L1Ball, L2Ball, L2Norm, LinfNorm, Oscar, Simplex, Slope, TopK
+from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
-from tests.support.cases.groups import norm, off_norm, off_peak, peak
-from tests.support.cases.parameters import bad_numbers
+from tests.support.cases.groups import RAGGED, norm, off_norm, off_peak, peak
+from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
-from tests.support.oracles.groups import by_ceiling, whole
+from tests.support.oracles.groupings import sets_of
+from tests.support.oracles.groups import by_ceiling, by_set_alone, whole
 from tests.support.oracles.minimizers import Array, by_group
 from tests.support.oracles.sorted import (
     best_of,
@@ -60,21 +61,27 @@ def has_at_most_count(r: Any, x: list[float], eps: float, tiny: float) -> bool:
 
 
 def terms_of(inside: Inside) -> Callable[[Any, Array], list[float]]:
-    """The documented penalty of a set, in float64."""
+    """The documented penalty of a set, or of one for each group, in float64."""
     limits = np.finfo(np.float64)
     eps, tiny = float(limits.eps), float(limits.smallest_subnormal)
-    return lambda r, x: [0.0 if inside(r, x.ravel().tolist(), eps, tiny) else math.inf]
+    return lambda r, x: [
+        0.0 if inside(one, x.ravel()[part].tolist(), eps, tiny) else math.inf
+        for one, part in sets_of(r, x.shape)
+    ]
 
 
 def rule_of(inside: Inside) -> Rule:
-    """The rule of summation of a set: one term at the first element, by the tolerance of the data type."""
+    """The rule of summation of sets: a term at the first element of each, by the data type's tolerance."""
 
     def terms(meant: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
         assert weights is None
         r, dtype = meant
         limits = np.finfo(dtype)
-        within = inside(r, x.ravel().tolist(), float(limits.eps), float(limits.smallest_subnormal))
-        return [(0, 0.0 if within else math.inf)]
+        eps, tiny = float(limits.eps), float(limits.smallest_subnormal)
+        found = [
+            (part, inside(one, x.ravel()[part].tolist(), eps, tiny)) for one, part in sets_of(r, x.shape)
+        ]
+        return [(int(part[0]) if part.size else 0, 0.0 if within else math.inf) for part, within in found]
 
     return Rule(terms, rounded=lambda r, dtype: (r, dtype))
 
@@ -100,6 +107,18 @@ def slope_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] 
 def is_full(size: float, radius: float) -> bool:
     """Whether a sum or norm has reached its bound."""
     return size >= radius * (1 - 1e-12)
+
+
+def worst_set(miss: Any) -> Any:
+    """The largest of what the slopes miss on a set; ``miss`` takes its regularizer, point and slope."""
+
+    def worst(r: Any, point: Array, slope: Array) -> float:
+        flat, slopes = point.ravel(), slope.ravel()
+        return max(
+            (miss(one, flat[part], slopes[part]) for one, part in sets_of(r, point.shape)), default=0.0
+        )
+
+    return worst
 
 
 def off_threshold(slope: Array, support: Array) -> float:
@@ -218,51 +237,68 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="l1_ball",
         terms=terms_of(in_l1_ball),
-        oracle=best_of(l1_ball_candidates),
-        certificate=off_l1_ball,
+        oracle=by_set_alone(best_of(l1_ball_candidates)),
+        certificate=worst_set(off_l1_ball),
         rule=rule_of(in_l1_ball),
         instances={
             "": (L1Ball(radius=2.0), (12,)),
             "-point": (L1Ball(radius=0.0), (6,)),
             "-wide": (L1Ball(radius=9.7), (2, 5)),
+            "-size": (L1Ball(radius=0.8, groups=Groups(size=4)), (12,)),
+            "-sizes": (L1Ball(radius=0.5, groups=Groups(**RAGGED, sqrt_size=True)), (12,)),
+            "-columns": (L1Ball(radius=0.5, groups=Groups(axis=1, weights=(0.0, 0.5, 3.0))), (4, 3)),
         },
-        rejected=bad_numbers(lambda v: L1Ball(radius=v), "radius"),
+        rejected=(
+            *bad_numbers(lambda v: L1Ball(radius=v), "radius"),
+            *bad_groups(lambda **groups: L1Ball(radius=1.0, groups=Groups(**groups))),
+        ),
     ),
     Row(
         name="l2_ball",
         terms=terms_of(in_l2_ball),
-        oracle=by_group(lambda _, shape: [np.arange(math.prod(shape))]),
-        certificate=off_l2_ball,
+        oracle=by_set_alone(by_group(whole)),
+        certificate=worst_set(off_l2_ball),
         rule=rule_of(in_l2_ball),
         instances={
             "": (L2Ball(radius=0.7), (12,)),
             "-point": (L2Ball(radius=0.0), (6,)),
             "-wide": (L2Ball(radius=3.3), (2, 5)),
+            "-size": (L2Ball(radius=0.6, groups=Groups(size=4)), (12,)),
+            "-sizes": (L2Ball(radius=0.4, groups=Groups(**RAGGED, sqrt_size=True)), (12,)),
+            "-columns": (L2Ball(radius=0.4, groups=Groups(axis=1, weights=(0.0, 0.5, 3.0))), (4, 3)),
         },
-        rejected=bad_numbers(lambda v: L2Ball(radius=v), "radius"),
+        rejected=(
+            *bad_numbers(lambda v: L2Ball(radius=v), "radius"),
+            *bad_groups(lambda **groups: L2Ball(radius=1.0, groups=Groups(**groups))),
+        ),
     ),
     Row(
         name="simplex",
         terms=terms_of(in_simplex),
-        oracle=best_of(simplex_candidates),
-        certificate=off_simplex,
+        oracle=by_set_alone(best_of(simplex_candidates)),
+        certificate=worst_set(off_simplex),
         rule=rule_of(in_simplex),
         instances={
             "": (Simplex(radius=6.0), (12,)),
             "-point": (Simplex(radius=0.0), (6,)),
             "-unit": (Simplex(radius=1.0), (2, 5)),
+            "-size": (Simplex(radius=1.0, groups=Groups(size=4)), (12,)),
+            "-sizes": (Simplex(radius=0.5, groups=Groups(**RAGGED, sqrt_size=True)), (12,)),
+            "-columns": (Simplex(radius=1.0, groups=Groups(axis=1, weights=(0.0, 0.5, 3.0))), (4, 3)),
         },
         rejected=(
             *bad_numbers(lambda v: Simplex(radius=v), "radius"),
             Rejected(LayoutInvalid, "shape", lambda: Simplex(radius=1.0), (0,)),
             Rejected(LayoutInvalid, "shape", lambda: Simplex(radius=0.1), (3, 0)),
+            Rejected(LayoutInvalid, "shape", lambda: Simplex(radius=0.1, groups=Groups(axis=0)), (3, 0)),
+            *bad_groups(lambda **groups: Simplex(radius=1.0, groups=Groups(**groups))),
         ),
     ),
     Row(
         name="top_k",
         terms=terms_of(has_at_most_count),
-        oracle=best_of(top_k_candidates),
-        certificate=off_top_k,
+        oracle=by_set_alone(best_of(top_k_candidates)),
+        certificate=worst_set(off_top_k),
         rule=rule_of(has_at_most_count),
         outside=lambda _, x: np.where(x == 0, 0.5, x),
         instances={
@@ -272,8 +308,22 @@ ROWS: tuple[Row, ...] = (
             "-quarter": (TopK(fraction=0.25), (10,)),
             "-no-part": (TopK(fraction=0.0), (6,)),
             "-all": (TopK(fraction=1.0), (2, 3)),
+            "-size": (TopK(count=2, groups=Groups(size=4)), (12,)),
+            "-sizes": (TopK(fraction=0.4, groups=Groups(**RAGGED)), (12,)),
+            "-columns": (TopK(count=1, groups=Groups(axis=1)), (4, 3)),
+            "-column-shares": (TopK(fraction=0.5, groups=Groups(axis=1)), (3, 4)),
         },
         rejected=(
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=5, groups=Groups(size=4)), (12,)),
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=2, groups=Groups(**RAGGED)), (12,)),
+            Rejected(FieldOutOfRange, "count", lambda: TopK(count=1, groups=Groups(axis=0)), (3, 0)),
+            *(
+                Rejected(
+                    GroupsInvalid, f"groups.{name}", lambda g=g: TopK(count=1, groups=Groups(size=6, **g))
+                )
+                for name, g in (("sqrt_size", {"sqrt_size": True}), ("weights", {"weights": (1.0, 1.0)}))
+            ),
+            *bad_groups(lambda **groups: TopK(count=0, groups=Groups(**groups))),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=-1)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=13), (3, 4)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=1), (0,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -33,3 +34,18 @@ def weighted_groups(regularizer: Any, shape: tuple[int, ...]) -> list[tuple[floa
     """Each group's weight, and the positions of its elements."""
     parts = partition(regularizer.groups, shape)
     return list(zip(group_weights(regularizer.groups, parts), parts, strict=True))
+
+
+def sets_of(regularizer: Any, shape: tuple[int, ...]) -> list[tuple[Any, NDArray[np.int64]]]:
+    """What a set asks for: of all elements, or of each group by itself, with a radius of its own."""
+    if regularizer.groups is None:
+        return [(regularizer, np.arange(math.prod(shape), dtype=np.int64))]
+    own = [
+        {"radius": regularizer.radius * weight} if hasattr(regularizer, "radius") else {}
+        for weight, _ in weighted_groups(regularizer, shape)
+    ]
+    parts = partition(regularizer.groups, shape)
+    return [
+        (dataclasses.replace(regularizer, groups=None, **fields), part)
+        for fields, part in zip(own, parts, strict=True)
+    ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog, lsq_linear, minimize_scalar
 
-from tests.support.oracles.groupings import group_weights, partition
+from tests.support.oracles.groupings import group_weights, partition, sets_of
 from tests.support.oracles.minimizers import Array, Formula, Oracle, by_group, objective
 
 Parts = Callable[[Any, tuple[int, ...]], list[NDArray[np.int64]]]
@@ -83,6 +83,19 @@ def by_group_alone(parts: Parts) -> Oracle:
             alone.ravel()[part] = v.ravel()[part]
             found = by_group(lambda r, shape, part=part: [part])(formula, regularizer, alone, step_size)
             y.ravel()[part] = found.ravel()[part]
+        return y
+
+    return find
+
+
+def by_set_alone(oracle: Oracle) -> Oracle:
+    """Oracle for sets of groups: that of one set, on each group as if there were no other."""
+
+    def find(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+        y = np.zeros(v.shape)
+        for one, part in sets_of(regularizer, v.shape):
+            if part.size:
+                y.ravel()[part] = oracle(formula, one, v.ravel()[part], step_size)
         return y
 
     return find

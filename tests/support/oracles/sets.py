@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.oracles.groupings import partition, weighted_groups
+from tests.support.oracles.groupings import partition, sets_of, weighted_groups
 from tests.support.oracles.groups import runs, tiles
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
@@ -64,8 +64,11 @@ def exact(x: Wide) -> list[Fraction]:
 
 
 def in_l1_ball(r: Any, x: Wide, form: Format) -> bool:
-    """A sum of magnitudes of at most the radius."""
-    return sum(map(abs, exact(x))) <= Fraction(r.radius) * (1 + units(form))
+    """A sum of magnitudes of at most the radius, in each group."""
+    return all(
+        sum(map(abs, exact(x.ravel()[part]))) <= Fraction(one.radius) * (1 + units(form))
+        for one, part in sets_of(r, x.shape)
+    )
 
 
 def norm_at_most(x: Wide, bound: Fraction, form: Format) -> bool:
@@ -74,8 +77,8 @@ def norm_at_most(x: Wide, bound: Fraction, form: Format) -> bool:
 
 
 def in_l2_ball(r: Any, x: Wide, form: Format) -> bool:
-    """A norm of at most the radius."""
-    return norm_at_most(x, Fraction(r.radius), form)
+    """A norm of at most the radius, in each group."""
+    return all(norm_at_most(x.ravel()[part], Fraction(one.radius), form) for one, part in sets_of(r, x.shape))
 
 
 def in_max_norm(r: Any, x: Wide, form: Format) -> bool:
@@ -107,9 +110,9 @@ def in_unit_norm(r: Any, x: Wide, form: Format) -> bool:
 
 
 def in_simplex(r: Any, x: Wide, form: Format) -> bool:
-    """Nonnegative elements that add up to the radius."""
-    radius = reachable(r.radius, form)
-    return bool(np.all(x >= 0)) and abs(sum(exact(x)) - radius) <= radius * units(form)
+    """Nonnegative elements that add up to the radius, in each group."""
+    sums = [(sum(exact(x.ravel()[part])), reachable(one.radius, form)) for one, part in sets_of(r, x.shape)]
+    return bool(np.all(x >= 0)) and all(abs(size - radius) <= radius * units(form) for size, radius in sums)
 
 
 def in_box(r: Any, x: Wide, form: Format) -> bool:
@@ -148,9 +151,12 @@ def rounded_levels(levels: Any, form: Format) -> list[float]:
 
 
 def in_top_k(r: Any, x: Wide, form: Format) -> bool:
-    """Few enough elements that are not 0."""
+    """Few enough elements that are not 0, in each group."""
     del form
-    return int(np.count_nonzero(x)) <= largest_count(r, x.size)
+    return all(
+        np.count_nonzero(x.ravel()[part]) <= largest_count(one, part.size)
+        for one, part in sets_of(r, x.shape)
+    )
 
 
 def in_top_k_groups(r: Any, x: Wide, form: Format) -> bool:

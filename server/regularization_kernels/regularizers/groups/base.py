@@ -72,6 +72,11 @@ class Groups:
             if not (math.isfinite(weight) and weight >= 0):
                 raise FieldOutOfRange(f"must be finite and >= 0, got {weight!r}", field=f"weights[{index}]")
 
+    @property
+    def locality(self) -> Locality:
+        """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
+        return Locality.SEGMENT if self.axis else Locality.GROUP
+
     def partition(self, shape: tuple[int, ...]) -> Partition:
         """These groups in a segment of that shape.
 
@@ -272,8 +277,8 @@ class GroupRegularizer(PartitionedRegularizer):
 
     @property
     def locality(self) -> Locality:
-        """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
-        return Locality.SEGMENT if self.groups.axis else Locality.GROUP
+        """That of the groups."""
+        return self.groups.locality
 
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """The groups in a segment of that shape.
@@ -281,8 +286,29 @@ class GroupRegularizer(PartitionedRegularizer):
         Raises:
             GroupsInvalid: If they do not fit it.
         """
-        try:
-            return self.groups.partition(shape)
-        except GroupsInvalid as error:
-            error.within("groups")
-            raise
+        return partition_of(self.groups, shape)
+
+
+def partition_of(groups: Groups, shape: tuple[int, ...]) -> Partition:
+    """The groups of a regularizer's field ``groups`` in a segment of that shape.
+
+    Raises:
+        GroupsInvalid: If they do not fit it.
+    """
+    try:
+        return groups.partition(shape)
+    except GroupsInvalid as error:
+        error.within("groups")
+        raise
+
+
+def without_weights(groups: Groups) -> None:
+    """Check that groups have no weights, of a regularizer that has no use for them.
+
+    Raises:
+        GroupsInvalid: If they have.
+    """
+    for name in ("sqrt_size", "weights"):
+        if getattr(groups, name):
+            text = "must be unset: the nearest point does not depend on weights"
+            raise GroupsInvalid(text, field=f"groups.{name}")

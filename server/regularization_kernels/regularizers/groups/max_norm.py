@@ -130,9 +130,7 @@ class _PreparedBounds(PreparedGroups):
             bounds = groups.times(self.regularizer.radius)
             bounds = np.where(bounds > 0, bounds, 1.0)
             ends = limits / bounds
-            places = np.empty(exact.shape)
-            groups.apply(_second, exact, np.arange(groups.count, dtype=np.float64), places)
-            of = places.reshape(-1).astype(np.int64)
+            of = groups.numbers()
 
             def excess(points: Float64Array) -> Float64Array:
                 norms = groups.norms(points)
@@ -148,7 +146,3 @@ def _limits(ready: PreparedGroups) -> Float64Array:
     sizes, weights = ready.partition.sizes(), ready.partition.weights
     limits: Float64Array = _limit(sizes, weights, *ready.numbers)
     return limits
-
-
-def _second(elements: Float64Array, values: Float64Array, out: Float64Array) -> None:
-    np.copyto(out, np.broadcast_to(values, elements.shape))

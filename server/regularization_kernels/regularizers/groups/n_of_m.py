@@ -8,7 +8,6 @@ from math import prod
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from ...arrays import Float64Array, StepSize
 from ...compilation import ANY
@@ -19,6 +18,7 @@ from .base import PartitionedRegularizer, PreparedGroups
 from .comparisons import FOUR, keep_largest_of_four_function
 from .compiled_loop import GroupFormulas
 from .eights import EIGHT, Term
+from .largest import nearest_with_nonzeros, nonzeros_in
 from .measures import Measure, of_groups_function
 from .partitions import EvenRuns, InterleavedRuns, Partition
 
@@ -31,13 +31,7 @@ _LONGEST = 64
 
 def _nonzeros(groups: Partition, x: Float64Array) -> Float64Array:
     """How many of each run are not 0; NaN where one is NaN."""
-    return _nonzeros_in(_in_rows(groups, x)).reshape(-1)
-
-
-def _nonzeros_in(rows: Float64Array) -> Float64Array:
-    counts: Float64Array = np.add.reduce(rows != 0, axis=-1, dtype=np.float64)
-    counts[np.isnan(rows).any(axis=-1)] = np.nan
-    return counts
+    return nonzeros_in(_in_rows(groups, x)).reshape(-1)
 
 
 def _in_rows(groups: Partition, values: Float64Array) -> Float64Array:
@@ -221,23 +215,5 @@ class NOfM(PartitionedRegularizer):
     def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the n largest magnitudes of each run, 0 for the others."""
         del step_size
-        rows = _in_rows(ready.partition, x)
-        nonzeros = _nonzeros_in(rows)
-        lost = np.isnan(nonzeros) | (np.isinf(rows).any(axis=-1) & (nonzeros > self.n))
-        kept = _largest(np.abs(rows), self.n)
         results = _in_rows(ready.partition, out)
-        np.copyto(results, np.where(kept, rows, 0.0))
-        results[lost] = np.nan
-
-
-def _largest(magnitudes: Float64Array, count: int) -> npt.NDArray[np.bool_]:
-    """Which along the last axis are among the ``count`` largest, of equal ones the first."""
-    length = magnitudes.shape[-1]
-    if count == 0 or count >= length:
-        return np.full(magnitudes.shape, count >= length)
-    least = np.partition(magnitudes, length - count, axis=-1)[..., length - count, np.newaxis]
-    kept = magnitudes > least
-    ties = magnitudes == least
-    room = count - np.add.reduce(kept, axis=-1, dtype=np.int64)
-    kept |= ties & (np.add.accumulate(ties, axis=-1, dtype=np.int64) <= room[..., np.newaxis])
-    return kept
+        np.copyto(results, nearest_with_nonzeros(_in_rows(ready.partition, x), self.n))

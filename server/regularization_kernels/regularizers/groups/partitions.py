@@ -115,6 +115,17 @@ class Partition(ABC):
         """The values of one group after those of another, in a flat array; it may be the input's memory."""
 
     @abstractmethod
+    def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Write values that come one group after the other to the places of their elements."""
+
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The number of each element's group, in a flat array."""
+        sizes = self.sizes()
+        numbers = np.empty(int(sizes.sum()), np.int64)
+        self.spread(np.repeat(np.arange(self.count), sizes), numbers)
+        return numbers
+
+    @abstractmethod
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""
 
@@ -169,6 +180,11 @@ class Slices(Partition):
     def gathered(self, values: Float64Array) -> Float64Array:
         """The values of one group after those of another."""
         return self._rows(values).reshape(-1)
+
+    def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Write values that come one group after the other to the places of their elements."""
+        slices = values.reshape(self.count, self.outer, self.inner).swapaxes(0, 1)
+        out.reshape(self.outer, self.count, self.inner)[...] = slices
 
     def cut(self, position: int) -> int:
         """Slices along an axis interleave: nowhere but before the first element or after the last."""
@@ -258,6 +274,11 @@ class InterleavedRuns(Partition):
         """The values of one group after those of another."""
         return self._rows(values).reshape(-1)
 
+    def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Write values that come one group after the other to the places of their elements."""
+        blocks, size, inner = self._shape
+        out.reshape(self._shape)[...] = values.reshape(blocks, inner, size).swapaxes(1, 2)
+
     def cut(self, position: int) -> int:
         """The last end of a block at or before ``position``."""
         blocks, size, inner = self._shape
@@ -335,6 +356,10 @@ class RaggedRuns(Partition):
     def gathered(self, values: Float64Array) -> Float64Array:
         """The values of one group after those of another."""
         return values.reshape(-1)
+
+    def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Write values that come one group after the other to the places of their elements."""
+        out.reshape(-1)[...] = values
 
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""

@@ -40,10 +40,10 @@ class Tiles(Partition):
         copied = values.reshape(self._shape).transpose(0, 2, 4, 1, 3).copy()
         return copied.reshape(self.count, SIDE * SIDE)
 
-    def write(self, tiles: Float64Array, out: Float64Array) -> None:
-        """Write the elements of tiles to their places."""
+    def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Write values that come one tile after the other to the places of their elements."""
         rows, _, columns, _, inner = self._shape
-        shaped = tiles.reshape(rows, columns, inner, SIDE, SIDE)
+        shaped = values.reshape(rows, columns, inner, SIDE, SIDE)
         np.copyto(out.reshape(self._shape), shaped.transpose(0, 3, 1, 4, 2))
 
     def starts(self) -> npt.NDArray[np.int64]:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import FLOAT64, DataType, Float64Array, StepSize
-from ...errors import GradientUndefined, GroupsInvalid
+from ...errors import GradientUndefined
 from ...interruption import go_on
 from ...regularizer import Description, Locality, Traits, parameter, register
 from ...summation import BlockSum
 from ..vectors.counts import CountOrFraction
-from .base import GroupRegularizer, Groups, PreparedGroups
+from .base import GroupRegularizer, Groups, PreparedGroups, without_weights
 
 
 @register("top_k_groups")
@@ -48,10 +48,7 @@ class TopKGroups(CountOrFraction, GroupRegularizer):
     def __post_init__(self) -> None:
         """Check the parameters."""
         CountOrFraction.__post_init__(self)
-        for name in ("sqrt_size", "weights"):
-            if getattr(self.groups, name):
-                text = "must be unset: the nearest point does not depend on weights"
-                raise GroupsInvalid(text, field=f"groups.{name}")
+        without_weights(self.groups)
 
     @property
     def locality(self) -> Locality:

@@ -110,7 +110,7 @@ class TransposableSparsity(PartitionedRegularizer):
             go_on()
             chosen = moving[begin : begin + _AT_ONCE]
             elements[chosen] = np.where(_best(elements[chosen], self.n), elements[chosen], 0.0)
-        tiles.write(elements, out)
+        tiles.spread(elements, out)
 
 
 @dataclass(frozen=True, slots=True)

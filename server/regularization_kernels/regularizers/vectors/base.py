@@ -145,7 +145,7 @@ class SegmentSet(Unprepared):
         del exact, numbers, grid
         return None
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedSet:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedRegularizer:
         """The set as a segment of this data type can tell who is inside."""
         del shape
         return PreparedSet(self, data_type)
@@ -165,7 +165,7 @@ class ReducedSet(SegmentSet):
     def reduction_in(self, data_type: DataType) -> SetReduction:
         """What is asked of a segment of this data type, and what follows of it."""
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedReducedSet:
+    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedRegularizer:
         """The set as a segment of this data type can tell who is inside."""
         del shape
         return PreparedReducedSet(self, data_type)
@@ -181,18 +181,6 @@ class ReducedSet(SegmentSet):
         reduction = self.reduction_in(data_type)
         rule: Rule = _found(reduction, x, reduction.projection)
         rule.write(x.reshape(-1), 0, out.reshape(-1))
-
-
-class RadiusSet(ReducedSet):
-    """A set of a radius."""
-
-    __slots__ = ()
-
-    radius: float
-
-    def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
-        """Also where a number as large as the radius becomes infinite."""
-        return SegmentSet.rounds_outside(self, grid, at_random=at_random) or self.radius > grid.largest
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,17 +39,16 @@ class CountOrFraction:
             return self.count
         return math.floor(Fraction(self.fraction or 0) * total + Fraction(1, 2))
 
-    def check_total(self, total: int, words: str) -> None:
+    def check_total(self, total: int, words: str, whose: str = "the segment's") -> None:
         """Check that there are as many as may stay.
 
         Args:
             total: How many there are.
             words: Of what.
+            whose: They are.
 
         Raises:
             FieldOutOfRange: If there are fewer.
         """
         if self.count is not None and self.count > total:
-            raise FieldOutOfRange(
-                f"must be at most the segment's {total} {words}, got {self.count}", field="count"
-            )
+            raise FieldOutOfRange(f"must be at most {whose} {total} {words}, got {self.count}", field="count")

@@ -10,12 +10,15 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import Grid, slack
+from ...preparation import PreparedRegularizer
 from ...reductions.reduction import SetReduction
 from ...reductions.rules import Rule, Times
 from ...reductions.survey import Search, Survey
 from ...reductions.thresholds import total
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import RadiusSet
+from ..groups.base import Groups
+from ..groups.max_norm import MaxNorm
+from .grouped import OF_GROUPS, OF_RADIUS, UNSET, PreparedAs, RadiusSet
 from .rounding_inwards import Places, lowered
 
 
@@ -44,7 +47,7 @@ class _Reduction(SetReduction):
 @register("l2_ball")
 @dataclass(frozen=True, slots=True)
 class L2Ball(RadiusSet):
-    """0 where ``norm(x) <= radius``, infinite otherwise.
+    """0 where ``norm(x) <= radius``, infinite otherwise; with groups it is ``max_norm``.
 
     A norm is outside where it exceeds the radius by more than two units in the last place; what is rounded to
     16 bits or to fixed point is rounded so that it is inside.
@@ -53,6 +56,7 @@ class L2Ball(RadiusSet):
     """
 
     radius: float = parameter(NOT_NEGATIVE, "units of x")
+    groups: Groups | None = parameter(None, OF_GROUPS + OF_RADIUS + UNSET, default=None)
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
@@ -62,6 +66,10 @@ class L2Ball(RadiusSet):
         prox="x * radius / norm(x) outside, x inside",
         source="Tikhonov and Arsenin 1977",
     )
+
+    def on_groups(self, groups: Groups, shape: tuple[int, ...], data_type: DataType) -> PreparedRegularizer:
+        """The groups' balls made ready for a segment of this shape."""
+        return PreparedAs(self, MaxNorm(radius=self.radius, groups=groups).on(shape, data_type))
 
     def reduction_in(self, data_type: DataType) -> SetReduction:
         """By the norm."""

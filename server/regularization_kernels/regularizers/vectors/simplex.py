@@ -8,16 +8,22 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array, StepSize
+from ...arrays import DataType, Float64Array, StepSize
 from ...errors import LayoutInvalid
 from ...formats import Grid, is_coarse, limits, on_grid
+from ...interruption import go_on
+from ...preparation import PreparedRegularizer
 from ...reductions.census import Order
 from ...reductions.reduction import SetReduction, in_two, rounded
 from ...reductions.rules import Constant, Lowered, Rule
 from ...reductions.survey import Search, Survey
 from ...reductions.thresholds import project_onto_capped_simplex
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
-from .base import PreparedReducedSet, RadiusSet
+from ..groups.base import Groups, partition_of
+from ..groups.sets import Mask, PreparedGroupSets, sum_told
+from ..groups.simplices import nearest_in_simplices, sums_less
+from .base import Breach, PreparedReducedSet
+from .grouped import OF_GROUPS, OF_RADIUS, UNSET, RadiusSet
 from .rounding_inwards import apportioned
 
 
@@ -50,10 +56,47 @@ class _Reduction(SetReduction):
         return Lowered(*in_two((yield from survey.threshold(self.radius))), magnitudes=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Simplices(PreparedGroupSets):
+    """A simplex for each group, whose elements have to be numbers of the data type."""
+
+    def misses(self, rows: Float64Array, bounds: Float64Array, share: float) -> Float64Array:
+        """By how much sums are too large or too small, or numbers negative."""
+        magnitudes, allowed = np.abs(rows), self.allowed(rows.shape[1], bounds, share)
+        above, below = sums_less(magnitudes, bounds + allowed), -sums_less(magnitudes, bounds - allowed)
+        return np.maximum(np.maximum(above, below), -rows.min(axis=1))
+
+    def breach(self, group: Float64Array, bound: float) -> Breach:
+        """The first number that is negative, or the sum."""
+        negative = np.flatnonzero(group < 0)
+        if negative.size:
+            return Breach("must be >= 0", float(group[negative[0]]), int(negative[0]))
+        return Breach(f"must have groups that add up to {bound!r}", sum_told(group))
+
+    def nearest(self, rows: Float64Array, bounds: Float64Array) -> Float64Array:
+        """What is left above the thresholds, at most the data type's largest number."""
+        new, largest = nearest_in_simplices(rows, bounds), limits(self.data_type).max
+        for row in np.flatnonzero((new > largest).any(axis=1)).tolist():
+            project_onto_capped_simplex(rows[row], float(bounds[row]), largest, new[row])
+        return new
+
+    def rounded(self, exact: Float64Array, numbers: Float64Array, grid: Grid, outside: Mask) -> Float64Array:
+        """Numbers that add up to the bounds: a group at a time."""
+        exact, numbers, grid = exact.reshape(-1), numbers.reshape(-1), grid.flat()
+        order, sizes = np.argsort(self.partition.numbers(), kind="stable"), self.partition.sizes()
+        ends, bounds = np.cumsum(sizes), self.bounds
+        for group in np.flatnonzero(outside).tolist():
+            go_on()
+            places = order[ends[group] - sizes[group] : ends[group]]
+            if np.isfinite(exact[places]).all():
+                numbers[places] = apportioned(exact[places], float(bounds[group]), grid.part(places))
+        return numbers
+
+
 @register("simplex")
 @dataclass(frozen=True, slots=True)
 class Simplex(RadiusSet):
-    """0 where ``x >= 0`` and ``sum(x) == radius``, infinite otherwise.
+    """0 where ``x >= 0`` and ``sum(x) == radius``, infinite otherwise; of a group ``weight_g * radius``.
 
     A sum is outside where it misses the radius by more than two units in the last place. In 16 bits and in
     fixed point the radius is rounded to the data type, so that sums can reach it, and elements are rounded so
@@ -65,6 +108,7 @@ class Simplex(RadiusSet):
     """
 
     radius: float = parameter(NOT_NEGATIVE, "units of x", symbol="the sum")
+    groups: Groups | None = parameter(None, OF_GROUPS + OF_RADIUS + UNSET, default=None)
 
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
     description: ClassVar[Description] = Description.of_set(
@@ -75,7 +119,7 @@ class Simplex(RadiusSet):
         source="Duchi et al. 2008; Condat 2016",
     )
 
-    def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedReducedSet:
+    def on_whole(self, shape: tuple[int, ...], data_type: DataType) -> PreparedRegularizer:
         """The simplex made ready for a segment of this shape and data type, whose sums reach the radius.
 
         Raises:
@@ -87,6 +131,23 @@ class Simplex(RadiusSet):
         if not is_coarse(data_type):
             return _PreparedSimplex(self, data_type)
         return _PreparedSimplex(replace(self, radius=on_grid(self.radius, data_type)), data_type)
+
+    def on_groups(self, groups: Groups, shape: tuple[int, ...], data_type: DataType) -> PreparedRegularizer:
+        """The groups' simplices made ready likewise.
+
+        Raises:
+            GroupsInvalid: If the groups do not fit the shape.
+            LayoutInvalid: If a group has no element, and a radius above 0 to add up to.
+        """
+        partition = partition_of(groups, shape)
+        bounds = partition.times(self.radius)
+        if not math.prod(shape) and bounds.any():
+            text = f"must have an element in each group to add up to its radius, got {list(shape)}"
+            raise LayoutInvalid(text, field="shape")
+        if is_coarse(data_type):
+            different, which = np.unique(bounds, return_inverse=True)
+            bounds = np.array([on_grid(bound, data_type) for bound in different.tolist()])[which]
+        return _Simplices(self, partition.weighted(bounds), data_type)
 
     def reduction_in(self, data_type: DataType) -> SetReduction:
         """By a threshold."""
