@@ -86,6 +86,7 @@ def main() -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.reference
 @options.weights
 @options.call_options
@@ -101,6 +102,7 @@ def penalty(**arguments: Any) -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.output
 @options.rounding
 @options.seed
@@ -120,6 +122,7 @@ def gradient(**arguments: Any) -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.step_sizes
 @options.output
 @options.rounding

@@ -67,6 +67,12 @@ plan = click.option(
     metavar="FILE",
     help="What to regularize with, and which tensors, in a TOML file: see below.",
 )
+step = click.option(
+    "--step",
+    type=click.IntRange(0, (1 << 63) - 1),
+    metavar="NUMBER",
+    help="The step of training that the plan is for, from 0 on; required where it changes over steps.",
+)
 step_sizes = click.option(
     "-s",
     "--step-size",
