@@ -1,12 +1,12 @@
 """A thin client of the regularization service: penalty, gradient and proximal step of regularizers.
 
 The regularizers are the schema's own messages: every message of ``regularizers.proto``, ``L1Norm`` and all
-the others, is a name of this package.
+the others, is a name of this package, and so is every message of ``plan.proto``.
 """
 
 from typing import TYPE_CHECKING
 
-from regularization.v1 import regularizers_pb2
+from regularization.v1 import plan_pb2, regularizers_pb2
 
 from ._client import Client
 from ._config import CallOptions, Figure, Gather, Retry, RoundingMode, Tls
@@ -34,6 +34,7 @@ from ._fixed_point import from_fixed_point, to_fixed_point
 from ._joint import Joint
 from ._modified import Modified
 from ._part import Part
+from ._planned import Planned, load_plan
 from ._results import (
     CombinedFigures,
     Figures,
@@ -46,10 +47,13 @@ from ._results import (
 from ._transport.shared_memory import Shared
 
 if TYPE_CHECKING:
-    from regularization.v1.regularizers_pb2 import *  # noqa: F403 - every message, as done below
+    from regularization.v1.plan_pb2 import *  # noqa: F403 - every message, as done below
+    from regularization.v1.regularizers_pb2 import *  # noqa: F403 - likewise
 
 _MESSAGES = {
-    name: getattr(regularizers_pb2, name) for name in regularizers_pb2.DESCRIPTOR.message_types_by_name
+    name: getattr(file, name)
+    for file in (regularizers_pb2, plan_pb2)
+    for name in file.DESCRIPTOR.message_types_by_name
 }
 # A regularizer that is added to the schema is added here by that alone.
 globals().update(_MESSAGES)
@@ -76,6 +80,7 @@ __all__ = [
     "Part",
     "PartFailedError",
     "PenaltyResult",
+    "Planned",
     "ProtocolError",
     "ProximalStepResult",
     "RegularizationError",
@@ -93,6 +98,7 @@ __all__ = [
     "elastic_net_from_mix",
     "elastic_net_from_sklearn",
     "from_fixed_point",
+    "load_plan",
     "to_fixed_point",
 ]
 __all__ += list(_MESSAGES)

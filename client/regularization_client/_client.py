@@ -9,9 +9,9 @@ from typing import Self, TypeAlias, Unpack, overload
 import grpc
 import numpy as np
 import numpy.typing as npt
-from regularization.v1 import catalogue_pb2
+from regularization.v1 import catalogue_pb2, plan_pb2
 
-from ._config import CallOptions, Compression, Retry, Tls
+from ._config import CallOptions, Compression, Retry, Tls, check_names, checked_timeout
 from ._errors import ArgumentError
 from ._request.array_call import array_call
 from ._request.arrays import AnyArray, Arrays
@@ -20,7 +20,7 @@ from ._request.layout import Regularizers, StepSizes
 from ._request.method import GRADIENT, PENALTY, PROXIMAL_STEP
 from ._results import GradientResult, PenaltyResult, ProximalStepResult, Summary
 from ._transport.base import Conditions, Transport
-from ._transport.catalogue import list_regularizers
+from ._transport.catalogue import list_plans, list_regularizers
 from ._transport.connection import Connection
 from ._transport.gathered import Gathered
 from ._transport.in_shared_memory import InSharedMemory
@@ -90,7 +90,7 @@ class Client:
             raise ArgumentError(
                 f"chunk_bytes must be from {_SMALLEST_CHUNK} to {_LARGEST_CHUNK}, got {chunk_bytes}"
             )
-        self._timeout = _checked(timeout)
+        self._timeout = checked_timeout(timeout)
         self._retry = retry if retry is not None else Retry()
         self._chunk_bytes = chunk_bytes
         self._connection = Connection(
@@ -192,7 +192,8 @@ class Client:
                 float32 or float64. **Integers are fixed point**: int8 is Q7, int16 is Q15 and int32 is
                 Q31, each the number times 2^7, 2^15 or 2^31, from -1 to just below 1; see ``to_fixed_point``.
             regularizer: One of the schema's messages, for instance ``L1Norm(strength=1e-4)``, or None:
-                exempt; with bounds or smoothed, a ``Modified`` of it; of several arrays as one, a ``Joint``.
+                exempt; with bounds or smoothed, a ``Modified`` of it; of several arrays as one, a ``Joint``;
+                or a ``Planned``: by a plan, at a step of training.
                 For a mapping of parameters it may be one of name or ``fnmatch`` pattern to such. A name's
                 own entry comes first, then the first pattern that it matches, in order. An entry that is
                 left nothing to match is an error, and so is a name that no entry matches: exempt what is
@@ -365,15 +366,17 @@ class Client:
         conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
         return list_regularizers(self._connection, conditions)
 
+    def list_plans(self, *, timeout: float | None = None) -> tuple[plan_pb2.HeldPlan, ...]:
+        """Return the plans that the server holds, which a ``Planned`` may name; see ``list_regularizers``."""
+        conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
+        return list_plans(self._connection, conditions)
+
     def _carried_out(self, call: Call, options: CallOptions) -> Summary:
         return self._transport.carry_out(call, self._conditions(options))
 
     def _known(self, options: CallOptions) -> CallOptions:
         """Return the options with the default of ``sparse``, which is the connection's."""
-        for name in options:
-            if name not in CallOptions.__annotations__:
-                known = ", ".join(CallOptions.__annotations__)
-                raise TypeError(f"unknown keyword {name!r}: the options of a call are {known}")
+        check_names(options)
         return {"sparse": self._connection.leaves_host, **options}
 
     def _conditions(self, options: CallOptions) -> Conditions:
@@ -383,16 +386,10 @@ class Client:
         if options.get("gather") is not None and options.get("part") is None:
             raise ArgumentError("gather is for a part: say with part which one this is")
         return Conditions(
-            timeout=_checked(options.get("timeout", self._timeout)),
+            timeout=checked_timeout(options.get("timeout", self._timeout)),
             retry=self._retry,
             chunk_bytes=self._chunk_bytes,
             progress=options.get("progress"),
             streams=streams,
             gather=options.get("gather"),
         )
-
-
-def _checked(timeout: float | None) -> float | None:
-    if timeout is not None and not timeout > 0:
-        raise ArgumentError(f"timeout must be > 0 seconds, or None for no limit, got {timeout}")
-    return timeout

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+from ._errors import ArgumentError
 from ._part import Part
 
 Figure = Literal["penalty", "nonzeros", "squared_distance"]
@@ -146,3 +147,26 @@ class CallOptions(TypedDict, total=False):
     rank cannot measure its part, the others get a ``PartFailedError``. Elements and counts have the bits of a
     single call on the whole, and sums as ``Part`` says. Such an array takes no reference.
     """
+
+
+def check_names(options: CallOptions) -> None:
+    """Check that there are no others.
+
+    Raises:
+        TypeError: If a keyword is none of the options.
+    """
+    for name in options:
+        if name not in CallOptions.__annotations__:
+            known = ", ".join(CallOptions.__annotations__)
+            raise TypeError(f"unknown keyword {name!r}: the options of a call are {known}")
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """Return a timeout in seconds, if it is one; None stands for no limit.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    if timeout is not None and not timeout > 0:
+        raise ArgumentError(f"timeout must be > 0 seconds, or None for no limit, got {timeout}")
+    return timeout

@@ -5,7 +5,7 @@
     RegularizationError
     ├── ArgumentError (also ValueError)             refused here; nothing was sent
     │   └── DataTypeError (also TypeError)          an array of a data type that is not supported
-    ├── InvalidRequestError                         INVALID_ARGUMENT, OUT_OF_RANGE
+    ├── InvalidRequestError                         INVALID_ARGUMENT, OUT_OF_RANGE; another plan
     ├── GradientUndefinedError                      FAILED_PRECONDITION
     ├── ResourceExhaustedError                      RESOURCE_EXHAUSTED
     ├── UnavailableError                            UNAVAILABLE, after the last attempt

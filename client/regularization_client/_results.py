@@ -102,6 +102,10 @@ class Summary(_Whole):
     shared: bool = field(default=False, compare=False)
     """Whether all arrays of the call were in memory shared with the server, so that no elements were sent."""
 
+    plan_digest: str | None = field(default=None, compare=False)
+    """Which plan the server went by, in 64 hexadecimal digits; None without one, or where parts of the call
+    went by different ones."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PenaltyResult(Summary):
@@ -179,12 +183,22 @@ def summary_from(message: summary_pb2.Summary, *, shared: bool = False) -> Summa
     Raises:
         ProtocolError: If a sum of the total is none; those of segments are looked at when asked for.
     """
-    return Summary(**vars(_figures_from(message.total)), segments=_Segments(message), shared=shared)
+    return Summary(
+        **vars(_figures_from(message.total)),
+        segments=_Segments(message),
+        shared=shared,
+        plan_digest=message.plan_digest if message.HasField("plan_digest") else None,
+    )
 
 
 def combined_summary(parts: Sequence[Summary]) -> Summary:
     """Return the summary of a call by those of its parts, in their order."""
-    return Summary(**vars(_combined(parts)), shared=all(part.shared for part in parts))
+    digests = {part.plan_digest for part in parts}
+    return Summary(
+        **vars(_combined(parts)),
+        shared=all(part.shared for part in parts),
+        plan_digest=digests.pop() if len(digests) == 1 else None,
+    )
 
 
 def _figures_from(message: summary_pb2.Figures) -> Figures:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ._cli import options, report
+from ._cli import options, plan_commands, report
+from ._cli.inspection import Inspection
 from ._cli.plan_file import SYNTAX as PLAN_SYNTAX
 from ._cli.prune import Pruning
 from ._cli.signals import exiting_on_sigterm
@@ -41,6 +44,9 @@ Examples of what -r takes:
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """The statuses after a signal."""
+
+
+_plan_file = click.argument("plan_file", metavar="PLAN", type=options.EXISTING)
 
 
 class _Group(click.Group):
@@ -86,6 +92,7 @@ def main() -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.reference
 @options.weights
 @options.call_options
@@ -101,6 +108,7 @@ def penalty(**arguments: Any) -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.output
 @options.rounding
 @options.seed
@@ -120,6 +128,7 @@ def gradient(**arguments: Any) -> None:
 @options.file
 @options.regularizers
 @options.plan
+@options.step
 @options.step_sizes
 @options.output
 @options.rounding
@@ -169,6 +178,66 @@ def regularizers(names: tuple[str, ...], as_json: bool, **arguments: Any) -> Non
         report.show(report.catalogue_json(known))
     else:
         report.show(report.descriptions(known) if names else report.catalogue_table(known))
+
+
+@main.command(epilog=_EPILOG)
+@options.file
+@options.regularizers_or_none
+@options.plan
+@options.step
+@click.option(
+    "--check", is_flag=True, help="Exit with 1 where a tensor is outside of a set that it should be in."
+)
+@options.call_options
+def inspect(**arguments: Any) -> int:
+    """Show what is in FILE: names, shapes, types, zeros, and the rule for each.
+
+    With --check it tells which tensors are outside of the sets of their rules: not sparse as 2:4 asks for,
+    with more elements than may stay, outside of a ball or of bounds.
+    """
+    return Inspection(server=_server(arguments), **arguments).run()
+
+
+@main.group(epilog=_STATUS)
+def plan() -> None:
+    """Write plan files, and see what they do.
+
+    A plan says in TOML with what the tensors of a model are regularized, by name and pattern, and how that
+    changes over the steps of training: see "regularize prox --help".
+    """
+
+
+@plan.command(epilog=_STATUS)
+@_plan_file
+@click.argument("file", required=False, type=options.EXISTING)
+@options.target_options
+def check(plan_file: Path, file: Path | None, as_json: bool, **arguments: Any) -> None:
+    """Check the plan in PLAN, and whether it fits the tensors in FILE.
+
+    Every number that changes is looked at where its schedule begins and ends. Only names and shapes are sent.
+    """
+    said = plan_commands.check(plan_file, file, Server(**arguments))
+    report.show(json.dumps({"plan": str(plan_file), "right": True}) if as_json else said)
+
+
+@plan.command(epilog=_STATUS)
+@_plan_file
+@options.file
+@options.step
+@options.as_json
+def explain(plan_file: Path, file: Path, step: int | None, as_json: bool) -> None:
+    """Show which table of PLAN is for which tensor in FILE, and what it says."""
+    report.show(plan_commands.explain(plan_file, file, step, as_json=as_json))
+
+
+@plan.command(epilog=_STATUS)
+@options.file
+def init(file: Path) -> None:
+    """Show a plan to begin with, for the tensors in FILE.
+
+    It has a table for each kind of tensor by its name; biases and all else of one axis are exempt.
+    """
+    report.show(plan_commands.begin(file))
 
 
 def _server(arguments: dict[str, Any]) -> Server:

@@ -11,22 +11,27 @@ from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
 from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
 from .regularizers.vectors.slope import Oscar
+from .schedules import SCHEDULES, Piecewise, Schedule, nearest_whole
 from .warming import regularizers_named, warm, warm_in_background
 
 _CLASSES = {cls.__name__: cls for cls in REGULARIZERS.values()}
 
 __all__ = [
     "REGULARIZERS",
+    "SCHEDULES",
     "Groups",
     "Levels",
     "Locality",
     "Oscar",
+    "Piecewise",
     "Regularizer",
+    "Schedule",
     "Traits",
     "compile_at_once",
     "gradient",
     "keep_code_in",
     "keeps_code",
+    "nearest_whole",
     "penalty",
     "proximal_step",
     "regularizers_named",

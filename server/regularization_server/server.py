@@ -22,6 +22,7 @@ from .process.cores import usable_cores
 from .process.credentials import credentials_of, token_of
 from .process.grpc_options import grpc_options, most_threads
 from .process.logs import library_logger
+from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
 from .shared_memory.hand_off import HandOff
 from .shared_memory.listener import group_of, listen_for_hand_off
@@ -59,6 +60,7 @@ class Server:
         self.budget = MemoryBudget(self.settings.memory_budget)
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
+        self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
         self._health = health.HealthServicer()
@@ -76,12 +78,14 @@ class Server:
         """Listen on every address, and serve.
 
         Raises:
-            SettingInvalid: If an address cannot be listened on, or a file cannot be read.
+            SettingInvalid: If an address cannot be listened on, a file cannot be read, or a plan is wrong.
             RuntimeError: If it was started before.
         """
         if self._server is not None:
             raise RuntimeError("a server starts once")
         credentials, token = credentials_of(self.settings), token_of(self.settings)
+        if self.settings.plans is not None:
+            self._plans = PlanFolder(self.settings.plans, self._log)
         self._server = self._with_services(token)
         try:
             for address in self.settings.listen:
@@ -137,7 +141,8 @@ class Server:
             interceptors=[StandardServicesInterceptor(self._log, token)],
             options=grpc_options(self.settings),
         )
-        service = RegularizationService(self.budget, self.regions, self.settings.threads or usable_cores())
+        threads = self.settings.threads or usable_cores()
+        service = RegularizationService(self.budget, self.regions, threads, self._plans)
         stack = Stack(self._log, token, self._calls, self._drain)
         server.add_generic_rpc_handlers((handlers_of(service, stack),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

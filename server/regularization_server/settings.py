@@ -168,6 +168,13 @@ class Settings:
         "serves: of the cache, or compiled beside the calls, for steps and penalties in float32 and float64 "
         "with figures. Unset: none; a loop is taken of the cache or compiled at the first large call for it.",
     )
+    plans: Path | None = _setting(
+        None,
+        Unit.FOLDER,
+        "Folder with plans that calls may name: NAME.toml is the plan NAME, as regularize --plan takes it. "
+        "At most 64, of at most 32 KiB each. A file that changes takes effect with the next call; one that "
+        "is wrong then is refused, and the old plan stays. Replace files whole, by renaming. Unset: none.",
+    )
     shared_memory: bool = _setting(
         True,
         Unit.SWITCH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,27 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.message import Message
+from regularization.plan_file import KEYS
 from regularization.v1 import regularizers_pb2
-from regularization_client import ArgumentError, Box, Client, GroupLasso, Groups, L1Norm, Modified
-from regularization_client._cli.plan_file import KEYS, SYNTAX, read_plan
+from regularization_client import (
+    ArgumentError,
+    Box,
+    Client,
+    GroupLasso,
+    Groups,
+    Joint,
+    L1Norm,
+    Modified,
+    Plan,
+    Planned,
+    PlanRule,
+    Ramp,
+    Regularizer,
+    Schedule,
+    TopK,
+    load_plan,
+)
+from regularization_client._cli.plan_file import SYNTAX, read_plan
 from regularization_client.command import main
 
 KINDS = regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields
@@ -48,7 +67,7 @@ def written(folder: Path, text: str) -> Path:
 
 def setting(folder: Path, table: str) -> Any:
     """What the table of a plan says."""
-    return read_plan(written(folder, f'["*"]\n{table}'), None).rules["*"]
+    return read_plan(written(folder, f'["*"]\n{table}'), None).of(["w"])["w"]
 
 
 @pytest.fixture
@@ -157,7 +176,10 @@ GROUPS = 'regularizer = "group_lasso"\n'
 WRONG = {
     'regularizer = "lasso"': "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
     "regularizer = 1": "1 is no regularizer: there are l1_norm, ",
-    "strength = 1": "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing, joint$",
+    "strength = 1": (
+        "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing, "
+        "joint, every, schedules$"
+    ),
     L1 + "box = 1": "box must be a table of lower, upper, got 1",
     L1 + "box = {low = 1}": "'box.low' is no key; did you mean 'box.lower'\\?$",
     L1 + "box = {minimum = 1}": "'box.minimum' is no key: there are lower, upper",
@@ -186,6 +208,14 @@ WRONG = {
     GROUPS + "groups = {sizes = 4}": "groups.sizes must be a table of values, got 4",
     GROUPS + "groups = {sizes = {values = 4}}": "groups.sizes.values must be a list, got 4",
     GROUPS + "groups = {sqrt_size = 1}": "groups.sqrt_size must be true or false, got 1",
+    L1 + "every = 0": "every must be >= 1, got 0$",
+    L1 + "every = 1.5": "every must be a whole number, got 1.5$",
+    L1 + "schedules = {linear = {}}": "schedules must be a list, got ",
+    L1 + "schedules = [1]": "schedules\\[0\\] must be a table of field, constant, linear, .*, got 1$",
+    L1 + "schedules = [{linar = {}}]": "'schedules\\[0\\].linar' is no key; did you mean .*linear'",
+    L1 + "schedules = [{field = 1}]": "schedules\\[0\\].field must be a text, got 1$",
+    L1
+    + "schedules = [{linear = {}, cubic = {}}]": "'schedules\\[0\\].cubic' and .*linear' exclude each other$",
     GROUPS + "groups = {size = 4, axis = 0}": "'groups.axis' and 'groups.size' exclude each other",
 }
 
@@ -231,6 +261,23 @@ def test_the_first_pattern_counts_and_a_name_before_it(tmp_path: Path) -> None:
     assert strengths == [1.0, 1.0, 3.0, 4.0, 2.0]
 
 
+CHANGING = """
+["*.weight"]
+regularizer = "top_k"
+joint = true
+schedules = [{cubic = {initial = 1, final = 0.25, begin = 0, end = 100}}]
+every = 10
+
+[head]
+regularizer = "l1_norm"
+schedules = [{field = "strength", piecewise = [{begin = 0, value = 0}, {begin = 50, value = 0.125}]}]
+step_size = 2
+
+["*"]
+exempt = true
+"""
+
+
 FAILURES: dict[str, tuple[str, list[str], int, str]] = {
     "a tensor that no pattern matches": (
         PLAN.replace("[head]", "[foot]"),
@@ -247,6 +294,12 @@ FAILURES: dict[str, tuple[str, list[str], int, str]] = {
     "a name that is nearly one": (PLAN.replace("[head]", "[haed]"), ["-s", "1"], 1, "did you mean 'head'?"),
     "no step size": (PLAN, [], 1, "nothing says the step size of 'head'"),
     "a number out of range": (PLAN.replace("0.5", "-1"), ["-s", "1"], 1, "strength must be"),
+    "no step of training": (
+        CHANGING,
+        ["-s", "1"],
+        1,
+        "['*.weight'] changes over steps of training: say which",
+    ),
     "step sizes by pattern": (PLAN, ["-s", "head=1"], 2, "stand in the plan"),
     "a regularizer beside it": (PLAN, ["-r", "none"], 2, "--plan and --regularizer exclude each other"),
 }
@@ -277,12 +330,95 @@ def test_tensors_that_share_a_regularizer(target: str, model: Path, tmp_path: Pa
             np.testing.assert_array_equal(result[name], kept)
 
 
+@pytest.mark.parametrize(
+    ("step", "fraction", "strength"), [(0, 1.0, 0.0), (50, 0.34375, 0.125), (55, None, 0.125)]
+)
+def test_a_plan_that_changes_is_taken_at_a_step(
+    target: str, model: Path, tmp_path: Path, step: int, fraction: float | None, strength: float
+) -> None:
+    """The file's figures are those of the regularizers that hold at the step, and so are the elements."""
+    output = tmp_path / "out.npz"
+    plan = written(tmp_path, CHANGING)
+    done = run(target, "prox", model, "-p", plan, "--step", step, "-s", 1, "-o", output)
+    assert done.exit_code == 0, done.output
+    weights = None if fraction is None else Joint(TopK(fraction=fraction))
+    with Client(target) as client:
+        expected = client.proximal_step(
+            MODEL,
+            {"*.weight": weights, "head": L1Norm(strength=strength), "*": None},
+            step_size={"head": 2.0, "*": 1.0},
+        )
+        same = client.proximal_step(MODEL, Planned(load_plan(plan), step), step_size=1.0)
+    with np.load(output) as result:
+        for name in MODEL:
+            np.testing.assert_array_equal(result[name], expected.parameters[name])
+            np.testing.assert_array_equal(same.parameters[name], expected.parameters[name])
+    assert same.exact_penalty == expected.exact_penalty
+    assert same.plan_digest is not None
+    assert expected.plan_digest is None
+
+
+def test_a_plan_that_changes_needs_no_step_size_of_what_stays(
+    target: str, model: Path, tmp_path: Path
+) -> None:
+    """Exempt tensors have none, and are left alone."""
+    plan = written(tmp_path, CHANGING.replace("every = 10", "every = 10\nstep_size = 1"))
+    assert run(target, "prox", model, "-p", plan, "--step", 7).exit_code == 0
+
+
+def test_what_a_whole_plan_says_stands_before_its_tables(target: str, model: Path, tmp_path: Path) -> None:
+    """Names without a rule are exempt, and rules without a name are left, where it says so."""
+    text = f'["head*"]\n{L1}strength = 1\n[tail]\n{L1}strength = 1\n'
+    flags = "exempt_unmatched_names = true\nallow_unmatched_rules = true\n"
+    assert run(target, "penalty", model, "-p", written(tmp_path, text)).exit_code == 1
+    done = run(target, "penalty", model, "-p", written(tmp_path, flags + text), "--json")
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)
+    assert figures["segments"]["layers.0.bias"]["penalty"] == 0
+    assert figures["penalty"] == pytest.approx(np.abs(MODEL["head"]).sum())
+
+
+def test_a_plan_that_changes_in_parts(target: str) -> None:
+    """Cut into streams, a joint regularizer is measured by the plan, with the same bits."""
+    big = {f"{name}.weight": RANDOM.standard_normal(300_000).astype(np.float32) for name in "ab"}
+    rule = PlanRule(
+        pattern="*",
+        regularizer=Regularizer(top_k=TopK()),
+        joint=True,
+        schedules=[Schedule(linear=Ramp(initial=1, final=0, begin=0, end=10))],
+    )
+    with Client(target) as client:
+        planned = Planned(Plan(rules=[rule]), 7)
+        one = client.proximal_step(big, planned, step_size=1.0)
+        several = client.proximal_step(big, planned, step_size=1.0, streams=3)
+    assert one.nonzeros == several.nonzeros == 180_000
+    for name in big:
+        np.testing.assert_array_equal(one.parameters[name], several.parameters[name])
+
+
+def test_plans_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ArgumentError, match="plan must be a Plan or a name, got int"):
+        Planned(1, 1)  # type: ignore[arg-type]
+    for step in (-1, 1 << 63):
+        with pytest.raises(ArgumentError, match="step must be from 0 to"):
+            Planned(Plan(), step)
+    with pytest.raises(ArgumentError, match=r"plan\.toml: .*'strengt' is no key"):
+        load_plan(written(tmp_path, f"[a]\n{L1}strengt = 1"))
+    with (
+        Client("localhost:1") as client,
+        pytest.raises(ArgumentError, match="step_size must be one number beside a plan"),
+    ):
+        client.proximal_step(MODEL, Planned(Plan(), 1), step_size={"*": 1.0})
+
+
 def test_the_help_s_plan_is_one(target: str, tmp_path: Path) -> None:
     """The example in the help text is read as it stands."""
     model = tmp_path / "model.npz"
-    np.savez(model, **MODEL, **{"embedding.rows": np.ones(10)})  # type: ignore[arg-type] # arrays by name
+    more = {"embedding.rows": np.ones(10), "blocks.0": np.ones(4)}
+    np.savez(model, **MODEL, **more)  # type: ignore[arg-type] # arrays by name
     example = SYNTAX.partition("\b\n")[2].replace("\b\n", "")
     shown = [line.strip() for line in CliRunner().invoke(main, ["prox", "--help"]).output.splitlines()]
     assert {line.strip() for line in example.splitlines()} <= set(shown)
     plan = written(tmp_path, example + '\n["*"]\nexempt = true\n')
-    assert run(target, "prox", model, "-p", plan, "-s", 1).exit_code == 0
+    assert run(target, "prox", model, "-p", plan, "-s", 1, "--step", 500).exit_code == 0

@@ -136,4 +136,5 @@ def test_reflection_gives_the_schema(process_channel: grpc.Channel) -> None:
         "Measure",
         "Combine",
         "ListRegularizers",
+        "ListPlans",
     ]

@@ -54,6 +54,7 @@ def test_codes_are_those_of_the_contract() -> None:
         "ERROR_REASON_TOKEN_REFUSED": grpc.StatusCode.UNAUTHENTICATED,
         "ERROR_REASON_TOO_MANY_CALLS": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE": grpc.StatusCode.FAILED_PRECONDITION,
+        "ERROR_REASON_PLAN_CHANGED": grpc.StatusCode.FAILED_PRECONDITION,
     }
     for code, reason in STATUSES.values():
         assert code is other.get(ErrorReason.Name(reason), grpc.StatusCode.INVALID_ARGUMENT)

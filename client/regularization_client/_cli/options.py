@@ -47,25 +47,38 @@ class Share(click.ParamType):  # type: ignore[type-arg] # not generic in all rel
         return Fraction(repr(number))
 
 
-_EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""A file that is there."""
 
-file = click.argument("file", type=_EXISTING)
+file = click.argument("file", type=EXISTING)
 
-regularizers = click.option(
-    "-r",
-    "--regularizer",
-    "regularizers",
-    type=RegularizerType(),
-    multiple=True,
-    metavar="[PATTERN=]NAME:FIELD=VALUE,…",
-    help="What to regularize with, and which tensors: see below. Repeatable. This or --plan is required.",
-)
+
+def _regularizers(need: str) -> Callable[[CommandT], CommandT]:
+    return click.option(
+        "-r",
+        "--regularizer",
+        "regularizers",
+        type=RegularizerType(),
+        multiple=True,
+        metavar="[PATTERN=]NAME:FIELD=VALUE,…",
+        help=f"What to regularize with, and which tensors: see below. Repeatable. {need}",
+    )
+
+
+regularizers = _regularizers("This or --plan is required.")
+regularizers_or_none = _regularizers("Without it, and without --plan, nothing is required of tensors.")
 plan = click.option(
     "-p",
     "--plan",
-    type=_EXISTING,
+    type=EXISTING,
     metavar="FILE",
     help="What to regularize with, and which tensors, in a TOML file: see below.",
+)
+step = click.option(
+    "--step",
+    type=click.IntRange(0, (1 << 63) - 1),
+    metavar="NUMBER",
+    help="The step of training that the plan is for, from 0 on; required where it changes over steps.",
 )
 step_sizes = click.option(
     "-s",
@@ -114,7 +127,7 @@ dry_run = click.option(
 
 def operand(name: str, text: str) -> Callable[[CommandT], CommandT]:
     """Return the option that names the file of an operand."""
-    return click.option(f"--{name.replace('_', '-')}", name, type=_EXISTING, metavar="FILE", help=text)
+    return click.option(f"--{name.replace('_', '-')}", name, type=EXISTING, metavar="FILE", help=text)
 
 
 loss_gradients_of_step = operand("loss_gradients", "Loss gradients, of every tensor, to step along first.")
@@ -135,7 +148,7 @@ def call_options(command: CommandT) -> CommandT:
 
 def target_options(command: CommandT) -> CommandT:
     """Add the options about where the call is made, and --json."""
-    for option in reversed((*_CONNECTION, _JSON)):
+    for option in reversed((*_CONNECTION, as_json)):
         command = option(command)
     return command
 
@@ -154,7 +167,7 @@ seed = click.option(
     metavar="NUMBER",
     help="Where stochastic rounding takes its bits from; another for every step.",
 )
-_JSON = click.option(
+as_json = click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -168,7 +181,7 @@ _PRINTING = (
         show_default=True,
         help="NaN and infinity in the files: fail, or compute with them.",
     ),
-    _JSON,
+    as_json,
     click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table."),
 )
 _CONNECTION = (
@@ -181,14 +194,14 @@ _CONNECTION = (
         "Without it the command starts a server of its own.",
     ),
     click.option("--tls", is_flag=True, help="Encrypt the connection."),
-    click.option("--ca", type=_EXISTING, metavar="FILE", help="Authorities to trust, in PEM; implies --tls."),
+    click.option("--ca", type=EXISTING, metavar="FILE", help="Authorities to trust, in PEM; implies --tls."),
     click.option(
         "--certificate",
-        type=_EXISTING,
+        type=EXISTING,
         metavar="FILE",
         help="The client's own certificate, in PEM; implies --tls.",
     ),
-    click.option("--key", type=_EXISTING, metavar="FILE", help="The key of --certificate, in PEM."),
+    click.option("--key", type=EXISTING, metavar="FILE", help="The key of --certificate, in PEM."),
     click.option(
         "--token",
         envvar="REGULARIZE_TOKEN",

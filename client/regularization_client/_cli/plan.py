@@ -10,16 +10,17 @@ from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
+from regularization.suggestions import did_you_mean
 
 from .._config import CallOptions
 from .._errors import ArgumentError
 from .._files import StoredTensor, TensorFile, TensorWriter
 from .._joint import Joint
+from .._planned import Planned
 from .._request.call import Call, Stretch
 from .._request.header import Header
 from .._request.layout import Layout, Segment
 from .._request.method import PROXIMAL_STEP, Method
-from .._suggestions import did_you_mean
 from .settings import Setting, Settings
 
 _LOSS_GRADIENTS = "loss_gradients"
@@ -54,9 +55,13 @@ class Plan:
         if output is not None and not output.any_order:
             self._check_order(tensors, batches)
         files = {"parameters": self.parameters, **self.operands}
-        step_size = self.settings.step_size
+        step_size, planned = self.settings.step_size, self.settings.planned
+        if planned is not None and method == PROXIMAL_STEP and step_size is None:
+            step_size = 0.0  # of those that stay where they are; all others have one of their own
         return [
-            call_on(method, batch, settings, files, self.options, output, step_size=step_size)
+            call_on(
+                method, batch, settings, files, self.options, output, step_size=step_size, planned=planned
+            )
             for batch in batches
         ]
 
@@ -180,6 +185,7 @@ def call_on(
     output: TensorWriter | None,
     *,
     step_size: float | None,
+    planned: Planned | None = None,
 ) -> Call:
     """Return a call on tensors of one data type.
 
@@ -191,10 +197,14 @@ def call_on(
         options: How.
         output: Where results go; None drops them.
         step_size: That of tensors that have none of their own.
+        planned: What the server goes by in place of the settings; None where these say it all.
     """
     data_type = wire_type(tensors[0]) if tensors else np.dtype("<f4")
-    segments = [_segment(tensor, settings[tensor.name]) for tensor in tensors]
-    header = Header(method, Layout.of(data_type, segments), options, step_size)
+    if planned is None:
+        layout = Layout.of(data_type, [_segment(tensor, settings[tensor.name]) for tensor in tensors])
+    else:
+        layout = Layout.planned(data_type, {tensor.name: tensor.shape for tensor in tensors}, planned)
+    header = Header(method, layout, options, step_size)
     stretches, begin = [], 0
     for tensor in tensors:
         end = begin + math.prod(tensor.shape)

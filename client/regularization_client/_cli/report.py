@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
+from regularization.kinds import wrapped_list
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
 
 from .._errors import RegularizationError
 from .._results import Figures
-from .fields import wrapped_list
 
 _TITLES = {
     "elements": "elements",

@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from regularization.patterns import EVERYTHING
+
+from .._planned import Planned
 from .._request.layout import Regularizer
-from .._request.names import EVERYTHING, resolve
+from .._request.names import resolve
 
 _LEFT = "add -r '*=none' to leave alone what no other fits"
 _LEFT_STEP_SIZES = "add one without a pattern, -s NUMBER, for what no other fits"
@@ -30,6 +33,10 @@ class Settings(Protocol):
     @property
     def step_size(self) -> float | None:
         """The step size of those that have none of their own."""
+
+    @property
+    def planned(self) -> Planned | None:
+        """The plan that the server goes by, which says more than the settings; None where there is none."""
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
         """Return each name's setting.
@@ -55,6 +62,11 @@ class OptionSettings:
     def step_size(self) -> float | None:
         """The step size, where there is one for everything and no other."""
         return self.step_sizes.get(EVERYTHING) if len(self.step_sizes) == 1 else None
+
+    @property
+    def planned(self) -> None:
+        """None: options say it all."""
+        return
 
     def of(self, names: Collection[str], *, stepping: Collection[str] = ()) -> Mapping[str, Setting]:
         """See ``Settings.of``."""

@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 import click
 from google.protobuf import descriptor
 from google.protobuf.message import Message
+from regularization.kinds import BOOL, ENUM, FLOATS, NAMES, WHOLE_NUMBERS, wrapped_list
+from regularization.patterns import EVERYTHING
+from regularization.suggestions import unknown
 from regularization.v1 import regularizers_pb2
-
-from .._request.names import EVERYTHING
-from .._suggestions import unknown
-from .fields import BOOL, ENUM, FLOATS, NAMES, WHOLE_NUMBERS, wrapped_list
 
 _NONE = "none"
 _TRUTHS = {"true": True, "false": False}

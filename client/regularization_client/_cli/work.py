@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 from google.protobuf.message import Message
+from regularization.patterns import EVERYTHING
+from regularization.suggestions import unknown
 from regularization.v1 import catalogue_pb2
 from regularization.wire import OPERANDS
 
@@ -18,9 +20,7 @@ from .._config import CallOptions, Compression, Retry, Tls
 from .._files import ending_of, open_tensors
 from .._request.call import Call
 from .._request.method import GRADIENT, PROXIMAL_STEP, Method
-from .._request.names import EVERYTHING
 from .._results import Summary, combined_summary
-from .._suggestions import unknown
 from .._transport.base import Conditions, Progress
 from .._transport.catalogue import list_regularizers
 from .._transport.chunked import Chunked
@@ -83,6 +83,7 @@ class Work:
     as_json: bool
     quiet: bool
     step_sizes: tuple[tuple[str, float], ...] = ()
+    step: int | None = None
     output: Path | None = None
     rounding: str = "nearest-even"
     seed: int | None = None
@@ -122,6 +123,8 @@ class Work:
     def _settings(self) -> Settings:
         step_sizes = as_rules(self.step_sizes, "--step-size")
         if self.plan is None:
+            if self.step is not None:
+                raise click.UsageError("--step goes with --plan")
             if not self.regularizers:
                 raise click.UsageError("Missing option '-r' / '--regularizer', or '-p' / '--plan'.")
             regularizers = as_rules(self.regularizers, "--regularizer")
@@ -133,7 +136,7 @@ class Work:
             raise click.UsageError("--plan and --regularizer exclude each other")
         if set(step_sizes) - {EVERYTHING}:
             raise click.UsageError("with --plan, step sizes by pattern stand in the plan: step_size = …")
-        return read_plan(self.plan, step_sizes.get(EVERYTHING))
+        return read_plan(self.plan, step_sizes.get(EVERYTHING), self.step)
 
     def _options(self) -> CallOptions:
         options = CallOptions(non_finite=self.non_finite, sparse=self.server.is_remote)

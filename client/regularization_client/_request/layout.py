@@ -14,20 +14,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message
+from regularization.patterns import Patterns
 from regularization.v1 import layout_pb2
 from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.plan_pb2 import Plan
 
 from .._errors import ArgumentError
 from .._joint import Joint
 from .._messages import schema_type, wrap
 from .._modified import Modified, without_modifiers
+from .._planned import Planned, holds_at
 from .names import resolve
 
 Regularizer: TypeAlias = Message | Modified | Joint | None
 """A regularizer's message, with modifiers or without, or shared; None where there is none."""
 
-Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer]
-"""A regularizer for all; or by name or pattern."""
+Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer] | Planned
+"""A regularizer for all; or by name or pattern; or by a plan."""
 
 StepSizes: TypeAlias = float | Mapping[str, float]
 """A step size for all, or by name or pattern."""
@@ -111,6 +114,30 @@ class Layout:
         sizes = {segment.name: math.prod(segment.shape) for segment in segments}
         return cls(content, sizes, regularizers, joints.spans)
 
+    @classmethod
+    def planned(cls, data_type: np.dtype[Any], shapes: Shapes, planned: Planned) -> Layout:
+        """Return the layout that a plan makes of segments; which rule is whose is known here, too.
+
+        Args:
+            data_type: The elements' data type, little-endian.
+            shapes: The segments' shapes.
+            planned: The plan, and the step of training.
+        """
+        segments = [layout_pb2.Segment(name=name, shape=shape) for name, shape in shapes.items()]
+        message = layout_pb2.ParameterLayout(data_type=schema_type(data_type), segments=segments)
+        message.planned.step = planned.step
+        if planned.digest is not None:
+            message.planned.digest = planned.digest
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        if isinstance(planned.plan, str):
+            message.planned.name = planned.plan
+            regularizers, spans = _unknown(sizes)
+        else:
+            message.planned.plan.CopyFrom(planned.plan)
+            regularizers, spans = _ruled(sizes, planned.plan, planned.step)
+        content = service.PenaltyHeader(layout=message).SerializeToString()
+        return cls(content, sizes, regularizers, spans)
+
 
 def layout_of(
     data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
@@ -126,6 +153,10 @@ def layout_of(
     Raises:
         ArgumentError: If these do not fit together.
     """
+    if isinstance(regularizer, Planned):
+        if isinstance(step_size, Mapping):
+            raise ArgumentError("step_size must be one number beside a plan, whose rules may have their own")
+        return Layout.planned(data_type, shapes, regularizer)
     key = _key(data_type, shapes, regularizer, step_size)
     return _answered(_Question(key, data_type, shapes, regularizer, step_size))
 
@@ -137,7 +168,7 @@ class _Question:
     key: tuple[object, ...]
     data_type: np.dtype[Any] = field(compare=False)
     shapes: Shapes = field(compare=False)
-    regularizer: Regularizers = field(compare=False)
+    regularizer: Regularizer | Mapping[str, Regularizer] = field(compare=False)
     step_size: StepSizes | None = field(compare=False)
 
 
@@ -163,7 +194,10 @@ def _answered(question: _Question) -> Layout:
 
 
 def _key(
-    data_type: np.dtype[Any], shapes: Shapes, regularizer: Regularizers, step_size: StepSizes | None
+    data_type: np.dtype[Any],
+    shapes: Shapes,
+    regularizer: Regularizer | Mapping[str, Regularizer],
+    step_size: StepSizes | None,
 ) -> tuple[object, ...]:
     """Return the values that a question is known by."""
     rules = (
@@ -199,6 +233,33 @@ def _sharing(regularizers: Iterable[Regularizer]) -> tuple[int, ...]:
     places: dict[int, int] = {}
     joints = (each for each in regularizers if isinstance(each, Joint))
     return tuple(places.setdefault(id(each), place) for place, each in enumerate(joints))
+
+
+_Known = tuple[dict[str, str | None], tuple[Span, ...]]
+"""Names of regularizers by segment, and where those lie that share one."""
+
+
+def _ruled(sizes: Mapping[str, int], plan: Plan, step: int) -> _Known:
+    """Return what is known of segments by the rules of a plan."""
+    patterns = Patterns(rule.pattern for rule in plan.rules)
+    regularizers: dict[str, str | None] = dict.fromkeys(sizes)
+    spans: dict[int, Span] = {}
+    begin = 0
+    for name, size in sizes.items():
+        end, place = begin + size, patterns.first(name)
+        if place is not None and holds_at(plan.rules[place], step):
+            regularizers[name] = plan.rules[place].regularizer.WhichOneof("kind")
+            if plan.rules[place].joint and size:
+                span = spans.get(place, Span(begin, end, frozenset({name})))
+                spans[place] = span.with_segment(name, end)
+        begin = end
+    return regularizers, tuple(spans.values())
+
+
+def _unknown(sizes: Mapping[str, int]) -> _Known:
+    """Return what is known of segments by a plan that the server holds: they may all belong together."""
+    whole = Span(0, sum(sizes.values()), frozenset(sizes))
+    return dict.fromkeys(sizes, ""), (whole,)
 
 
 class _Joints:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
+from regularization.patterns import EVERYTHING, WILDCARDS, Patterns
+from regularization.suggestions import did_you_mean
+
 from .._errors import ArgumentError
-from .._suggestions import did_you_mean
-
-EVERYTHING = "*"
-"""The pattern that matches all names."""
-
-_WILDCARDS = set("*?[")
 
 T = TypeVar("T")
 
@@ -24,6 +20,7 @@ def resolve(
     *,
     hint: str = "add a last '*' for everything that is left",
     optional: Container[str] = (),
+    all_used: bool = True,
 ) -> dict[str, T]:
     """Return the setting of each name.
 
@@ -37,32 +34,31 @@ def resolve(
         what: What is being set, for messages.
         hint: What to do about a name without a rule, for messages.
         optional: Names that need no rule, and may be left out of what is returned.
+        all_used: Whether every rule must be left a name.
 
     Raises:
         ArgumentError: If a rule is for no name, or a name has no rule.
     """
-    known = dict.fromkeys(names)
-    own = {name: _rule_of(name, rules) for name in known}
-    unused = [rule for rule in rules if rule not in own.values() and rule != EVERYTHING]
-    for rule in unused:
-        if not any(fnmatchcase(name, rule) for name in known):
-            near = did_you_mean(rule, known) if not set(rule) & _WILDCARDS else ""
+    known, patterns, keys = dict.fromkeys(names), Patterns(rules), tuple(rules)
+    own = {name: patterns.first(name) for name in known}
+    used: Container[int | None] = set(own.values()) if all_used else range(len(keys))
+    unused = [place for place, rule in enumerate(keys) if place not in used and rule != EVERYTHING]
+    for place in unused:
+        rule = keys[place]
+        if not patterns.match(place, known):
+            near = did_you_mean(rule, known) if not set(rule) & WILDCARDS else ""
             raise ArgumentError(f"{what}: {rule!r} matches none of {_listed(known)}{near}")
     resolved = {}
     for name, found in own.items():
         if found is not None:
-            resolved[name] = rules[found]
+            resolved[name] = rules[keys[found]]
         elif name not in optional:
             raise ArgumentError(f"{what}: nothing matches {name!r}; {hint}", segment=name)
     if unused:
         raise ArgumentError(
-            f"{what}: {unused[0]!r} matches nothing that the rules before it leave of {_listed(known)}"
+            f"{what}: {keys[unused[0]]!r} matches nothing that the rules before it leave of {_listed(known)}"
         )
     return resolved
-
-
-def _rule_of(name: str, rules: Mapping[str, object]) -> str | None:
-    return name if name in rules else next((rule for rule in rules if fnmatchcase(name, rule)), None)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -25,6 +25,9 @@ Token = str | Callable[[], str]
 LIST_REGULARIZERS = "ListRegularizers"
 """The method that gives the catalogue."""
 
+LIST_PLANS = "ListPlans"
+"""The method that gives the plans that the server holds."""
+
 MEASURE = PENALTY.measuring().name
 """The method that gives the statistics of elements."""
 
@@ -57,7 +60,7 @@ class Lane:
         for name in names:
             self._streams[name] = channel.stream_stream(_SERVICE + name)
         # What answers may be anything, so what it answers is read where errors are made of it.
-        for name in (*names, LIST_REGULARIZERS):
+        for name in (*names, LIST_REGULARIZERS, LIST_PLANS):
             self._sends[name] = channel.unary_stream(_SERVICE + name)
             self._asks[name] = channel.unary_unary(_SERVICE + name)
         self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)

@@ -42,6 +42,7 @@ _BY_REASON: dict[str | None, type[errors.RegularizationError]] = {
     "ERROR_REASON_REGION_RANGE_INVALID": errors.SharedMemoryError,
     "ERROR_REASON_REGION_OVERLAP": errors.SharedMemoryError,
     SHARED_MEMORY_UNAVAILABLE: errors.SharedMemoryError,
+    "ERROR_REASON_PLAN_CHANGED": errors.InvalidRequestError,
 }
 
 

@@ -149,6 +149,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
     Example: l1_norm, which is a sum over elements and can be given to each segment instead.
     """
+    ERROR_REASON_PLAN_INVALID: _ErrorReason.ValueType  # 45
+    """INVALID_ARGUMENT. A plan contradicts itself, or a segment says something beside it: a pattern is taken, a rule has
+    both a regularizer and an exemption or neither, joint rules have modifiers, or a schedule is for a field that is no
+    number, or that is set. Example: a strength beside its schedule.
+    """
+    ERROR_REASON_PLAN_NAME_UNMATCHED: _ErrorReason.ValueType  # 46
+    """INVALID_ARGUMENT. No rule of the plan fits a segment's name; metadata: "segment"."""
+    ERROR_REASON_PLAN_RULE_UNMATCHED: _ErrorReason.ValueType  # 47
+    """INVALID_ARGUMENT. A rule of the plan fits no segment, or none that the rules before it leave. Example: a layer was
+    renamed.
+    """
+    ERROR_REASON_SCHEDULE_UNKNOWN: _ErrorReason.ValueType  # 48
+    """INVALID_ARGUMENT. A Schedule has no kind set, or one this server does not know."""
+    ERROR_REASON_PLAN_UNKNOWN: _ErrorReason.ValueType  # 49
+    """INVALID_ARGUMENT. The server holds no plan of that name, or none that is right."""
+    ERROR_REASON_PLAN_CHANGED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The plan's digest is another than the one that the header asks for. Example: the operator has
+    changed the plan since the last call of the step.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -283,5 +302,24 @@ ERROR_REASON_JOINT_INVALID: ErrorReason.ValueType  # 44
 """INVALID_ARGUMENT. A joint regularizer's name is taken, no segment names it, or it is not one that can be joint; or
 a segment names one that the layout has not, or has a regularizer or a step size of its own beside it.
 Example: l1_norm, which is a sum over elements and can be given to each segment instead.
+"""
+ERROR_REASON_PLAN_INVALID: ErrorReason.ValueType  # 45
+"""INVALID_ARGUMENT. A plan contradicts itself, or a segment says something beside it: a pattern is taken, a rule has
+both a regularizer and an exemption or neither, joint rules have modifiers, or a schedule is for a field that is no
+number, or that is set. Example: a strength beside its schedule.
+"""
+ERROR_REASON_PLAN_NAME_UNMATCHED: ErrorReason.ValueType  # 46
+"""INVALID_ARGUMENT. No rule of the plan fits a segment's name; metadata: "segment"."""
+ERROR_REASON_PLAN_RULE_UNMATCHED: ErrorReason.ValueType  # 47
+"""INVALID_ARGUMENT. A rule of the plan fits no segment, or none that the rules before it leave. Example: a layer was
+renamed.
+"""
+ERROR_REASON_SCHEDULE_UNKNOWN: ErrorReason.ValueType  # 48
+"""INVALID_ARGUMENT. A Schedule has no kind set, or one this server does not know."""
+ERROR_REASON_PLAN_UNKNOWN: ErrorReason.ValueType  # 49
+"""INVALID_ARGUMENT. The server holds no plan of that name, or none that is right."""
+ERROR_REASON_PLAN_CHANGED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The plan's digest is another than the one that the header asks for. Example: the operator has
+changed the plan since the last call of the step.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from regularization.v1 import plan_pb2 as _plan_pb2
 from regularization.v1 import regularizers_pb2 as _regularizers_pb2
 import builtins as _builtins
 import sys
@@ -146,6 +147,7 @@ class ParameterLayout(_message.Message):
     DATA_TYPE_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     JOINTS_FIELD_NUMBER: _builtins.int
+    PLANNED_FIELD_NUMBER: _builtins.int
     data_type: Global___DataType.ValueType
     """Required. One type for the parameters and for every operand.
     Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_DATA_TYPE_UNSUPPORTED.
@@ -161,16 +163,24 @@ class ParameterLayout(_message.Message):
     def joints(self) -> _containers.RepeatedCompositeFieldContainer[Global___JointRegularizer]:
         """Regularizers that several segments share, at most 64. Error: ERROR_REASON_JOINT_INVALID."""
 
+    @_builtins.property
+    def planned(self) -> _plan_pb2.PlanAtStep:
+        """A plan that says what is done with the segments, which have names and shapes then and nothing else; nor are there
+        joints beside it. Error: ERROR_REASON_PLAN_INVALID. What is wrong with a rule's regularizer for a segment is told
+        with the rule's field and the segment's name. Unset: the segments say it themselves.
+        """
+
     def __init__(
         self,
         *,
         data_type: Global___DataType.ValueType = ...,
         segments: _abc.Iterable[Global___Segment] | None = ...,
         joints: _abc.Iterable[Global___JointRegularizer] | None = ...,
+        planned: _plan_pb2.PlanAtStep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["planned", b"planned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "joints", b"joints", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "joints", b"joints", "planned", b"planned", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,7 +285,7 @@ class Segment(_message.Message):
     @_builtins.property
     def regularizer(self) -> _regularizers_pb2.Regularizer:
         """Unset: the segment is exempt (a bias): penalty 0, gradient 0 (or the loss gradient), proximal
-        step the identity (or the forward step).
+        step the identity (or the forward step); or the layout's plan says what it is.
         """
 
     @_builtins.property

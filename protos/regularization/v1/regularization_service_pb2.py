@@ -24,56 +24,61 @@ _sym_db = _symbol_database.Default()
 
 from regularization.v1 import catalogue_pb2 as regularization_dot_v1_dot_catalogue__pb2
 from regularization.v1 import layout_pb2 as regularization_dot_v1_dot_layout__pb2
+from regularization.v1 import plan_pb2 as regularization_dot_v1_dot_plan__pb2
 from regularization.v1 import shared_memory_pb2 as regularization_dot_v1_dot_shared__memory__pb2
 from regularization.v1 import summary_pb2 as regularization_dot_v1_dot_summary__pb2
 from regularization.v1 import tensor_pb2 as regularization_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.regularization/v1/regularization_service.proto\x12\x11regularization.v1\x1a!regularization/v1/catalogue.proto\x1a\x1eregularization/v1/layout.proto\x1a%regularization/v1/shared_memory.proto\x1a\x1fregularization/v1/summary.proto\x1a\x1eregularization/v1/tensor.proto\"q\n\x0ePenaltyRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.PenaltyHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xb4\x02\n\rPenaltyHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x05 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x13\n\x0bmeasurement\x18\x06 \x01(\x0c\">\n\x0fPenaltyResponse\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.regularization.v1.Summary\"s\n\x0fGradientRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.regularization.v1.GradientHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\x83\x03\n\x0eGradientHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x05 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x1d\n\x15\x61\x63\x63\x65pt_sparse_results\x18\x06 \x01(\x08\x12-\n\x08rounding\x18\x07 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12\x13\n\x0bmeasurement\x18\x08 \x01(\x0c\"n\n\x10GradientResponse\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.regularization.v1.ResultChunk\x12+\n\x07summary\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Summary\"{\n\x13ProximalStepRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.regularization.v1.ProximalStepHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xad\x03\n\x12ProximalStepHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12\x16\n\tstep_size\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x06shared\x18\x06 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x1d\n\x15\x61\x63\x63\x65pt_sparse_results\x18\x07 \x01(\x08\x12-\n\x08rounding\x18\x08 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12\x13\n\x0bmeasurement\x18\t \x01(\x0c\x42\x0c\n\n_step_size\"r\n\x14ProximalStepResponse\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.regularization.v1.ResultChunk\x12+\n\x07summary\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Summary\"q\n\x0eMeasureRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.MeasureHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xb4\x03\n\rMeasureHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12)\n\x06method\x18\x03 \x01(\x0e\x32\x19.regularization.v1.Method\x12\x16\n\tstep_size\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07\x66igures\x18\x05 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12-\n\x08rounding\x18\x06 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12=\n\x11non_finite_policy\x18\x07 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x08 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x13\n\x0bmeasurement\x18\t \x01(\x0c\x42\x0c\n\n_step_size\"%\n\x0fMeasureResponse\x12\x12\n\nstatistics\x18\x01 \x01(\x0c\"j\n\x0e\x43ombineRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.CombineHeader\x12\x17\n\nstatistics\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_statistics\"\xcb\x02\n\rCombineHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12)\n\x06method\x18\x02 \x01(\x0e\x32\x19.regularization.v1.Method\x12\x16\n\tstep_size\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07\x66igures\x18\x04 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12-\n\x08rounding\x18\x05 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12=\n\x11non_finite_policy\x18\x06 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12\x13\n\x0bmeasurement\x18\x07 \x01(\x0c\x42\x0c\n\n_step_size\"\xbf\x01\n\x0f\x43ombineResponse\x12\x14\n\nstatistics\x18\x01 \x01(\x0cH\x00\x12\x15\n\x0bmeasurement\x18\x02 \x01(\x0cH\x00\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x30\n\x07missing\x18\x04 \x03(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x31\n\x08measured\x18\x05 \x03(\x0b\x32\x1f.regularization.v1.ElementRangeB\x08\n\x06result\"\x19\n\x17ListRegularizersRequest\"[\n\x18ListRegularizersResponse\x12?\n\x0cregularizers\x18\x01 \x03(\x0b\x32).regularization.v1.RegularizerDescription*c\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x12\n\x0eMETHOD_PENALTY\x10\x01\x12\x13\n\x0fMETHOD_GRADIENT\x10\x02\x12\x18\n\x14METHOD_PROXIMAL_STEP\x10\x03*s\n\x0fNonFinitePolicy\x12!\n\x1dNON_FINITE_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18NON_FINITE_POLICY_REJECT\x10\x01\x12\x1f\n\x1bNON_FINITE_POLICY_PROPAGATE\x10\x02\x32\xbe\x04\n\x15RegularizationService\x12R\n\x07Penalty\x12!.regularization.v1.PenaltyRequest\x1a\".regularization.v1.PenaltyResponse(\x01\x12W\n\x08Gradient\x12\".regularization.v1.GradientRequest\x1a#.regularization.v1.GradientResponse(\x01\x30\x01\x12\x63\n\x0cProximalStep\x12&.regularization.v1.ProximalStepRequest\x1a\'.regularization.v1.ProximalStepResponse(\x01\x30\x01\x12R\n\x07Measure\x12!.regularization.v1.MeasureRequest\x1a\".regularization.v1.MeasureResponse(\x01\x12R\n\x07\x43ombine\x12!.regularization.v1.CombineRequest\x1a\".regularization.v1.CombineResponse(\x01\x12k\n\x10ListRegularizers\x12*.regularization.v1.ListRegularizersRequest\x1a+.regularization.v1.ListRegularizersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.regularization/v1/regularization_service.proto\x12\x11regularization.v1\x1a!regularization/v1/catalogue.proto\x1a\x1eregularization/v1/layout.proto\x1a\x1cregularization/v1/plan.proto\x1a%regularization/v1/shared_memory.proto\x1a\x1fregularization/v1/summary.proto\x1a\x1eregularization/v1/tensor.proto\"q\n\x0ePenaltyRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.PenaltyHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xb4\x02\n\rPenaltyHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x05 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x13\n\x0bmeasurement\x18\x06 \x01(\x0c\">\n\x0fPenaltyResponse\x12+\n\x07summary\x18\x01 \x01(\x0b\x32\x1a.regularization.v1.Summary\"s\n\x0fGradientRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.regularization.v1.GradientHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\x83\x03\n\x0eGradientHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x05 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x1d\n\x15\x61\x63\x63\x65pt_sparse_results\x18\x06 \x01(\x08\x12-\n\x08rounding\x18\x07 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12\x13\n\x0bmeasurement\x18\x08 \x01(\x0c\"n\n\x10GradientResponse\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.regularization.v1.ResultChunk\x12+\n\x07summary\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Summary\"{\n\x13ProximalStepRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32%.regularization.v1.ProximalStepHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xad\x03\n\x12ProximalStepHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x32\n\x07\x66igures\x18\x03 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12=\n\x11non_finite_policy\x18\x04 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12\x16\n\tstep_size\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12/\n\x06shared\x18\x06 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x1d\n\x15\x61\x63\x63\x65pt_sparse_results\x18\x07 \x01(\x08\x12-\n\x08rounding\x18\x08 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12\x13\n\x0bmeasurement\x18\t \x01(\x0c\x42\x0c\n\n_step_size\"r\n\x14ProximalStepResponse\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1e.regularization.v1.ResultChunk\x12+\n\x07summary\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Summary\"q\n\x0eMeasureRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.MeasureHeader\x12-\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.TensorChunk\"\xb4\x03\n\rMeasureHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12\x36\n\relement_range\x18\x02 \x01(\x0b\x32\x1f.regularization.v1.ElementRange\x12)\n\x06method\x18\x03 \x01(\x0e\x32\x19.regularization.v1.Method\x12\x16\n\tstep_size\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07\x66igures\x18\x05 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12-\n\x08rounding\x18\x06 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12=\n\x11non_finite_policy\x18\x07 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12/\n\x06shared\x18\x08 \x01(\x0b\x32\x1f.regularization.v1.SharedTensor\x12\x13\n\x0bmeasurement\x18\t \x01(\x0c\x42\x0c\n\n_step_size\"%\n\x0fMeasureResponse\x12\x12\n\nstatistics\x18\x01 \x01(\x0c\"j\n\x0e\x43ombineRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .regularization.v1.CombineHeader\x12\x17\n\nstatistics\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_statistics\"\xcb\x02\n\rCombineHeader\x12\x32\n\x06layout\x18\x01 \x01(\x0b\x32\".regularization.v1.ParameterLayout\x12)\n\x06method\x18\x02 \x01(\x0e\x32\x19.regularization.v1.Method\x12\x16\n\tstep_size\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x32\n\x07\x66igures\x18\x04 \x01(\x0b\x32!.regularization.v1.SummaryFigures\x12-\n\x08rounding\x18\x05 \x01(\x0b\x32\x1b.regularization.v1.Rounding\x12=\n\x11non_finite_policy\x18\x06 \x01(\x0e\x32\".regularization.v1.NonFinitePolicy\x12\x13\n\x0bmeasurement\x18\x07 \x01(\x0c\x42\x0c\n\n_step_size\"\xbf\x01\n\x0f\x43ombineResponse\x12\x14\n\nstatistics\x18\x01 \x01(\x0cH\x00\x12\x15\n\x0bmeasurement\x18\x02 \x01(\x0cH\x00\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x30\n\x07missing\x18\x04 \x03(\x0b\x32\x1f.regularization.v1.ElementRange\x12\x31\n\x08measured\x18\x05 \x03(\x0b\x32\x1f.regularization.v1.ElementRangeB\x08\n\x06result\"\x19\n\x17ListRegularizersRequest\"[\n\x18ListRegularizersResponse\x12?\n\x0cregularizers\x18\x01 \x03(\x0b\x32).regularization.v1.RegularizerDescription\"\x12\n\x10ListPlansRequest\"?\n\x11ListPlansResponse\x12*\n\x05plans\x18\x01 \x03(\x0b\x32\x1b.regularization.v1.HeldPlan*c\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x12\n\x0eMETHOD_PENALTY\x10\x01\x12\x13\n\x0fMETHOD_GRADIENT\x10\x02\x12\x18\n\x14METHOD_PROXIMAL_STEP\x10\x03*s\n\x0fNonFinitePolicy\x12!\n\x1dNON_FINITE_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18NON_FINITE_POLICY_REJECT\x10\x01\x12\x1f\n\x1bNON_FINITE_POLICY_PROPAGATE\x10\x02\x32\x96\x05\n\x15RegularizationService\x12R\n\x07Penalty\x12!.regularization.v1.PenaltyRequest\x1a\".regularization.v1.PenaltyResponse(\x01\x12W\n\x08Gradient\x12\".regularization.v1.GradientRequest\x1a#.regularization.v1.GradientResponse(\x01\x30\x01\x12\x63\n\x0cProximalStep\x12&.regularization.v1.ProximalStepRequest\x1a\'.regularization.v1.ProximalStepResponse(\x01\x30\x01\x12R\n\x07Measure\x12!.regularization.v1.MeasureRequest\x1a\".regularization.v1.MeasureResponse(\x01\x12R\n\x07\x43ombine\x12!.regularization.v1.CombineRequest\x1a\".regularization.v1.CombineResponse(\x01\x12k\n\x10ListRegularizers\x12*.regularization.v1.ListRegularizersRequest\x1a+.regularization.v1.ListRegularizersResponse\x12V\n\tListPlans\x12#.regularization.v1.ListPlansRequest\x1a$.regularization.v1.ListPlansResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.regularization_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METHOD']._serialized_start=3371
-  _globals['_METHOD']._serialized_end=3470
-  _globals['_NONFINITEPOLICY']._serialized_start=3472
-  _globals['_NONFINITEPOLICY']._serialized_end=3587
-  _globals['_PENALTYREQUEST']._serialized_start=240
-  _globals['_PENALTYREQUEST']._serialized_end=353
-  _globals['_PENALTYHEADER']._serialized_start=356
-  _globals['_PENALTYHEADER']._serialized_end=664
-  _globals['_PENALTYRESPONSE']._serialized_start=666
-  _globals['_PENALTYRESPONSE']._serialized_end=728
-  _globals['_GRADIENTREQUEST']._serialized_start=730
-  _globals['_GRADIENTREQUEST']._serialized_end=845
-  _globals['_GRADIENTHEADER']._serialized_start=848
-  _globals['_GRADIENTHEADER']._serialized_end=1235
-  _globals['_GRADIENTRESPONSE']._serialized_start=1237
-  _globals['_GRADIENTRESPONSE']._serialized_end=1347
-  _globals['_PROXIMALSTEPREQUEST']._serialized_start=1349
-  _globals['_PROXIMALSTEPREQUEST']._serialized_end=1472
-  _globals['_PROXIMALSTEPHEADER']._serialized_start=1475
-  _globals['_PROXIMALSTEPHEADER']._serialized_end=1904
-  _globals['_PROXIMALSTEPRESPONSE']._serialized_start=1906
-  _globals['_PROXIMALSTEPRESPONSE']._serialized_end=2020
-  _globals['_MEASUREREQUEST']._serialized_start=2022
-  _globals['_MEASUREREQUEST']._serialized_end=2135
-  _globals['_MEASUREHEADER']._serialized_start=2138
-  _globals['_MEASUREHEADER']._serialized_end=2574
-  _globals['_MEASURERESPONSE']._serialized_start=2576
-  _globals['_MEASURERESPONSE']._serialized_end=2613
-  _globals['_COMBINEREQUEST']._serialized_start=2615
-  _globals['_COMBINEREQUEST']._serialized_end=2721
-  _globals['_COMBINEHEADER']._serialized_start=2724
-  _globals['_COMBINEHEADER']._serialized_end=3055
-  _globals['_COMBINERESPONSE']._serialized_start=3058
-  _globals['_COMBINERESPONSE']._serialized_end=3249
-  _globals['_LISTREGULARIZERSREQUEST']._serialized_start=3251
-  _globals['_LISTREGULARIZERSREQUEST']._serialized_end=3276
-  _globals['_LISTREGULARIZERSRESPONSE']._serialized_start=3278
-  _globals['_LISTREGULARIZERSRESPONSE']._serialized_end=3369
-  _globals['_REGULARIZATIONSERVICE']._serialized_start=3590
-  _globals['_REGULARIZATIONSERVICE']._serialized_end=4164
+  _globals['_METHOD']._serialized_start=3486
+  _globals['_METHOD']._serialized_end=3585
+  _globals['_NONFINITEPOLICY']._serialized_start=3587
+  _globals['_NONFINITEPOLICY']._serialized_end=3702
+  _globals['_PENALTYREQUEST']._serialized_start=270
+  _globals['_PENALTYREQUEST']._serialized_end=383
+  _globals['_PENALTYHEADER']._serialized_start=386
+  _globals['_PENALTYHEADER']._serialized_end=694
+  _globals['_PENALTYRESPONSE']._serialized_start=696
+  _globals['_PENALTYRESPONSE']._serialized_end=758
+  _globals['_GRADIENTREQUEST']._serialized_start=760
+  _globals['_GRADIENTREQUEST']._serialized_end=875
+  _globals['_GRADIENTHEADER']._serialized_start=878
+  _globals['_GRADIENTHEADER']._serialized_end=1265
+  _globals['_GRADIENTRESPONSE']._serialized_start=1267
+  _globals['_GRADIENTRESPONSE']._serialized_end=1377
+  _globals['_PROXIMALSTEPREQUEST']._serialized_start=1379
+  _globals['_PROXIMALSTEPREQUEST']._serialized_end=1502
+  _globals['_PROXIMALSTEPHEADER']._serialized_start=1505
+  _globals['_PROXIMALSTEPHEADER']._serialized_end=1934
+  _globals['_PROXIMALSTEPRESPONSE']._serialized_start=1936
+  _globals['_PROXIMALSTEPRESPONSE']._serialized_end=2050
+  _globals['_MEASUREREQUEST']._serialized_start=2052
+  _globals['_MEASUREREQUEST']._serialized_end=2165
+  _globals['_MEASUREHEADER']._serialized_start=2168
+  _globals['_MEASUREHEADER']._serialized_end=2604
+  _globals['_MEASURERESPONSE']._serialized_start=2606
+  _globals['_MEASURERESPONSE']._serialized_end=2643
+  _globals['_COMBINEREQUEST']._serialized_start=2645
+  _globals['_COMBINEREQUEST']._serialized_end=2751
+  _globals['_COMBINEHEADER']._serialized_start=2754
+  _globals['_COMBINEHEADER']._serialized_end=3085
+  _globals['_COMBINERESPONSE']._serialized_start=3088
+  _globals['_COMBINERESPONSE']._serialized_end=3279
+  _globals['_LISTREGULARIZERSREQUEST']._serialized_start=3281
+  _globals['_LISTREGULARIZERSREQUEST']._serialized_end=3306
+  _globals['_LISTREGULARIZERSRESPONSE']._serialized_start=3308
+  _globals['_LISTREGULARIZERSRESPONSE']._serialized_end=3399
+  _globals['_LISTPLANSREQUEST']._serialized_start=3401
+  _globals['_LISTPLANSREQUEST']._serialized_end=3419
+  _globals['_LISTPLANSRESPONSE']._serialized_start=3421
+  _globals['_LISTPLANSRESPONSE']._serialized_end=3484
+  _globals['_REGULARIZATIONSERVICE']._serialized_start=3705
+  _globals['_REGULARIZATIONSERVICE']._serialized_end=4367
 # @@protoc_insertion_point(module_scope)

@@ -112,6 +112,11 @@ class RegularizationServiceStub(object):
                 request_serializer=regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersRequest.SerializeToString,
                 response_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersResponse.FromString,
                 _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/regularization.v1.RegularizationService/ListPlans',
+                request_serializer=regularization_dot_v1_dot_regularization__service__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
 
 
 class RegularizationServiceServicer(object):
@@ -258,6 +263,16 @@ class RegularizationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPlans(self, request, context):
+        """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
+
+        Errors:
+        * UNAVAILABLE: the server shuts down or is out of reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegularizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -290,6 +305,11 @@ def add_RegularizationServiceServicer_to_server(servicer, server):
                     servicer.ListRegularizers,
                     request_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersRequest.FromString,
                     response_serializer=regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersResponse.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=regularization_dot_v1_dot_regularization__service__pb2.ListPlansRequest.FromString,
+                    response_serializer=regularization_dot_v1_dot_regularization__service__pb2.ListPlansResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -502,6 +522,33 @@ class RegularizationService(object):
             '/regularization.v1.RegularizationService/ListRegularizers',
             regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersRequest.SerializeToString,
             regularization_dot_v1_dot_regularization__service__pb2.ListRegularizersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/regularization.v1.RegularizationService/ListPlans',
+            regularization_dot_v1_dot_regularization__service__pb2.ListPlansRequest.SerializeToString,
+            regularization_dot_v1_dot_regularization__service__pb2.ListPlansResponse.FromString,
             options,
             channel_credentials,
             insecure,

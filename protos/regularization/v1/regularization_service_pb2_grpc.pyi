@@ -150,6 +150,12 @@ class RegularizationServiceStub:
     Errors:
     * UNAVAILABLE: the server shuts down or is out of reach.
     """
+    ListPlans: _grpc.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]
+    """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
+
+    Errors:
+    * UNAVAILABLE: the server shuts down or is out of reach.
+    """
 
 @_typing.type_check_only
 class RegularizationServiceAsyncStub(RegularizationServiceStub):
@@ -269,6 +275,12 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     """
     ListRegularizers: _aio.UnaryUnaryMultiCallable[_regularization_service_pb2.ListRegularizersRequest, _regularization_service_pb2.ListRegularizersResponse]  # type: ignore[assignment]
     """Lists every regularizer that this server knows, with formula, parameters and traits.
+
+    Errors:
+    * UNAVAILABLE: the server shuts down or is out of reach.
+    """
+    ListPlans: _aio.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]  # type: ignore[assignment]
+    """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
     Errors:
     * UNAVAILABLE: the server shuts down or is out of reach.
@@ -425,6 +437,18 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_regularization_service_pb2.ListRegularizersResponse, _abc.Awaitable[_regularization_service_pb2.ListRegularizersResponse]]:
         """Lists every regularizer that this server knows, with formula, parameters and traits.
+
+        Errors:
+        * UNAVAILABLE: the server shuts down or is out of reach.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPlans(
+        self,
+        request: _regularization_service_pb2.ListPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_regularization_service_pb2.ListPlansResponse, _abc.Awaitable[_regularization_service_pb2.ListPlansResponse]]:
+        """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
         Errors:
         * UNAVAILABLE: the server shuts down or is out of reach.

@@ -74,6 +74,11 @@ class Summary(_message.Message):
 
     TOTAL_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    PLAN_DIGEST_FIELD_NUMBER: _builtins.int
+    plan_digest: _builtins.str
+    """Which plan answered, where the layout has one: SHA-256 of what it says, in 64 hexadecimal digits. Equal plans have
+    equal digests. Unset otherwise.
+    """
     @_builtins.property
     def total(self) -> Global___Figures:
         """Over all elements of the stream."""
@@ -89,12 +94,15 @@ class Summary(_message.Message):
         *,
         total: Global___Figures | None = ...,
         segments: _abc.Iterable[Global___SegmentSummary] | None = ...,
+        plan_digest: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_digest", b"_plan_digest", "plan_digest", b"plan_digest", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["segments", b"segments", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_digest", b"_plan_digest", "plan_digest", b"plan_digest", "segments", b"segments", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__plan_digest: _TypeAlias = _typing.Literal["plan_digest"]  # noqa: Y015
+    _WhichOneofArgType__plan_digest: _TypeAlias = _typing.Literal["_plan_digest", b"_plan_digest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_digest) -> _WhichOneofReturnType__plan_digest | None: ...
 
 Global___Summary: _TypeAlias = Summary  # noqa: Y015
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 from regularization import wire
-from regularization.v1.regularization_service_pb2 import ListRegularizersRequest, ListRegularizersResponse
+from regularization.v1.regularization_service_pb2 import ListPlansRequest, ListRegularizersRequest
 
 from ..contract.answers import Answer
 from ..contract.refusals import MessageUnreadable
@@ -43,7 +43,10 @@ def handlers_of(service: RegularizationService, stack: Stack) -> grpc.GenericRpc
             "ProximalStep": _many_answers("ProximalStep", service.proximal_step, stack),
             "Measure": _one_answer("Measure", service.measure, stack, wire.decode_request),
             "Combine": _one_answer("Combine", service.combine, stack, wire.decode_combine_request),
-            "ListRegularizers": _catalogue("ListRegularizers", service.list_regularizers, stack),
+            "ListRegularizers": _listing(
+                "ListRegularizers", service.list_regularizers, stack, ListRegularizersRequest
+            ),
+            "ListPlans": _listing("ListPlans", service.list_plans, stack, ListPlansRequest),
         },
     )
 
@@ -77,11 +80,14 @@ def _one_answer(
     return grpc.stream_unary_rpc_method_handler(serve)
 
 
-def _catalogue(name: str, method: Callable[[Any], ListRegularizersResponse], stack: Stack) -> Handler:
+def _listing(
+    name: str, method: Callable[[Any], Message], stack: Stack, request_type: type[Message]
+) -> Handler:
     def serve(raw: bytes, transport: grpc.ServicerContext) -> bytes:
         with stack.around(f"/{SERVICE}/{name}", transport) as context:
-            (request,) = _decoded([raw], ListRegularizersRequest.FromString, context)
-            return _encoded(method(request), ListRegularizersResponse.SerializeToString, context)
+            (request,) = _decoded([raw], request_type.FromString, context)
+            response = method(request)
+            return _encoded(response, type(response).SerializeToString, context)
 
     return grpc.unary_unary_rpc_method_handler(serve)
 

@@ -11,6 +11,8 @@ from regularization.v1 import regularization_service_pb2
 from regularization.v1.regularization_service_pb2 import (
     CombineHeader,
     CombineResponse,
+    ListPlansRequest,
+    ListPlansResponse,
     ListRegularizersRequest,
     ListRegularizersResponse,
     MeasureHeader,
@@ -26,6 +28,7 @@ from ..contract.catalogue import catalogue
 from ..contract.header_bytes import read_header
 from ..contract.headers import HEADERS, call_of, range_of, round_of
 from ..contract.known_layouts import KnownLayouts
+from ..contract.planned import planned_layout
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
 from ..settings import MIB
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Round
 
     from ..contract.header_bytes import ReadHeader
+    from ..contract.planned import PlannedLayout
+    from ..process.plan_folder import PlanFolder
     from ..shared_memory.regions import Regions
     from .context import CallContext
 
@@ -75,6 +80,8 @@ class _Opened(NamedTuple):
     """Where its elements lie in shared memory, if they do."""
     may_be_sparse: bool
     """Whether the client takes sparse results."""
+    plan_digest: str | None
+    """That of its plan, if it has one."""
     requests: Requests
     """All messages, the first included."""
 
@@ -97,25 +104,34 @@ class RegularizationService:
         budget: Where all calls take their buffers from.
         regions: The memory that is shared with clients; None where none is.
         threads: How many work at once on a call in shared memory.
+        plans: The plans that headers may name; None for none.
     """
 
-    def __init__(self, budget: MemoryBudget, regions: Regions | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        budget: MemoryBudget,
+        regions: Regions | None = None,
+        threads: int = 1,
+        plans: PlanFolder | None = None,
+    ) -> None:
         self._budget = budget
         self._regions = regions
         self._threads = threads
+        self._plans = plans
         self._layouts = KnownLayouts()
 
     def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
         with Reservation(self._budget) as held:
-            call, shared, _, requests = self._opened(requests, context, Method.PENALTY, held)
-            if shared is not None:
-                _check_no_elements(requests, call.layout.data_type, call.begin)
-                return PenaltyResponse(summary=self._computed(shared, context))
+            opened = self._opened(requests, context, Method.PENALTY, held)
+            call = opened.call
+            if opened.shared is not None:
+                _check_no_elements(opened.requests, call.layout.data_type, call.begin)
+                return PenaltyResponse(summary=self._computed(opened, opened.shared, context))
             with Run(call, self._budget, check=context.check_wanted) as run:
-                for chunk in chunks_of(requests):
+                for chunk in chunks_of(opened.requests):
                     _feed(run, chunk, call.layout.data_type, context)
-                return PenaltyResponse(summary=summary_of(run.finish()))
+                return PenaltyResponse(summary=summary_of(run.finish(), opened.plan_digest))
 
     def gradient(self, requests: Requests, context: CallContext) -> Generator[Answer]:
         """Answer each chunk with its gradient."""
@@ -143,7 +159,7 @@ class RegularizationService:
         """Combine the statistics of parts."""
         with Reservation(self._budget) as held:
             raw, first = first_of(requests)
-            asked = _charged_round(read_header(raw, CombineHeader), context, held)
+            asked = self._charged_round(read_header(raw, CombineHeader), context, held)
             with Combination(asked, self._budget, context.check_wanted) as parts:
                 for index, statistics in statistics_of(chain([first], requests)):
                     _combine(parts, statistics, index)
@@ -153,23 +169,26 @@ class RegularizationService:
         """List the regularizers."""
         return catalogue()
 
+    def list_plans(self, request: ListPlansRequest) -> ListPlansResponse:
+        """List the plans that headers may name."""
+        return ListPlansResponse(plans=() if self._plans is None else self._plans.listed())
+
     def _answers(self, requests: Requests, context: CallContext, method: Method) -> Generator[Answer]:
         with Reservation(self._budget) as held:
-            call, shared, may_be_sparse, requests = self._opened(requests, context, method, held)
-            if shared is None:
-                yield from self._streamed(call, requests, context, may_be_sparse)
+            opened = self._opened(requests, context, method, held)
+            if opened.shared is None:
+                yield from self._streamed(opened, context)
                 return
-            data_type = call.layout.data_type
-            _check_no_elements([next(requests)], data_type, call.begin)
-            yield Answer(summary=self._computed(shared, context))
-            _check_no_elements(requests, data_type, call.begin, first=1)
+            data_type, begin = opened.call.layout.data_type, opened.call.begin
+            _check_no_elements([next(opened.requests)], data_type, begin)
+            yield Answer(summary=self._computed(opened, opened.shared, context))
+            _check_no_elements(opened.requests, data_type, begin, first=1)
 
-    def _streamed(
-        self, call: Call, requests: Requests, context: CallContext, may_be_sparse: bool
-    ) -> Iterator[Answer]:
+    def _streamed(self, opened: _Opened, context: CallContext) -> Iterator[Answer]:
+        call, may_be_sparse = opened.call, opened.may_be_sparse
         is_whole = False
         with Run(call, self._budget, check=context.check_wanted) as run:
-            for chunk in chunks_of(requests):
+            for chunk in chunks_of(opened.requests):
                 for result in _feed(run, chunk, call.layout.data_type, context):
                     if result.element_offset + result.values.size < call.end:
                         yield Answer(result, None, may_be_sparse)
@@ -177,19 +196,24 @@ class RegularizationService:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
                         is_whole = True
-                        yield from _last_answers(result, summary_of(run.summary()), may_be_sparse)
+                        summary = summary_of(run.summary(), opened.plan_digest)
+                        yield from _last_answers(result, summary, may_be_sparse)
             if not is_whole:
-                yield Answer(summary=summary_of(run.finish()))
+                yield Answer(summary=summary_of(run.finish(), opened.plan_digest))
 
-    def _computed(self, shared: SharedRun, context: CallContext) -> SummaryMessage:
-        return summary_of(shared.compute(self._budget, self._threads, context.check_wanted))
+    def _computed(self, opened: _Opened, shared: SharedRun, context: CallContext) -> SummaryMessage:
+        summary = shared.compute(self._budget, self._threads, context.check_wanted)
+        return summary_of(summary, opened.plan_digest)
 
     def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
         """What the first message asks for; ``held`` is what its header takes of the budget."""
         raw, first = first_of(requests)
         header = read_header(raw, HEADERS[method], self._layouts)
-        call = _charged(header, held, lambda: call_of(header, method, context.check_wanted))
-        check_summary_fits(call)
+        planned, call = self._charged(
+            header, held, context, lambda planned: call_of(header, method, context.check_wanted, planned)
+        )
+        plan_digest = None if planned is None else planned.plan.digest
+        check_summary_fits(call, plan_digest)
         message, shared = header.message, None
         # Where something was measured, the call's layout knows what is true of these elements alone.
         if header.layout_bytes is not None and not message.measurement:
@@ -200,13 +224,13 @@ class RegularizationService:
             context.elements += call.end - call.begin
         may_be_sparse = getattr(message, "accept_sparse_results", False)
         # The header's bytes are not kept.
-        return _Opened(call, shared, may_be_sparse, chain([first], requests))
+        return _Opened(call, shared, may_be_sparse, plan_digest, chain([first], requests))
 
     def _opened_part(self, requests: Requests, context: CallContext, held: Reservation) -> _OpenedPart:
         """What the first message of a part asks for; ``held`` is what its header takes of the budget."""
         raw, first = first_of(requests)
         header = read_header(raw, MeasureHeader)
-        asked = _charged_round(header, context, held)
+        asked = self._charged_round(header, context, held)
         with within("header"):
             part = asked.element_range(range_of(header))
         message, shared = header.message, None
@@ -217,9 +241,31 @@ class RegularizationService:
         # The header's bytes are not kept.
         return _OpenedPart(asked, part, shared, chain([first], requests))
 
+    def _charged_round(self, header: ReadHeader, context: CallContext, held: Reservation) -> Round:
+        _, asked = self._charged(
+            header, held, context, lambda planned: round_of(header, context.check_wanted, planned)
+        )
+        return asked
 
-def _charged_round(header: ReadHeader, context: CallContext, held: Reservation) -> Round:
-    return _charged(header, held, lambda: round_of(header, context.check_wanted))
+    def _charged(
+        self,
+        header: ReadHeader,
+        held: Reservation,
+        context: CallContext,
+        make: Callable[[PlannedLayout | None], T],
+    ) -> tuple[PlannedLayout | None, T]:
+        """What a header's plan is and what is made of it, the memory taken from the budget before.
+
+        A small header takes none, but for the lists of a plan.
+        """
+        if header.memory:
+            with within("header"):
+                held.add(header.memory)
+        planned = planned_layout(header, context.check_wanted, held.add, self._plans)
+        made = make(planned)
+        if header.memory:
+            held.reduce_to(header.memory_kept + (0 if planned is None else planned.memory))
+        return planned, made
 
 
 def _combine(parts: Combination, statistics: bytes, message: int) -> None:
@@ -229,17 +275,6 @@ def _combine(parts: Combination, statistics: bytes, message: int) -> None:
     except RegularizationError as error:
         error.metadata["message"] = message
         raise
-
-
-def _charged(header: ReadHeader, held: Reservation, make: Callable[[], T]) -> T:
-    """What is made of a header, its memory taken from the budget before. A small header takes none."""
-    if not header.memory:
-        return make()
-    with within("header"):
-        held.add(header.memory)
-    made = make()
-    held.reduce_to(header.memory_kept)
-    return made
 
 
 def _feed(taker: Taker[T], message: wire.Chunk, data_type: DataType, context: CallContext) -> T:

@@ -6,13 +6,14 @@ their values are counted, and then read a part at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from regularization.fields import BYTES, Field, fields, has_unknown_fields, unknown_fields
 from regularization.v1.layout_pb2 import JointRegularizer, ParameterLayout, Segment
+from regularization.v1.plan_pb2 import Plan, PlanAtStep, PlanRule
 from regularization.v1.regularization_service_pb2 import CombineHeader, MeasureHeader
 from regularization_kernels.engine import MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
@@ -21,6 +22,7 @@ from ..settings import KIB
 from .binding import within
 from .header_memory import MOST_FIELDS, memory_of, refuse_group
 from .known_layouts import LARGEST, size_of
+from .plans import MAX_RULES
 from .refusals import FieldUnknown, MessageUnreadable
 
 if TYPE_CHECKING:
@@ -87,7 +89,9 @@ def read_header(raw: memoryview, kind: type[HeaderMessage], known: KnownLayouts 
                 if header is not None:
                     return header
             header = _read_at_once(raw, kind) if len(raw) <= SMALL else _read(raw, kind)
-            return replace(header, layout_bytes=layout_bytes)
+            # What a plan makes of the segments is another at every step.
+            is_planned = header.message.layout.HasField("planned")
+            return replace(header, layout_bytes=None if is_planned else layout_bytes)
         except DecodeError as error:
             raise _unreadable(error) from error
 
@@ -120,6 +124,7 @@ def _read_at_once(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
         whole = kind.FromString(bytes(raw))
         _forget_unknown_kinds(whole.layout.segments)
         _forget_unknown_kinds(whole.layout.joints)
+        _forget_unknown_kinds_of_rules(whole.layout.planned.plan.rules)
         _refuse(unknown_fields(whole))
     return ReadHeader(message, message.layout.segments, message.layout.joints)
 
@@ -144,13 +149,18 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
     segments, others = _apart(raw, begin, end, number, MAX_SEGMENTS + MOST_FIELDS, MAX_SEGMENTS)
     joints = [field for field in others if _is_joint(field)]
     others = [field for field in others if not _is_joint(field)]
+    rules = _rules(raw, others)
     message.layout.SetInParent()
     message.layout.MergeFromString(_bytes_of(raw, others))
     if has_unknown_fields(message.layout):
-        _refuse(unknown_fields(ParameterLayout.FromString(_bytes_of(raw, others))))
+        whole = ParameterLayout.FromString(_bytes_of(raw, others))
+        _forget_unknown_kinds_of_rules(whole.planned.plan.rules)
+        _refuse(unknown_fields(whole))
     memory = memory_of(raw, segments, Segment.DESCRIPTOR, "segments").plus(
         memory_of(raw, joints, JointRegularizer.DESCRIPTOR, "joints")
     )
+    if rules:
+        memory = memory.plus(memory_of(raw, rules, PlanRule.DESCRIPTOR, "planned.plan.rules"))
     measuring = _MEASUREMENT_BYTES * len(message.measurement)
     if isinstance(message, MeasureHeader | CombineHeader):
         measuring += _ASKED_BYTES * len(segments)
@@ -165,6 +175,21 @@ def _with_layout(message: HeaderMessage, raw: memoryview, begin: int, end: int) 
 
 def _is_joint(field: Field) -> bool:
     return field.wire_type == BYTES and field.number == ParameterLayout.JOINTS_FIELD_NUMBER
+
+
+def _rules(raw: memoryview, others: list[Field]) -> list[Field]:
+    """The rules of a layout's plan."""
+    rules: list[Field] = []
+    for planned in _numbered(others, ParameterLayout.PLANNED_FIELD_NUMBER):
+        inner = list(fields(raw, planned.content, planned.end, MOST_FIELDS))
+        for plan in _numbered(inner, PlanAtStep.PLAN_FIELD_NUMBER):
+            of_plan = list(fields(raw, plan.content, plan.end, MAX_RULES + MOST_FIELDS))
+            rules += _numbered(of_plan, Plan.RULES_FIELD_NUMBER)
+    return rules
+
+
+def _numbered(found: list[Field], number: int) -> list[Field]:
+    return [field for field in found if field.wire_type == BYTES and field.number == number]
 
 
 def _entries(raw: memoryview, places: list[Field], name: str) -> Iterator[Any]:
@@ -212,11 +237,20 @@ def _refuse_in(entries: Any, name: str, first: int) -> None:
         _refuse(unknown_fields(entry, f"{name}[{index}]"))
 
 
-def _forget_unknown_kinds(entries: Iterable[Segment | JointRegularizer]) -> None:
+def _forget_unknown_kinds(entries: Iterable[Segment | JointRegularizer | PlanRule]) -> None:
     """Drop the regularizers of newer clients: that they are unknown is an error of its own."""
     for entry in entries:
         if entry.regularizer.WhichOneof("kind") is None:
             entry.regularizer.DiscardUnknownFields()
+
+
+def _forget_unknown_kinds_of_rules(rules: Sequence[PlanRule]) -> None:
+    """Likewise, and the schedules of newer clients, too."""
+    _forget_unknown_kinds(rules)
+    for rule in rules:
+        for schedule in rule.schedules:
+            if schedule.WhichOneof("kind") is None:
+                schedule.DiscardUnknownFields()
 
 
 def _refuse(found: Iterator[Unknown]) -> None:

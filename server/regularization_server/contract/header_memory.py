@@ -28,7 +28,10 @@ _SMALL_SEGMENT = 128
 
 # Measured, rounded up. A value of a list takes its place in protobuf, an object, its place in a tuple, and
 # its place in the arrays that are made of it.
-_SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES, _VALUE_BYTES_KEPT = 1024, 16, 80, 48
+_SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES = 1024, 16, 80
+
+VALUE_BYTES_KEPT = 48
+"""Of these, bytes that a value takes once a call is made."""
 
 _NO_ENDINGS = bytes(range(0x80, 0x100))
 """The bytes that no varint ends with."""
@@ -48,13 +51,13 @@ class Memory(NamedTuple):
 
 
 def memory_of(raw: memoryview, places: Sequence[Field], descriptor: Descriptor, name: str) -> Memory:
-    """An upper bound for the memory of segments, or of joint regularizers.
+    """An upper bound for the memory of segments, of joint regularizers, or of a plan's rules.
 
     Args:
         raw: The bytes in which they lie.
         places: Where.
         descriptor: What they are.
-        name: Of their field in the layout.
+        name: Path of their field in the layout.
 
     Raises:
         LayoutInvalid: If a shape has too many axes.
@@ -68,7 +71,7 @@ def memory_of(raw: memoryview, places: Sequence[Field], descriptor: Descriptor, 
         else:
             fixed += _SEGMENT_BYTES + 2 * length
             values += _most_values(raw, field, descriptor, f"{name}[{index}]")
-    return Memory(fixed + _VALUE_BYTES * values, fixed + _VALUE_BYTES_KEPT * values)
+    return Memory(fixed + _VALUE_BYTES * values, fixed + VALUE_BYTES_KEPT * values)
 
 
 def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: str) -> int:

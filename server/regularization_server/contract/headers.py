@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import regularization_kernels
@@ -22,6 +23,8 @@ from regularization_kernels.engine import (
 from regularization_kernels.errors import DataTypeUnsupported, FieldMissing, FieldOutOfRange
 
 from .binding import construct, regularizer_of, within
+from .planned import planned_layout
+from .refusals import PlanInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from .header_bytes import HeaderMessage as Header
     from .header_bytes import ReadHeader
+    from .planned import PlannedLayout
 
 DATA_TYPES: dict[layout_pb2.DataType.ValueType, DataType] = {
     layout_pb2.DataType.Value(f"DATA_TYPE_{engine.contract_name(data_type)}"): data_type
@@ -70,39 +74,50 @@ _SMALL_REGULARIZER = 128
 """Bytes of a regularizer's message up to which it is looked for among those before it."""
 
 
-def call_of(header: ReadHeader, method: Method, check: Callable[[], None] = lambda: None) -> Call:
+def call_of(
+    header: ReadHeader,
+    method: Method,
+    check: Callable[[], None] = lambda: None,
+    planned: PlannedLayout | None = None,
+) -> Call:
     """The engine's call that a header describes.
 
     Args:
         header: The header, of which segments and joint regularizers are gone through.
         method: The method.
         check: Called now and then; what it raises ends this.
+        planned: What its plan makes of the segments, where it has one and that is known; None finds out.
 
     Raises:
         RegularizationError: With the path of the field at fault, if the header breaks a rule.
     """
     message = header.message
+    planned = planned or planned_layout(header, check)
     with within("header"):
         element_range = _element_range(message)
         if not message.measurement:
-            return _call(header, method, element_range, check)
-        call = _call(header, method, None, check)
+            return _call(header, method, element_range, check, planned)
+        call = _call(header, method, None, check, planned)
         return Measurement.read(call, message.measurement).applied(element_range)
 
 
-def round_of(header: ReadHeader, check: Callable[[], None] = lambda: None) -> Round:
+def round_of(
+    header: ReadHeader, check: Callable[[], None] = lambda: None, planned: PlannedLayout | None = None
+) -> Round:
     """The round that a header of ``Measure`` or ``Combine`` describes.
 
     Args:
         header: The header, of which the segments are gone through.
         check: Called now and then; what it raises ends this.
+        planned: See ``call_of``.
 
     Raises:
         RegularizationError: With the path of the field at fault, if the header breaks a rule.
     """
     message = header.message
+    planned = planned or planned_layout(header, check)
     with within("header"):
-        call = _call(header, _method(message), None, check)
+        call = _call(header, _method(message), None, check, planned)
         return Round.after(Measurement.read(call, message.measurement))
 
 
@@ -112,18 +127,23 @@ def range_of(header: ReadHeader) -> tuple[int, int] | None:
 
 
 def _call(
-    header: ReadHeader, method: Method, element_range: tuple[int, int] | None, check: Callable[[], None]
+    header: ReadHeader,
+    method: Method,
+    element_range: tuple[int, int] | None,
+    check: Callable[[], None],
+    planned: PlannedLayout | None,
 ) -> Call:
     message = header.message
-    return Call(
-        method=method,
-        layout=_layout(header, check),
-        element_range=element_range,
-        step_size=_step_size(message, method),
-        figures=construct(FigureChoice, message.figures),
-        propagate_non_finite=_propagates(message),
-        rounding=_rounding(message, method),
-    )
+    with nullcontext() if planned is None else planned.telling_rules():
+        return Call(
+            method=method,
+            layout=_layout(header, check) if planned is None else _planned(header, check, planned),
+            element_range=element_range,
+            step_size=_step_size(message, method),
+            figures=construct(FigureChoice, message.figures),
+            propagate_non_finite=_propagates(message),
+            rounding=_rounding(message, method),
+        )
 
 
 def _method(header: Header) -> Method:
@@ -150,6 +170,13 @@ def _layout(header: ReadHeader, check: Callable[[], None]) -> Layout:
             segments.append(_segment(index, message, regularizers))
         joints = tuple(_joint(index, message) for index, message in enumerate(header.joints))
         return Layout(data_type, tuple(segments), joints)
+
+
+def _planned(header: ReadHeader, check: Callable[[], None], planned: PlannedLayout) -> Layout:
+    with within("layout"):
+        for _ in header.joints:
+            raise PlanInvalid("must be unset where there is planned", field="joints")
+        return planned.layout(_data_type(header.message.layout), header.segments, check)
 
 
 def _joint(index: int, message: layout_pb2.JointRegularizer) -> Joint:

@@ -1,4 +1,4 @@
-"""The errors that the transport raises itself: messages, headers, limits, tokens and shared memory."""
+"""The errors that the transport raises itself: messages, headers, plans, limits, tokens and shared memory."""
 
 from __future__ import annotations
 
@@ -31,6 +31,30 @@ class HeaderRepeated(RegularizationError):
 
 class RegularizerUnknown(RegularizationError):
     """No regularizer of that name."""
+
+
+class PlanInvalid(RegularizationError):
+    """A plan contradicts itself, or a segment says something beside it."""
+
+
+class PlanNameUnmatched(RegularizationError):
+    """No rule of the plan fits a segment's name."""
+
+
+class PlanRuleUnmatched(RegularizationError):
+    """A rule of the plan fits no segment."""
+
+
+class PlanUnknown(RegularizationError):
+    """The server holds no plan of that name."""
+
+
+class PlanChanged(RegularizationError):
+    """The plan's digest is another than the one that the caller asks for."""
+
+
+class ScheduleUnknown(RegularizationError):
+    """No schedule of that kind."""
 
 
 class ChunkSizeInvalid(RegularizationError):

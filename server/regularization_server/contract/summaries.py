@@ -27,13 +27,18 @@ _INTEGER = 10
 _MOST_FIGURES = FigureBounds(40, 40)
 
 
-def check_summary_fits(call: Call) -> None:
+def check_summary_fits(call: Call, plan_digest: str | None = None) -> None:
     """Refuse a call whose summary might be too large to be received, before it is worked on.
+
+    Args:
+        call: The call.
+        plan_digest: That of its plan; None where it has none.
 
     Raises:
         SummaryTooLarge: If that is so.
     """
     total, segments = _figures_bytes(_MOST_FIGURES), call.layout.segments
+    total += _field(len(plan_digest)) if plan_digest is not None else 0
     if total + len(segments) * _segment_bytes(MAX_NAME_BYTES, _MOST_FIGURES) <= LARGEST_SUMMARY:
         return
     there = call.segments_in_range()
@@ -67,10 +72,10 @@ def _field(length: int) -> int:
     return 1 + (max(length.bit_length(), 1) + 6) // 7 + length
 
 
-def summary_of(summary: Summary) -> summary_pb2.Summary:
-    """The message of a call's figures."""
+def summary_of(summary: Summary, plan_digest: str | None = None) -> summary_pb2.Summary:
+    """The message of a call's figures, and of the plan that it went by."""
     # Filled in place: a message that is made by itself is copied into the one around it.
-    message = summary_pb2.Summary()
+    message = summary_pb2.Summary(plan_digest=plan_digest)
     _fill(message.total, summary.total)
     for segment in summary.segments:
         entry = message.segments.add(name=segment.name, convex=segment.convex)

@@ -7,6 +7,7 @@ from tests.support.bad_input.headers import HEADERS, LAYOUTS, RANGES, STEP_SIZES
 from tests.support.bad_input.joints import JOINTS
 from tests.support.bad_input.measurements import MEASUREMENTS
 from tests.support.bad_input.modifiers import MODIFIERS
+from tests.support.bad_input.plans import PLANS
 from tests.support.bad_input.regularizers import GROUPS, REGULARIZERS
 from tests.support.bad_input.rows import Row
 from tests.support.bad_input.shared import SHARED
@@ -26,6 +27,7 @@ ROWS = [
     *MODIFIERS,
     *MEASUREMENTS,
     *JOINTS,
+    *PLANS,
     *CHUNKS,
     *VALUES,
     *OPERANDS,

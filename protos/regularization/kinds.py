@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from .._messages import REGULARIZERS
+from .v1 import regularizers_pb2
 
-NAMES = tuple(REGULARIZERS.values())
+NAMES = tuple(field.name for field in regularizers_pb2.Regularizer.DESCRIPTOR.oneofs_by_name["kind"].fields)
 """Names of the regularizers, in the order of the schema."""
 
 FLOATS = {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT}
@@ -20,5 +20,5 @@ BOOL, ENUM = FieldDescriptor.CPPTYPE_BOOL, FieldDescriptor.CPPTYPE_ENUM
 
 
 def wrapped_list(message: Descriptor) -> str | None:
-    """Return the name of the list that a message only wraps, and that people write for it; else None."""
+    """Name of the list that a message only wraps, and that people write for it; else None."""
     return message.fields[0].name if len(message.fields) == 1 and message.fields[0].is_repeated else None
