@@ -17,6 +17,7 @@ PUBLIC = (
     "regularization_kernels.engine",
     "regularization_server",
     "regularization_client",
+    "regularization_client.solvers",
 )
 LONGEST = 400
 every_public_package = pytest.mark.parametrize("name", PUBLIC)
