@@ -71,6 +71,11 @@ def test_the_client_imports_without_server_and_kernels() -> None:
     import_without("regularization_client", SERVER_ONLY, whole=False)
 
 
+def test_solvers_need_numpy_alone() -> None:
+    """Beside what the client needs: no SciPy, no scikit-learn."""
+    import_without("regularization_client.solvers", (*SERVER_ONLY, "sklearn"), whole=True)
+
+
 ALLOWED = {
     CONTRACT: set[str](),
     KERNELS: set[str](),

@@ -17,6 +17,8 @@ PUBLIC = (
     "regularization_kernels.engine",
     "regularization_server",
     "regularization_client",
+    "regularization_client.solvers",
+    "regularization_client.sklearn",
 )
 LONGEST = 400
 every_public_package = pytest.mark.parametrize("name", PUBLIC)

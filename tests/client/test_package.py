@@ -71,7 +71,10 @@ def test_options_of_a_call_are_checked_by_name() -> None:
         client.penalty([0.0], None, time_out=3)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("name", ["_client", "_planned", "_results"])
+@pytest.mark.parametrize(
+    "name",
+    ["_client", "_planned", "_results", "solvers._minimize", "solvers._path", "solvers._strongest"],
+)
 def test_examples_in_docstrings_are_true(name: str) -> None:
     """They are run, and print what they say."""
     done = doctest.testmod(importlib.import_module(f"regularization_client.{name}"))
