@@ -64,7 +64,8 @@ class _Simplices(PreparedGroupSets):
         """By how much sums are too large or too small, or numbers negative."""
         magnitudes, allowed = np.abs(rows), self.allowed(rows.shape[1], bounds, share)
         above, below = sums_less(magnitudes, bounds + allowed), -sums_less(magnitudes, bounds - allowed)
-        return np.maximum(np.maximum(above, below), -rows.min(axis=1))
+        missed: Float64Array = np.maximum(np.maximum(above, below), -rows.min(axis=1))
+        return missed
 
     def breach(self, group: Float64Array, bound: float) -> Breach:
         """The first number that is negative, or the sum."""
