@@ -113,7 +113,7 @@ class ArraySurvey(Survey):
             if not candidates.size:
                 least = -math.inf
                 continue
-            exact = _exact_threshold(candidates, radius)
+            exact = exact_threshold(candidates, radius)
             if candidates.size == self._x.size or exact >= Fraction(least):
                 return exact
             least = _next_below(exact)  # some were left out that are above the threshold
@@ -164,12 +164,21 @@ def _believed(threshold: float) -> float:
     return threshold - abs(threshold) * _MARGIN if math.isfinite(threshold) else -math.inf
 
 
-def _exact_threshold(numbers: Float64Array, radius: float) -> Fraction:
-    """The threshold of the numbers, by leaving out those that are below their common one."""
-    mass, exact = exact_sum(numbers), Fraction(radius)
+def exact_threshold(
+    numbers: Float64Array, radius: float, others: int = 0, sum_of_others: Fraction = Fraction()
+) -> Fraction:
+    """The threshold of the numbers, by leaving out those that are below their common one.
+
+    Args:
+        numbers: Finite, of one axis.
+        radius: > 0.
+        others: How many others there are, all of them above the threshold; > 0 where there are no numbers.
+        sum_of_others: What these add up to.
+    """
+    mass, exact = sum_of_others + exact_sum(numbers), Fraction(radius)
     while True:
         go_on()
-        threshold = (mass - exact) / numbers.size
+        threshold = (mass - exact) / (others + numbers.size)
         left_out = numbers <= _next_below(threshold)
         if not left_out.any():
             return threshold

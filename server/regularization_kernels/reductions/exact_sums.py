@@ -1,106 +1,100 @@
-"""Exact sums of the squares of many numbers, as a few doubles: in one compiled pass, or by NumPy.
-
-Of each square, the nearest multiple of a unit is split off, such that a few thousand multiples add up without
-rounding, in any order; then the same of what is left, until nothing is (Demmel and Nguyen 2015).
-"""
+"""Exact sums of the squares of many numbers, as a few doubles: in one compiled pass, or by NumPy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import FLOAT64
 from ..compilation import ANY, kept, requested
 from ..machine_code import MachineCode, compiled
-from ..summation import LANES, ExactSum, exact_expansion
+from ..summation import ExactSum, exact_expansion
+from .tile_sums import MOST_PARTIALS, TILE, tile_sums
 
 if TYPE_CHECKING:
-    from ..arrays import Float64Array
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 LARGE = 2.0**400
 """Up to here, and down to its inverse, squares are far from the ends of float64's range."""
 
-_TILE = 1 << 12
-"""Squares that are added at once: each has at most 2^40 units, and so many of these float64 adds exactly."""
-_LEVELS = 80
-"""More than a tile can be split: each time takes 20 bits at least of the 1,600 that there may be."""
-_ROUNDING = 13
-"""The number to round with is 1.5 times a power of two, so many above the largest square's."""
-_EXPONENT = 52
-_HALF = np.int64(1 << 51)
+FLOAT32 = np.dtype(np.float32)
+OWN_TYPES = (FLOAT32, FLOAT64)
+"""Data types of the numbers that loops take as they are."""
 
 
-def sum_of_squares(x: Float64Array) -> tuple[float, ...] | None:
+def added(first: tuple[float, ...], second: Sequence[float]) -> tuple[float, ...]:
+    """The doubles whose exact sum is that of two sums, of which the second is in any doubles."""
+    return ExactSum.of((*first, *second)).expansion if second else first
+
+
+def sum_of_squares(x: NDArray[Any]) -> tuple[float, ...] | None:
     """The doubles whose exact sum is that of the squares, each rounded to float64.
+
+    Args:
+        x: Of float32 or float64.
 
     Returns:
         None where a number that is not 0 is not between ``LARGE`` and its inverse.
     """
-    loop = requested("sum_of_squares", FLOAT64, x.size, _compiled)
+    loop = requested(("sum_of_squares", x.dtype), x.dtype, x.size, _compiled)
     if loop is not None:
-        partials = np.empty((x.size // _TILE + 1) * _LEVELS)
+        partials = np.empty((x.size // TILE + 1) * MOST_PARTIALS)
         count = loop(x, partials)
         return None if count < 0 else ExactSum.of(partials[:count].tolist()).expansion
+    x = x.astype(np.float64)  # a copy, that nobody writes to
     magnitudes = np.abs(x)
     inside = (magnitudes < LARGE) & ((magnitudes > 1.0 / LARGE) | (magnitudes == 0.0))
     return exact_expansion(np.square(x)) if inside.all() else None
 
 
 @kept
-def _compiled(_: str) -> MachineCode:
+def _compiled(variant: tuple[str, np.dtype[Any]]) -> MachineCode:
     """The loop: from numbers, and room for partial sums, how many there are, or -1."""
     import numba
 
+    write_sums = tile_sums()
+    jit: Any = numba.njit(error_model="numpy")
+
+    def square(x: ANY, tile: ANY, squares: ANY, limit: float) -> int:
+        """Copy numbers and their squares; count those that are not below the limit, or not far from 0."""
+        outside = np.int32(0)  # narrow, so that several elements go at once
+        for j in range(x.size):
+            number = np.float64(x[j])
+            magnitude = abs(number)
+            inside = (magnitude < limit and magnitude > 1.0 / LARGE) or magnitude == 0.0
+            outside = np.int32(outside + np.int32(not inside))
+            tile[j] = magnitude
+            squares[j] = number * number
+        return int(outside)
+
+    def largest(tile: ANY) -> float:
+        """The largest of magnitudes, or an infinity where one is not between ``LARGE`` and its inverse."""
+        top = 0.0
+        for j in range(tile.size):
+            if not ((tile[j] < LARGE and tile[j] > 1.0 / LARGE) or tile[j] == 0.0):
+                return np.inf
+            top = max(top, tile[j])
+        return top
+
+    squared, largest_in = jit(square), jit(largest)
+
     def loop(x: ANY, partials: ANY) -> int:
-        rest, units, tops = np.empty(_TILE), np.empty(LANES), np.empty(LANES)
-        count = 0
-        for begin in range(0, x.size, _TILE):
-            size = min(_TILE, x.size - begin)
-            outside = np.int32(0)
-            for j in range(size):
-                number = x[begin + j]
-                magnitude = abs(number)
-                inside = (magnitude < LARGE and magnitude > 1.0 / LARGE) or magnitude == 0.0
-                outside = np.int32(outside + np.int32(not inside))
-                rest[j] = number * number
-            if outside != 0:
-                return -1
-            for j in range(size, _TILE):
-                rest[j] = 0.0
-            rows = (size + LANES - 1) // LANES
-            tops[:] = 0.0
-            for row in range(rows):
-                part = rest[row * LANES : (row + 1) * LANES]
-                for j in range(LANES):
-                    tops[j] = part[j] if part[j] > tops[j] else tops[j]
-            top = 0.0
-            for j in range(LANES):
-                top = max(top, tops[j])
-            while top > 0.0:
-                bits = np.float64(top).view(np.int64)
-                exponent = (bits >> _EXPONENT) + _ROUNDING
-                rounding = np.int64((exponent << _EXPONENT) | _HALF).view(np.float64)
-                units[:] = 0.0
-                tops[:] = 0.0
-                for row in range(rows):
-                    part = rest[row * LANES : (row + 1) * LANES]
-                    for j in range(LANES):
-                        multiple = (part[j] + rounding) - rounding
-                        left = part[j] - multiple
-                        part[j] = left
-                        units[j] += multiple
-                        magnitude = abs(left)
-                        tops[j] = magnitude if magnitude > tops[j] else tops[j]
-                total = 0.0
-                for j in range(LANES):
-                    total += units[j]
-                partials[count] = total
-                count += 1
-                top = 0.0
-                for j in range(LANES):
-                    top = max(top, tops[j])
+        tile, squares, multiples = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+        count, exponent, limit = 0, 0, 1.0
+        for begin in range(0, x.size, TILE):
+            size = min(TILE, x.size - begin)
+            if squared(x[begin : begin + size], tile, squares, limit) != 0:
+                top = largest_in(tile[:size])
+                if not top < LARGE:
+                    return -1
+                while not top < limit:
+                    exponent, limit = exponent + 1, 2.0 * limit
+            count = write_sums(squares[:size], multiples[:size], 2 * exponent, partials, count)
         return count
 
-    floats = numba.types.Array(numba.float64, 1, "C")
-    return compiled(loop, numba.int64(floats, floats))
+    # Elements may be unaligned: in a message they begin where the fields before them end.
+    numbers = numba.types.Array(numba.from_dtype(variant[1]), 1, "C", readonly=True, aligned=False)
+    return compiled(loop, numba.int64(numbers, numba.types.Array(numba.float64, 1, "C")))

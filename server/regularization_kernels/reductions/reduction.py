@@ -99,9 +99,13 @@ class SetReduction(Reduction):
             raise GradientUndefined(text, element=(yield from self.first_outside(survey)))
         return Constant(0.0)
 
+    def expect(self, survey: Survey) -> None:
+        """Tell the survey what a step may look for."""
+
     def step(self, survey: Survey, step_size: float) -> Search[Rule]:
         """The point itself inside, the nearest one outside."""
         del step_size
+        self.expect(survey)
         nan, infinite = yield from self.specials(survey)
         if nan:
             return Constant(math.nan)

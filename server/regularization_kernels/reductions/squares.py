@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..arrays import Float64Array
-from ..summation import ExactSum, exact_expansion
-from .exact_sums import LARGE, sum_of_squares
+from ..summation import exact_expansion
+from .exact_sums import LARGE, added, sum_of_squares
 from .statistics import Question, Statistic
 
 _SCALE = 600
@@ -34,28 +35,29 @@ class SquareSum(Statistic):
     infinite: int = 0
     nan: int = 0
 
-    def add(self, x: Float64Array, position: int) -> None:
-        """Add the squares of numbers in an array of one axis, wherever they stand."""
+    def add(self, x: NDArray[Any], position: int) -> None:
+        """Add the squares of numbers in an array of one axis, of float32 or float64, wherever they stand."""
         del position
-        added = sum_of_squares(x)
-        if added is not None:
-            self.middle = _added(self.middle, added)
+        squares = sum_of_squares(x)
+        if squares is not None:
+            self.middle = added(self.middle, squares)
             return
+        x = x.astype(np.float64)  # a copy, that nobody writes to
         magnitudes = np.abs(x)
         finite = np.isfinite(x)
         nan = int(np.count_nonzero(np.isnan(x)))
         self.nan += nan
         self.infinite += x.size - int(np.count_nonzero(finite)) - nan
         huge, tiny = finite & (magnitudes >= LARGE), magnitudes <= 1.0 / LARGE
-        self.middle = _added(self.middle, exact_expansion(np.square(x[finite & ~(huge | tiny)])))
-        self.huge = _added(self.huge, exact_expansion(np.square(x[huge] * 2.0**-_SCALE)))
-        self.tiny = _added(self.tiny, exact_expansion(np.square(x[tiny] * 2.0**_SCALE)))
+        self.middle = added(self.middle, exact_expansion(np.square(x[finite & ~(huge | tiny)])))
+        self.huge = added(self.huge, exact_expansion(np.square(x[huge] * 2.0**-_SCALE)))
+        self.tiny = added(self.tiny, exact_expansion(np.square(x[tiny] * 2.0**_SCALE)))
 
     def merge(self, other: SquareSum) -> None:
         """Add what another sum has, too."""
-        self.middle = _added(self.middle, other.middle)
-        self.huge = _added(self.huge, other.huge)
-        self.tiny = _added(self.tiny, other.tiny)
+        self.middle = added(self.middle, other.middle)
+        self.huge = added(self.huge, other.huge)
+        self.tiny = added(self.tiny, other.tiny)
         self.infinite += other.infinite
         self.nan += other.nan
 
@@ -81,14 +83,11 @@ class SquareSum(Statistic):
 class SquareQuestion(Question[SquareSum]):
     """What is the sum of squares?"""
 
+    in_own_type: ClassVar[bool] = True
+
     def of_nothing(self) -> SquareSum:
         """0."""
         return SquareSum()
-
-
-def _added(*expansions: tuple[float, ...]) -> tuple[float, ...]:
-    first, second = expansions
-    return ExactSum.of(first + second).expansion if second else first
 
 
 def _scaled(number: float, exponent: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Question(ABC, Generic[StatisticT]):
     """What a statistic is to tell."""
 
     __slots__ = ()
+
+    in_own_type: ClassVar[bool] = False
+    """Whether the answer takes numbers of float32 as they are, and of memory that others may write to."""
 
     @abstractmethod
     def of_nothing(self) -> StatisticT:

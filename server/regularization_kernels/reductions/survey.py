@@ -96,6 +96,12 @@ class Survey:
         self._censuses: dict[int, Spread] = {}
         self._squares: SquareSum | None = None
 
+    def expect_place(self, count: int) -> None:
+        """Be told that ``place`` of this count may be asked next, which changes no answer."""
+
+    def expect_threshold(self, radius: float) -> None:
+        """Be told that ``threshold`` of this radius may be asked next, and ``total``: likewise."""
+
     def facts(self) -> Search[Facts]:
         """How many numbers are of which kind."""
         return (yield from self._census(_USUAL)).facts()
@@ -157,8 +163,8 @@ class Survey:
             Where it stands, and what the numbers above it add up to.
         """
         above, mass = 0, Fraction(0)
-        facts = yield from self.facts()
-        for index in range(0 if facts.above else _USUAL, len(self._regions)):
+        usual = yield from self._census(_USUAL)
+        for index in range(0 if usual.facts().above else _USUAL, len(self._regions)):
             interval, bins = self._regions[index].interval, self._regions[index].bins
             census = yield from self._census(index)
             place, above, mass = _last_bin(census, bins, above, mass, reached)

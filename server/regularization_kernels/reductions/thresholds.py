@@ -122,6 +122,28 @@ def _guesses(x: Float64Array, peak: float, radius: float, term: Term) -> tuple[f
     return max(guess, least), max(_newton(sample, share * (1.0 + 4.0 / math.sqrt(found)), guess), least)
 
 
+def expected_threshold(sample: Float64Array, radius: float, deviations: float) -> tuple[float, float, float]:
+    """About the threshold of a vector that has been sampled, and two numbers that it probably lies between.
+
+    What a sample has above a threshold is a sum of independent numbers, so it deviates by about the root of
+    the sum of their squares.
+
+    Args:
+        sample: Finite, at least one element, one axis.
+        radius: That of the vector, times the sample's share of its elements; > 0.
+        deviations: By how many standard deviations the sample may be off.
+
+    Returns:
+        The expected threshold, then the lower number, then the higher one.
+    """
+    threshold = _newton(sample, radius, float(np.min(sample)))
+    excess = sample[sample > threshold] - threshold
+    margin = deviations * math.sqrt(float(np.dot(excess, excess)))
+    low = _newton(sample, radius + margin, threshold)
+    high = _newton(sample, radius - margin, threshold) if margin < radius else float(np.max(sample))
+    return threshold, low, high
+
+
 def above(x: Float64Array, limit: float, term: Term) -> Float64Array:
     """The terms that are above a limit, or at it."""
     found = []

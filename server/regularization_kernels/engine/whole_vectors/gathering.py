@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...arrays import Float64Array
+from ...arrays import ElementArray, Float64Array
 from ...formats import round_into, round_stochastically, widen_into
 from ...interruption import go_on, interruptible
+from ...reductions.exact_sums import OWN_TYPES
 from ..chunk import Chunk
 from ..helpers import on_threads
 from ..methods import Method
@@ -17,6 +18,9 @@ from ..workspace import PIECE, Workspace, borrowed_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from ...reductions.rules import Rule
     from ...reductions.statistics import Statistic
@@ -49,6 +53,12 @@ class Stretch:
         for begin in range(0, size, PIECE):
             elements = self.elements.part(start + begin, start + min(begin + PIECE, size))
             yield Stretch(self.segment, elements, self.position + begin)
+
+    def every(self, stride: int) -> Stretch:
+        """Its elements that stand at multiples of a stride; positions are not kept."""
+        begin = -self.position % stride
+        arrays = {name: array[begin::stride] for name, array in self.elements.arrays().items()}
+        return Stretch(self.segment, Chunk(self.elements.element_offset, **arrays))
 
 
 def gathered(
@@ -83,7 +93,7 @@ def gathered(
                 go_on()
                 if inspect is not None:
                     inspect(piece.elements)
-                addition.add(_numbers(call, asked.rule, piece, workspace), piece.position)
+                addition.add(_numbers(call, asked, piece, workspace), piece.position)
             addition.finish()
         return own
 
@@ -91,6 +101,22 @@ def gathered(
     for other in others:
         whole.merge(other)
     return whole
+
+
+def sampled(call: Call, stretches: Sequence[Stretch], size: int) -> ElementArray:
+    """About so many of the numbers where the method begins, from everywhere.
+
+    Args:
+        call: The call.
+        stretches: All elements of the vector, at least one.
+        size: How many.
+    """
+    last = stretches[-1]
+    # Odd, so that it is no multiple of a row's length.
+    stride = max((last.position + last.elements.parameters.size) // size, 1) | 1
+    with np.errstate(all="ignore"):
+        samples = [_start(call, each.every(stride), Workspace()) for each in stretches]
+    return np.concatenate(samples)
 
 
 class _Addition:
@@ -106,7 +132,7 @@ class _Addition:
         self._workspace = workspace
         self._begin = self._end = 0
 
-    def add(self, numbers: Float64Array, position: int) -> None:
+    def add(self, numbers: NDArray[Any], position: int) -> None:
         """Add numbers, the first of which stands at a position of the vector."""
         if position != self._end or self._end - self._begin + numbers.size > PIECE:
             self.finish()
@@ -132,10 +158,20 @@ class _Addition:
         return numbers[size - last : size]
 
 
-def _numbers(call: Call, rule: Rule | None, piece: Stretch, workspace: Workspace) -> Float64Array:
+def _numbers(call: Call, asked: Asked, piece: Stretch, workspace: Workspace) -> NDArray[Any]:
     """The numbers that are asked about, of the elements of a piece."""
-    x = _start(call, piece, workspace)
-    return x if rule is None else _result(call, rule, x, piece)
+    if asked.rule is not None:
+        return _result(call, asked.rule, _start(call, piece, workspace), piece)
+    if asked.question.in_own_type and _begins_at_numbers(call, piece):
+        return piece.elements.parameters
+    return _start(call, piece, workspace)
+
+
+def _begins_at_numbers(call: Call, piece: Stretch) -> bool:
+    """Whether the method begins at the elements, which are numbers that loops take as they are."""
+    elements = piece.elements
+    steps = call.method is Method.PROXIMAL_STEP and elements.loss_gradients is not None
+    return not steps and elements.parameters.dtype in OWN_TYPES
 
 
 def _start(call: Call, piece: Stretch, workspace: Workspace) -> Float64Array:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ...reductions.sampled_survey import SampledSurvey, sample_size
 from ..methods import Operand
-from .gathering import Stretch, gathered
+from .gathering import Stretch, gathered, sampled
 from .resolution import Vector, joint_vectors, resolution
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from ...reductions.reduction import Reduction
     from ...reductions.statistics import Statistic
+    from ...reductions.survey import Survey
     from ..call import Call
     from ..chunk import Chunk
     from ..layout import PreparedSegment
@@ -57,13 +60,20 @@ class Reducer:
             GradientUndefined: If the penalty has no gradient there.
         """
         vector = Vector(tuple(stretch.segment for stretch in self.stretches), self.reduction)
-        search = resolution(self.call, vector)
+        search = resolution(self.call, vector, self._survey(vector))
         try:
             asked = next(search)
             while True:
                 asked = search.send(self._answer(asked))
         except StopIteration as done:
             return vector.resolved(done.value)
+
+    def _survey(self, vector: Vector) -> Survey | None:
+        """A survey with a sample, of a vector that is long enough for one."""
+        if vector.size < LONG:
+            return None
+        sample = partial(sampled, self.call, self.stretches, sample_size(vector.size))
+        return SampledSurvey(self.reduction.order, vector.size, sample)
 
     def _answer(self, asked: Asked) -> Statistic:
         return gathered(self.call, asked, self.stretches, threads=self.threads, check=self.check)

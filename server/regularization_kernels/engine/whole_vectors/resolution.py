@@ -103,14 +103,19 @@ def joint_vectors(segments: Iterable[PreparedSegment]) -> list[Vector]:
     return [Vector(tuple(each), joint.reduction) for joint, each in members.values()]
 
 
-def resolution(call: Call, vector: Vector) -> Resolution[Resolved]:
+def resolution(call: Call, vector: Vector, survey: Survey | None = None) -> Resolution[Resolved]:
     """What becomes of each element of a vector, and its penalty's term.
+
+    Args:
+        call: The call.
+        vector: The vector.
+        survey: Of where the method begins; None for one that knows nothing of it yet.
 
     Raises:
         GradientUndefined: If the penalty has no gradient there.
     """
     method, reduction, wants_penalty = call.method, vector.reduction, call.figures.penalty
-    survey, term = vector.survey(), 0.0
+    survey, term = survey or vector.survey(), 0.0
     rule: Rule = Same()
     if method is Method.PROXIMAL_STEP:
         rule = yield from _asked(reduction.step(survey, vector.step_size_in(call)))

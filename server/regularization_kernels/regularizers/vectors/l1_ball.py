@@ -38,6 +38,10 @@ class _Reduction(SetReduction):
             return None
         return f"must have magnitudes that add up to at most {self.radius!r}", rounded(total)
 
+    def expect(self, survey: Survey) -> None:
+        """Tell the survey which threshold may be looked for."""
+        survey.expect_threshold(self.radius)
+
     def projection(self, survey: Survey) -> Search[Rule]:
         """The soft threshold that ends on the ball's surface."""
         if self.radius == 0:

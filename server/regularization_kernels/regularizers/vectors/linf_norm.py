@@ -31,10 +31,11 @@ class _Reduction(Reduction):
 
     def step(self, survey: Survey, step_size: float) -> Search[Rule]:
         """The peaks cut off where what is above adds up to what the step takes off."""
+        less = step_size * self.strength
+        survey.expect_threshold(less)
         facts = yield from survey.facts()
         if facts.nan or facts.infinite:
             return Constant(math.nan)  # no ceiling is known
-        less = step_size * self.strength
         if less == 0:
             return Clipped(math.inf)
         if (yield from survey.total()) <= less:

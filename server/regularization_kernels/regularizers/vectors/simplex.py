@@ -49,6 +49,10 @@ class _Reduction(SetReduction):
         """The first that is negative."""
         return ((yield from survey.facts()).first_negative or (0,))[0]
 
+    def expect(self, survey: Survey) -> None:
+        """Tell the survey which threshold may be looked for."""
+        survey.expect_threshold(self.radius)
+
     def projection(self, survey: Survey) -> Search[Rule]:
         """What is left above the threshold."""
         if self.radius == 0:

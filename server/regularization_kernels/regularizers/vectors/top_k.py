@@ -36,6 +36,10 @@ class _Reduction(SetReduction):
         nonzeros, most = (yield from survey.facts()).nonzeros, self.regularizer.most(survey.size)
         return None if nonzeros <= most else (f"must have at most {most} elements that are not 0", nonzeros)
 
+    def expect(self, survey: Survey) -> None:
+        """Tell the survey which element may be looked for."""
+        survey.expect_place(self.regularizer.most(survey.size))
+
     def projection(self, survey: Survey) -> Search[Rule]:
         """The largest elements, of equal ones the first."""
         most = self.regularizer.most(survey.size)
