@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_client import ArgumentError, dropout_mask
+from regularization_client import ArgumentError, Client, Dropout, dropout_mask
 
 from tests.support.messages import TIMEOUT
 from tests.support.oracles.number_formats import random_word
@@ -122,3 +122,20 @@ def test_a_page_of_c_gives_the_same_mask(
     """Written from the schema's comment alone."""
     mask = dropout_mask(5_000, rate, seed, step, offset)
     assert np.array_equal(in_c(program, 5_000, rate, seed, step, offset), mask)
+
+
+@pytest.mark.parametrize("rescale", [None, True, False])
+def test_the_service_drops_what_the_mask_says(client: Client, rescale: bool | None) -> None:
+    """Of each array, its elements counted from its own first."""
+    random = np.random.default_rng(1)
+    model = {"a": random.normal(size=(30, 7)), "b": random.normal(size=11)}
+    step = client.proximal_step(
+        model,
+        {"*": Dropout(rate=0.3, seed=LAST, step=12, rescale=rescale)},
+        step_size=1.0,
+    )
+    share = 1.0 if rescale is False else 1 - 0.3
+    for name, array in model.items():
+        mask = dropout_mask(array.size, 0.3, LAST, 12).reshape(array.shape)
+        assert np.array_equal(step.parameters[name], np.where(mask, array / share, 0.0))
+    assert step.penalty == 0.0
