@@ -81,6 +81,8 @@ def test_options_of_a_call_are_checked_by_name() -> None:
         "solvers._minimize",
         "solvers._path",
         "solvers._strongest",
+        "training._calls",
+        "training._stopper",
     ],
 )
 def test_examples_in_docstrings_are_true(name: str) -> None:

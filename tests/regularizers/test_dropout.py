@@ -120,7 +120,9 @@ def test_any_chunks_and_ranges_give_the_same_bits() -> None:
         cuts = [0, *sorted(random.integers(0, layout.size, 4).tolist()), layout.size]
         for begin, end in pairwise(cuts):
             call = Call(Method.PROXIMAL_STEP, layout, (begin, end), step_size=1.0)
-            outcome = stream(call, {"parameters": x[begin:end]}, random.integers(0, end - begin + 1, 9).tolist())
+            outcome = stream(
+                call, {"parameters": x[begin:end]}, random.integers(0, end - begin + 1, 9).tolist()
+            )
             assert outcome.bits()[0] == expected[begin:end].tobytes()
 
 
