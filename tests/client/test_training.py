@@ -122,6 +122,35 @@ def test_what_cannot_be_restored_is_said(client: Client) -> None:
         np.testing.assert_equal(wrong, before)
 
 
+class Tensor:
+    """What PyTorch gives, as far as a stopper looks at it: no array while gradients are kept for it."""
+
+    def __init__(self, memory: np.ndarray[Any, Any], *, keeps_gradients: bool = True) -> None:
+        self.memory = memory
+        self.keeps_gradients = keeps_gradients
+
+    def detach(self) -> Tensor:
+        """The same memory, without gradients."""
+        return Tensor(self.memory, keeps_gradients=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """The memory itself."""
+        if self.keeps_gradients:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+        return self.memory
+
+
+def test_tensors_that_gradients_are_kept_for_are_restored_in_place(client: Client) -> None:
+    """By the memory that they share with NumPy."""
+    weight = Tensor(np.ones(4, np.float32))
+    stopper = Stopper(client, PATIENCE)
+    stopper.update(0.5, {"weight": weight})
+    weight.memory *= 7
+    stopper.update(0.9, {"weight": weight})
+    stopper.restore_best({"weight": weight})
+    assert weight.memory.tolist() == [1, 1, 1, 1]
+
+
 def test_samples_come_back_in_their_shape_and_type(client: Client) -> None:
     """Of every data type, in one message or in many, with the same bits."""
     samples = np.random.default_rng(0).normal(size=(40, 3, 8, 8))

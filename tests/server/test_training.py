@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from regularization.training.v1.augmentation_pb2 import (
     AugmentRequest,
     AugmentResponse,
@@ -118,6 +121,24 @@ def test_an_empty_range_has_no_answer(process_channel: grpc.Channel) -> None:
     """And is whole."""
     made = header(sample_range=SampleRange(begin=3, end=3))
     assert augmented(process_channel, [AugmentRequest(header=made)]) == []
+
+
+@pytest.mark.parametrize("service", ["EarlyStoppingService", "AugmentationService"])
+def test_reflection_and_health_know_the_services(process_channel: grpc.Channel, service: str) -> None:
+    """With the file that has the schema of each, and its state."""
+    name = f"training.v1.{service}"
+    stub = reflection_pb2_grpc.ServerReflectionStub(process_channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
+    (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT)
+    files = [
+        FileDescriptorProto.FromString(raw) for raw in answer.file_descriptor_response.file_descriptor_proto
+    ]
+    assert ("training.v1", [service]) in [
+        (file.package, [each.name for each in file.service]) for file in files
+    ]
+    health = health_pb2_grpc.HealthStub(process_channel)
+    state = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT)
+    assert state.status == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("row", CHECKS, ids=lambda row: row.name)
