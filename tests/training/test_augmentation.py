@@ -240,6 +240,28 @@ def test_a_block_is_taken_from_the_budget() -> None:
     assert budget.used == 0
 
 
+def test_answers_that_wait_are_taken_from_the_budget() -> None:
+    """One for each chunk, however small; they go back as they are given."""
+    augmentation = Augmentation(FLOAT64, (1 << 10,), 64, 7, transformations=(Mixup(block=32),))
+    budget = MemoryBudget(20 << 20)
+    samples = np.ones(augmentation.samples * augmentation.sample_size)
+    block = samples.size // 2
+    with Augmenting(augmentation, budget) as augmenting:
+        held = budget.used
+        augmenting.feed(Chunk(0, samples[:5]))
+        assert budget.used > held
+        augmenting.feed(Chunk(5, samples[5:block]))
+        assert budget.used == held
+
+        def element_by_element() -> None:
+            for at in range(block, samples.size - 1):
+                augmenting.feed(Chunk(at, samples[at : at + 1]))
+
+        with pytest.raises(BudgetExceeded):
+            element_by_element()
+    assert budget.used == 0
+
+
 def test_streams_that_break_a_rule_are_refused() -> None:
     """Operands beside the samples, and an end before the last."""
     augmentation = Augmentation(FLOAT64, (4,), 2, 7)

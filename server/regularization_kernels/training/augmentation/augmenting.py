@@ -35,6 +35,9 @@ _NUMBER_BYTES = 24
 _SCRATCH_BYTES = 8 << 20
 """Bytes that random numbers take while they are made, and more."""
 
+_ANSWER_BYTES = 512
+"""Bytes of an answer that is not complete yet, beside its elements: there may be one for each element."""
+
 
 @dataclass(frozen=True, slots=True)
 class SampleMixes:
@@ -95,9 +98,10 @@ class Augmenting:
         self._results = ResultAssembly(augmentation.data_type)
         self._reservation = Reservation(budget)
         most = min(self._stride, augmentation.end - augmentation.begin) * self._sample_size
-        self._reservation.add(
-            most * (2 * augmentation.data_type.itemsize + _NUMBER_BYTES) + (_SCRATCH_BYTES if most else 0)
-        )
+        self._held = most * (2 * augmentation.data_type.itemsize + _NUMBER_BYTES)
+        self._held += _SCRATCH_BYTES if most else 0
+        self._reservation.add(self._held)
+        self._answers = 0
         self._waiting: ElementArray = np.empty(most, augmentation.data_type)
         self._first_sample = augmentation.begin
         self._filled = 0
@@ -107,6 +111,7 @@ class Augmenting:
 
         Raises:
             RegularizationError: If the chunk breaks a rule; its field is named as in ``Chunk``.
+            BudgetExceeded: If answers to so many small chunks do not fit the budget.
             Exception: What the check raises.
         """
         self._succession.check(chunk)
@@ -115,6 +120,8 @@ class Augmenting:
         mixes: list[SampleMixes] = []
         if not chunk.parameters.size:
             return Augmented(mixes, [])
+        self._reservation.add(_ANSWER_BYTES)
+        self._answers += 1
         self._results.expect(chunk)
         with np.errstate(all="ignore"), interruptible(self._check):
             position = chunk.element_offset
@@ -127,7 +134,10 @@ class Augmenting:
                 position = self._succession.position = position + taken
                 if self._filled == self._wanted():
                     mixes += self._computed()
-        return Augmented(mixes, self._results.completed())
+        results = self._results.completed()
+        self._answers -= len(results)
+        self._reservation.reduce_to(self._held + self._answers * _ANSWER_BYTES)
+        return Augmented(mixes, results)
 
     def finish(self) -> None:
         """Say that the stream is over.

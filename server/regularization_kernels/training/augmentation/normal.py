@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 if TYPE_CHECKING:
     from ...arrays import Float64Array
@@ -43,6 +42,8 @@ def normal_numbers(words: Words) -> Float64Array:
 @cache
 def _table() -> npt.NDArray[np.int64]:
     """The quantiles of |z|, in units of 2^-24, octave by octave of the tail's probability, and 0 at last."""
+    from scipy.special import ndtri  # few servers need it, and all would start later
+
     octave, step = np.divmod(np.arange(_OCTAVES * _STEPS), _STEPS)
     tails = np.ldexp(_STEPS + step.astype(np.float64), octave + 1 - 60)
     sizes = np.rint(-ndtri(tails / 2) * _UNIT).astype(np.int64)
