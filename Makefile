@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
+TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
 DOCUMENTS := $(wildcard *.md docs/*.md)
 # The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
@@ -43,10 +44,10 @@ generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
 	$(call generate,protos)
 
 check-generated: $(VENV)-generate/.ready
-	@rm -rf build/generated && mkdir -p build/generated
+	@rm -rf build/generated && mkdir -p build/generated/regularization
 	$(call generate,build/generated)
-	@for file in build/generated/regularization/v1/*; do \
-	  cmp "$$file" "protos/regularization/v1/$$(basename $$file)" || { echo "stale: run 'make generate'"; exit 1; }; done
+	@for file in $$(cd build/generated && find regularization -type f); do \
+	  cmp "build/generated/$$file" "protos/$$file" || { echo "stale: run 'make generate'"; exit 1; }; done
 
 format: $(VENV)/.check ## Format code, schema and documents.
 	$(BIN)/ruff check --fix-only .
@@ -57,9 +58,11 @@ format: $(VENV)/.check ## Format code, schema and documents.
 clean: ## Remove everything that make has made.
 	rm -rf $(VENV) $(VENV)-generate build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# Python has training.v1 inside its package regularization: users have modules named training.
 define generate
 	$(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
 	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/regularization/v1/regularization_service.proto
+	$(PROTOC) --python_out=$(1)/regularization --mypy_out=quiet:$(1)/regularization $(TRAINING_PROTOS)
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.

@@ -192,6 +192,7 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     cases = {
         name: _step(x, row, FigureChoice(), out) for name, row in (plain | transcendental | grouped).items()
     }
+    cases["dropout"] = _step(x, kernels.Dropout(rate=0.5, seed=7), FigureChoice(), out)
     cases["l1_norm, NumPy alone"] = _without_loops(cases[L1])
     bounds = {name: Bound(L1, 3.0) for name in plain if name != L1}
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}

@@ -28,6 +28,7 @@ from ._transport.lane import Token
 from ._transport.sharded import Sharded
 from ._transport.shared_memory import Shape, Shared, SharedMemory
 from ._transport.unaliased import Unaliased
+from .training._calls import TrainingCalls
 
 Named: TypeAlias = Mapping[str, npt.ArrayLike]
 
@@ -36,7 +37,7 @@ _LARGEST_CHUNK = 3 << 20
 _MOST_STREAMS = 64
 
 
-class Client:
+class Client(TrainingCalls):
     """Penalty, gradient and proximal step of regularizers, computed by a regularization server.
 
     A client may be used by several threads at once. It is a context manager; ``close`` it otherwise.
@@ -363,13 +364,15 @@ class Client:
         Raises:
             RegularizationError: If the call fails: see the tree there.
         """
-        conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
-        return list_regularizers(self._connection, conditions)
+        return list_regularizers(self._connection, self._asking(timeout))
 
     def list_plans(self, *, timeout: float | None = None) -> tuple[plan_pb2.HeldPlan, ...]:
         """Return the plans that the server holds, which a ``Planned`` may name; see ``list_regularizers``."""
-        conditions = self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
-        return list_plans(self._connection, conditions)
+        return list_plans(self._connection, self._asking(timeout))
+
+    def _asking(self, timeout: float | None) -> Conditions:
+        """How a call without options is carried out."""
+        return self._conditions(CallOptions() if timeout is None else CallOptions(timeout=timeout))
 
     def _carried_out(self, call: Call, options: CallOptions) -> Summary:
         return self._transport.carry_out(call, self._conditions(options))

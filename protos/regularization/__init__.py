@@ -1,4 +1,5 @@
 """The schema as Python has it.
 
-``v1`` is generated code; ``wire``, ``sparse`` and ``hand_off`` are written by hand, for both ends of a call.
+``v1`` and ``training.v1`` are generated code; ``wire``, ``sparse`` and ``hand_off`` are written by hand, for
+both ends of a call.
 """

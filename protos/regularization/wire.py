@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from google.protobuf.message import Message
+
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.summary_pb2 import Summary
 from regularization.v1.tensor_pb2 import ResultChunk as ResultChunkMessage
@@ -130,8 +132,11 @@ def encode_request(
     return b"".join(parts)
 
 
-def encode_response(result: Result | None, summary: Summary | None) -> bytes:
-    """The bytes of a response message of ``Gradient`` or ``ProximalStep``, as protobuf writes them."""
+def encode_response(result: Result | None, summary: Message | None) -> bytes:
+    """The bytes of a response message of ``Gradient`` or ``ProximalStep``, as protobuf writes them.
+
+    Or of ``Augment``, which has other messages than summaries in the place of these.
+    """
     parts: list[Buffer] = []
     if result is not None:
         payloads = ((_VALUES, result.values), (_BITMAP, result.nonzero_bitmap))

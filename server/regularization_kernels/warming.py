@@ -37,6 +37,8 @@ _SAMPLES: dict[str, Any] = {
     "concavity": 3.7,
     "radius": 0.5,
     "target": 0.5,
+    "rate": 0.5,
+    "seed": 0,
     "rank": 1,
     "order": 1,
     "n": 2,

@@ -12,11 +12,12 @@ from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
 from .calls.drain import Drain
-from .calls.handlers import handlers_of
+from .calls.handlers import handlers_for_training, handlers_of
 from .calls.health_and_reflection import StandardServicesInterceptor
 from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
+from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import credentials_of, token_of
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+SERVICES = (SERVICE, EARLY_STOPPING, AUGMENTATION)
+"""Full names of its own services."""
+
 SECONDS_TO_CLOSE = 0.5
 """Time for connections to close in order once no call is in flight."""
 
 
 class Server:
-    """A server of ``regularization.v1`` with the standard health and reflection services.
+    """A server of ``regularization.v1`` and ``training.v1`` with the standard health and reflection services.
 
     It may live inside another program: it takes no signals, writes nothing but to its logger, and sets
     nothing of the process. Every call in flight holds one thread.
@@ -100,7 +104,8 @@ class Server:
         self._server.start()
         if self._hand_off is not None:
             self._hand_off.start()
-        self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for name in SERVICES:
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
 
     def stop(self, grace: float | None = None) -> bool:
@@ -144,9 +149,10 @@ class Server:
         threads = self.settings.threads or usable_cores()
         service = RegularizationService(self.budget, self.regions, threads, self._plans)
         stack = Stack(self._log, token, self._calls, self._drain)
-        server.add_generic_rpc_handlers((handlers_of(service, stack),))
+        training = handlers_for_training(TrainingServices(self.budget), stack)
+        server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     def _offer_shared_memory(self) -> None:

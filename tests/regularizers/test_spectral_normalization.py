@@ -16,14 +16,16 @@ from regularization_kernels.errors import MethodUnsupported
 from regularization_kernels.regularizers.matrices import spectral_normalization as module
 from threadpoolctl import threadpool_limits
 
-from tests.support.cases import MAPS
+from tests.support.cases import matrices
 from tests.support.oracles.matrices import as_matrix
 
 Wide = NDArray[np.float64]
 
 PLAIN = SpectralNormalization(target=1.0)
 INSTANCES = [
-    pytest.param(*instance, id=repr(instance[0])) for row in MAPS for instance in row.instances.values()
+    pytest.param(*instance, id=repr(instance[0]))
+    for row in matrices.MAPS
+    for instance in row.instances.values()
 ]
 every_instance = pytest.mark.parametrize(("regularizer", "shape"), INSTANCES)
 

@@ -110,6 +110,8 @@ def test_reflection_lists_the_services(process_channel: grpc.Channel) -> None:
     services = reflect(process_channel, list_services="").list_services_response.service
     assert {service.name for service in services} == {
         SERVICE,
+        "training.v1.AugmentationService",
+        "training.v1.EarlyStoppingService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

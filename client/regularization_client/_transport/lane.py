@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from regularization.training.v1 import augmentation_pb2, early_stopping_pb2
 from regularization.v1 import regularization_service_pb2 as service
 
 from .._errors import (
@@ -34,7 +35,17 @@ MEASURE = PENALTY.measuring().name
 COMBINE = "Combine"
 """The method that combines statistics."""
 
+CHECK = "Check"
+"""The method that says when to stop training."""
+
+AUGMENT = "Augment"
+"""The method that gives other samples."""
+
 _SERVICE = f"/{service.DESCRIPTOR.services_by_name['RegularizationService'].full_name}/"
+_OF_TRAINING = {
+    CHECK: f"/{early_stopping_pb2.DESCRIPTOR.services_by_name['EarlyStoppingService'].full_name}/{CHECK}",
+    AUGMENT: f"/{augmentation_pb2.DESCRIPTOR.services_by_name['AugmentationService'].full_name}/{AUGMENT}",
+}
 _HEALTH = "/grpc.health.v1.Health/Check"
 
 
@@ -63,6 +74,10 @@ class Lane:
         for name in (*names, LIST_REGULARIZERS, LIST_PLANS):
             self._sends[name] = channel.unary_stream(_SERVICE + name)
             self._asks[name] = channel.unary_unary(_SERVICE + name)
+        for name, path in _OF_TRAINING.items():
+            self._streams[name] = channel.stream_stream(path)
+            self._sends[name] = channel.unary_stream(path)
+            self._asks[name] = channel.unary_unary(path)
         self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_HEALTH)
 
     def stream(self, method: str, requests: Iterator[bytes], timeout: float | None) -> Any:

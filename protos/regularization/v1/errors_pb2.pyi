@@ -168,6 +168,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The plan's digest is another than the one that the header asks for. Example: the operator has
     changed the plan since the last call of the step.
     """
+    ERROR_REASON_STOPPING_RULE_UNKNOWN: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
+    ERROR_REASON_TRANSFORMATION_UNKNOWN: _ErrorReason.ValueType  # 52
+    """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -322,4 +326,8 @@ ERROR_REASON_PLAN_CHANGED: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The plan's digest is another than the one that the header asks for. Example: the operator has
 changed the plan since the last call of the step.
 """
+ERROR_REASON_STOPPING_RULE_UNKNOWN: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
+ERROR_REASON_TRANSFORMATION_UNKNOWN: ErrorReason.ValueType  # 52
+"""INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -77,6 +77,7 @@ class Regularizer(_message.Message):
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     TOTAL_VARIATION_2D_FIELD_NUMBER: _builtins.int
+    DROPOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
         """strength * sum |x|: sparsity."""
@@ -269,6 +270,10 @@ class Regularizer(_message.Message):
     def total_variation_2d(self) -> Global___TotalVariation2d:
         """strength * sum of |differences of neighbours| along the last two axes: piecewise constant images."""
 
+    @_builtins.property
+    def dropout(self) -> Global___Dropout:
+        """Not a penalty: elements become 0 at random, by seed, step and place. ProximalStep only."""
+
     def __init__(
         self,
         *,
@@ -320,12 +325,13 @@ class Regularizer(_message.Message):
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
         total_variation_2d: Global___TotalVariation2d | None = ...,
+        dropout: Global___Dropout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite", "total_variation_2d"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite", "total_variation_2d", "dropout"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -2217,6 +2223,72 @@ class LevelList(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LevelList: _TypeAlias = LevelList  # noqa: Y015
+
+@_typing.final
+class Dropout(_message.Message):
+    """Dropout: each element becomes 0 with probability rate, and x / (1 - rate) else, in binary64. It is a map, not a
+    proximal step, and has no penalty: Penalty and Gradient reject it (ERROR_REASON_METHOD_UNSUPPORTED), a summary has
+    penalty 0 for it, and the step size does not matter. Zeros are positive; NaN stays NaN.
+
+    Which elements become 0 is a function of seed, step and the element's index i in its segment, from 0, in the order of
+    the last axis first, and of nothing else: not of chunks, ranges, threads or the data type. In integers modulo 2^64:
+
+      mix(z):           z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+                        z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+                        return z ^ (z >> 31)
+      random(seed, i):  return mix(mix(seed + 0x9E3779B97F4A7C15) + (i + 1) * 0x9E3779B97F4A7C15)
+
+    element i becomes 0 where random(random(seed, step), i) < ceil(rate * 2^64), as whole numbers without sign. This
+    random is that of stochastic rounding (docs/numerics.md). Of seed 7, step 0 and rate 0.5 the elements 0, 1, 3, 4 and 5
+    of the first six become 0. Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    RESCALE_FIELD_NUMBER: _builtins.int
+    rate: _builtins.float
+    """Required: >= 0 and < 1. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    seed: _builtins.int
+    """Required: any. Segments with the same seed have the same mask, so give each its own.
+    Error: ERROR_REASON_FIELD_MISSING.
+    """
+    step: _builtins.int
+    """Of training; each step has another mask. Unset: 0."""
+    rescale: _builtins.bool
+    """Whether elements that stay are divided by 1 - rate, so that the mean stays; else they stay to the bit. Unset: true."""
+    def __init__(
+        self,
+        *,
+        rate: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        step: _builtins.int | None = ...,
+        rescale: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "_rescale", b"_rescale", "_seed", b"_seed", "_step", b"_step", "rate", b"rate", "rescale", b"rescale", "seed", b"seed", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate", b"_rate", "_rescale", b"_rescale", "_seed", b"_seed", "_step", b"_step", "rate", b"rate", "rescale", b"rescale", "seed", b"seed", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate: _TypeAlias = _typing.Literal["rate"]  # noqa: Y015
+    _WhichOneofArgType__rate: _TypeAlias = _typing.Literal["_rate", b"_rate"]  # noqa: Y015
+    _WhichOneofReturnType__rescale: _TypeAlias = _typing.Literal["rescale"]  # noqa: Y015
+    _WhichOneofArgType__rescale: _TypeAlias = _typing.Literal["_rescale", b"_rescale"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate) -> _WhichOneofReturnType__rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rescale) -> _WhichOneofReturnType__rescale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+
+Global___Dropout: _TypeAlias = Dropout  # noqa: Y015
 
 @_typing.final
 class Groups(_message.Message):

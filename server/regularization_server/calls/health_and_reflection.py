@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     """A ``grpc.RpcMethodHandler``; by type its behaviours are optional, but the one of its kind is there."""
     Behaviour = Callable[..., Any]
 
-SERVICE_PREFIX = "/regularization."
+SERVICE_PREFIXES = ("/regularization.", "/training.")
 """Paths of the methods that have a stack of their own."""
 
 HEALTH_PREFIX = "/grpc.health."
@@ -47,7 +47,7 @@ class StandardServicesInterceptor(grpc.ServerInterceptor):
         """Wrap the handler of a call."""
         handler = continuation(handler_call_details)
         path = handler_call_details.method
-        if handler is None or path.startswith(SERVICE_PREFIX):
+        if handler is None or path.startswith(SERVICE_PREFIXES):
             return handler
         behaviour, make_handler = _kind_of(handler)
         if self._token is not None and not path.startswith(HEALTH_PREFIX):

@@ -130,7 +130,7 @@ class RegularizationService:
                 return PenaltyResponse(summary=self._computed(opened, opened.shared, context))
             with Run(call, self._budget, check=context.check_wanted) as run:
                 for chunk in chunks_of(opened.requests):
-                    _feed(run, chunk, call.layout.data_type, context)
+                    feed(run, chunk, call.layout.data_type, context)
                 return PenaltyResponse(summary=summary_of(run.finish(), opened.plan_digest))
 
     def gradient(self, requests: Requests, context: CallContext) -> Generator[Answer]:
@@ -149,7 +149,7 @@ class RegularizationService:
             with Measuring(asked, part, self._budget, threads, context.check_wanted) as measuring:
                 if shared is None:
                     for chunk in chunks_of(requests):
-                        _feed(measuring, chunk, asked.data_type, context)
+                        feed(measuring, chunk, asked.data_type, context)
                 else:
                     _check_no_elements(requests, asked.data_type, part[0])
                     shared.used(lambda chunk, _: measuring.feed(chunk))
@@ -189,7 +189,7 @@ class RegularizationService:
         is_whole = False
         with Run(call, self._budget, check=context.check_wanted) as run:
             for chunk in chunks_of(opened.requests):
-                for result in _feed(run, chunk, call.layout.data_type, context):
+                for result in feed(run, chunk, call.layout.data_type, context):
                     if result.element_offset + result.values.size < call.end:
                         yield Answer(result, None, may_be_sparse)
                     else:
@@ -277,7 +277,7 @@ def _combine(parts: Combination, statistics: bytes, message: int) -> None:
         raise
 
 
-def _feed(taker: Taker[T], message: wire.Chunk, data_type: DataType, context: CallContext) -> T:
+def feed(taker: Taker[T], message: wire.Chunk, data_type: DataType, context: CallContext) -> T:
     """Give the engine a chunk, and return what it gives for it. Chunks are fed here only."""
     with within(CHUNK):
         chunk = chunk_of(message, data_type)

@@ -64,14 +64,22 @@ def regularizer_of(message: RegularizerMessage) -> Regularizer:
     return regularizer
 
 
-def construct(cls: type[Any], message: Message) -> Any:
+def construct(cls: type[Any], message: Message, **converted: Any) -> Any:
     """An object of the dataclass ``cls`` from the fields of a message that are set.
+
+    Args:
+        cls: The dataclass, which has the message's field names.
+        message: The message.
+        converted: Values of fields that are no numbers, messages or lists of these.
 
     Raises:
         FieldMissing: If a field that ``cls`` has no default for is unset.
         RegularizationError: If ``cls`` rejects a value.
     """
-    arguments = {field.name: _value(message, field) for field in _set_fields(message)}
+    arguments = {
+        field.name: converted[field.name] if field.name in converted else _value(message, field)
+        for field in _set_fields(message)
+    }
     for name in required_fields(cls):  # type: ignore[arg-type] # classes are hashable
         if name not in arguments:
             raise FieldMissing("is required and unset", field=name)

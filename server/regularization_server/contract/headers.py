@@ -141,7 +141,7 @@ def _call(
             element_range=element_range,
             step_size=_step_size(message, method),
             figures=construct(FigureChoice, message.figures),
-            propagate_non_finite=_propagates(message),
+            propagate_non_finite=propagates(message),
             rounding=_rounding(message, method),
         )
 
@@ -161,7 +161,7 @@ def _layout(header: ReadHeader, check: Callable[[], None]) -> Layout:
     if not header.message.HasField("layout"):
         raise FieldMissing("is required and unset", field="layout")
     with within("layout"):
-        data_type = _data_type(header.message.layout)
+        data_type = data_type_of(header.message.layout)
         segments = []
         regularizers = _Regularizers()
         for index, message in enumerate(header.segments):
@@ -176,7 +176,7 @@ def _planned(header: ReadHeader, check: Callable[[], None], planned: PlannedLayo
     with within("layout"):
         for _ in header.joints:
             raise PlanInvalid("must be unset where there is planned", field="joints")
-        return planned.layout(_data_type(header.message.layout), header.segments, check)
+        return planned.layout(data_type_of(header.message.layout), header.segments, check)
 
 
 def _joint(index: int, message: layout_pb2.JointRegularizer) -> Joint:
@@ -189,7 +189,13 @@ def _joint(index: int, message: layout_pb2.JointRegularizer) -> Joint:
         return Joint(message.name, regularizer, step_size)
 
 
-def _data_type(layout: layout_pb2.ParameterLayout) -> DataType:
+def data_type_of(layout: Header) -> DataType:
+    """The data type that a layout, or another message with one, chooses.
+
+    Raises:
+        FieldMissing: If it chooses none.
+        DataTypeUnsupported: If it is not one that is computed.
+    """
     if layout.data_type == layout_pb2.DATA_TYPE_UNSPECIFIED:
         raise FieldMissing("is required and unset", field="data_type")
     if layout.data_type not in DATA_TYPES:
@@ -255,7 +261,12 @@ def _rounding(header: Header, method: Method) -> Rounding:
         return Rounding(ROUNDING_MODES[message.mode], seed)
 
 
-def _propagates(header: Header) -> bool:
+def propagates(header: Header) -> bool:
+    """Whether a call computes with NaN and infinities.
+
+    Raises:
+        FieldOutOfRange: If its policy is not one that is known.
+    """
     if header.non_finite_policy not in PROPAGATES:
         known = ", ".join(map(regularization_service_pb2.NonFinitePolicy.Name, PROPAGATES))
         text = f"must be one of {known}, got {header.non_finite_policy}"

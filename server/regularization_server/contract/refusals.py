@@ -57,6 +57,14 @@ class ScheduleUnknown(RegularizationError):
     """No schedule of that kind."""
 
 
+class StoppingRuleUnknown(RegularizationError):
+    """No rule of early stopping of that kind."""
+
+
+class TransformationUnknown(RegularizationError):
+    """No transformation of that kind."""
+
+
 class ChunkSizeInvalid(RegularizationError):
     """A chunk's bytes are not whole elements."""
 

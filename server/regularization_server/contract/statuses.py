@@ -58,6 +58,8 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     refusals.PlanUnknown: (INVALID, errors_pb2.ERROR_REASON_PLAN_UNKNOWN),
     refusals.PlanChanged: (grpc.StatusCode.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_PLAN_CHANGED),
     refusals.ScheduleUnknown: (INVALID, errors_pb2.ERROR_REASON_SCHEDULE_UNKNOWN),
+    refusals.StoppingRuleUnknown: (INVALID, errors_pb2.ERROR_REASON_STOPPING_RULE_UNKNOWN),
+    refusals.TransformationUnknown: (INVALID, errors_pb2.ERROR_REASON_TRANSFORMATION_UNKNOWN),
     refusals.ChunkSizeInvalid: (INVALID, errors_pb2.ERROR_REASON_CHUNK_SIZE_INVALID),
     refusals.SummaryTooLarge: (INVALID, errors_pb2.ERROR_REASON_SUMMARY_TOO_LARGE),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),

@@ -56,6 +56,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "nuclear_ball": {"radius": 1.0},
     "spectral_normalization": {"target": 1.0},
     "orthogonality": {"strength": 1.0},
+    "dropout": {"rate": 0.5, "seed": 7},
 }
 """Parameters that are right, of every row with numbers, on six elements or six by one."""
 
@@ -70,8 +71,8 @@ ONE_WEIGHT = GroupWeights(values=[1.0])
 POSITIVE = {"delta", "concavity", "epsilon", "target"}
 """The numbers that must be above 0."""
 
-METHODS = {"spectral_normalization": ("proximal_step",)}
-"""Of a map; the other methods reject it whatever its parameters are."""
+METHODS = dict.fromkeys(("spectral_normalization", "dropout"), ("proximal_step",))
+"""Of maps; the other methods reject it whatever its parameters are."""
 
 
 def message(name: str, **parameters: Any) -> Regularizer:
@@ -119,6 +120,7 @@ MATRICES = ("spectral_norm", "spectral_ball", "nuclear_ball", "orthogonality")
 
 CATALOGUE = [
     *numbers(),
+    row("dropout_rate_1", "dropout", {"rate": 1.0, "seed": 7}, (RANGE, "rate")),
     row("scad_concavity_2", "scad", {"strength": 1.0, "concavity": 2.0}, (RANGE, "concavity")),
     row("n_above_m", "n_of_m", {"n": 3, "m": 2}, (RANGE, "n")),
     row("n_negative", "n_of_m", {"n": -1, "m": 2}, (RANGE, "n")),

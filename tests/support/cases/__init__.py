@@ -20,7 +20,7 @@ ROWS: tuple[Row, ...] = (
     *matrices.ROWS,
 )
 
-MAPS: tuple[Map, ...] = matrices.MAPS
+MAPS: tuple[Map, ...] = (*elements.MAPS, *matrices.MAPS)
 
 CASES: tuple[Case, ...] = tuple(
     Case(f"{row.name}{suffix}", regularizer, shape, row)

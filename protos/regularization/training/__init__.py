@@ -1,0 +1,1 @@
+"""The schema of ``training.v1`` as Python has it."""

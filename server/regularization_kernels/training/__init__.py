@@ -1,0 +1,51 @@
+"""What a training loop asks beside regularizers: when to stop, and other samples than it has."""
+
+from .augmentation import (
+    MAX_TRANSFORMATIONS,
+    Augmentation,
+    Augmented,
+    Augmenting,
+    Cutmix,
+    Cutout,
+    Mixup,
+    Noise,
+    SampleMixes,
+    Scaling,
+    Shift,
+    Transformation,
+)
+from .early_stopping import (
+    MAX_RUNS,
+    Goal,
+    MedianOfRuns,
+    Mode,
+    Patience,
+    StoppingRule,
+    StopReason,
+    Verdict,
+    verdict_of,
+)
+
+__all__ = [
+    "MAX_RUNS",
+    "MAX_TRANSFORMATIONS",
+    "Augmentation",
+    "Augmented",
+    "Augmenting",
+    "Cutmix",
+    "Cutout",
+    "Goal",
+    "MedianOfRuns",
+    "Mixup",
+    "Mode",
+    "Noise",
+    "Patience",
+    "SampleMixes",
+    "Scaling",
+    "Shift",
+    "StopReason",
+    "StoppingRule",
+    "Transformation",
+    "Verdict",
+    "verdict_of",
+]
