@@ -42,6 +42,7 @@ _SAMPLES: dict[str, Any] = {
     "n": 2,
     "m": 4,
     "groups": Groups(size=8),
+    "nested_groups": (Groups(size=8), Groups(size=16)),
     "levels": Levels(step=0.5),
 }
 

@@ -41,7 +41,7 @@ WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slop
 """Rows that forget the order of all elements, or of a group's where they have groups."""
 WITHIN_GROUPS = {
     *("group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "group_mcp", "group_scad"),
-    *("n_of_m", "max_norm", "unit_norm", "min_max_norm", "top_k_groups"),
+    *("n_of_m", "max_norm", "unit_norm", "min_max_norm", "top_k_groups", "tree_group_lasso"),
 }
 """Rows that forget the order of a group's elements."""
 MATRICES = {
@@ -240,7 +240,7 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
         order = order.reshape(case.shape)[both][:, both].ravel()
     else:
         in_groups = row.name in WITHIN_GROUPS or getattr(case.regularizer, "groups", None) is not None
-        parts = row.parts(case.regularizer, case.shape) if in_groups else [order]
+        parts = (row.unordered or row.parts)(case.regularizer, case.shape) if in_groups else [order]
         for part in parts:
             order[part] = random.permutation(part)
     p = step_of(case, x, step_size).ravel()

@@ -32,6 +32,7 @@ from regularization_kernels import (
     TopKGroups,
     TotalVariation2d,
     TransposableSparsity,
+    TreeGroupLasso,
     TrendFilter,
     UnitNorm,
 )
@@ -117,8 +118,8 @@ def numbers_of(regularizer: Any) -> list[float]:
     """The parameters that are numbers; of several strengths, the largest."""
     values = [getattr(regularizer, field.name) for field in dataclasses.fields(regularizer)]
     parts = [number for value in values if isinstance(value, Oscar | Levels) for number in numbers_of(value)]
-    largest = [value[0] for value in values if isinstance(value, tuple) and value]
-    return [*(float(value) for value in values if isinstance(value, int | float)), *parts, *largest]
+    firsts = [value[0] for value in values if isinstance(value, tuple) and value]
+    return [*parts, *(float(value) for value in (*values, *firsts) if isinstance(value, int | float))]
 
 
 @st.composite
@@ -339,6 +340,22 @@ def _top_k_groups(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _tree_group_lasso(draw: Draw) -> Chosen:
+    sizes = draw(st.lists(st.integers(1, 3), max_size=8))
+    ends = np.cumsum([0, *sizes]).tolist()
+    levels = []
+    for _ in range(draw(st.integers(1, 4))):
+        count = len(ends) - 1
+        weights = draw(
+            st.none() | st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count)
+        )
+        runs = tuple(np.diff(ends).tolist())
+        levels.append(Groups(sizes=runs, weights=None if weights is None else tuple(weights)))
+        ends = [end for end in ends if end in (0, ends[-1]) or draw(st.booleans())]
+    return TreeGroupLasso(strength=draw(strengths()), nested_groups=tuple(levels)), (sum(sizes),)
+
+
+@st.composite
 def _slope(draw: Draw) -> Chosen:
     shape = draw(shapes())
     if draw(st.booleans()):
@@ -396,6 +413,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "simplex": _simplex,
     "top_k": _top_k,
     "top_k_groups": _top_k_groups,
+    "tree_group_lasso": _tree_group_lasso,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,

@@ -20,16 +20,18 @@ from regularization_kernels import (
     SparseGroupLasso,
     TopKGroups,
     TransposableSparsity,
+    TreeGroupLasso,
     UnitNorm,
 )
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
-from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groupings import group_weights, partition, weighted_groups
 from tests.support.oracles.groups import (
     by_ceiling,
     by_choice,
+    by_dual_of_nested,
     by_group_alone,
     by_linear_programs,
     by_nonnegative_squares,
@@ -303,6 +305,65 @@ def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
     return [(int(run[0]), term) for run, term in zip(runs(r, x.shape), n_of_m_terms(r, x), strict=True)]
 
 
+def nested(r: TreeGroupLasso, shape: tuple[int, ...]) -> list[tuple[float, Any]]:
+    """Weight and positions of the groups of all levels, level by level."""
+    levels = [(groups, partition(groups, shape)) for groups in r.nested_groups]
+    return [pair for g, parts in levels for pair in zip(group_weights(g, parts), parts, strict=True)]
+
+
+def tree_summands(r: TreeGroupLasso, x: Array, weights: Array | None) -> Terms:
+    """Weighted norms, added up at the elements at which groups begin."""
+    assert weights is None
+    terms = dict.fromkeys(range(x.size), 0.0)
+    for weight, part in nested(r, x.shape):
+        terms[int(part[0])] += rooted_sum(x.ravel()[part]) * weight
+    return list(terms.items())
+
+
+def off_tree(r: TreeGroupLasso, point: Array, slope: Array) -> float:
+    """What is left of a slope once groups that are not zero had their share, and zero ones what they can."""
+    x, left = point.ravel(), slope.ravel().copy()
+    for weight, part in nested(r, point.shape):
+        length = norm(x[part])
+        if length:
+            left[part] -= r.strength * weight * x[part] / length
+    for weight, part in nested(r, point.shape):
+        size = norm(left[part])
+        if not np.any(x[part]) and size:
+            left[part] *= max(size - r.strength * weight, 0.0) / size
+    return norm(left)
+
+
+def tree(strength: float = 0.3, *levels: Groups) -> TreeGroupLasso:
+    """A tree of groups."""
+    return TreeGroupLasso(strength=strength, nested_groups=levels)
+
+
+def bad_trees() -> tuple[Rejected, ...]:
+    """Trees that are none, or do not fit the shape."""
+    fours = Groups(size=4)
+    return (
+        Rejected(FieldMissing, "nested_groups", tree),
+        Rejected(FieldOutOfRange, "nested_groups", lambda: tree(0.3, *(fours,) * 33)),
+        Rejected(GroupsInvalid, "nested_groups[1].axis", lambda: tree(0.3, fours, Groups(axis=1))),
+        Rejected(GroupsInvalid, "nested_groups[0].size", lambda: tree(0.3, fours), (10,)),
+        Rejected(
+            GroupsInvalid, "nested_groups[1].sizes", lambda: tree(0.3, fours, Groups(sizes=(8,))), (12,)
+        ),
+        *(
+            Rejected(GroupsInvalid, "nested_groups[1]", lambda f=f, c=c: tree(0.3, f, c), (12,))
+            for f, c in (
+                (fours, Groups(size=6)),
+                (fours, Groups(size=2)),
+                (fours, Groups(sizes=(4, 2, 6))),
+                (Groups(sizes=(4, 8)), Groups(size=6)),
+                (Groups(sizes=(4, 8)), Groups(size=4)),
+                (Groups(sizes=(4, 2, 6)), Groups(sizes=(4, 1, 7))),
+            )
+        ),
+    )
+
+
 def lasso(strength: float = 0.3, **groups: Any) -> GroupLasso:
     """A group lasso over groups made of keyword arguments."""
     return GroupLasso(strength=strength, groups=Groups(**groups))
@@ -388,6 +449,27 @@ ROWS: tuple[Row, ...] = (
             "-free": (lasso(strength=0.0, size=2), (6,)),
         },
         rejected=(*bad_numbers(lambda v: lasso(v, size=1), "strength"), *bad_groups(lasso)),
+    ),
+    Row(
+        name="tree_group_lasso",
+        terms=lambda r, x: [r.strength * w * norm(x.ravel()[part]) for w, part in nested(r, x.shape)],
+        oracle=by_dual_of_nested,
+        certificate=off_tree,
+        rule=Rule(tree_summands, scale=lambda r: float(r.strength)),
+        instances={
+            "-sizes": (tree(0.3, Groups(size=2), Groups(size=4), Groups(size=12)), (12,)),
+            "-rows": (
+                tree(0.2, Groups(size=2, sqrt_size=True), Groups(axis=0, weights=(0.0, 0.5, 3.0))),
+                (3, 4),
+            ),
+            "-ragged": (tree(0.3, Groups(sizes=(1, 3, 2, 1, 5)), Groups(sizes=(4, 3, 5))), (12,)),
+            "-one": (tree(0.3, Groups(size=3)), (12,)),
+            "-elements": (tree(0.2, Groups(size=1), Groups(sizes=(5, 1, 6)), Groups(size=12)), (12,)),
+            "-free": (tree(0.0, Groups(size=2), Groups(size=6)), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: tree(v, Groups(size=1)), "strength"), *bad_trees()),
+        parts=lambda r, shape: partition(r.nested_groups[-1], shape),
+        unordered=lambda r, shape: partition(r.nested_groups[0], shape),
     ),
     Row(
         name="sparse_group_lasso",
