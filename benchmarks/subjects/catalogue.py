@@ -256,6 +256,7 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
         "spectral_normalization": kernels.SpectralNormalization(target=1.0),
         "positive_semidefinite": kernels.PositiveSemidefinite(),
         "total_variation_2d": kernels.TotalVariation2d(strength=0.1),
+        "block_sparsity": kernels.BlockSparsity(fraction=0.1, rows=16, columns=16),
     }
 
     def decomposed() -> object:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization_kernels import (
+    BlockSparsity,
     Box,
     ElasticNet,
     ExclusiveLasso,
@@ -32,6 +33,7 @@ from regularization_kernels import (
     SparseGroupLasso,
     SquaredL2Norm,
     TopK,
+    TopKGroups,
     TreeGroupLasso,
 )
 
@@ -230,6 +232,23 @@ EQUIVALENT_SETS = (
         Box(lower=-0.5, upper=0.5),
     ),
     Equivalence("the largest of one group", TopK(count=5), TopK(count=5, groups=Groups(size=12))),
+    Equivalence(
+        "blocks of one are elements", TopK(count=5), BlockSparsity(count=5, rows=1, columns=1), (3, 4), (3, 4)
+    ),
+    Equivalence(
+        "blocks of a row are runs",
+        TopKGroups(count=3, groups=Groups(size=2)),
+        BlockSparsity(count=3, rows=1, columns=2),
+        (12,),
+        (3, 4),
+    ),
+    Equivalence(
+        "one block is one group",
+        TopKGroups(count=1, groups=Groups(size=12)),
+        BlockSparsity(count=1, rows=3, columns=4),
+        (12,),
+        (3, 4),
+    ),
     Equivalence("2 of 4 is the largest half", NOfM(n=2, m=4), TopK(fraction=0.5, groups=Groups(size=4))),
     Equivalence(
         "the largest of columns are those of rows of the transpose",

@@ -58,7 +58,7 @@ SQUARE = {"positive_semidefinite"}
 """Rows that forget the order of rows and columns, where it is the same."""
 SEQUENCES = {
     *("total_variation", "total_variation_2d", "fused_lasso", "trend_filter", "isotonic"),
-    "transposable_sparsity",
+    *("transposable_sparsity", "block_sparsity"),
 }
 """Rows to which the order of elements matters, but for turning it around."""
 SET_VALUED = {"rank_ball", "orthogonality", "stiefel"}
@@ -266,7 +266,7 @@ def test_rows_may_be_turned_around(row: Row, data: st.DataObject) -> None:
     axis = -1 if axis is None else axis
     turned = step_of(case, np.ascontiguousarray(sign * np.flip(x, axis)), step_size)
     p, back = step_of(case, x, step_size), sign * np.flip(turned, axis)
-    if row.name == "transposable_sparsity":
+    if row.name in ("transposable_sparsity", "block_sparsity"):
         # Of patterns that are as good as each other the first is taken, from either end.
         p, back = (np.full(case.shape, cost(case, y, x, 1.0)) for y in (p, back))
     assert_same(case, x, step_size, p, back)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from regularization_kernels import (
+    BlockSparsity,
     Box,
     Grid,
     Groups,
@@ -294,6 +295,15 @@ def _n_of_m(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _block_sparsity(draw: Draw) -> Chosen:
+    rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    high, wide = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    shape = draw(st.sampled_from([(high * rows, wide * columns), (high * rows, wide, columns)]))
+    count = draw(st.integers(0, high * wide))
+    return BlockSparsity(count=count, rows=rows, columns=columns), shape
+
+
+@st.composite
 def _transposable_sparsity(draw: Draw) -> Chosen:
     rows, columns = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
     rest = draw(st.sampled_from([(), (2,), (1, 3), (0,)]))
@@ -406,6 +416,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "quantization": _quantization,
     "n_of_m": _n_of_m,
     "transposable_sparsity": _transposable_sparsity,
+    "block_sparsity": _block_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
     "l1_ball": partial(_ball, L1Ball),

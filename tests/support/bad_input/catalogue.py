@@ -150,6 +150,22 @@ CATALOGUE = [
         row(f"top_k_fraction_{value}", "top_k", {"fraction": value}, (RANGE, "fraction"))
         for value in (-0.1, 1.5, NAN, INFINITY)
     ),
+    *(
+        row(f"blocks_{label}", "block_sparsity", parameters, fault, *shape)
+        for label, parameters, fault, shape in (
+            ("without_rows", {"count": 1, "columns": 2}, (MISSING, "rows"), (4, 4)),
+            ("without_columns", {"count": 1, "rows": 2}, (MISSING, "columns"), (4, 4)),
+            ("without_a_count", {"rows": 2, "columns": 2}, (MISSING, ""), (4, 4)),
+            ("with_a_negative_count", {"count": -1, "rows": 2, "columns": 2}, (RANGE, "count"), (4, 4)),
+            ("of_which_more_stay", {"count": 5, "rows": 2, "columns": 2}, (RANGE, "count"), (4, 4)),
+            ("with_fraction_nan", {"fraction": NAN, "rows": 2, "columns": 2}, (RANGE, "fraction"), (4, 4)),
+            ("with_no_rows", {"count": 1, "rows": 0, "columns": 2}, (RANGE, "rows"), (4, 4)),
+            ("with_no_columns", {"count": 1, "rows": 2, "columns": -(2**63)}, (RANGE, "columns"), (4, 4)),
+            ("that_do_not_fill", {"count": 1, "rows": 2, "columns": 3}, (LAYOUT, SHAPE), (4, 4)),
+            ("that_are_huge", {"count": 1, "rows": 2**63 - 1, "columns": 1}, (LAYOUT, SHAPE), (4, 4)),
+            ("of_a_vector", {"count": 1, "rows": 1, "columns": 1}, (LAYOUT, SHAPE), (6,)),
+        )
+    ),
     row("tiles_without_n", "transposable_sparsity", {}, (MISSING, "n"), 4, 4),
     row("tiles_with_n_negative", "transposable_sparsity", {"n": -1}, (RANGE, "n"), 4, 4),
     row("tiles_with_n_above_4", "transposable_sparsity", {"n": 5}, (RANGE, "n"), 4, 4),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from regularization_kernels import (
+    BlockSparsity,
     ExclusiveLasso,
     GroupLasso,
     GroupLinf,
@@ -29,6 +30,7 @@ from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
 from tests.support.oracles.groupings import group_weights, partition, weighted_groups
 from tests.support.oracles.groups import (
+    blocks,
     by_ceiling,
     by_choice,
     by_dual_of_nested,
@@ -42,7 +44,12 @@ from tests.support.oracles.groups import (
     tiles,
 )
 from tests.support.oracles.minimizers import Array, by_group
-from tests.support.oracles.sorted import best_of, largest_count, top_k_groups_candidates
+from tests.support.oracles.sorted import (
+    best_of,
+    block_sparsity_candidates,
+    largest_count,
+    top_k_groups_candidates,
+)
 from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
 
 
@@ -185,23 +192,28 @@ def off_shell(r: UnitNorm | MinMaxNorm, weight: float, x: Array, s: Array) -> fl
     return norm(s - along * (x / length))
 
 
-def nonzero_groups(r: TopKGroups, x: Array) -> tuple[int, int]:
+def counted(r: TopKGroups | BlockSparsity, shape: tuple[int, ...]) -> list[Any]:
+    """Positions of the elements of each group, or block."""
+    return blocks(r, shape) if isinstance(r, BlockSparsity) else of_groups(r, shape)
+
+
+def nonzero_groups(r: TopKGroups | BlockSparsity, x: Array) -> tuple[int, int]:
     """How many groups have an element that is not 0, and how many may."""
-    parts = of_groups(r, x.shape)
+    parts = counted(r, x.shape)
     return sum(bool(np.any(x.ravel()[part])) for part in parts), largest_count(r, len(parts))
 
 
-def top_k_groups_terms(r: TopKGroups, x: Array) -> list[float]:
+def few_groups(r: TopKGroups | BlockSparsity, x: Array) -> list[float]:
     """0 where few enough groups are not zero, infinite otherwise."""
     some, most = nonzero_groups(r, x)
     return [0.0 if some <= most else math.inf]
 
 
-def off_top_k_groups(r: TopKGroups, point: Array, slope: Array) -> float:
+def off_few_groups(r: TopKGroups | BlockSparsity, point: Array, slope: Array) -> float:
     """What was taken off groups that stay, or of any where a place is left: nothing may be."""
     some, most = nonzero_groups(r, point)
     stays = np.full(point.size, some < most)
-    for part in of_groups(r, point.shape):
+    for part in counted(r, point.shape):
         stays[part] |= np.any(point.ravel()[part])
     return peak(slope.ravel()[stays])
 
@@ -641,10 +653,10 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="top_k_groups",
-        terms=top_k_groups_terms,
+        terms=few_groups,
         oracle=best_of(top_k_groups_candidates),
-        certificate=off_top_k_groups,
-        rule=Rule(lambda r, x, _: [(0, top_k_groups_terms(r, x)[0])]),
+        certificate=off_few_groups,
+        rule=Rule(lambda r, x, _: [(0, few_groups(r, x)[0])]),
         instances={
             "-size": (largest(size=3), (12,)),
             "-sizes": (largest(**RAGGED, count=2), (12,)),
@@ -690,5 +702,41 @@ ROWS: tuple[Row, ...] = (
         ),
         outside=filled,
         parts=tiles,
+    ),
+    Row(
+        name="block_sparsity",
+        terms=few_groups,
+        oracle=best_of(block_sparsity_candidates),
+        certificate=off_few_groups,
+        rule=Rule(lambda r, x, _: [(0, few_groups(r, x)[0])]),
+        instances={
+            "": (BlockSparsity(count=2, rows=2, columns=2), (4, 6)),
+            "-flat": (BlockSparsity(fraction=0.5, rows=1, columns=3), (5, 3)),
+            "-kernel": (BlockSparsity(count=1, rows=2, columns=4), (2, 3, 2, 2)),
+            "-none": (BlockSparsity(count=0, rows=3, columns=1), (3, 2)),
+            "-elements": (BlockSparsity(fraction=0.4, rows=1, columns=1), (3, 2)),
+        },
+        rejected=(
+            Rejected(FieldMissing, None, lambda: BlockSparsity(rows=1, columns=1)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=-1, rows=1, columns=1)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=5, rows=2, columns=2), (4, 4)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=1, rows=2, columns=2), (4, 0)),
+            Rejected(
+                FieldOutOfRange, "fraction", lambda: BlockSparsity(count=1, fraction=0.5, rows=1, columns=1)
+            ),
+            *(
+                Rejected(
+                    FieldOutOfRange, "fraction", lambda v=v: BlockSparsity(fraction=v, rows=1, columns=1)
+                )
+                for v in (-0.1, 1.1, math.nan, math.inf, -math.inf)
+            ),
+            Rejected(FieldOutOfRange, "rows", lambda: BlockSparsity(count=1, rows=0, columns=1)),
+            Rejected(FieldOutOfRange, "columns", lambda: BlockSparsity(count=1, rows=1, columns=-1)),
+            *(
+                Rejected(LayoutInvalid, "shape", lambda: BlockSparsity(count=1, rows=2, columns=3), shape)
+                for shape in ((), (12,), (3, 6), (4, 4), (2, 2, 2), (4, 2))
+            ),
+        ),
+        outside=filled,
     ),
 )

@@ -44,6 +44,17 @@ def tiles(_: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     ]
 
 
+def blocks(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Blocks of the matrix of the first axis by all others, row by row of blocks."""
+    positions = np.arange(math.prod(shape), dtype=np.int64).reshape(shape[0], math.prod(shape[1:]))
+    height, width = regularizer.rows, regularizer.columns
+    return [
+        positions[row : row + height, column : column + width].ravel()
+        for row in range(0, positions.shape[0], height)
+        for column in range(0, positions.shape[1], width)
+    ]
+
+
 def of_groups(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     """The groups that the parameters name."""
     return partition(regularizer.groups, shape)
