@@ -183,6 +183,9 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
             f"l1_ball, groups of {size}": kernels.L1Ball(radius=2.0, groups=groups),
             f"simplex, groups of {size}": kernels.Simplex(radius=2.0, groups=groups),
             f"top_k, groups of {size}": kernels.TopK(fraction=0.25, groups=groups),
+            f"tree_group_lasso, groups of {size}": kernels.TreeGroupLasso(
+                strength=1.0, nested_groups=(groups, Groups(size=4 * size))
+            ),
             f"unit_norm, groups of {size}": kernels.UnitNorm(groups=groups),
             f"top_k_groups, groups of {size}": kernels.TopKGroups(fraction=0.1, groups=groups),
             f"min_max_norm, groups of {size}": kernels.MinMaxNorm(lower=1.0, upper=2.0, groups=groups),
@@ -198,7 +201,7 @@ def _elements(x: Vector) -> tuple[Cases, Bounds]:
     bounds |= {name: Bound(L1, 20.0) for name in transcendental}
     # Some have to find a threshold in each group.
     searching = ("exclusive_lasso", "group_linf", "n_of_m")
-    by_numpy = ("unit_norm", "min_max_norm", "top_k", "l1_ball", "simplex")
+    by_numpy = ("unit_norm", "tree_group_lasso", "min_max_norm", "top_k", "l1_ball", "simplex")
     bounds |= {
         name: Bound(L1, 6.0 if name.startswith(searching) else 2.0)
         for name in grouped
@@ -254,6 +257,7 @@ def _matrices(matrix: npt.NDArray[np.float32]) -> tuple[Cases, Bounds]:
         "spectral_normalization": kernels.SpectralNormalization(target=1.0),
         "positive_semidefinite": kernels.PositiveSemidefinite(),
         "total_variation_2d": kernels.TotalVariation2d(strength=0.1),
+        "block_sparsity": kernels.BlockSparsity(fraction=0.1, rows=16, columns=16),
     }
 
     def decomposed() -> object:

@@ -43,7 +43,10 @@ _SAMPLES: dict[str, Any] = {
     "order": 1,
     "n": 2,
     "m": 4,
+    "rows": 4,
+    "columns": 4,
     "groups": Groups(size=8),
+    "nested_groups": (Groups(size=8), Groups(size=16)),
     "levels": Levels(step=0.5),
 }
 

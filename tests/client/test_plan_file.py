@@ -132,6 +132,9 @@ RIGHT: dict[str, Message | None] = {
     'regularizer = "slope"\noscar.l1_strength = 1\noscar.pairwise_strength = 2': regularizers_pb2.Slope(
         oscar=regularizers_pb2.Oscar(l1_strength=1, pairwise_strength=2)
     ),
+    'regularizer = "tree_group_lasso"\nnested_groups = [{size = 2}, {axis = 0}]': (
+        regularizers_pb2.TreeGroupLasso(nested_groups=[Groups(size=2), Groups(axis=0)])
+    ),
     'regularizer = "n_of_m"\nn = 2\nm = 4': regularizers_pb2.NOfM(n=2, m=4),
     'regularizer = "spectral_normalization"\ntarget = 1\nscale_up = true': (
         regularizers_pb2.SpectralNormalization(target=1, scale_up=True)
@@ -173,6 +176,7 @@ def test_modifiers_reach_the_server(target: str, model: Path, tmp_path: Path) ->
 
 
 GROUPS = 'regularizer = "group_lasso"\n'
+TREE = 'regularizer = "tree_group_lasso"\n'
 WRONG = {
     'regularizer = "lasso"': "'lasso' is no regularizer; did you mean 'group_lasso' or 'fused_lasso'\\?$",
     "regularizer = 1": "1 is no regularizer: there are l1_norm, ",
@@ -205,6 +209,9 @@ WRONG = {
     GROUPS + "groups = {axes = 0}": "'groups.axes' is no key; did you mean 'groups.axis'\\?$",
     GROUPS + "groups = {size = 4.5}": "groups.size must be a whole number, got 4.5",
     GROUPS + f"groups = {{axis = {2**40}}}": "groups.axis is out of its type's range",
+    TREE + "nested_groups = {size = 4}": "nested_groups must be a list, got {",
+    TREE + "nested_groups = [4]": r"nested_groups\[0\] must be a table of size, sizes, .*, got 4",
+    TREE + "nested_groups = [{size = 2}, {sise = 4}]": r"'nested_groups\[1\]\.sise' is no key; did you mean",
     GROUPS + "groups = {sizes = 4}": "groups.sizes must be a table of values, got 4",
     GROUPS + "groups = {sizes = {values = 4}}": "groups.sizes.values must be a list, got 4",
     GROUPS + "groups = {sqrt_size = 1}": "groups.sqrt_size must be true or false, got 1",

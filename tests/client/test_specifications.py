@@ -68,6 +68,7 @@ WRONG = {
     "l1_norm:strength=much": "strength must be a number, got 'much'",
     "l1_norm:strength.x=1": "strength has no fields",
     "group_lasso:groups=4": "groups has fields of its own: groups.size=",
+    "tree_group_lasso:nested_groups.size=4": r"nested_groups is a list of tables, which a plan file .*--plan",
     "group_lasso:groups.size=4.5": "size must be a whole number, got '4.5'",
     "group_lasso:groups.sizes=4": r"values must be a list, \[1,2,3\], got '4'",
     "group_lasso:groups.sqrt_size=yes": "sqrt_size must be true or false, got 'yes'",

@@ -169,6 +169,42 @@ def test_torch_l1_by_hand_is_the_gradient() -> None:
     np.testing.assert_allclose(gradient(theta, regularizer("l1_norm", strength=0.2)), parameter.grad.numpy())
 
 
+@pytest.mark.parametrize("amount", [0.25, 0.5, 0.75])
+def test_torch_pruning_differs_at_halves_alone(amount: float) -> None:
+    """As many go as theirs takes away, or one fewer where that is a half which it rounds up to the even."""
+    torch = pytest.importorskip("torch")
+    prune = pytest.importorskip("torch.nn.utils.prune")
+    for size in range(1, 13):
+        weights = np.random.default_rng(size).normal(size=size)
+        layer = torch.nn.Linear(size, 1, bias=False, dtype=torch.float64)
+        layer.weight = torch.nn.Parameter(torch.from_numpy(weights.copy())[None])
+        prune.global_unstructured([(layer, "weight")], pruning_method=prune.L1Unstructured, amount=amount)
+        theirs = layer.weight.detach().numpy().ravel()
+        ours = step(weights, regularizer("top_k", fraction=1 - amount), 1.0)
+        share = amount * size
+        if share % 1 == 0.5 and round(share) > share:
+            assert np.count_nonzero(ours) == np.count_nonzero(theirs) + 1
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("block", [(2, 3), (1, 4), (4, 1)])
+def test_torch_weight_norm_sparsifier_by_blocks(block: tuple[int, int]) -> None:
+    """Blocks of a weight (out, in) of least norm go."""
+    torch = pytest.importorskip("torch")
+    pruning = pytest.importorskip("torch.ao.pruning")
+    weights = np.random.default_rng(3).normal(size=(8, 12))
+    model = torch.nn.Sequential(torch.nn.Linear(12, 8, bias=False, dtype=torch.float64))
+    model[0].weight = torch.nn.Parameter(torch.from_numpy(weights.copy()))
+    sparsifier = pruning.WeightNormSparsifier(0.75, block)
+    sparsifier.prepare(model, [{"tensor_fqn": "0.weight"}])
+    sparsifier.step()
+    theirs = model[0].weight.detach().numpy()
+    rows, columns = block
+    ours = step(weights, regularizer("block_sparsity", fraction=0.25, rows=rows, columns=columns), 1.0)
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_torch_spectral_norm() -> None:
     """After many power iterations theirs is W / σ₁."""
     torch = pytest.importorskip("torch")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization_kernels import (
+    BlockSparsity,
     Box,
     ElasticNet,
     ExclusiveLasso,
@@ -32,6 +33,8 @@ from regularization_kernels import (
     SparseGroupLasso,
     SquaredL2Norm,
     TopK,
+    TopKGroups,
+    TreeGroupLasso,
 )
 
 from tests.support.cases import ROWS, Case
@@ -73,6 +76,11 @@ def sparse(l1_strength: float, group_strength: float, **groups: Any) -> SparseGr
     return SparseGroupLasso(l1_strength=l1_strength, group_strength=group_strength, groups=Groups(**groups))
 
 
+def tree(strength: float, *levels: Groups) -> TreeGroupLasso:
+    """A tree of groups."""
+    return TreeGroupLasso(strength=strength, nested_groups=levels)
+
+
 def level(concavity: float = 3.0, **groups: Any) -> GroupMcp:
     """A group MCP of strength 0.3."""
     return GroupMcp(strength=0.3, concavity=concavity, groups=Groups(**groups))
@@ -102,6 +110,20 @@ EQUIVALENCES = (
         "elastic net without l1 is squared L2",
         SquaredL2Norm(strength=0.7),
         ElasticNet(l1_strength=0.0, l2_strength=0.7),
+    ),
+    Equivalence("one level of a tree is its groups", lasso(size=4), tree(0.3, Groups(size=4))),
+    Equivalence(
+        "two equal levels add up", lasso(size=4), tree(0.15, Groups(size=4), Groups(sizes=(4, 4, 4)))
+    ),
+    Equivalence(
+        "a level without weight is none",
+        lasso(size=4),
+        tree(0.3, Groups(size=4), Groups(size=12, weights=(0.0,))),
+    ),
+    Equivalence(
+        "elements in groups are sparse groups",
+        sparse(0.3, 0.3, size=4),
+        tree(0.3, Groups(size=1), Groups(size=4)),
     ),
     Equivalence("size and sizes are the same groups", lasso(size=4), lasso(sizes=(4, 4, 4))),
     Equivalence("rows are runs", lasso(size=4), lasso(axis=0), (12,), (3, 4)),
@@ -210,6 +232,23 @@ EQUIVALENT_SETS = (
         Box(lower=-0.5, upper=0.5),
     ),
     Equivalence("the largest of one group", TopK(count=5), TopK(count=5, groups=Groups(size=12))),
+    Equivalence(
+        "blocks of one are elements", TopK(count=5), BlockSparsity(count=5, rows=1, columns=1), (3, 4), (3, 4)
+    ),
+    Equivalence(
+        "blocks of a row are runs",
+        TopKGroups(count=3, groups=Groups(size=2)),
+        BlockSparsity(count=3, rows=1, columns=2),
+        (12,),
+        (3, 4),
+    ),
+    Equivalence(
+        "one block is one group",
+        TopKGroups(count=1, groups=Groups(size=12)),
+        BlockSparsity(count=1, rows=3, columns=4),
+        (12,),
+        (3, 4),
+    ),
     Equivalence("2 of 4 is the largest half", NOfM(n=2, m=4), TopK(fraction=0.5, groups=Groups(size=4))),
     Equivalence(
         "the largest of columns are those of rows of the transpose",

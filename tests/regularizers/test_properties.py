@@ -41,7 +41,7 @@ WHOLE = {"l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slop
 """Rows that forget the order of all elements, or of a group's where they have groups."""
 WITHIN_GROUPS = {
     *("group_lasso", "sparse_group_lasso", "exclusive_lasso", "group_linf", "group_mcp", "group_scad"),
-    *("n_of_m", "max_norm", "unit_norm", "min_max_norm", "top_k_groups"),
+    *("n_of_m", "max_norm", "unit_norm", "min_max_norm", "top_k_groups", "tree_group_lasso"),
 }
 """Rows that forget the order of a group's elements."""
 MATRICES = {
@@ -58,7 +58,7 @@ SQUARE = {"positive_semidefinite"}
 """Rows that forget the order of rows and columns, where it is the same."""
 SEQUENCES = {
     *("total_variation", "total_variation_2d", "fused_lasso", "trend_filter", "isotonic"),
-    "transposable_sparsity",
+    *("transposable_sparsity", "block_sparsity"),
 }
 """Rows to which the order of elements matters, but for turning it around."""
 SET_VALUED = {"rank_ball", "orthogonality", "stiefel"}
@@ -240,7 +240,7 @@ def test_the_order_of_elements_does_not_matter(row: Row, data: st.DataObject) ->
         order = order.reshape(case.shape)[both][:, both].ravel()
     else:
         in_groups = row.name in WITHIN_GROUPS or getattr(case.regularizer, "groups", None) is not None
-        parts = row.parts(case.regularizer, case.shape) if in_groups else [order]
+        parts = (row.unordered or row.parts)(case.regularizer, case.shape) if in_groups else [order]
         for part in parts:
             order[part] = random.permutation(part)
     p = step_of(case, x, step_size).ravel()
@@ -266,7 +266,7 @@ def test_rows_may_be_turned_around(row: Row, data: st.DataObject) -> None:
     axis = -1 if axis is None else axis
     turned = step_of(case, np.ascontiguousarray(sign * np.flip(x, axis)), step_size)
     p, back = step_of(case, x, step_size), sign * np.flip(turned, axis)
-    if row.name == "transposable_sparsity":
+    if row.name in ("transposable_sparsity", "block_sparsity"):
         # Of patterns that are as good as each other the first is taken, from either end.
         p, back = (np.full(case.shape, cost(case, y, x, 1.0)) for y in (p, back))
     assert_same(case, x, step_size, p, back)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from regularization_kernels import (
+    BlockSparsity,
     Box,
     Grid,
     Groups,
@@ -89,6 +90,8 @@ SETS: dict[str, Any] = {
     "top_k-columns": TopK(fraction=0.4, groups=Groups(axis=1)),
     "top_k_groups": TopKGroups(count=2, groups=Groups(axis=0)),
     "top_k_groups-columns": TopKGroups(fraction=0.3, groups=Groups(axis=1)),
+    "block_sparsity": BlockSparsity(fraction=0.4, rows=2, columns=4),
+    "block_sparsity-rows": BlockSparsity(count=1, rows=1, columns=8),
     "n_of_m": NOfM(n=2, m=4),
     "n_of_m-columns": NOfM(n=1, m=3, axis=0),
     "transposable_sparsity": TransposableSparsity(n=2),

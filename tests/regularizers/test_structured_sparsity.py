@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import NOfM, TransposableSparsity, penalty, proximal_step
+from regularization_kernels import BlockSparsity, NOfM, TransposableSparsity, penalty, proximal_step
 from regularization_kernels.engine import Layout, Method, Segment
 from regularization_kernels.errors import GradientUndefined, GroupsInvalid
 
@@ -142,6 +142,19 @@ def test_a_transposable_weight_is_two_of_four_both_ways(shape: tuple[int, ...], 
     if kind == "normal":
         np.testing.assert_array_equal(np.swapaxes(turned, 0, 1), new)
         assert figures.total.nonzeros == also.total.nonzeros > 0.43 * weight.size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_that_stay_are_those_of_largest_norm(kind: str) -> None:
+    """Of a kernel (out, in, height, width): outputs in threes, and all that two inputs have."""
+    weight = KINDS[kind](np.random.default_rng(8).normal(size=(6, 8, 2, 2)))
+    new, figures = proximal_step(weight, BlockSparsity(fraction=0.25, rows=3, columns=8), 1.0)
+    blocks = weight.astype(np.float64).reshape(2, 3, 4, 8).transpose(0, 2, 1, 3).reshape(8, 24)
+    order = np.argsort(-np.sum(np.square(blocks), axis=1), kind="stable")
+    blocks[order[2:]] = 0.0
+    expected = blocks.reshape(2, 4, 3, 8).transpose(0, 2, 1, 3).reshape(weight.shape)
+    np.testing.assert_array_equal(new, expected.astype(weight.dtype))
+    assert figures.total.nonzeros == np.count_nonzero(expected)
 
 
 def test_the_best_pattern_may_leave_a_row_short() -> None:

@@ -61,6 +61,9 @@ def set_field(message: Message, field: Any) -> Any:
         setattr(message, field.name, value)
         return value
     nested = getattr(message, field.name)
+    if field.is_repeated:
+        nested.add()
+        return (dict.fromkeys(known.name for known in field.message_type.fields),)
     nested.SetInParent()
     if is_list(field.message_type):
         nested.values.append(1)

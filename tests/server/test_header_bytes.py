@@ -11,6 +11,7 @@ import grpc
 import pytest
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.layout_pb2 import DATA_TYPE_FLOAT32, ParameterLayout, Segment
+from regularization.v1.regularizers_pb2 import Groups, Regularizer, TreeGroupLasso
 from regularization_kernels.engine import MAX_SEGMENTS, Method
 from regularization_kernels.errors import LayoutInvalid, RegularizationError
 from regularization_server.contract.header_bytes import PART, SMALL, read_header
@@ -246,3 +247,15 @@ def test_lists_are_counted_whatever_their_form(values: int) -> None:
         assert read.memory > read.memory_kept > 40 * values
         (segment,) = read.segments
         assert list(segment.regularizer.group_lasso.groups.sizes.values) == [1000] * values
+
+
+@pytest.mark.parametrize("levels", [20, 32])
+def test_levels_of_a_tree_are_charged(levels: int) -> None:
+    """Each is a message of its own, of a few bytes, and becomes groups; short segments and long ones."""
+    tree = TreeGroupLasso(strength=1.0, nested_groups=[Groups(size=1000)] * levels)
+    regularizer = Regularizer(tree_group_lasso=tree)
+    segments = [Segment(name=str(i), shape=[1000], regularizer=regularizer) for i in range(100)]
+    raw = header("gradient", layout_of(*segments)).SerializeToString()
+    read = read_header(memoryview(raw), service.GradientHeader)
+    assert (len(segments[-1].SerializeToString()) > 128) == (levels == 32)
+    assert read.memory >= read.memory_kept > 100 * levels * 150

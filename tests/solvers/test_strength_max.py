@@ -56,6 +56,7 @@ def test_every_such_regularizer_is_tried() -> None:
         "spectral_norm",
         "total_variation",
         "total_variation_2d",
+        "tree_group_lasso",
         "trend_filter",
     }
 

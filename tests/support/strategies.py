@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from regularization_kernels import (
+    BlockSparsity,
     Box,
     Grid,
     Groups,
@@ -32,6 +33,7 @@ from regularization_kernels import (
     TopKGroups,
     TotalVariation2d,
     TransposableSparsity,
+    TreeGroupLasso,
     TrendFilter,
     UnitNorm,
 )
@@ -117,8 +119,8 @@ def numbers_of(regularizer: Any) -> list[float]:
     """The parameters that are numbers; of several strengths, the largest."""
     values = [getattr(regularizer, field.name) for field in dataclasses.fields(regularizer)]
     parts = [number for value in values if isinstance(value, Oscar | Levels) for number in numbers_of(value)]
-    largest = [value[0] for value in values if isinstance(value, tuple) and value]
-    return [*(float(value) for value in values if isinstance(value, int | float)), *parts, *largest]
+    firsts = [value[0] for value in values if isinstance(value, tuple) and value]
+    return [*parts, *(float(value) for value in (*values, *firsts) if isinstance(value, int | float))]
 
 
 @st.composite
@@ -293,6 +295,15 @@ def _n_of_m(draw: Draw) -> Chosen:
 
 
 @st.composite
+def _block_sparsity(draw: Draw) -> Chosen:
+    rows, columns = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    high, wide = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    shape = draw(st.sampled_from([(high * rows, wide * columns), (high * rows, wide, columns)]))
+    count = draw(st.integers(0, high * wide))
+    return BlockSparsity(count=count, rows=rows, columns=columns), shape
+
+
+@st.composite
 def _transposable_sparsity(draw: Draw) -> Chosen:
     rows, columns = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
     rest = draw(st.sampled_from([(), (2,), (1, 3), (0,)]))
@@ -336,6 +347,22 @@ def _top_k_groups(draw: Draw) -> Chosen:
         return TopKGroups(fraction=draw(st.floats(0, 1)), groups=groups), shape
     count = draw(st.integers(0, len(partition(groups, shape))))
     return TopKGroups(count=count, groups=groups), shape
+
+
+@st.composite
+def _tree_group_lasso(draw: Draw) -> Chosen:
+    sizes = draw(st.lists(st.integers(1, 3), max_size=8))
+    ends = np.cumsum([0, *sizes]).tolist()
+    levels = []
+    for _ in range(draw(st.integers(1, 4))):
+        count = len(ends) - 1
+        weights = draw(
+            st.none() | st.lists(st.sampled_from([1.0, 0.0, 0.5, 3.0]), min_size=count, max_size=count)
+        )
+        runs = tuple(np.diff(ends).tolist())
+        levels.append(Groups(sizes=runs, weights=None if weights is None else tuple(weights)))
+        ends = [end for end in ends if end in (0, ends[-1]) or draw(st.booleans())]
+    return TreeGroupLasso(strength=draw(strengths()), nested_groups=tuple(levels)), (sum(sizes),)
 
 
 @st.composite
@@ -389,6 +416,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "quantization": _quantization,
     "n_of_m": _n_of_m,
     "transposable_sparsity": _transposable_sparsity,
+    "block_sparsity": _block_sparsity,
     "unit_norm": _unit_norm,
     "min_max_norm": _min_max_norm,
     "l1_ball": partial(_ball, L1Ball),
@@ -396,6 +424,7 @@ OWN: dict[str, Callable[[], st.SearchStrategy[Chosen]]] = {
     "simplex": _simplex,
     "top_k": _top_k,
     "top_k_groups": _top_k_groups,
+    "tree_group_lasso": _tree_group_lasso,
     "slope": _slope,
     "trend_filter": _trend_filter,
     "rank_ball": _rank_ball,

@@ -124,6 +124,8 @@ def _assign(message: Any, path: list[str], value: str) -> None:
     chosen = message.WhichOneof(choice.name) if choice is not None else None
     if chosen not in {None, field.name}:
         raise ValueError(f"{field.name} and {chosen} exclude each other")
+    if field.message_type is not None and field.is_repeated:
+        raise ValueError(f"{field.name} is a list of tables, which a plan file has room for (--plan)")
     if field.message_type is not None:
         inner = getattr(message, field.name)
         inner.SetInParent()

@@ -77,6 +77,8 @@ class Regularizer(_message.Message):
     NUCLEAR_BALL_FIELD_NUMBER: _builtins.int
     POSITIVE_SEMIDEFINITE_FIELD_NUMBER: _builtins.int
     TOTAL_VARIATION_2D_FIELD_NUMBER: _builtins.int
+    TREE_GROUP_LASSO_FIELD_NUMBER: _builtins.int
+    BLOCK_SPARSITY_FIELD_NUMBER: _builtins.int
     DROPOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def l1_norm(self) -> Global___L1Norm:
@@ -271,6 +273,14 @@ class Regularizer(_message.Message):
         """strength * sum of |differences of neighbours| along the last two axes: piecewise constant images."""
 
     @_builtins.property
+    def tree_group_lasso(self) -> Global___TreeGroupLasso:
+        """strength * sum over nested groups of weight * norm: whole branches of a tree to zero."""
+
+    @_builtins.property
+    def block_sparsity(self) -> Global___BlockSparsity:
+        """At most count blocks of a matrix that are not zero, or at most a fraction of all: block-sparse weights."""
+
+    @_builtins.property
     def dropout(self) -> Global___Dropout:
         """Not a penalty: elements become 0 at random, by seed, step and place. ProximalStep only."""
 
@@ -325,13 +335,15 @@ class Regularizer(_message.Message):
         nuclear_ball: Global___NuclearBall | None = ...,
         positive_semidefinite: Global___PositiveSemidefinite | None = ...,
         total_variation_2d: Global___TotalVariation2d | None = ...,
+        tree_group_lasso: Global___TreeGroupLasso | None = ...,
+        block_sparsity: Global___BlockSparsity | None = ...,
         dropout: Global___Dropout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_sparsity", b"block_sparsity", "box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "tree_group_lasso", b"tree_group_lasso", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_sparsity", b"block_sparsity", "box", b"box", "dropout", b"dropout", "elastic_net", b"elastic_net", "exclusive_lasso", b"exclusive_lasso", "fused_lasso", b"fused_lasso", "grid", b"grid", "group_lasso", b"group_lasso", "group_linf", b"group_linf", "group_mcp", b"group_mcp", "group_scad", b"group_scad", "hinge", b"hinge", "huber", b"huber", "isotonic", b"isotonic", "kind", b"kind", "l0_norm", b"l0_norm", "l1_ball", b"l1_ball", "l1_norm", b"l1_norm", "l2_ball", b"l2_ball", "l2_norm", b"l2_norm", "l_half", b"l_half", "l_two_thirds", b"l_two_thirds", "linf_norm", b"linf_norm", "log_sum", b"log_sum", "max_norm", b"max_norm", "mcp", b"mcp", "min_max_norm", b"min_max_norm", "n_of_m", b"n_of_m", "negative_entropy", b"negative_entropy", "nuclear_ball", b"nuclear_ball", "nuclear_norm", b"nuclear_norm", "orthogonality", b"orthogonality", "positive_semidefinite", b"positive_semidefinite", "quantization", b"quantization", "rank_ball", b"rank_ball", "scad", b"scad", "simplex", b"simplex", "slope", b"slope", "sparse_group_lasso", b"sparse_group_lasso", "spectral_ball", b"spectral_ball", "spectral_norm", b"spectral_norm", "spectral_normalization", b"spectral_normalization", "squared_l2_norm", b"squared_l2_norm", "stiefel", b"stiefel", "top_k", b"top_k", "top_k_groups", b"top_k_groups", "total_variation", b"total_variation", "total_variation_2d", b"total_variation_2d", "transposable_sparsity", b"transposable_sparsity", "tree_group_lasso", b"tree_group_lasso", "trend_filter", b"trend_filter", "unit_norm", b"unit_norm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite", "total_variation_2d", "dropout"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["l1_norm", "squared_l2_norm", "elastic_net", "box", "group_lasso", "nuclear_norm", "huber", "l0_norm", "l_half", "mcp", "scad", "log_sum", "hinge", "negative_entropy", "sparse_group_lasso", "exclusive_lasso", "group_linf", "n_of_m", "max_norm", "l2_norm", "linf_norm", "l1_ball", "l2_ball", "simplex", "top_k", "slope", "total_variation", "fused_lasso", "trend_filter", "isotonic", "spectral_norm", "spectral_ball", "spectral_normalization", "rank_ball", "orthogonality", "stiefel", "l_two_thirds", "grid", "quantization", "group_mcp", "group_scad", "unit_norm", "min_max_norm", "top_k_groups", "transposable_sparsity", "nuclear_ball", "positive_semidefinite", "total_variation_2d", "tree_group_lasso", "block_sparsity", "dropout"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -2153,6 +2165,104 @@ class TransposableSparsity(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
 
 Global___TransposableSparsity: _TypeAlias = TransposableSparsity  # noqa: Y015
+
+@_typing.final
+class TreeGroupLasso(_message.Message):
+    """Penalty strength * sum over levels and their groups g of weight_g * |x_g|, the Euclidean norm, not squared. Gradient
+    the sum of strength * weight_g * x_g / |x_g| over the groups that are not zero. Proximal step that of GroupLasso with
+    the first level, from there with the second, and so on: exact, because groups are nested. The terms of groups that
+    begin at the same element are added there, level by level. Source: Jenatton, Mairal, Obozinski and Bach 2011.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    NESTED_GROUPS_FIELD_NUMBER: _builtins.int
+    strength: _builtins.float
+    """Required: finite, >= 0. Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    @_builtins.property
+    def nested_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Groups]:
+        """Levels of groups, from the finest to the coarsest: each group is made of whole groups of the level before, and a
+        weight of 0 leaves it out. Required: 1 to 32 levels; contiguous groups, so of axes 0 alone.
+        Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_GROUPS_INVALID.
+        """
+
+    def __init__(
+        self,
+        *,
+        strength: _builtins.float | None = ...,
+        nested_groups: _abc.Iterable[Global___Groups] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "nested_groups", b"nested_groups", "strength", b"strength"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+
+Global___TreeGroupLasso: _TypeAlias = TreeGroupLasso  # noqa: Y015
+
+@_typing.final
+class BlockSparsity(_message.Message):
+    """Penalty 0 where at most k blocks of a matrix have an element that is not 0, plus infinity otherwise. Gradient 0 inside,
+    undefined outside. Proximal step: the k blocks of the largest norm stay, of equal ones the first, row by row; a NaN
+    anywhere, and an infinity outside the set, makes all elements NaN. Not convex. Exactly one of count and fraction says
+    what k is: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE. The matrix has a row for each slice along the
+    first axis, and a column for each element of a slice: a kernel (out, in, height, width) has out rows, and blocks whose
+    columns are a multiple of height * width hold whole inputs. The shape must have two axes or more, and the matrix whole
+    blocks: ERROR_REASON_LAYOUT_INVALID. Source: Gray, Radford and Kingma 2017; Blumensath and Davies 2009.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many may stay, k: >= 0 and at most the number of blocks. Error: ERROR_REASON_FIELD_OUT_OF_RANGE."""
+    fraction: _builtins.float
+    """Which part of the n blocks may stay, from 0 to 1: k is the integer nearest to fraction * n, of two the larger one,
+    floor(fraction * n + 1/2) of the binary64 as it is, without rounding in between.
+    Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    rows: _builtins.int
+    """Rows of a block. Required: >= 1, and it must divide the matrix's.
+    Errors: ERROR_REASON_FIELD_MISSING, ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_LAYOUT_INVALID.
+    """
+    columns: _builtins.int
+    """Columns of a block, likewise."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
+        rows: _builtins.int | None = ...,
+        columns: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_columns", b"_columns", "_count", b"_count", "_fraction", b"_fraction", "_rows", b"_rows", "columns", b"columns", "count", b"count", "fraction", b"fraction", "rows", b"rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_columns", b"_columns", "_count", b"_count", "_fraction", b"_fraction", "_rows", b"_rows", "columns", b"columns", "count", b"count", "fraction", b"fraction", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__columns: _TypeAlias = _typing.Literal["columns"]  # noqa: Y015
+    _WhichOneofArgType__columns: _TypeAlias = _typing.Literal["_columns", b"_columns"]  # noqa: Y015
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__rows: _TypeAlias = _typing.Literal["rows"]  # noqa: Y015
+    _WhichOneofArgType__rows: _TypeAlias = _typing.Literal["_rows", b"_rows"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__columns) -> _WhichOneofReturnType__columns | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rows) -> _WhichOneofReturnType__rows | None: ...
+
+Global___BlockSparsity: _TypeAlias = BlockSparsity  # noqa: Y015
 
 @_typing.final
 class Levels(_message.Message):

@@ -1,4 +1,4 @@
-"""Number formats of elements. Everything is computed in float64, and rounded to one of these once."""
+"""The number formats of elements. Kernels compute in float64; each result is rounded to its format once."""
 
 from .conversions import Conversion, conversion
 from .data_types import (

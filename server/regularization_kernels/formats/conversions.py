@@ -1,9 +1,9 @@
-"""An element and its number, one at a time: what loops compile in the place of NumPy's passes.
+"""Conversion of one element to its number and back: scalar functions that compiled loops use.
 
-Numba knows neither float16 nor bfloat16, so their elements are read and written by their bits. Rounding is
-that of ``nearest`` and ``stochastic`` to the bit: a number is divided by the distance of neighbours around
-it, which is a power of two and so exact, and is then rounded once, to a whole number. Choices are between
-values, so that the compiler takes several elements at once.
+Numba has no float16 and no bfloat16, so their elements are read and written as bits. The results have the
+bits of ``nearest`` and ``stochastic``. A number is divided by its unit in the last place, a power of two, so
+the quotient is exact; then it is rounded once, to a whole number. Conditions select between values instead
+of branching, so that the compiler can vectorize.
 """
 
 from __future__ import annotations
@@ -29,27 +29,33 @@ _BIAS = 1023
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A data type's functions of one element, which Numba compiles; all but one take ``numbers`` last."""
+    """The functions of a data type that Numba compiles into loops.
+
+    Each works on one element. All but ``is_finite`` take ``numbers`` as their last arguments.
+    """
 
     stored: np.dtype[Any]
-    """What elements are read and written as: of the same size, and known to Numba."""
+    """The type in which loops see an element: of the same size, and one that Numba has."""
     read: Callable[..., Any]
-    """From an element as stored: its number in float64, exact."""
+    """Stored element to float64; exact."""
     to_nearest: Callable[..., Any]
-    """From a float64 number: the element as stored, and its number."""
+    """float64 to the nearest stored element, and its number."""
     at_random: Callable[..., Any]
-    """Likewise, from the number and its 64 random bits."""
+    """float64 and 64 random bits to a stored element, rounded stochastically, and its number."""
     is_finite: Callable[..., Any]
-    """From an element as stored alone: whether it is neither NaN nor infinite."""
+    """Whether a stored element is neither NaN nor infinite; takes the element alone."""
     numbers: tuple[float, ...]
-    """In floating point: how many bits the mantissa has, the smallest normal number, the largest power of
-    two, the largest number, and by what a power of two is multiplied so that float64 has no more bits there
-    than the data type has at the power. In fixed point: the unit, and the lowest and the highest integer."""
+    """Constants of the data type.
+
+    Floating point: bits of the mantissa, smallest normal number, largest power of two, largest number, and
+    the factor that takes a power of two to where float64 has the data type's spacing at that power. Fixed
+    point: the unit, the lowest and the highest integer.
+    """
 
 
 @cache
 def conversion(data_type: DataType) -> Conversion:
-    """The functions of a data type."""
+    """The conversion of a data type."""
     bits = fraction_bits(data_type)
     if bits is not None:
         numbers: tuple[float, ...] = (2.0**-bits, -(2.0**bits), 2.0**bits - 1.0)
@@ -83,9 +89,9 @@ def _read_bfloat16(element: Any, *_: float) -> Any:
 
 def _read_float16(element: Any, *_: float) -> Any:
     magnitude = np.int32(element) & 0x7FFF
-    # float32's exponents begin 112 earlier, and infinity has the last one in both.
+    # The exponent bias of float32 is larger by 112. Infinity and NaN have the largest exponent in both.
     normal = (magnitude << 13) + ((224 if magnitude >= 0x7C00 else 112) << 23)
-    # Without the bit before the point that it would have, what is left is the subnormal number.
+    # As a normal float32 it has an implicit leading 1; taking that off leaves the subnormal number.
     subnormal = np.int32((magnitude << 13) + (113 << 23)).view(np.float32) - np.float32(2.0**-14)
     size = subnormal if magnitude < 0x400 else np.int32(normal).view(np.float32)
     sign = (np.int32(element) & 0x8000) << 16
@@ -124,7 +130,7 @@ def _float32_at_random(x: float, word: Any, *numbers: Any) -> Any:
 
 
 def _bfloat16_nearest(x: float, *numbers: Any) -> Any:
-    # It is the upper half of a float32, and past its largest number that is infinite.
+    # The upper half of a float32; the cast makes infinity of what is past the largest number.
     number = np.float32(_floating_nearest(x, *numbers))
     return np.uint16(number.view(np.int32) >> 16), np.float64(number)
 
@@ -138,8 +144,8 @@ def _float16_nearest(x: float, *numbers: Any) -> Any:
     number = np.float32(_floating_nearest(x, *numbers))
     bits = number.view(np.int32)
     size = bits & 0x7FFFFFFF
-    # float32's exponents begin 112 earlier, and its mantissa has 13 bits more. From 0.5 on, its numbers are
-    # as far apart as the subnormal ones, which so become whole numbers.
+    # The exponent bias of float32 is larger by 112, and its mantissa has 13 more bits. In [0.5, 1) it has the
+    # spacing of subnormal float16, so adding 0.5 turns a subnormal number into its integer of bits.
     normal: Any = min((size >> 13) - (112 << 10), 0x7C00)
     subnormal = np.float32(abs(number) + np.float32(0.5)).view(np.int32) - 0x3F000000
     magnitude = subnormal if size < 113 << 23 else normal
@@ -161,11 +167,11 @@ def _signed(x: float, magnitude: int) -> Any:
 def _floating_nearest(
     x: float, mantissa_bits: int, smallest: float, highest: float, largest: float, far: float
 ) -> Any:
-    """The nearest number, as if there were no largest."""
-    # So far from 0, neighbours in float64 are as far apart as those of the data type are at x.
+    """The nearest number of the data type, with an unbounded exponent upwards."""
+    # At ``away`` float64 has the spacing that the data type has at x, so the sum is rounded to it.
     away = _power_of_two(x, smallest, highest) * far
     rounded = (x + away) - away
-    # Of what became 0, the sign.
+    # A result of 0 keeps the sign of x.
     sign = np.float64(x).view(np.int64) & _SIGN
     return np.int64(np.float64(rounded).view(np.int64) | sign).view(np.float64)
 
@@ -181,34 +187,34 @@ def _magnitude_at_random(
 
 
 def _limited(size: float, highest: float) -> float:
-    """A magnitude, or where it is beyond, the power of two from which on all is infinite; NaN stays."""
+    """A magnitude clipped at the power of two from which on everything is infinite; NaN stays NaN."""
     return 2.0 * highest if size > 2.0 * highest else size
 
 
 def _power_of_two(number: float, smallest: float, highest: float) -> Any:
-    """The power of two that is not above a number's magnitude, within the data type's exponents."""
+    """The largest power of two not above the magnitude of a number, within the exponents of the data type."""
     power = np.int64(np.float64(number).view(np.int64) & _EXPONENT).view(np.float64)
     raised = smallest if power < smallest else power
     return highest if raised > highest else raised
 
 
 def _units(size: float, power: float, mantissa_bits: int) -> Any:
-    """A magnitude in the distance of neighbours from a power of two on: exact."""
+    """A magnitude in units in the last place at a power of two; exact."""
     exponent_of_unit = np.float64(power).view(np.int64) - (mantissa_bits << _MANTISSA_BITS)
     return size * np.int64(((2 * _BIAS) << _MANTISSA_BITS) - exponent_of_unit).view(np.float64)
 
 
 def _stepped(units: float, word: Any) -> Any:
-    """The whole number next to units >= 0: above where the fraction is at least 1 - u, u being random."""
+    """The whole number beside units >= 0: the upper one where the fraction is at least 1 - u, u uniform."""
     whole = np.floor(units)
-    # As the mantissa of a number from 1 to 2, bits are 1 + u; what is left to 2 is exact.
+    # As the mantissa of a number in [1, 2) the bits are 1 + u, and 2 - (1 + u) is exact.
     one_and_u = np.uint64((word >> np.uint64(12)) | np.uint64(_BIAS << _MANTISSA_BITS)).view(np.float64)
     return whole + (1.0 if units - whole >= 2.0 - one_and_u else 0.0)
 
 
 def _bits(power: float, whole: float, smallest: float, mantissa_bits: int) -> Any:
-    """The bits of so many units from a power of two on, as an int32."""
-    # The bit before the point, which a normal number's whole has, counts the exponent up.
+    """The bits, as an int32, of a number of so many units in the last place at a power of two."""
+    # The leading 1 of a normal number carries into the exponent.
     above = np.float64(power).view(np.int64) - np.float64(smallest).view(np.int64)
     return np.int32(np.uint64(above) >> np.uint64(_MANTISSA_BITS - mantissa_bits)) + np.int32(whole)
 
@@ -219,7 +225,7 @@ def _fixed_nearest(x: float, unit: float, lowest: float, highest: float) -> Any:
 
 
 def _fixed_at_random(x: float, word: Any, unit: float, lowest: float, highest: float) -> Any:
-    # Both neighbours of what is beyond the range are beyond it, or its end.
+    # A number out of range has no neighbour inside it, so it is clipped first.
     units = _saturated(x * (1.0 / unit), lowest, highest)
     element = np.int32(np.copysign(_stepped(abs(units), word), units))
     return element, element * unit

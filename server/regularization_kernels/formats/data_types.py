@@ -1,7 +1,7 @@
-"""The data types of elements: what they are called, what they can hold, and which number an element is.
+"""The data types of elements: names, limits, and the numbers that elements stand for.
 
-Fixed point stands in NumPy's integers, of which there are no others here: int8 is Q7, int16 is Q15, int32
-is Q31. The number is the integer divided by 2^7, 2^15 or 2^31.
+Fixed point is stored in NumPy's integers: int8 is Q7, int16 is Q15, int32 is Q31. The number is the integer
+divided by 2^7, 2^15 or 2^31. Integers have no other meaning here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..arrays import DataType, Float64Array
 
 BFLOAT16: DataType = cast("DataType", np.dtype(ml_dtypes.bfloat16))
-"""The upper half of a float32; NumPy has it from a package of its own."""
+"""The upper half of a float32; the package ``ml_dtypes`` adds it to NumPy."""
 
 DATA_TYPES: tuple[DataType, ...] = (
     np.dtype(np.float32),
@@ -33,7 +33,7 @@ DATA_TYPES: tuple[DataType, ...] = (
     np.dtype(np.int16),
     np.dtype(np.int32),
 )
-"""In which elements come and go, in the order of the contract."""
+"""The data types of elements, in the order of the contract."""
 
 _FINE = (np.dtype(np.float32), FLOAT64)
 
@@ -46,25 +46,25 @@ _FRACTION_BITS = {np.dtype(np.int8): 7, np.dtype(np.int16): 15, np.dtype(np.int3
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a data type can hold."""
+    """The limits of a data type."""
 
     min: float
     """The lowest finite number."""
     max: float
-    """The largest."""
+    """The largest finite number."""
     eps: float
-    """Distance from 1 to the next number: of neighbours anywhere, relative to them; 0 in fixed point."""
+    """The distance from 1 to the next number, which is the relative spacing; 0 in fixed point."""
     spacing: float
-    """Distance of neighbours, where it is the same for all, which it is in fixed point; 0 otherwise."""
+    """The constant spacing of fixed point; 0 in floating point."""
     smallest_normal: float
-    """The smallest number from which on the distance grows with the number; in fixed point as below."""
+    """The smallest normal number; in fixed point the smallest number above 0."""
     smallest_subnormal: float
     """The smallest number above 0."""
 
 
 @cache
 def limits(data_type: DataType) -> Limits:
-    """What a data type can hold."""
+    """The limits of a data type."""
     bits = fraction_bits(data_type)
     if bits is not None:
         step = 2.0**-bits
@@ -76,38 +76,39 @@ def limits(data_type: DataType) -> Limits:
 
 @cache
 def exponents(data_type: DataType) -> Exponents:
-    """Where the finite numbers lie that a data type can hold."""
+    """The exponents of the finite numbers of a data type."""
     of = limits(data_type)
     return Exponents(exponents_of(of.smallest_subnormal).lowest, exponents_of(max(of.max, -of.min)).highest)
 
 
 def fraction_bits(data_type: DataType) -> int | None:
-    """Bits behind the point: 7, 15 or 31; None where the point floats."""
+    """The fraction bits of a fixed-point type: 7, 15 or 31; None for floating point."""
     return _FRACTION_BITS.get(data_type)
 
 
 def contract_name(data_type: DataType) -> str:
-    """What the contract calls a data type, without its prefix: ``FLOAT32``, ``Q15``."""
+    """The name of a data type in the contract, without its prefix: ``FLOAT32``, ``Q15``."""
     bits = fraction_bits(data_type)
     return data_type.name.upper() if bits is None else f"Q{bits}"
 
 
 def is_coarse(data_type: DataType) -> bool:
-    """Whether rounding to it is more than a comparison may overlook: 16 bits, and fixed point."""
+    """Whether rounding to it may take a point out of a set: true of 16 bits and of fixed point."""
     return data_type not in _FINE
 
 
 def slack(data_type: DataType, elements: int, magnitude: float) -> float:
-    """By how much a sum or a norm of some elements may exceed its bound and still count as on it.
+    """The tolerance by which a sum or a norm may exceed its bound and still count as inside.
 
-    Two units in the last place, however many elements there are: of float32 in float32, where rounding to
-    nearest takes a half and stochastic rounding less than one, and of float64, in which sums are computed,
-    in all others. What is rounded to a coarse data type is rounded so that it needs no more. Only of numbers
-    near the smallest, where units are no longer relative, each element has two of those.
+    It is two units in the last place of the bound, whatever the number of elements. In float32 these are
+    units of float32: rounding to nearest takes half of one, and stochastic rounding less than one. In all
+    other types they are units of float64, in which sums are computed; results in a coarse type are rounded
+    so that they need no more. Near 0, where a unit is no longer relative, each element adds two of the
+    smallest numbers.
 
     Args:
-        data_type: What elements are rounded to.
-        elements: How many there are.
+        data_type: The data type of the elements.
+        elements: The number of elements.
         magnitude: The bound.
     """
     information = limits(FLOAT64 if is_coarse(data_type) else data_type)
@@ -115,34 +116,34 @@ def slack(data_type: DataType, elements: int, magnitude: float) -> float:
 
 
 def share_left_alone(data_type: DataType) -> float:
-    """The share of ``slack`` up to which a projection leaves a point as it is, before it is rounded.
+    """The share of ``slack`` within which a projection leaves a point unchanged.
 
-    Half of it in float32: rounding to it takes up to the other half. Nothing is rounded to float64; and what
-    is rounded to a coarse data type is looked at afterwards.
+    It is one half in float32, because rounding the result takes up to the other half. It is 1 in float64,
+    where results are not rounded, and in coarse types, where the rounded result is checked.
     """
     return 0.5 if data_type == np.float32 else 1.0
 
 
 def spacings(numbers: Float64Array, data_type: DataType) -> Float64Array:
-    """At each number, the distance of neighbours in a data type: twice what rounding to nearest may move it.
+    """The spacing of a data type at each number: twice the largest error of rounding to nearest.
 
-    It is 0 in float64, to which nothing is rounded.
+    It is 0 for float64, because results are not rounded to it.
     """
     information = limits(data_type)
     if data_type == FLOAT64 or information.spacing:
         return np.full(numbers.shape, information.spacing)
-    # A number's exponent by itself is the power of two that is not above it, and 0 for 0.
+    # The exponent bits alone are the largest power of two not above the number; 0 for 0.
     powers = (np.ascontiguousarray(numbers).view(np.uint64) & _EXPONENT).view(np.float64)
     powers *= information.eps
     return np.maximum(powers, information.smallest_subnormal, out=powers)
 
 
 def on_grid(value: float, data_type: DataType) -> float:
-    """A number rounded to as many bits as a data type has, whatever its range: sums of elements reach it.
+    """A number rounded to the precision of a data type, not to its range: a sum that elements can reach.
 
     Args:
         value: Finite, >= 0.
-        data_type: A coarse one.
+        data_type: A coarse data type.
     """
     information = limits(data_type)
     step = information.spacing
@@ -150,18 +151,18 @@ def on_grid(value: float, data_type: DataType) -> float:
         exponent = math.frexp(value)[1] - 1
         step = max(math.ldexp(information.eps, exponent), information.smallest_subnormal)
     steps = value / step
-    # From there on a number of float64 is a whole number of steps by itself.
+    # From 2^53 steps on, every float64 number is a whole number of steps.
     return value if steps >= _WHOLE else round(steps) * step
 
 
 def numbers_of(elements: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The numbers that elements stand for: of fixed point in float64, and exact; else the elements."""
+    """The numbers that elements stand for: fixed point in float64, exact; floating point as it is."""
     bits = fraction_bits(elements.dtype)
     return elements if bits is None else np.multiply(elements, 2.0**-bits, dtype=np.float64)
 
 
 def widen_into(elements: npt.NDArray[Any], out: Float64Array) -> None:
-    """Write the numbers that elements stand for, which are exact."""
+    """Write the numbers that elements stand for; exact."""
     bits = fraction_bits(elements.dtype)
     if bits is None:
         out[...] = elements
@@ -170,13 +171,13 @@ def widen_into(elements: npt.NDArray[Any], out: Float64Array) -> None:
 
 
 def are_finite(elements: npt.NDArray[Any], out: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Write which elements are finite, and return that."""
+    """Write which elements are finite into ``out``, and return it."""
     if fraction_bits(elements.dtype) is not None:
         out.fill(True)
     elif elements.dtype.itemsize != 2:
         np.isfinite(elements, out=out)
     else:
-        # Of 16 bits NumPy looks at one element after the other; on integers it is several times as fast.
+        # NumPy checks 16-bit floats one by one; comparing their bits is several times as fast.
         exponent = np.uint16(0x7F80 if elements.dtype == BFLOAT16 else 0x7C00)
         np.not_equal(elements.view(np.uint16) & exponent, exponent, out=out)
     return out

@@ -1,4 +1,4 @@
-"""Where a point may come to lie: the numbers of a data type, seen from a reference."""
+"""The points that a result can be: the numbers of a data type less a reference."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The numbers of a data type, and the points that they are once the reference is taken off.
+    """The numbers of a data type, and their points: the numbers less the reference.
 
-    Numbers and points are float64 arrays, of the reference's shape where there is one. The origin is a point
-    of the grid, because the reference is a number of the data type.
+    Numbers and points are float64 arrays, of the shape of the reference if there is one. The origin is a
+    point, because the reference is a number of the data type.
 
     Args:
-        data_type: What results are rounded to.
-        reference: What a set is moved by; None for 0.
+        data_type: The data type of results.
+        reference: The reference of each element; None for 0.
     """
 
     data_type: DataType
@@ -36,35 +36,35 @@ class Grid:
         return limits(self.data_type).max
 
     def points(self, numbers: Float64Array) -> Float64Array:
-        """The numbers less the reference."""
+        """The points of numbers."""
         return numbers if self.reference is None else numbers - self.reference
 
     def flat(self) -> Grid:
-        """The same of flat arrays."""
+        """The grid of flat arrays."""
         return Grid(self.data_type, None if self.reference is None else self.reference.reshape(-1))
 
     def part(self, places: npt.NDArray[np.int64]) -> Grid:
-        """The grid of the elements at these places of the flat arrays."""
+        """The grid of the elements at these places in flat arrays."""
         if self.reference is None:
             return self
         return Grid(self.data_type, self.reference.reshape(-1)[places])
 
     def nearest(self, points: Float64Array) -> Float64Array:
-        """The numbers nearest to points plus the reference, at most the largest finite one."""
+        """The finite numbers whose points are nearest to the given ones."""
         exact = points if self.reference is None else points + self.reference
         return self.finite(_wide(self._elements(exact)))
 
     def finite(self, numbers: Float64Array) -> Float64Array:
-        """The numbers, those past the largest finite one being that."""
+        """The numbers, clipped to the range of finite ones."""
         information = limits(self.data_type)
         return np.clip(numbers, information.min, information.max)
 
     def neighbours(self, numbers: Float64Array, upwards: npt.NDArray[np.bool_]) -> Float64Array:
-        """The next number of each, up or down; of the last one itself."""
+        """The next number up or down; the last one has itself."""
         return self.finite(_wide(next_inwards(self._elements(numbers), upwards)))
 
     def below(self, points: Float64Array) -> Float64Array:
-        """The largest numbers whose points are not above the given ones, within the range."""
+        """The largest numbers in range whose points are not above the given ones."""
         numbers = self.nearest(points)
         above = self.points(numbers) > points
         return np.where(above, self.neighbours(numbers, np.zeros(numbers.shape, np.bool_)), numbers)

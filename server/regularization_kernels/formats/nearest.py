@@ -12,23 +12,21 @@ from .data_types import BFLOAT16, fraction_bits, limits, numbers_of
 if TYPE_CHECKING:
     from ..arrays import DataType, Float64Array
 
-# What float32 keeps exactly and bfloat16 rounds off: 12 of 53 bits are more than 8 and a rounding bit.
+# The bits of float64 below the 12 that are kept: bfloat16 needs 8 and one to round by, float32 holds 12.
 _LOW_BITS = np.uint64((1 << 41) - 1)
 
 STRETCH = 1 << 15
-"""Elements that are rounded at once where that takes scratch memory: so many that the processor's caches
-hold, and few against all that a call needs."""
+"""Elements that are rounded at a time, where rounding needs scratch memory: they fit in the cache."""
 
 
 def round_into(values: Float64Array, out: npt.NDArray[Any]) -> None:
-    """Round each number once, to nearest-even.
+    """Round each number once, to nearest, ties to even.
 
-    Beyond the largest finite number it becomes infinite; in fixed point, the end of the range, and NaN
-    becomes 0.
+    Overflow becomes infinity. Fixed point saturates, and NaN becomes 0.
 
     Args:
-        values: What is to be rounded, of one axis.
-        out: Where it goes, as long, and of one of the data types.
+        values: The numbers, ``(n,)``.
+        out: The elements, ``(n,)``, of one of the data types.
     """
     if out.dtype == BFLOAT16:
         round_stretch = _round_to_bfloat16
@@ -37,7 +35,7 @@ def round_into(values: Float64Array, out: npt.NDArray[Any]) -> None:
     else:
         out[...] = values
         return
-    # Memory that is made anew for each stretch would cost more than what is computed in it.
+    # Allocating scratch memory for each stretch would take longer than rounding it.
     scratch = np.empty(min(values.size, STRETCH))
     for begin in range(0, values.size, STRETCH):
         stretch = values[begin : begin + STRETCH]
@@ -45,8 +43,8 @@ def round_into(values: Float64Array, out: npt.NDArray[Any]) -> None:
 
 
 def _round_to_bfloat16(values: Float64Array, out: npt.NDArray[Any], scratch: Float64Array) -> None:
-    # The cast goes by float32, and would round twice. So the bits that are to go are folded into the lowest
-    # of those that stay: not zero stays not zero, which is all that the second rounding asks of them.
+    # The cast goes through float32 and would round twice. So the low bits are replaced by one sticky bit
+    # first: the second rounding needs to know only whether they were zero.
     bits, sticky = values.view(np.uint64), scratch.view(np.uint64)
     np.bitwise_and(bits, _LOW_BITS, out=sticky)
     sticky += _LOW_BITS
@@ -61,13 +59,13 @@ def _round_to_fixed_point(values: Float64Array, out: npt.NDArray[Any], scratch: 
 
 
 def scaled_to(values: Float64Array, data_type: DataType, out: Float64Array) -> Float64Array:
-    """The numbers times 2^7, 2^15 or 2^31: in the unit of a fixed-point type's integers, not yet rounded."""
+    """The numbers in units of a fixed-point type, times 2^7, 2^15 or 2^31; not rounded."""
     with np.errstate(over="ignore"):
         return np.multiply(values, 2.0 ** (fraction_bits(data_type) or 0), out=out)
 
 
 def saturate_into(whole: Float64Array, out: npt.NDArray[Any]) -> None:
-    """Write whole numbers as integers; what is out of range becomes the end that it passed, NaN 0."""
+    """Write whole numbers as integers: saturated, NaN as 0."""
     integers = np.iinfo(out.dtype)
     np.clip(whole, integers.min, integers.max, out=whole)
     unknown = np.isnan(whole)
@@ -77,7 +75,7 @@ def saturate_into(whole: Float64Array, out: npt.NDArray[Any]) -> None:
 
 
 def rounded(value: float, data_type: DataType) -> float:
-    """A number as the nearest finite one of a data type."""
+    """The finite number of a data type nearest to a number."""
     information = limits(data_type)
     out = np.empty(1, data_type)
     round_into(np.array([min(max(value, information.min), information.max)]), out)
@@ -85,7 +83,7 @@ def rounded(value: float, data_type: DataType) -> float:
 
 
 def next_inwards(elements: npt.NDArray[Any], upwards: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Each element's neighbour in its data type, upwards or downwards; of the last one itself."""
+    """The neighbour of each element in its data type, up or down; the last one has itself."""
     if fraction_bits(elements.dtype) is None:
         ends = np.where(upwards, np.inf, -np.inf).astype(elements.dtype)
         neighbours: npt.NDArray[Any] = np.nextafter(elements, ends)

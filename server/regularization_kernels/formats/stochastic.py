@@ -1,7 +1,7 @@
-"""Rounding to one of the two neighbours at random, so that the mean is exact.
+"""Stochastic rounding: to one of the two neighbours at random, such that the mean is exact.
 
-The random bits are a function of a seed and of an element's index in the whole vector, and of nothing
-else: docs/numerics.md has it in full, so that another language can give the same bits.
+The random bits are a function of the seed and of an element's index in the whole vector, and of nothing
+else. docs/numerics.md defines them in full, so that other languages can produce the same bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WORD = (1 << 64) - 1
 INCREMENT = 0x9E3779B97F4A7C15
-"""From one element's state to the next one's: SplitMix64's."""
+"""The increment of SplitMix64: from the state of one element to that of the next."""
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS = (30, 27, 31)
 _FIRST_SHIFT, _SECOND_SHIFT, _LAST_SHIFT = map(np.uint64, _SHIFTS)
@@ -35,15 +35,15 @@ def random_bits(
 ) -> npt.NDArray[np.uint64]:
     """64 random bits for each of the elements from ``first`` on.
 
-    They are the outputs of SplitMix64 (Steele, Lea and Flood 2014), counted from 0 by the element's index,
-    whose state begins as the first output of another that begins as the seed: so seeds that are near each
-    other, such as the numbers of steps, have nothing in common.
+    They are outputs of SplitMix64 (Steele, Lea and Flood 2014): element i has output i. The generator starts
+    from the first output of another one that starts from the seed. So neighbouring seeds, such as the numbers
+    of steps, give unrelated bits.
 
     Args:
         seed: 0 <= seed < 2^64.
         first: Index of the first element in the whole vector.
-        count: How many.
-        scratch: Two rows of as many; the first is what is returned. None to make them.
+        count: Number of elements.
+        scratch: ``(2, count)``, overwritten; the result is its first row. None to allocate it.
     """
     rows = np.empty((2, count), np.uint64) if scratch is None else scratch
     bits: npt.NDArray[np.uint64] = rows[0]
@@ -58,7 +58,7 @@ def random_bits(
 
 
 def random_state(seed: int, element: int) -> int:
-    """What an element's random bits are mixed from; that of the next is larger by ``INCREMENT``, modulo 2^64.
+    """The state that an element's random bits are mixed from; the next is larger by ``INCREMENT`` mod 2^64.
 
     Args:
         seed: 0 <= seed < 2^64.
@@ -68,21 +68,21 @@ def random_state(seed: int, element: int) -> int:
 
 
 def mixed(state: Any) -> Any:
-    """The 64 random bits of a state, a ``np.uint64``: ``random_bits`` of one element, for Numba."""
+    """The 64 random bits of a state, a ``np.uint64``: ``random_bits`` for one element, compiled by Numba."""
     once = (state ^ (state >> _FIRST_SHIFT)) * _FIRST_MULTIPLIER
     twice = (once ^ (once >> _SECOND_SHIFT)) * _SECOND_MULTIPLIER
     return twice ^ (twice >> _LAST_SHIFT)
 
 
 def round_stochastically(values: Float64Array, out: npt.NDArray[Any], seed: int, first: int) -> None:
-    """Round each number to one of its neighbours, away from 0 with the probability that makes the mean exact.
+    """Round each number to one of its neighbours, with the probabilities that make the mean exact.
 
-    Numbers of the data type stay what they are. Beyond its largest finite number, rounding is as to nearest;
-    in fixed point it is to the end of the range, and of NaN to 0.
+    Numbers of the data type stay unchanged. Beyond its largest finite number they are rounded to nearest.
+    Fixed point saturates, and NaN becomes 0.
 
     Args:
-        values: What is to be rounded, of one axis.
-        out: Where it goes, as long, and of one of the data types.
+        values: The numbers, ``(n,)``.
+        out: The elements, ``(n,)``, of one of the data types.
         seed: 0 <= seed < 2^64.
         first: Index of the first number in the whole vector.
     """
@@ -90,7 +90,7 @@ def round_stochastically(values: Float64Array, out: npt.NDArray[Any], seed: int,
         out[...] = values
         return
     step_into = _step_floating_into if fraction_bits(out.dtype) is None else _step_fixed_into
-    # Memory that is made anew for each stretch would cost more than what is computed in it.
+    # Allocating scratch memory for each stretch would take longer than rounding it.
     scratch = np.empty((4, min(values.size, STRETCH)), np.uint64)
     for begin in range(0, values.size, STRETCH):
         stretch = values[begin : begin + STRETCH]
@@ -112,7 +112,7 @@ def _step_floating_into(
     values: Float64Array, out: npt.NDArray[Any], bits: npt.NDArray[np.uint64], scratch: npt.NDArray[np.uint64]
 ) -> None:
     information, dropped = limits(out.dtype), _dropped_bits(out.dtype)
-    # Random bits are added to those that the data type has no room for: the carry is the step away from 0.
+    # Random bits are added to the mantissa bits that the data type lacks: a carry steps away from 0.
     moved = np.right_shift(bits, np.uint64(64 - dropped), out=scratch[0])
     moved += values.view(np.uint64)
     moved &= np.uint64(_WORD << dropped & _WORD)
@@ -135,11 +135,11 @@ def _step_floating_into(
 def _step(
     values: Float64Array, bits: npt.NDArray[np.uint64], out: Float64Array, scratch: Float64Array
 ) -> None:
-    """Write whole numbers: away from 0 where the fraction is at least 1 - u, u in [0, 1) being random.
+    """Write whole numbers: away from 0 where the fraction is at least 1 - u, u uniform in [0, 1).
 
-    Values and bits are used up.
+    ``values`` and ``bits`` are overwritten.
     """
-    # As the mantissa of a number from 1 to 2, bits are 1 + u; what is left to 2 is exact.
+    # As the mantissa of a number in [1, 2) the bits are 1 + u, and 2 - (1 + u) is exact.
     bits >>= np.uint64(12)
     bits |= _ONE
     enough = np.subtract(2.0, bits.view(np.float64), out=bits.view(np.float64))
@@ -159,7 +159,7 @@ def _multiples(count: int) -> npt.NDArray[np.uint64]:
 
 @cache
 def _dropped_bits(data_type: DataType) -> int:
-    """Bits of a float64's 52 that a data type's mantissa has no room for."""
+    """The mantissa bits of float64, of 52, that a data type lacks."""
     return 52 - int(ml_dtypes.finfo(data_type).nmant)  # type: ignore[no-untyped-call] # as in data_types
 
 

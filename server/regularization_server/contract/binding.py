@@ -118,17 +118,24 @@ def _path_in(descriptor: Any, path: str) -> str:
 
 def _set_fields(message: Message) -> list[Any]:
     return [
-        field for field in message.DESCRIPTOR.fields if not field.has_presence or message.HasField(field.name)
+        field
+        for field in message.DESCRIPTOR.fields
+        if (message.HasField(field.name) if field.has_presence else getattr(message, field.name))
     ]
 
 
 def _value(message: Message, field: FieldDescriptor) -> Any:
     value = getattr(message, field.name)
-    if field.is_repeated:
-        return tuple(value)
     if field.message_type is None:
-        return value
+        return tuple(value) if field.is_repeated else value
     if is_list(field.message_type):
         return tuple(value.values)
-    with within(field.name):
-        return construct(getattr(regularization_kernels, field.message_type.name), value)
+    cls = getattr(regularization_kernels, field.message_type.name)
+    if field.is_repeated:
+        return tuple(_constructed(cls, each, f"{field.name}[{index}]") for index, each in enumerate(value))
+    return _constructed(cls, value, field.name)
+
+
+def _constructed(cls: type[Any], message: Message, path: str) -> Any:
+    with within(path):
+        return construct(cls, message)

@@ -27,8 +27,11 @@ _SMALL_SEGMENT = 128
 """Bytes of a segment, or of a message in it, that is not scanned."""
 
 # Measured, rounded up. A value of a list takes its place in protobuf, an object, its place in a tuple, and
-# its place in the arrays that are made of it.
-_SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES = 1024, 16, 80
+# its place in the arrays that are made of it; a byte, what is made of messages of few bytes in a list.
+_SEGMENT_BYTES, _BYTE_BYTES, _VALUE_BYTES = 1024, 32, 80
+
+_MESSAGE_VALUES = 4
+"""A message of a list takes as much as so many values: such as groups, and what is prepared of them."""
 
 VALUE_BYTES_KEPT = 48
 """Of these, bytes that a value takes once a call is made."""
@@ -82,7 +85,10 @@ def _most_values(raw: memoryview, place: Field, descriptor: Descriptor, path: st
         known = _known(descriptor).get(field.number)
         if known is None or field.wire_type != BYTES:
             values += known is not None
-        elif known.message_type is None:
+            continue
+        if known.message_type is not None and known.is_repeated:
+            values += _MESSAGE_VALUES
+        if known.message_type is None:
             values += _most_axes(raw, field, known, path)
         elif is_list(known.message_type):
             values += _most_in_list(raw, field, known.message_type.fields[0])

@@ -7,6 +7,7 @@ from typing import Any
 from regularization.v1 import regularizers_pb2 as v1
 from regularization.v1.regularizers_pb2 import (
     Groups,
+    GroupSizes,
     GroupWeights,
     LevelList,
     Levels,
@@ -35,6 +36,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "hinge": {"strength": 1.0},
     "negative_entropy": {"strength": 1.0},
     "sparse_group_lasso": {"l1_strength": 1.0, "group_strength": 1.0, "groups": PAIRS},
+    "tree_group_lasso": {"strength": 1.0, "nested_groups": [PAIRS]},
     "exclusive_lasso": {"strength": 1.0, "groups": PAIRS},
     "group_linf": {"strength": 1.0, "groups": PAIRS},
     "group_mcp": {"strength": 1.0, "concavity": 3.0, "groups": PAIRS},
@@ -66,7 +68,8 @@ BY_GROUPS: dict[str, dict[str, Any]] = {
 }
 """Parameters that are right, of rows of a whole segment that take groups."""
 
-ONE_WEIGHT = GroupWeights(values=[1.0])
+ONE_WEIGHT, BAD_WEIGHT = GroupWeights(values=[1.0]), GroupWeights(values=[-1.0])
+EMPTY_RUN = GroupSizes(values=[6, 0])
 
 POSITIVE = {"delta", "concavity", "epsilon", "target"}
 """The numbers that must be above 0."""
@@ -148,6 +151,22 @@ CATALOGUE = [
     *(
         row(f"top_k_fraction_{value}", "top_k", {"fraction": value}, (RANGE, "fraction"))
         for value in (-0.1, 1.5, NAN, INFINITY)
+    ),
+    *(
+        row(f"blocks_{label}", "block_sparsity", parameters, fault, *shape)
+        for label, parameters, fault, shape in (
+            ("without_rows", {"count": 1, "columns": 2}, (MISSING, "rows"), (4, 4)),
+            ("without_columns", {"count": 1, "rows": 2}, (MISSING, "columns"), (4, 4)),
+            ("without_a_count", {"rows": 2, "columns": 2}, (MISSING, ""), (4, 4)),
+            ("with_a_negative_count", {"count": -1, "rows": 2, "columns": 2}, (RANGE, "count"), (4, 4)),
+            ("of_which_more_stay", {"count": 5, "rows": 2, "columns": 2}, (RANGE, "count"), (4, 4)),
+            ("with_fraction_nan", {"fraction": NAN, "rows": 2, "columns": 2}, (RANGE, "fraction"), (4, 4)),
+            ("with_no_rows", {"count": 1, "rows": 0, "columns": 2}, (RANGE, "rows"), (4, 4)),
+            ("with_no_columns", {"count": 1, "rows": 2, "columns": -(2**63)}, (RANGE, "columns"), (4, 4)),
+            ("that_do_not_fill", {"count": 1, "rows": 2, "columns": 3}, (LAYOUT, SHAPE), (4, 4)),
+            ("that_are_huge", {"count": 1, "rows": 2**63 - 1, "columns": 1}, (LAYOUT, SHAPE), (4, 4)),
+            ("of_a_vector", {"count": 1, "rows": 1, "columns": 1}, (LAYOUT, SHAPE), (6,)),
+        )
     ),
     row("tiles_without_n", "transposable_sparsity", {}, (MISSING, "n"), 4, 4),
     row("tiles_with_n_negative", "transposable_sparsity", {"n": -1}, (RANGE, "n"), 4, 4),
@@ -241,6 +260,31 @@ CATALOGUE = [
     row("rank_negative", "rank_ball", {"rank": -1}, (RANGE, "rank"), 2, 3),
     row("rank_above_the_shorter_side", "rank_ball", {"rank": 3}, (RANGE, "rank"), 2, 3),
     row("normalization_of_a_vector", "spectral_normalization", {"target": 1.0}, (LAYOUT, SHAPE), 6),
+    *(
+        row(f"tree_{label}", "tree_group_lasso", {"strength": 1.0, "nested_groups": levels}, (reason, at), 6)
+        for label, levels, reason, at in (
+            ("of_nothing", [Groups()], MISSING, "nested_groups[0]"),
+            ("of_no_size", [PAIRS, Groups(size=0)], GROUPS, "nested_groups[1].size"),
+            ("that_does_not_fill", [PAIRS, Groups(size=4)], GROUPS, "nested_groups[1].size"),
+            ("that_is_not_nested", [PAIRS, Groups(size=3)], GROUPS, "nested_groups[1]"),
+            ("upside_down", [Groups(size=6), PAIRS], GROUPS, "nested_groups[1]"),
+            ("along_an_axis", [Groups(axis=1)], GROUPS, "nested_groups[0].axis"),
+            ("along_a_negative_axis", [Groups(axis=-1)], RANGE, "nested_groups[0].axis"),
+            (
+                "of_a_bad_size",
+                [Groups(sizes=EMPTY_RUN)],
+                GROUPS,
+                "nested_groups[0].sizes.values[1]",
+            ),
+            (
+                "with_a_bad_weight",
+                [Groups(size=6, weights=BAD_WEIGHT)],
+                RANGE,
+                "nested_groups[0].weights.values[0]",
+            ),
+            ("too_deep", [PAIRS] * 33, RANGE, "nested_groups"),
+        )
+    ),
     row("simplex_of_nothing", "simplex", {"radius": 1.0}, (LAYOUT, SHAPE), 0),
     row("simplices_of_nothing", "simplex", {"radius": 1.0, "groups": Groups(axis=0)}, (LAYOUT, SHAPE), 3, 0),
     *(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from regularization_kernels import (
+    BlockSparsity,
     ExclusiveLasso,
     GroupLasso,
     GroupLinf,
@@ -20,16 +21,19 @@ from regularization_kernels import (
     SparseGroupLasso,
     TopKGroups,
     TransposableSparsity,
+    TreeGroupLasso,
     UnitNorm,
 )
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsInvalid, LayoutInvalid
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
-from tests.support.oracles.groupings import weighted_groups
+from tests.support.oracles.groupings import group_weights, partition, weighted_groups
 from tests.support.oracles.groups import (
+    blocks,
     by_ceiling,
     by_choice,
+    by_dual_of_nested,
     by_group_alone,
     by_linear_programs,
     by_nonnegative_squares,
@@ -40,7 +44,12 @@ from tests.support.oracles.groups import (
     tiles,
 )
 from tests.support.oracles.minimizers import Array, by_group
-from tests.support.oracles.sorted import best_of, largest_count, top_k_groups_candidates
+from tests.support.oracles.sorted import (
+    best_of,
+    block_sparsity_candidates,
+    largest_count,
+    top_k_groups_candidates,
+)
 from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
 
 
@@ -183,23 +192,28 @@ def off_shell(r: UnitNorm | MinMaxNorm, weight: float, x: Array, s: Array) -> fl
     return norm(s - along * (x / length))
 
 
-def nonzero_groups(r: TopKGroups, x: Array) -> tuple[int, int]:
+def counted(r: TopKGroups | BlockSparsity, shape: tuple[int, ...]) -> list[Any]:
+    """Positions of the elements of each group, or block."""
+    return blocks(r, shape) if isinstance(r, BlockSparsity) else of_groups(r, shape)
+
+
+def nonzero_groups(r: TopKGroups | BlockSparsity, x: Array) -> tuple[int, int]:
     """How many groups have an element that is not 0, and how many may."""
-    parts = of_groups(r, x.shape)
+    parts = counted(r, x.shape)
     return sum(bool(np.any(x.ravel()[part])) for part in parts), largest_count(r, len(parts))
 
 
-def top_k_groups_terms(r: TopKGroups, x: Array) -> list[float]:
+def few_groups(r: TopKGroups | BlockSparsity, x: Array) -> list[float]:
     """0 where few enough groups are not zero, infinite otherwise."""
     some, most = nonzero_groups(r, x)
     return [0.0 if some <= most else math.inf]
 
 
-def off_top_k_groups(r: TopKGroups, point: Array, slope: Array) -> float:
+def off_few_groups(r: TopKGroups | BlockSparsity, point: Array, slope: Array) -> float:
     """What was taken off groups that stay, or of any where a place is left: nothing may be."""
     some, most = nonzero_groups(r, point)
     stays = np.full(point.size, some < most)
-    for part in of_groups(r, point.shape):
+    for part in counted(r, point.shape):
         stays[part] |= np.any(point.ravel()[part])
     return peak(slope.ravel()[stays])
 
@@ -303,6 +317,65 @@ def n_of_m_summands(r: NOfM, x: Array, weights: Array | None) -> Terms:
     return [(int(run[0]), term) for run, term in zip(runs(r, x.shape), n_of_m_terms(r, x), strict=True)]
 
 
+def nested(r: TreeGroupLasso, shape: tuple[int, ...]) -> list[tuple[float, Any]]:
+    """Weight and positions of the groups of all levels, level by level."""
+    levels = [(groups, partition(groups, shape)) for groups in r.nested_groups]
+    return [pair for g, parts in levels for pair in zip(group_weights(g, parts), parts, strict=True)]
+
+
+def tree_summands(r: TreeGroupLasso, x: Array, weights: Array | None) -> Terms:
+    """Weighted norms, added up at the elements at which groups begin."""
+    assert weights is None
+    terms = dict.fromkeys(range(x.size), 0.0)
+    for weight, part in nested(r, x.shape):
+        terms[int(part[0])] += rooted_sum(x.ravel()[part]) * weight
+    return list(terms.items())
+
+
+def off_tree(r: TreeGroupLasso, point: Array, slope: Array) -> float:
+    """What is left of a slope once groups that are not zero had their share, and zero ones what they can."""
+    x, left = point.ravel(), slope.ravel().copy()
+    for weight, part in nested(r, point.shape):
+        length = norm(x[part])
+        if length:
+            left[part] -= r.strength * weight * x[part] / length
+    for weight, part in nested(r, point.shape):
+        size = norm(left[part])
+        if not np.any(x[part]) and size:
+            left[part] *= max(size - r.strength * weight, 0.0) / size
+    return norm(left)
+
+
+def tree(strength: float = 0.3, *levels: Groups) -> TreeGroupLasso:
+    """A tree of groups."""
+    return TreeGroupLasso(strength=strength, nested_groups=levels)
+
+
+def bad_trees() -> tuple[Rejected, ...]:
+    """Trees that are none, or do not fit the shape."""
+    fours = Groups(size=4)
+    return (
+        Rejected(FieldMissing, "nested_groups", tree),
+        Rejected(FieldOutOfRange, "nested_groups", lambda: tree(0.3, *(fours,) * 33)),
+        Rejected(GroupsInvalid, "nested_groups[1].axis", lambda: tree(0.3, fours, Groups(axis=1))),
+        Rejected(GroupsInvalid, "nested_groups[0].size", lambda: tree(0.3, fours), (10,)),
+        Rejected(
+            GroupsInvalid, "nested_groups[1].sizes", lambda: tree(0.3, fours, Groups(sizes=(8,))), (12,)
+        ),
+        *(
+            Rejected(GroupsInvalid, "nested_groups[1]", lambda f=f, c=c: tree(0.3, f, c), (12,))
+            for f, c in (
+                (fours, Groups(size=6)),
+                (fours, Groups(size=2)),
+                (fours, Groups(sizes=(4, 2, 6))),
+                (Groups(sizes=(4, 8)), Groups(size=6)),
+                (Groups(sizes=(4, 8)), Groups(size=4)),
+                (Groups(sizes=(4, 2, 6)), Groups(sizes=(4, 1, 7))),
+            )
+        ),
+    )
+
+
 def lasso(strength: float = 0.3, **groups: Any) -> GroupLasso:
     """A group lasso over groups made of keyword arguments."""
     return GroupLasso(strength=strength, groups=Groups(**groups))
@@ -388,6 +461,27 @@ ROWS: tuple[Row, ...] = (
             "-free": (lasso(strength=0.0, size=2), (6,)),
         },
         rejected=(*bad_numbers(lambda v: lasso(v, size=1), "strength"), *bad_groups(lasso)),
+    ),
+    Row(
+        name="tree_group_lasso",
+        terms=lambda r, x: [r.strength * w * norm(x.ravel()[part]) for w, part in nested(r, x.shape)],
+        oracle=by_dual_of_nested,
+        certificate=off_tree,
+        rule=Rule(tree_summands, scale=lambda r: float(r.strength)),
+        instances={
+            "-sizes": (tree(0.3, Groups(size=2), Groups(size=4), Groups(size=12)), (12,)),
+            "-rows": (
+                tree(0.2, Groups(size=2, sqrt_size=True), Groups(axis=0, weights=(0.0, 0.5, 3.0))),
+                (3, 4),
+            ),
+            "-ragged": (tree(0.3, Groups(sizes=(1, 3, 2, 1, 5)), Groups(sizes=(4, 3, 5))), (12,)),
+            "-one": (tree(0.3, Groups(size=3)), (12,)),
+            "-elements": (tree(0.2, Groups(size=1), Groups(sizes=(5, 1, 6)), Groups(size=12)), (12,)),
+            "-free": (tree(0.0, Groups(size=2), Groups(size=6)), (6,)),
+        },
+        rejected=(*bad_numbers(lambda v: tree(v, Groups(size=1)), "strength"), *bad_trees()),
+        parts=lambda r, shape: partition(r.nested_groups[-1], shape),
+        unordered=lambda r, shape: partition(r.nested_groups[0], shape),
     ),
     Row(
         name="sparse_group_lasso",
@@ -559,10 +653,10 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="top_k_groups",
-        terms=top_k_groups_terms,
+        terms=few_groups,
         oracle=best_of(top_k_groups_candidates),
-        certificate=off_top_k_groups,
-        rule=Rule(lambda r, x, _: [(0, top_k_groups_terms(r, x)[0])]),
+        certificate=off_few_groups,
+        rule=Rule(lambda r, x, _: [(0, few_groups(r, x)[0])]),
         instances={
             "-size": (largest(size=3), (12,)),
             "-sizes": (largest(**RAGGED, count=2), (12,)),
@@ -608,5 +702,41 @@ ROWS: tuple[Row, ...] = (
         ),
         outside=filled,
         parts=tiles,
+    ),
+    Row(
+        name="block_sparsity",
+        terms=few_groups,
+        oracle=best_of(block_sparsity_candidates),
+        certificate=off_few_groups,
+        rule=Rule(lambda r, x, _: [(0, few_groups(r, x)[0])]),
+        instances={
+            "": (BlockSparsity(count=2, rows=2, columns=2), (4, 6)),
+            "-flat": (BlockSparsity(fraction=0.5, rows=1, columns=3), (5, 3)),
+            "-kernel": (BlockSparsity(count=1, rows=2, columns=4), (2, 3, 2, 2)),
+            "-none": (BlockSparsity(count=0, rows=3, columns=1), (3, 2)),
+            "-elements": (BlockSparsity(fraction=0.4, rows=1, columns=1), (3, 2)),
+        },
+        rejected=(
+            Rejected(FieldMissing, None, lambda: BlockSparsity(rows=1, columns=1)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=-1, rows=1, columns=1)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=5, rows=2, columns=2), (4, 4)),
+            Rejected(FieldOutOfRange, "count", lambda: BlockSparsity(count=1, rows=2, columns=2), (4, 0)),
+            Rejected(
+                FieldOutOfRange, "fraction", lambda: BlockSparsity(count=1, fraction=0.5, rows=1, columns=1)
+            ),
+            *(
+                Rejected(
+                    FieldOutOfRange, "fraction", lambda v=v: BlockSparsity(fraction=v, rows=1, columns=1)
+                )
+                for v in (-0.1, 1.1, math.nan, math.inf, -math.inf)
+            ),
+            Rejected(FieldOutOfRange, "rows", lambda: BlockSparsity(count=1, rows=0, columns=1)),
+            Rejected(FieldOutOfRange, "columns", lambda: BlockSparsity(count=1, rows=1, columns=-1)),
+            *(
+                Rejected(LayoutInvalid, "shape", lambda: BlockSparsity(count=1, rows=2, columns=3), shape)
+                for shape in ((), (12,), (3, 6), (4, 4), (2, 2, 2), (4, 2))
+            ),
+        ),
+        outside=filled,
     ),
 )

@@ -55,6 +55,8 @@ class Row:
         r.groups, shape
     )
     """Positions of each group's elements, of a row of locality GROUP."""
+    unordered: Callable[[Any, tuple[int, ...]], list[NDArray[np.int64]]] | None = None
+    """Positions of elements whose order does not matter, where that is not each of the parts."""
     accuracy: float = 1.0
     """By how much more than rounding errors a step may be off; above 1 for steps that are iterated."""
     matrix: bool = False

@@ -44,6 +44,17 @@ def tiles(_: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     ]
 
 
+def blocks(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Blocks of the matrix of the first axis by all others, row by row of blocks."""
+    positions = np.arange(math.prod(shape), dtype=np.int64).reshape(shape[0], math.prod(shape[1:]))
+    height, width = regularizer.rows, regularizer.columns
+    return [
+        positions[row : row + height, column : column + width].ravel()
+        for row in range(0, positions.shape[0], height)
+        for column in range(0, positions.shape[1], width)
+    ]
+
+
 def of_groups(regularizer: Any, shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     """The groups that the parameters name."""
     return partition(regularizer.groups, shape)
@@ -147,6 +158,36 @@ def by_support_and_multiple(shrinkage: Callable[[Any], float]) -> Oracle:
         return y
 
     return find
+
+
+def by_dual_of_nested(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:
+    """Minimizer for norms of groups that overlap: what they push with, each within its ball, until all rest.
+
+    The point is v less all pushes, and each push is the projection of what the others leave (block coordinate
+    descent on the dual, which has no need of the groups to be nested). The coarsest begin.
+    """
+    del formula  # the caller compares objectives by it
+    pushes = [
+        (part, step_size * regularizer.strength * weight, np.zeros(part.size))
+        for groups in reversed(regularizer.nested_groups)
+        for part, weight in zip(
+            partition(groups, v.shape), group_weights(groups, partition(groups, v.shape)), strict=True
+        )
+    ]
+    y = np.array(v, dtype=np.float64)
+    flat = y.reshape(-1)
+    for _ in range(20_000):
+        moved = 0.0
+        for part, radius, push in pushes:
+            left = flat[part] + push
+            size = math.hypot(*left.tolist())
+            new = left if size <= radius else left * (radius / size)
+            moved = max(moved, float(np.max(np.abs(new - push), initial=0.0)))
+            flat[part] = left - new
+            push[...] = new
+        if moved <= 1e-15 * float(np.max(np.abs(v), initial=0.0)):
+            break
+    return y
 
 
 def by_nonnegative_squares(formula: Formula, regularizer: Any, v: Array, step_size: float) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.oracles.groupings import partition, sets_of, weighted_groups
-from tests.support.oracles.groups import runs, tiles
+from tests.support.oracles.groups import blocks, runs, tiles
 from tests.support.oracles.levels import nearest_level
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint
 from tests.support.oracles.sorted import largest_count
@@ -166,6 +166,13 @@ def in_top_k_groups(r: Any, x: Wide, form: Format) -> bool:
     return sum(bool(np.any(x.ravel()[part])) for part in parts) <= largest_count(r, len(parts))
 
 
+def in_block_sparsity(r: Any, x: Wide, form: Format) -> bool:
+    """Few enough blocks that are not zero."""
+    del form
+    parts = blocks(r, x.shape)
+    return sum(bool(np.any(x.ravel()[part])) for part in parts) <= largest_count(r, len(parts))
+
+
 def in_n_of_m(r: Any, x: Wide, form: Format) -> bool:
     """Few enough of them in each run."""
     del form
@@ -223,6 +230,7 @@ def in_stiefel(r: Any, x: Wide, form: Format) -> bool:
 
 
 INSIDE: dict[str, Inside] = {
+    "block_sparsity": in_block_sparsity,
     "box": in_box,
     "grid": in_grid,
     "isotonic": in_isotonic,

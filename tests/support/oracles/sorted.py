@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.oracles.groupings import partition
+from tests.support.oracles.groups import blocks
 from tests.support.oracles.minimizers import Array, Formula, Oracle, objective
 
 Candidates = Callable[[Any, Array, float], Iterable[Array]]
@@ -92,7 +93,17 @@ def top_k_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[A
 def top_k_groups_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[Array]:
     """The same with all but so many groups."""
     del step_size
-    parts = partition(regularizer.groups, v.shape)
+    return few_parts(regularizer, partition(regularizer.groups, v.shape), v)
+
+
+def block_sparsity_candidates(regularizer: Any, v: Array, step_size: float) -> Iterator[Array]:
+    """The same with all but so many blocks."""
+    del step_size
+    return few_parts(regularizer, blocks(regularizer, v.shape), v)
+
+
+def few_parts(regularizer: Any, parts: list[NDArray[np.int64]], v: Array) -> Iterator[Array]:
+    """The vector with all but so many parts set to 0, for every choice of these."""
     for kept in combinations(parts, largest_count(regularizer, len(parts))):
         y = np.zeros(v.size)
         for part in kept:

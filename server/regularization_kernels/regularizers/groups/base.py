@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import FLOAT32, FLOAT64, DataType, Float64Array, StepSize
 from ...errors import FieldMissing, FieldOutOfRange, GroupsInvalid
-from ...expansions import ANY, Exponents, exponents_of, exponents_of_all
+from ...expansions import ANY, Exponents
 from ...formats import Grid, is_coarse
 from ...formulas.evaluation import evaluate
 from ...interruption import go_on
@@ -194,9 +194,7 @@ class PreparedGroups(PreparedRegularizer):
 
     def term_exponents(self, x: Exponents) -> Exponents:
         """Where finite terms lie, of elements in ``x``."""
-        weights = self.partition.weights
-        lie = exponents_of(weights) if isinstance(weights, float) else exponents_of_all(weights)
-        return self.regularizer.group_exponents(x, lie)
+        return self.regularizer.group_exponents(x, self.partition.weight_exponents())
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's term, at the place of its first element, and the elements' own."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Float64Array, StepSize
+from ...expansions import Exponents, exponents_of, exponents_of_all
 from ...interruption import go_on
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Partition(ABC):
     def weights(self) -> Float64Array | float:
         """The groups' weights, or the one of all."""
         return 1.0 if self._weights is None else self._weights
+
+    def weight_exponents(self) -> Exponents:
+        """Where the groups' weights lie."""
+        weights = self.weights
+        return exponents_of(weights) if isinstance(weights, float) else exponents_of_all(weights)
 
     def times_weights(self, values: Float64Array) -> Float64Array:
         """The values, one for each group, times the groups' weights."""

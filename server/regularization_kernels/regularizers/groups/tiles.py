@@ -1,4 +1,4 @@
-"""Square tiles of a matrix, or of a weight with two first axes, as groups."""
+"""Tiles of a matrix, or of a weight with two first axes, as groups."""
 
 from __future__ import annotations
 
@@ -13,22 +13,33 @@ from ...arrays import Float64Array
 from .partitions import Partition
 
 SIDE = 4
-"""Rows and columns of a tile."""
+"""Rows and columns of a tile where nothing else is said."""
 
 
 class Tiles(Partition):
-    """Tiles of the first two axes of an array of shape (4 · rows, 4 · columns, inner).
+    """Tiles of the first two axes of an array of shape (rows · height, columns · width, inner).
 
-    There is one for each place along the inner axis. Four rows of the array, a row of tiles, are contiguous:
-    between these the segment may be cut. All lengths are >= 1, but for ``rows``.
+    There is one for each place along the inner axis. A row of tiles is contiguous: after these the segment
+    may be cut. All lengths are >= 1, but for ``rows``.
+
+    Args:
+        rows: Rows of tiles.
+        columns: Tiles of such a row, at each place along the inner axis.
+        inner: Length of that axis.
+        sides: Height and width of a tile.
     """
 
     __slots__ = ("_rows", "_shape")
 
-    def __init__(self, rows: int, columns: int, inner: int) -> None:
+    def __init__(self, rows: int, columns: int, inner: int, sides: tuple[int, int] = (SIDE, SIDE)) -> None:
         super().__init__(rows * columns * inner)
         self._rows = rows
-        self._shape = (rows, SIDE, columns, SIDE, inner)
+        self._shape = (rows, sides[0], columns, sides[1], inner)
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        _, height, _, width, _ = self._shape
+        return height, width
 
     @property
     def _row(self) -> int:
@@ -36,31 +47,31 @@ class Tiles(Partition):
         return math.prod(self._shape[1:])
 
     def tiles(self, values: Float64Array) -> Float64Array:
-        """A copy of the elements, ``(count, 16)``: those of a tile in the order of the segment."""
+        """A copy of the elements, ``(count, size)``: those of a tile in the order of the segment."""
         copied = values.reshape(self._shape).transpose(0, 2, 4, 1, 3).copy()
-        return copied.reshape(self.count, SIDE * SIDE)
+        return copied.reshape(self.count, math.prod(self._sides))
 
     def spread(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """Write values that come one tile after the other to the places of their elements."""
-        rows, _, columns, _, inner = self._shape
-        shaped = values.reshape(rows, columns, inner, SIDE, SIDE)
+        rows, height, columns, width, inner = self._shape
+        shaped = values.reshape(rows, columns, inner, height, width)
         np.copyto(out.reshape(self._shape), shaped.transpose(0, 3, 1, 4, 2))
 
     def starts(self) -> npt.NDArray[np.int64]:
         """Position of each group's first element."""
-        rows, _, columns, _, inner = self._shape
+        rows, _, columns, width, inner = self._shape
         row = np.arange(rows, dtype=np.int64)[:, np.newaxis, np.newaxis] * self._row
-        column = np.arange(columns, dtype=np.int64)[:, np.newaxis] * (SIDE * inner)
+        column = np.arange(columns, dtype=np.int64)[:, np.newaxis] * (width * inner)
         starts: npt.NDArray[np.int64] = (row + column + np.arange(inner, dtype=np.int64)).reshape(-1)
         return starts
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Each group's number of elements."""
-        return np.full(self.count, SIDE * SIDE, dtype=np.int64)
+        return np.full(self.count, math.prod(self._sides), dtype=np.int64)
 
     def sqrt_sizes(self) -> Float64Array | float:
         """The square root of the groups' number of elements."""
-        return float(SIDE)
+        return math.sqrt(math.prod(self._sides))
 
     def sums(self, terms: Float64Array) -> Float64Array:
         """The sum of each group's terms, in the order of the segment's elements."""
@@ -92,4 +103,4 @@ class Tiles(Partition):
     def restricted(self, begin: int, end: int) -> Partition:
         """The tiles of the rows between two ends of rows of tiles."""
         _, _, columns, _, inner = self._shape
-        return Tiles((end - begin) // self._row, columns, inner)
+        return Tiles((end - begin) // self._row, columns, inner, self._sides)
