@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, distributed
 
-from .._errors import ArgumentError
+from .._errors import ArgumentError, PartFailedError
 
 _AT_ONCE = 1 << 16
 """Bytes of statistics that go in one exchange; where a rank has more, there is another."""
@@ -46,13 +46,16 @@ class Group:
         whole = (part[8:] + more for part, more in zip(parts, rest, strict=True))
         return [part[:length] for part, length in zip(whole, lengths, strict=True)]
 
-    def fill(self, wholes: Mapping[str, Tensor], spans: Mapping[str, Spans]) -> None:
+    def fill(self, wholes: Mapping[str, Tensor], spans: Mapping[str, Spans], *, failed: bool = False) -> None:
         """Give every rank all rows of some tensors, in one exchange.
 
         Args:
-            wholes: Tensors by name, of one device, in which each rank has its own rows; the others are
-                written.
+            wholes: Tensors by name, in which each rank has its own rows; the others are written.
             spans: Which rows are whose, for each of them.
+            failed: Whether this rank has not what it should have, so that the others do not wait for it.
+
+        Raises:
+            PartFailedError: If another rank has not.
         """
         sizes = [
             sum(_rows(whole, spans[name][rank]).nbytes for name, whole in wholes.items())
@@ -61,9 +64,15 @@ class Group:
         if not max(sizes, default=0):
             return
         own = [_rows(whole, spans[name][self.rank]) for name, whole in wholes.items()]
-        flat = torch.cat([_bytes_of(each).to(self._device) for each in own])
-        for rank, content in enumerate(self._exchanged(flat, max(sizes))):
-            begin = 0
+        said = torch.tensor([failed], dtype=torch.uint8, device=self._device)
+        flat = torch.cat([said, *(_bytes_of(each).to(self._device) for each in own)])
+        contents = self._exchanged(flat, 1 + max(sizes))
+        if failed:
+            return
+        if any(int(content[0]) for content in contents):
+            raise PartFailedError("another rank could not take its share of the step: its own error says why")
+        for rank, content in enumerate(contents):
+            begin = 1
             for name, whole in wholes.items():
                 rows = _rows(whole, spans[name][rank])
                 if rank != self.rank and rows.nbytes:

@@ -215,7 +215,8 @@ class ProximalStep:
         asking = Asking(self._client, self._rules, self._steps, sizes, self._options_at(self._steps))
         results = self._taking(chosen).take(chosen, scales, asking, moving)
         # What autograd has saved of a parameter is not to be taken for what it is now.
-        torch.autograd.graph.increment_version([local(tensor) for tensor in chosen.values()])
+        for tensor in chosen.values():
+            torch.autograd.graph.increment_version(local(tensor))
         return results
 
     def _taking(self, chosen: Mapping[str, Tensor]) -> Taking:

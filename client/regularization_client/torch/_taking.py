@@ -66,6 +66,8 @@ class Sharded:
         found = {name: rows_of(tensor, name) for name, tensor in chosen.items()}
         rows = {name: each for name, each in found.items() if each is not None}
         here = {name: local(tensor) for name, tensor in chosen.items() if name not in rows}
+        if not rows:
+            return Whole().take(here, scales, asking, here)
         group = common_group(rows)
         cuts = {
             name: self._cutting.of(
@@ -73,13 +75,18 @@ class Sharded:
             )
             for name, each in rows.items()
         }
-        results: Results = []
         apart = {name: each for name, each in rows.items() if cuts[name] is not Cut.WHOLE}
-        if apart:
-            measured = {name for name in apart if cuts[name] is Cut.MEASURED}
-            results += _take_rows(apart, scales, asking, measured, group)
         whole = {name: each for name, each in rows.items() if cuts[name] is Cut.WHOLE}
-        everywhere = _take_gathered(whole, scales, asking, group) if whole else []
+        measured = {name for name in apart if cuts[name] is Cut.MEASURED}
+        try:
+            results = _take_rows(apart, scales, asking, measured, group) if apart else []
+        except Exception:
+            if whole:
+                _gathered(whole, scales, group, failed=True)
+            raise
+        everywhere: Results = []
+        if whole:
+            everywhere += _take_wholes(whole, *_gathered(whole, scales, group), asking, group)
         if here:
             own = {name: scales[name] for name in here if name in scales}
             everywhere += Whole().take(here, own, asking, here)
@@ -107,7 +114,11 @@ class Split:
             for name, tensor in chosen.items()
         }
         own = {name: _share(each, spans[name][group.rank]) for name, each in scales.items()}
-        results = _take_rows(rows, own, asking, measured, group)
+        try:
+            results = _take_rows(rows, own, asking, measured, group)
+        except Exception:
+            group.fill(chosen, spans, failed=True)
+            raise
         group.fill(chosen, spans)
         return results
 
@@ -162,14 +173,24 @@ def _take_rows(
     return results
 
 
-def _take_gathered(rows: Mapping[str, Rows], scales: Tensors, asking: Asking, group: Group) -> Results:
-    """Take the step of whole parameters, which every rank is given first, and keep the rows that are here."""
-    spans = {name: each.spans for name, each in rows.items()}
+def _gathered(
+    rows: Mapping[str, Rows], scales: Tensors, group: Group, *, failed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return whole parameters, and the multipliers of their step sizes, in one exchange."""
     wholes = {name: _whole_with(each.tensor, each, group) for name, each in rows.items()}
     of_scales = {name: _whole_with(scales[name], rows[name], group) for name in rows if name in scales}
-    both = wholes | {f"scales of {name}": each for name, each in of_scales.items()}
-    group.fill(both, spans | {f"scales of {name}": spans[name] for name in of_scales})
-    results = Whole().take(wholes, of_scales, asking, wholes)
+    # Names are only to tell these from those.
+    both = wholes | {f"{name}, scales": each for name, each in of_scales.items()}
+    spans = {name: each.spans for name, each in rows.items()}
+    group.fill(both, spans | {f"{name}, scales": spans[name] for name in of_scales}, failed=failed)
+    return wholes, of_scales
+
+
+def _take_wholes(
+    rows: Mapping[str, Rows], wholes: Tensors, scales: Tensors, asking: Asking, group: Group
+) -> Results:
+    """Take the step of whole parameters, and keep the rows that are here."""
+    results = Whole().take(wholes, scales, asking, wholes)
     for name, each in rows.items():
         each.tensor.copy_(_share(wholes[name], each.spans[group.rank]))
     return results
