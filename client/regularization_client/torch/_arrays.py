@@ -1,0 +1,82 @@
+"""Tensors as arrays that a call reads and writes, of whatever type, strides and device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .._errors import ArgumentError, DataTypeError
+
+DATA_TYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float64: np.dtype(np.float64),
+    torch.float32: np.dtype(np.float32),
+    torch.float16: np.dtype(np.float16),
+    torch.bfloat16: np.dtype(ml_dtypes.bfloat16),
+}
+"""What the service knows of PyTorch's data types."""
+
+
+def data_type(tensor: Tensor, name: str) -> np.dtype[Any]:
+    """Return NumPy's data type for a tensor's.
+
+    Raises:
+        DataTypeError: If it is none that calls take.
+    """
+    found = DATA_TYPES.get(tensor.dtype)
+    if found is None:
+        known = ", ".join(str(each) for each in DATA_TYPES)
+        raise DataTypeError(f"{name!r} must be of {known}, got {tensor.dtype}", segment=name)
+    return found
+
+
+def view(tensor: Tensor, name: str) -> NDArray[Any]:
+    """Return the array that shares a tensor's memory, of the same shape and strides.
+
+    Args:
+        tensor: In the host's memory.
+        name: Its name, for errors.
+
+    Raises:
+        DataTypeError: If its data type is none that calls take.
+        ArgumentError: If it is no plain tensor.
+    """
+    kind = data_type(tensor, name)
+    plain = tensor.detach()
+    try:
+        # NumPy has no bfloat16 of its own; as 16-bit integers the elements would be fixed point.
+        bits = plain.view(torch.int16) if plain.dtype == torch.bfloat16 else plain
+        array: NDArray[Any] = bits.numpy().view(kind)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        text = f"{name!r} must be a plain tensor, got {type(tensor).__name__}: {error}"
+        raise ArgumentError(text, segment=name) from error
+    return array
+
+
+class OnHost:
+    """Tensors as arrays in the host's memory: their own where it is there, else copies that are put back."""
+
+    def __init__(self) -> None:
+        self._copies: list[tuple[Tensor, Tensor]] = []
+
+    def array(self, tensor: Tensor, name: str) -> NDArray[Any]:
+        """Return the array of a tensor's elements.
+
+        Raises:
+            ArgumentError: See ``view``.
+        """
+        if tensor.device.type == "cpu":
+            return view(tensor, name)
+        data_type(tensor, name)
+        copy = tensor.detach().to("cpu")
+        self._copies.append((tensor, copy))
+        return view(copy, name)
+
+    def put_back(self) -> None:
+        """Write what is in the copies to the tensors that they are of."""
+        for tensor, copy in self._copies:
+            tensor.detach().copy_(copy)
