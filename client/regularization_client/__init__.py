@@ -11,6 +11,7 @@ from regularization.v1 import plan_pb2, regularizers_pb2
 from ._client import Client
 from ._config import CallOptions, Figure, Gather, Retry, RoundingMode, Tls
 from ._conversions import elastic_net_from_mix, elastic_net_from_sklearn
+from ._dropout import dropout_mask
 from ._errors import (
     ArgumentError,
     AuthenticationError,
@@ -95,6 +96,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "combine",
+    "dropout_mask",
     "elastic_net_from_mix",
     "elastic_net_from_sklearn",
     "from_fixed_point",

@@ -73,7 +73,15 @@ def test_options_of_a_call_are_checked_by_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["_client", "_planned", "_results", "solvers._minimize", "solvers._path", "solvers._strongest"],
+    [
+        "_client",
+        "_dropout",
+        "_planned",
+        "_results",
+        "solvers._minimize",
+        "solvers._path",
+        "solvers._strongest",
+    ],
 )
 def test_examples_in_docstrings_are_true(name: str) -> None:
     """They are run, and print what they say."""
