@@ -150,6 +150,8 @@ class SegmentOperator:
         may_leave = penalty.rounds_outside(out.dtype, at_random=self._seed is not None)
         if may_leave and piece.reference is not None:
             point = workspace.array("point", v.size)
+        if isinstance(step_size, np.ndarray):
+            step_size = self._shaped(step_size)
         go_on()
         penalty.prox(self._shaped(v), step_size, self._shaped(new), self._shaped(point))
         go_on()
