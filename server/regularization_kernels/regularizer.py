@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SETTLING = 16
 """Float64 numbers an element that rounding a point inwards takes: neighbours, costs, and their order."""
 
+SCALING = 16
+"""Float64 numbers an element that a step of groups with a step size for each element takes."""
+
 
 class Locality(Enum):
     """The stretches of a segment on which a regularizer can be computed by itself."""
@@ -73,11 +76,6 @@ class Traits:
     def takes_weights(self) -> bool:
         """Whether the strength may differ from element to element."""
         return self.separable and not self.indicator
-
-    @property
-    def takes_step_scales(self) -> bool:
-        """Whether the step size may differ from element to element."""
-        return self.separable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +195,9 @@ class Regularizer(Parameters, ABC):
     takes_orthant: ClassVar[bool] = False
     """Whether a box may bind its elements to one sign although it is no sum over them: it is convex, depends
     on magnitudes alone, and is no smaller where one is larger."""
+    steps_in_metric: ClassVar[bool] = False
+    """Whether its step is known where each element has a step size of its own, although it is no sum over
+    them."""
     strength: float
 
     @classmethod
@@ -223,7 +224,7 @@ class Regularizer(Parameters, ABC):
     @property
     def takes_step_scales(self) -> bool:
         """Whether the step size may differ from element to element."""
-        return self.traits.takes_step_scales
+        return self.traits.separable or self.steps_in_metric
 
     @property
     def scale(self) -> float:

@@ -16,7 +16,7 @@ from tests.support.processes import serving
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDED = {"docs/training.md": "torch"}
+NEEDED = {"docs/jax.md": "jax", "docs/training.md": "torch"}
 """What a document's examples are about, where it is no part of every installation."""
 OPTIONAL = re.compile(r"^(?:import|from) (torch)\b", re.MULTILINE)
 """What some examples of other documents import, and are left out without."""
@@ -45,6 +45,8 @@ def executed(document: str) -> dict[str, Any]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_in_documents_runs(document: str) -> None:
     """Every Python block runs, after the ones before it, and prints what the document shows."""
+    if document in NEEDED:
+        pytest.importorskip(NEEDED[document], reason=f"{NEEDED[document]} is not installed")
     executed(document)
 
 

@@ -34,24 +34,25 @@ def only(shape: tuple[int, ...], regularizer: Any) -> Layout:
     return Layout(np.dtype(np.float64), (Segment("w", shape, regularizer),))
 
 
-def run_through(method: Method, layout: Layout, budget: MemoryBudget) -> int:
+def run_through(method: Method, layout: Layout, budget: MemoryBudget, *more: str) -> int:
     """Stream the layout in chunks; the most bytes that Python and NumPy had allocated meanwhile."""
     # Once before, so that no loop is compiled in the background while memory is measured.
-    stream_through(method, layout, budget)
+    stream_through(method, layout, budget, *more)
     compilation.wait_until_compiled()
     tracemalloc.start()
     try:
-        stream_through(method, layout, budget)
+        stream_through(method, layout, budget, *more)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-def stream_through(method: Method, layout: Layout, budget: MemoryBudget) -> None:
-    """Stream the layout in chunks."""
+def stream_through(method: Method, layout: Layout, budget: MemoryBudget, *more: str) -> None:
+    """Stream the layout in chunks, with more operands, whose elements differ."""
     x = np.full(CHUNK, 0.01)
     g = np.full(CHUNK, 0.02)
     operands = {} if method is Method.PENALTY else {"loss_gradients": g}
+    operands |= dict.fromkeys(more, np.linspace(0.0, 1e-4, CHUNK))
     with Run(a_call(method, layout), budget) as run:
         for begin in range(0, layout.size, CHUNK):
             length = min(CHUNK, layout.size - begin)
@@ -96,6 +97,20 @@ def test_what_waits_is_accounted_for(method: Method, shape: tuple[int, ...], reg
     """What the process allocates for a whole group or segment, it has taken from the budget."""
     budget = Watched(PLENTY)
     most = run_through(method, only(shape, regularizer), budget)
+    assert budget.used == 0
+    assert most <= budget.most + 12 * CHUNK * 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [((CHUNK * 16,), Groups(size=CHUNK * 16)), ((CHUNK * 2, 8), Groups(axis=1))],
+    ids=["one-group", "columns"],
+)
+def test_step_scales_of_what_waits_are_accounted_for(shape: tuple[int, ...], groups: Groups) -> None:
+    """What it takes to give each element of a long group its own step size is taken from the budget, too."""
+    budget = Watched(PLENTY)
+    layout = only(shape, GroupLasso(strength=0.1, groups=groups))
+    most = run_through(Method.PROXIMAL_STEP, layout, budget, "step_scales")
     assert budget.used == 0
     assert most <= budget.most + 12 * CHUNK * 8
 

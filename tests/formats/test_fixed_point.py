@@ -112,7 +112,7 @@ def test_operands_are_numbers_too(case: Case, form: FixedPoint) -> None:
     taken = {
         "loss_gradients": True,
         "weights": traits.takes_weights,
-        "step_scales": traits.takes_step_scales,
+        "step_scales": case.regularizer.takes_step_scales,
     }
     random = rng(case, 63)
     operands: dict[str, Any] = {

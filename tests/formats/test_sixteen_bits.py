@@ -127,7 +127,7 @@ def test_operands_are_computed_with_in_float64(case: Case, form: Format) -> None
         for name, taken in (
             ("loss_gradients", True),
             ("weights", case.regularizer.traits.takes_weights),
-            ("step_scales", case.regularizer.traits.takes_step_scales),
+            ("step_scales", case.regularizer.takes_step_scales),
         )
         if taken
     ]

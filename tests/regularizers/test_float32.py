@@ -86,7 +86,7 @@ def test_step_within_one_ulp_for_any_strength(case: Case) -> None:
 @every_element_case
 def test_step_with_a_size_for_each_element_within_one_ulp(case: Case) -> None:
     """An array of step sizes is as exact as one for all."""
-    if not case.regularizer.traits.takes_step_scales:
+    if not case.regularizer.takes_step_scales:
         return
     for regularizer in variants(case):
         x = awkward_vector(case, [])
@@ -111,7 +111,7 @@ def test_gradient_within_one_ulp(case: Case) -> None:
 @every_element_case
 def test_a_step_size_for_each_element_equals_one_for_all(case: Case) -> None:
     """An array of equal step sizes gives the answer of that one step size, within rounding."""
-    if not case.regularizer.traits.takes_step_scales:
+    if not case.regularizer.takes_step_scales:
         return
     x = rng(case, 12).normal(size=case.size)
     one, each = np.empty_like(x), np.empty_like(x)

@@ -93,7 +93,7 @@ def takers(*names: str) -> list[Case]:
     """The cases that take these operands."""
     narrow = {"weights": "takes_weights", "step_scales": "takes_step_scales"}
     wanted = [narrow[name] for name in names if name in narrow]
-    return [case for case in CASES if all(getattr(case.regularizer.traits, trait) for trait in wanted)]
+    return [case for case in CASES if all(getattr(case.regularizer, trait) for trait in wanted)]
 
 
 def chunks_of(operands: Operands, cuts: Iterable[int], begin: int = 0) -> list[Chunk]:

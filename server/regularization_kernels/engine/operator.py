@@ -150,8 +150,9 @@ class SegmentOperator:
         may_leave = penalty.rounds_outside(out.dtype, at_random=self._seed is not None)
         if may_leave and piece.reference is not None:
             point = workspace.array("point", v.size)
+        sizes = step_size if piece.step_scales is None else self._shaped(np.asarray(step_size))
         go_on()
-        penalty.prox(self._shaped(v), step_size, self._shaped(new), self._shaped(point))
+        penalty.prox(self._shaped(v), sizes, self._shaped(new), self._shaped(point))
         go_on()
         self._round(new, out, piece.element_offset)
         if not may_leave:

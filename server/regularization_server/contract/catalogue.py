@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from google.protobuf.descriptor import Descriptor
-    from regularization_kernels.regularizer import Regularizer, Traits
+    from regularization_kernels.regularizer import Regularizer
 
 LOCALITIES = {
     Locality.ELEMENT: catalogue_pb2.LOCALITY_ELEMENT,
@@ -61,7 +61,7 @@ def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.R
             map=traits.map,
         ),
         locality=LOCALITIES[traits.locality],
-        operands=_operands(traits),
+        operands=_operands(cls),
         data_types=DATA_TYPES,
         source=words.source,
         penalty_terms=words.terms,
@@ -74,12 +74,12 @@ def _type_name(field: Any) -> str:
     return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
 
 
-def _operands(traits: Traits) -> list[catalogue_pb2.Operand.ValueType]:
-    operands = []
+def _operands(cls: type[Regularizer]) -> list[catalogue_pb2.Operand.ValueType]:
+    operands, traits = [], cls.traits
     if traits.takes_reference:
         operands.append(catalogue_pb2.OPERAND_REFERENCE)
     if traits.takes_weights:
         operands.append(catalogue_pb2.OPERAND_WEIGHTS)
-    if traits.takes_step_scales:
+    if traits.separable or cls.steps_in_metric:
         operands.append(catalogue_pb2.OPERAND_STEP_SCALES)
     return operands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 from regularization.v1.layout_pb2 import DATA_TYPE_Q7, DATA_TYPE_Q15, DATA_TYPE_Q31, ParameterLayout, Segment
-from regularization.v1.regularizers_pb2 import Box, GroupLasso, Groups, Regularizer
+from regularization.v1.regularizers_pb2 import Box, GroupLasso, GroupLinf, Groups, Regularizer
 from regularization.v1.tensor_pb2 import TensorChunk
 
 from tests.support.bad_input.rows import (
@@ -217,8 +217,8 @@ OPERANDS = [
             ("step_scales", "nuclear_norm", nuclear_norm(), ("proximal_step",)),
             (
                 "step_scales",
-                "group_lasso",
-                Regularizer(group_lasso=GroupLasso(strength=1, groups=Groups(size=2))),
+                "group_linf",
+                Regularizer(group_linf=GroupLinf(strength=1, groups=Groups(size=2))),
                 ("proximal_step",),
             ),
         )

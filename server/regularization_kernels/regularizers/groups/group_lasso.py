@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Float64Array
+from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, norm_exponents
 from ...formulas.operations import where
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
+from .metric import write_shortened
 from .partitions import Partition
 
 
@@ -40,13 +41,16 @@ class GroupLasso(GroupRegularizer):
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=factors)
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
+    steps_in_metric: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",
         penalty="strength * sum over g of weight_g * norm(x_g)",
         terms="weight_g * norm(x_g), squares added pairwise, at the group's first element; scale: strength",
         gradient="strength * weight_g * x_g / norm(x_g), 0 for a zero group",
-        prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group",
+        prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group; "
+        "with a step size for each element x_i / (1 + t_i / r), t_i = step_size_i * strength * weight_g, "
+        "r the root of sum over i of (x_i / (r + t_i))^2 = 1, 0 where there is none",
         source="Yuan and Lin 2006",
     )
 
@@ -58,10 +62,26 @@ class GroupLasso(GroupRegularizer):
         """Write each group's direction, times its strength."""
         write_directions(ready.partition, x, self.strength, out)
 
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the groups times their factors, or shortened where each element has its step size."""
+        if isinstance(step_size, np.ndarray):
+            write_shortened_by(ready.partition, x, step_size, self.strength, out)
+        else:
+            ready.multiply(x, step_size, out)
+
 
 def write_directions(partition: Partition, x: Float64Array, strength: float, out: Float64Array) -> None:
     """Write ``strength * weight_g * x_g / norm(x_g)``, 0 for a zero group."""
     write_lengthened(partition, x, partition.norms(x), partition.times(strength), out)
+
+
+def write_shortened_by(
+    groups: Partition, x: Float64Array, step_sizes: Float64Array, strength: float, out: Float64Array
+) -> None:
+    """Write the step with a step size for each element; ``out`` may be x."""
+    thresholds = step_sizes * strength
+    groups.apply(np.multiply, thresholds, groups.times(1.0), thresholds)
+    write_shortened(groups, x, thresholds, out)
 
 
 def write_lengthened(

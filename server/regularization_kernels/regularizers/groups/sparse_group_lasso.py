@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Float64Array
+from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of, norm_exponents
+from ...formulas.evaluation import evaluate
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from ..elements.thresholding import soft_threshold
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
-from .group_lasso import factors, write_directions
+from .group_lasso import factors, write_directions, write_shortened_by
 
 
 def _term(norm: Any, size: Any, weight: Any, l1_strength: float, group_strength: float) -> Any:
@@ -48,6 +49,7 @@ class SparseGroupLasso(GroupRegularizer):
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, point=_point, element=_element)
     takes_orthant: ClassVar[bool] = True
+    steps_in_metric: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="sparse groups, and few of them: features within selected layers or factors",
@@ -56,7 +58,8 @@ class SparseGroupLasso(GroupRegularizer):
         "squares added pairwise",
         gradient="l1_strength * sign(x) + group_strength * weight_g * x_g / norm(x_g), 0 at 0",
         prox="max(0, 1 - step_size * group_strength * weight_g / norm(s_g)) * s_g, "
-        "s = sign(x) * max(|x| - step_size * l1_strength, 0)",
+        "s = sign(x) * max(|x| - step_size * l1_strength, 0); with a step size for each element "
+        "s by these, and then as group_lasso's",
         source="Simon et al. 2013",
     )
 
@@ -75,3 +78,12 @@ class SparseGroupLasso(GroupRegularizer):
         signs *= self.l1_strength
         write_directions(ready.partition, x, self.group_strength, out)
         out += signs
+
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the soft threshold's groups times their factors, or shortened, as ``group_lasso`` does."""
+        if isinstance(step_size, np.ndarray):
+            # No element changes its sign on the second way, so both steps together are that of the sum.
+            evaluate(_point, out.reshape(-1), x.reshape(-1), step_size.reshape(-1), *ready.numbers)
+            write_shortened_by(ready.partition, out, step_size, self.group_strength, out)
+        else:
+            ready.multiply(x, step_size, out)
