@@ -16,13 +16,11 @@ from tests.support.engine_streams import (
     a_call,
     chunks_of,
     feed,
-    layout_of,
-    of_indicators,
     operands_of,
     stream,
     takers,
     vector,
-    without_outside,
+    whole_call,
 )
 from tests.support.oracles import summation as reference
 
@@ -46,18 +44,6 @@ COMBINATIONS = [
 ]
 
 
-def arrays_for(method: Method, layout: Layout, names: tuple[str, ...]) -> dict[str, Any]:
-    """Operands on which the method is defined."""
-    operands = operands_of(layout, names)
-    if method is Method.GRADIENT:
-        operands["parameters"] = without_outside(layout, operands["parameters"])
-        if "reference" in operands:
-            # Off the reference 0, rounding could put an element outside a set that has no room.
-            for place, _ in of_indicators(layout):
-                operands["reference"][place] = 0
-    return operands
-
-
 @pytest.mark.parametrize(("method", "names", "dtype"), COMBINATIONS)
 @settings(max_examples=4)
 @given(st.data())
@@ -65,13 +51,11 @@ def test_chunks_do_not_change_a_bit(
     method: Method, names: tuple[str, ...], dtype: type[np.floating[Any]], data: st.DataObject
 ) -> None:
     """Every row, an exempt segment, a scalar and an empty one, with every set of operands, cut anywhere."""
-    layout = layout_of(takers(*names), dtype)
-    operands = arrays_for(method, layout, names)
-    before = {name: array.copy() for name, array in operands.items()}
-    call = a_call(method, layout)
-    cuts = data.draw(st.lists(st.integers(0, layout.size), max_size=25))
-    assert stream(call, operands, cuts).bits() == stream(call, operands).bits()
-    for name, array in operands.items():
+    whole = whole_call(method, names, dtype)
+    before = {name: array.copy() for name, array in whole.operands.items()}
+    cuts = data.draw(st.lists(st.integers(0, whole.layout.size), min_size=1, max_size=25))
+    assert stream(whole.call, whole.operands, cuts).bits() == whole.bits
+    for name, array in whole.operands.items():
         np.testing.assert_array_equal(array, before[name])
 
 
@@ -99,10 +83,8 @@ def test_no_group_changes_the_bits_of_another(method: Method, data: st.DataObjec
 @pytest.mark.parametrize("method", list(Method))
 def test_one_element_at_a_time(method: Method) -> None:
     """The finest cut of all."""
-    layout = layout_of(takers())
-    operands = arrays_for(method, layout, ())
-    call = a_call(method, layout)
-    assert stream(call, operands, range(layout.size)).bits() == stream(call, operands).bits()
+    whole = whole_call(method)
+    assert stream(whole.call, whole.operands, range(whole.layout.size)).bits() == whole.bits
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -135,9 +117,9 @@ def test_sums_have_the_bits_of_the_rule(
 ) -> None:
     """Penalty, nonzeros and squared distance, by segment and in total, are the rule's in plain Python."""
     cases = {case.label: case for case in takers(*names)}
-    layout = layout_of(cases.values(), dtype)
-    operands = arrays_for(method, layout, names)
-    outcome = stream(a_call(method, layout), operands, [11, 50])
+    whole = whole_call(method, names, dtype)
+    layout, operands = whole.layout, whole.operands
+    outcome = stream(whole.call, operands, [11, 50])
     old = operands["parameters"]
     new = outcome.values.astype(dtype) if method is Method.PROXIMAL_STEP else old
     shift = operands.get("reference")
@@ -191,39 +173,35 @@ def test_long_sums_have_the_bits_of_the_rule(dtype: type[np.floating[Any]]) -> N
 @pytest.mark.parametrize("method", [Method.GRADIENT, Method.PROXIMAL_STEP])
 def test_each_chunk_with_elements_has_one_answer(method: Method) -> None:
     """Answers have the offsets and lengths of the chunks, in order; empty chunks have none."""
-    layout = layout_of(takers())
-    operands = arrays_for(method, layout, ())
-    chunks = chunks_of(operands, [0, 0, 3, 3, 40, 41, 100])
-    outcome = feed(a_call(method, layout), chunks)
+    whole = whole_call(method)
+    chunks = chunks_of(whole.operands, [0, 0, 3, 3, 40, 41, 100])
+    outcome = feed(whole.call, chunks)
     asked = [(chunk.element_offset, chunk.parameters.size) for chunk in chunks if chunk.parameters.size]
     assert [(result.element_offset, result.values.size) for result in outcome.results] == asked
-    assert all(result.values.dtype == layout.data_type for result in outcome.results)
+    assert all(result.values.dtype == whole.layout.data_type for result in outcome.results)
 
 
 @pytest.mark.parametrize("method", list(Method))
 def test_the_caller_may_reuse_its_buffers(method: Method) -> None:
     """What waits inside is the engine's own: chunks may be overwritten as soon as they are fed."""
-    layout = layout_of(takers())
-    names = () if method is Method.PENALTY else ("loss_gradients",)
-    operands = arrays_for(method, layout, names)
-    call = a_call(method, layout)
-    expected = stream(call, operands)
-    buffers = {name: np.empty(5) for name in operands}
-    with Run(call, MemoryBudget(PLENTY)) as run:
-        results = []
-        for chunk in chunks_of(operands, range(5, layout.size, 5)):
+    whole = whole_call(method, () if method is Method.PENALTY else ("loss_gradients",))
+    results, summary = whole.bits
+    buffers = {name: np.empty(5) for name in whole.operands}
+    with Run(whole.call, MemoryBudget(PLENTY)) as run:
+        found = []
+        for chunk in chunks_of(whole.operands, range(5, whole.layout.size, 5)):
             size = chunk.parameters.size
             for name, buffer in buffers.items():
                 buffer[:size] = getattr(chunk, name)
             views = {name: buffer[:size] for name, buffer in buffers.items()}
-            results += [result.values.copy() for result in run.feed(Chunk(chunk.element_offset, **views))]
+            found += [result.values.copy() for result in run.feed(Chunk(chunk.element_offset, **views))]
             for buffer in buffers.values():
                 buffer.fill(1e300)
-        assert run.finish() == expected.summary
-    assert b"".join(values.tobytes() for values in results) == expected.bits()[0]
+        assert run.finish() == summary
+    assert b"".join(values.tobytes() for values in found) == results
 
 
 def test_penalty_answers_no_chunk() -> None:
     """Penalty has a summary and nothing else."""
-    layout = layout_of(takers())
-    assert stream(a_call(Method.PENALTY, layout), operands_of(layout, ()), [10, 20]).results == []
+    whole = whole_call(Method.PENALTY)
+    assert stream(whole.call, whole.operands, [10, 20]).results == []

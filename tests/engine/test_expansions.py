@@ -26,6 +26,7 @@ from regularization_kernels.formats import exponents, limits
 from regularization_kernels.summation import ExactSum
 
 from tests.support.cases import CASES, Case
+from tests.support.together import for_each
 
 SIZE = 4096
 """Elements of a segment that may have any shape: each lane has several."""
@@ -104,9 +105,9 @@ def shape_of(case: Case) -> tuple[int, ...]:
     return (SIZE,) if regularizer.takes_weights else case.shape
 
 
-@pytest.mark.parametrize("method", [Method.PENALTY, Method.PROXIMAL_STEP])
-@pytest.mark.parametrize("data_type", DATA_TYPES, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+@for_each("data_type", DATA_TYPES)
+@for_each("method", [Method.PENALTY, Method.PROXIMAL_STEP])
 def test_no_figure_is_wider_than_its_bound(case: Case, data_type: np.dtype[Any], method: Method) -> None:
     """Of no regularizer, in no data type, with elements, references and weights of all magnitudes."""
     shape = shape_of(case)

@@ -43,13 +43,15 @@ from regularization_kernels.formats import (
 )
 
 from tests.support.cases import CASES, Case
-from tests.support.engine_streams import PLENTY, a_call, layout_of, operands_of, stream, takers
-from tests.support.inputs import cases_of_elements, feasible, rng, rounded_to_nearest
+from tests.support.engine_streams import PLENTY, stream, whole_call
+from tests.support.inputs import cases_of_elements, cases_with, feasible, rng, rounded_to_nearest
 from tests.support.oracles.number_formats import FIXED, Q7, Q15, Q31, FixedPoint
+from tests.support.together import for_each
 
 Wide = NDArray[np.float64]
 
 every_form = pytest.mark.parametrize("form", FIXED, ids=str)
+each_form = for_each("form", FIXED)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 STOCHASTIC = Rounding(RoundingMode.STOCHASTIC, 3)
 
@@ -79,7 +81,7 @@ def exactly(case: Case, form: FixedPoint, method: str, x: Wide, *arguments: Any)
 
 
 @pytest.mark.parametrize("case", rounded_to_nearest(), ids=lambda case: case.label)
-@pytest.mark.parametrize("form", [Q7, Q15], ids=str)
+@for_each("form", [Q7, Q15])
 def test_a_step_is_the_float64_step_rounded_once(case: Case, form: FixedPoint) -> None:
     """For every such row: the kernel's answer to the numbers, rounded and saturated by this test."""
     x = given_vector(case, form, 60)
@@ -104,8 +106,8 @@ def test_a_gradient_is_the_float64_gradient_rounded_once(case: Case) -> None:
     assert out.reshape(-1).tolist() == Q15.nearest(exact + Q15.numbers(g).reshape(-1))
 
 
-@every_form
 @pytest.mark.parametrize("case", cases_of_elements(), ids=lambda case: case.label)
+@each_form
 def test_operands_are_numbers_too(case: Case, form: FixedPoint) -> None:
     """Forward step, scales of the step and weights: in float64, with no rounding in between."""
     traits = case.regularizer.traits
@@ -171,11 +173,9 @@ def test_figures_are_those_of_the_same_numbers_in_float64(case: Case) -> None:
     assert summary.total.squared_distance.value == pytest.approx(float(exact), rel=1e-14)
 
 
-@every_form
-@pytest.mark.parametrize("rounding", [Rounding(), STOCHASTIC], ids=lambda r: r.mode.value)
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if c.regularizer.traits.indicator], ids=lambda case: case.label
-)
+@pytest.mark.parametrize("case", cases_with(indicator=True), ids=lambda case: case.label)
+@each_form
+@for_each("rounding", [Rounding(), STOCHASTIC])
 def test_what_a_projection_gave_is_inside(case: Case, form: FixedPoint, rounding: Rounding) -> None:
     """Its penalty is 0 as rounded, wherever the set's nearest point is in the data type's range."""
     x = given_vector(case, form, 66)
@@ -298,17 +298,15 @@ def test_negative_operands_are_refused_as_numbers(form: FixedPoint, operand: str
 @pytest.mark.parametrize("form", [Q7, Q15], ids=str)
 @pytest.mark.parametrize("rounding", [Rounding(), STOCHASTIC], ids=lambda r: r.mode.value)
 @pytest.mark.parametrize("names", [("loss_gradients", "reference"), ("reference", "weights", "step_scales")])
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_chunks_do_not_change_a_bit(
     form: FixedPoint, rounding: Rounding, names: tuple[str, ...], data: st.DataObject
 ) -> None:
     """Cut anywhere, results and summary are those of one chunk."""
-    layout = layout_of(takers(*names), form.data_type)
-    operands = operands_of(layout, names)
-    call = a_call(Method.PROXIMAL_STEP, layout, rounding=rounding)
-    cuts = data.draw(st.lists(st.integers(0, layout.size), max_size=20))
-    assert stream(call, operands, cuts).bits() == stream(call, operands).bits()
+    whole = whole_call(Method.PROXIMAL_STEP, names, form.data_type, rounding)
+    cuts = data.draw(st.lists(st.integers(0, whole.layout.size), min_size=1, max_size=20))
+    assert stream(whole.call, whole.operands, cuts).bits() == whole.bits
 
 
 @every_form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -16,9 +17,10 @@ from regularization_kernels.engine import Method
 from regularization_kernels.formats import are_finite, limits, round_into, rounded
 
 from tests.support.cases import CASES, Case
-from tests.support.engine_streams import a_call, layout_of, operands_of, stream, takers
+from tests.support.engine_streams import stream, whole_call
 from tests.support.inputs import cases_of_elements, feasible, rng, rounded_to_nearest
 from tests.support.oracles import summation as reference
+from tests.support.together import for_each
 
 Wide = NDArray[np.float64]
 
@@ -33,7 +35,7 @@ class Format:
     def __str__(self) -> str:
         return self.data_type.name
 
-    @property
+    @cached_property
     def numbers(self) -> Wide:
         """What the bit patterns from 0 up to infinity stand for, in order."""
         ones = (1 << self.mantissa_bits) - 1
@@ -45,12 +47,15 @@ class Format:
         subnormal = np.ldexp(mantissas.astype(float), 1 - bias - self.mantissa_bits)
         return np.append(np.where(exponents == 0, subnormal, normal), np.inf)
 
+    @cached_property
+    def middles(self) -> Wide:
+        """Between each finite number and the next; behind the largest, where infinity begins."""
+        finite = self.numbers[:-1]
+        return np.asarray(finite + np.append(np.diff(finite), finite[-1] - finite[-2]) / 2)
+
     def nearest(self, exact: Wide) -> NDArray[np.uint16]:
         """The bit patterns of the nearest numbers, ties to even; past the last step's middle, of infinity."""
-        finite = self.numbers[:-1]
-        step_after = np.append(np.diff(finite), finite[-1] - finite[-2])
-        middles = finite + step_after / 2
-        size = np.abs(exact)
+        middles, size = self.middles, np.abs(exact)
         below = np.searchsorted(middles, size, side="left")
         tie = (below < middles.size) & (size == middles[np.minimum(below, middles.size - 1)])
         # A tie is put below its middle; where that is odd, the even one is the next.
@@ -61,6 +66,7 @@ class Format:
 
 FORMATS = (Format(np.dtype(np.float16), 10), Format(np.dtype(ml_dtypes.bfloat16), 7))
 every_format = pytest.mark.parametrize("form", FORMATS, ids=str)
+each_format = for_each("form", FORMATS)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 
 
@@ -90,9 +96,9 @@ def kernel_shape(case: Case, x: NDArray[Any]) -> Wide:
     return np.ascontiguousarray(x.astype(np.float64).reshape(case.shape if whole else -1))
 
 
-@every_format
 @pytest.mark.parametrize("case", rounded_to_nearest(), ids=lambda case: case.label)
-@pytest.mark.parametrize("step_size", [0.01, 0.37, 7.0])
+@each_format
+@for_each("step_size", [0.01, 0.37, 7.0])
 def test_a_step_is_the_float64_step_rounded_once(case: Case, form: Format, step_size: float) -> None:
     """For every such row, by the kernel's own float64 answer and this test's own rounding."""
     x = given_vector(case, form, 40)
@@ -104,8 +110,8 @@ def test_a_step_is_the_float64_step_rounded_once(case: Case, form: Format, step_
     assert bits(out) == form.nearest(exact.reshape(-1)).tolist()
 
 
-@every_format
 @every_case
+@each_format
 def test_a_gradient_is_the_float64_gradient_rounded_once(case: Case, form: Format) -> None:
     """Likewise, and with a loss gradient it is added before the rounding."""
     x = given_vector(case, form, 41)
@@ -118,8 +124,8 @@ def test_a_gradient_is_the_float64_gradient_rounded_once(case: Case, form: Forma
     assert bits(out) == form.nearest(exact.reshape(-1) + g.reshape(-1).astype(np.float64)).tolist()
 
 
-@every_format
 @pytest.mark.parametrize("case", cases_of_elements(), ids=lambda case: case.label)
+@each_format
 def test_operands_are_computed_with_in_float64(case: Case, form: Format) -> None:
     """Forward step, scales of the step and weights: no rounding in between."""
     names = [
@@ -147,8 +153,8 @@ def test_operands_are_computed_with_in_float64(case: Case, form: Format) -> None
     assert bits(out) == form.nearest(exact).tolist()
 
 
-@every_format
 @every_case
+@each_format
 def test_figures_are_those_of_the_same_numbers_in_float64(case: Case, form: Format) -> None:
     """The rule of sums does not know the format: the sums are over what was returned, exactly."""
     x = given_vector(case, form, 45)
@@ -176,17 +182,15 @@ def test_figures_are_those_of_the_same_numbers_in_float64(case: Case, form: Form
         (Method.PROXIMAL_STEP, ("loss_gradients", "reference", "weights", "step_scales")),
     ],
 )
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_chunks_do_not_change_a_bit(
     form: Format, method: Method, names: tuple[str, ...], data: st.DataObject
 ) -> None:
     """Cut anywhere, results and summary are those of one chunk."""
-    layout = layout_of(takers(*names), form.data_type)
-    operands = operands_of(layout, names)
-    call = a_call(method, layout)
-    cuts = data.draw(st.lists(st.integers(0, layout.size), max_size=20))
-    assert stream(call, operands, cuts).bits() == stream(call, operands).bits()
+    whole = whole_call(method, names, form.data_type)
+    cuts = data.draw(st.lists(st.integers(0, whole.layout.size), min_size=1, max_size=20))
+    assert stream(whole.call, whole.operands, cuts).bits() == whole.bits
 
 
 @every_format

@@ -24,10 +24,11 @@ from regularization_kernels.engine import (
 )
 from regularization_kernels.formats import limits, numbers_of, random_bits, round_into, round_stochastically
 
-from tests.support.cases import CASES, Case
-from tests.support.engine_streams import PLENTY, a_call, layout_of, operands_of, stream, takers
-from tests.support.inputs import feasible, rng
+from tests.support.cases import Case
+from tests.support.engine_streams import PLENTY, a_call, stream, whole_call
+from tests.support.inputs import cases_with, feasible, rng
 from tests.support.oracles.number_formats import FIXED, FLOATING, FixedPoint, FloatingPoint, random_word
+from tests.support.together import for_each
 
 Form = FixedPoint | FloatingPoint
 FORMS: tuple[Form, ...] = (*FLOATING, *FIXED)
@@ -209,15 +210,13 @@ def test_a_seed_is_a_result_and_another_is_another(form: Form) -> None:
 
 
 @every_form
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_chunks_do_not_change_a_bit(form: Form, data: st.DataObject) -> None:
     """Cut anywhere, with regularizers of every locality: the index in the whole vector decides."""
-    layout = layout_of(takers("loss_gradients"), form.data_type)
-    operands = operands_of(layout, ("loss_gradients",))
-    call = a_call(Method.PROXIMAL_STEP, layout, rounding=stochastic())
-    cuts = data.draw(st.lists(st.integers(0, layout.size), max_size=20))
-    assert stream(call, operands, cuts).bits() == stream(call, operands).bits()
+    whole = whole_call(Method.PROXIMAL_STEP, ("loss_gradients",), form.data_type, stochastic())
+    cuts = data.draw(st.lists(st.integers(0, whole.layout.size), min_size=1, max_size=20))
+    assert stream(whole.call, whole.operands, cuts).bits() == whole.bits
 
 
 @every_form
@@ -254,10 +253,8 @@ def test_a_clipped_element_is_in_its_box(form: Form) -> None:
         assert (out.min(), out.max()) == (bounds[0], bounds[1])
 
 
-@every_floating_form
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if c.regularizer.traits.indicator], ids=lambda case: case.label
-)
+@pytest.mark.parametrize("case", cases_with(indicator=True), ids=lambda case: case.label)
+@for_each("form", FLOATING)
 def test_what_a_projection_gave_is_inside(case: Case, form: FloatingPoint) -> None:
     """Sets whose border is a sum allow for an element's step to either neighbour."""
     x = (feasible(case, rng(case, 87).normal(size=case.shape)) * 1.5).astype(form.data_type)

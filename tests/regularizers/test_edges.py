@@ -16,11 +16,25 @@ from regularization_kernels.errors import GradientUndefined
 from regularization_kernels.summation import BLOCK, ExactSum
 
 from tests.support.cases import CASES, ROWS, Case
-from tests.support.inputs import FLOATS, feasible, fits, gradient, inputs, locality, prox, rng, shaped, value
+from tests.support.inputs import (
+    FLOATS,
+    cases_with,
+    feasible,
+    fits,
+    gradient,
+    inputs,
+    locality,
+    prox,
+    rng,
+    shaped,
+    value,
+)
 from tests.support.oracles.groupings import partition
+from tests.support.together import for_each
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-every_float = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
+every_penalty = pytest.mark.parametrize("case", cases_with(indicator=False), ids=lambda case: case.label)
+every_float = for_each("dtype", FLOATS)
 
 
 @every_case
@@ -35,7 +49,7 @@ def test_type_and_shape_in_are_type_and_shape_out(case: Case, dtype: type[np.flo
 
 
 @every_case
-@pytest.mark.parametrize("size", [1e150, 1e200, 1e308, float(np.finfo(np.float64).max)])
+@for_each("size", [1e150, 1e200, 1e308, float(np.finfo(np.float64).max)])
 def test_huge_elements_have_an_answer(case: Case, size: float) -> None:
     """Finite numbers may lead beyond the range, and to infinite penalties, but every method answers."""
     random = rng(case)
@@ -188,7 +202,7 @@ def test_zero_strength_changes_nothing(case: Case, dtype: type[np.floating[Any]]
 
 @every_case
 @every_float
-@pytest.mark.parametrize("size", [1e30, 1e-30], ids=["huge", "tiny"])
+@for_each("size", [1e30, 1e-30])
 def test_ends_of_the_range(case: Case, dtype: type[np.floating[Any]], size: float) -> None:
     """At 1e30 and 1e-30 the documented formula holds, without overflow or underflow in between."""
     x = (rng(case, 9).normal(size=case.shape) * size).astype(dtype)
@@ -211,12 +225,10 @@ def test_ends_of_the_range(case: Case, dtype: type[np.floating[Any]], size: floa
         assert miss <= 1e-13 * size * max(1.0, size if case.row.matrix else 1.0)
 
 
-@every_case
+@every_penalty
 @every_float
 def test_subnormal_elements(case: Case, dtype: type[np.floating[Any]]) -> None:
     """The smallest numbers go to zero below a threshold, and have a gradient of the documented length."""
-    if case.regularizer.traits.indicator:
-        return
     tiny = np.finfo(dtype).smallest_subnormal
     x = np.full(case.shape, tiny, dtype=dtype)
     g = gradient(case, x)

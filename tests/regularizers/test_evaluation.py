@@ -14,6 +14,8 @@ from regularization_kernels.formulas import operations
 from regularization_kernels.formulas.evaluation import CACHED, SHORT, evaluate
 from regularization_kernels.regularizers.elements.logarithm import exp_roughly, log, log1p
 
+from tests.support.together import for_each
+
 
 def _one_operation(x: Any, y: Any, number: float) -> Any:
     return x + y
@@ -130,8 +132,8 @@ def assert_same(one: NDArray[np.float64], other: NDArray[np.float64]) -> None:
 
 
 @every_formula
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("number", [0.3, 0.0, -0.0])
+@for_each("size", SIZES)
+@for_each("number", [0.3, 0.0, -0.0])
 def test_it_has_the_bits_of_the_formula(formula: Callable[..., Any], size: int, number: float) -> None:
     """For short arrays and for several slices; and arguments stay as they are."""
     x, y = vectors(size)
@@ -143,8 +145,8 @@ def test_it_has_the_bits_of_the_formula(formula: Callable[..., Any], size: int, 
 
 
 @every_formula
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("over", [0, 1])
+@for_each("size", SIZES)
+@for_each("over", [0, 1])
 def test_it_may_be_written_over_an_argument(formula: Callable[..., Any], size: int, over: int) -> None:
     """Over either; what is read yet is not written before."""
     arrays = vectors(size)

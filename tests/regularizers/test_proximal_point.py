@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.support.cases import CASES, Case
-from tests.support.inputs import STEP_SIZES, inputs, prox, rng, value
+from tests.support.inputs import STEP_SIZES, cases_with, inputs, prox, rng, value
 from tests.support.oracles.minimizers import Array, objective
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+every_convex_case = pytest.mark.parametrize("case", cases_with(convex=True), ids=lambda case: case.label)
+every_set = pytest.mark.parametrize("case", cases_with(indicator=True), ids=lambda case: case.label)
 
 
 def cost(case: Case, y: Array, v: Array, step_size: float) -> float:
@@ -67,11 +69,9 @@ def test_optimality_certificate(case: Case) -> None:
             )
 
 
-@every_case
+@every_convex_case
 def test_convex_steps_are_firmly_nonexpansive(case: Case) -> None:
     """|p − q|² ≤ ⟨p − q, u − v⟩ for the proximal points p, q of u, v: no distance grows."""
-    if not case.regularizer.traits.convex:
-        return
     points = inputs(case)
     for u, v in pairwise(points):
         d = prox(case, u, 0.6) - prox(case, v, 0.6)
@@ -79,11 +79,9 @@ def test_convex_steps_are_firmly_nonexpansive(case: Case) -> None:
         assert float(np.sum(d * d)) <= float(np.sum(d * (u - v))) * (1 + slack) + slack
 
 
-@every_case
+@every_set
 def test_projections_are_idempotent_and_forget_the_step_size(case: Case) -> None:
     """The step of an indicator is a projection: twice, or with another step size, changes no bit."""
-    if not case.regularizer.traits.indicator:
-        return
     for v in inputs(case):
         p = prox(case, v, 0.6)
         assert value(case, p) == 0.0

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from tests.support.cases import CASES, Case
-from tests.support.inputs import feasible, gradient, inputs, locality, prox, rng
+from tests.support.inputs import cases_with, feasible, gradient, inputs, locality, prox, rng
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+every_convex_case = pytest.mark.parametrize("case", cases_with(convex=True), ids=lambda case: case.label)
+every_sum_over_elements = pytest.mark.parametrize(
+    "case", cases_with(separable=True), ids=lambda case: case.label
+)
+every_smooth_case = pytest.mark.parametrize("case", cases_with(smooth=True), ids=lambda case: case.label)
 
 
-@every_case
+@every_convex_case
 def test_convex_means_below_every_chord(case: Case) -> None:
     """A penalty that is declared convex is nowhere above the chord between two points."""
-    if not case.regularizer.traits.convex:
-        return
     points = [feasible(case, x) for x in inputs(case)]
     for x, y in pairwise(points):
         for c in (0.25, 0.5, 0.9):
@@ -26,11 +29,9 @@ def test_convex_means_below_every_chord(case: Case) -> None:
             assert case.penalty(c * x + (1 - c) * y) <= chord + 1e-12 * max(1.0, abs(chord))
 
 
-@every_case
+@every_sum_over_elements
 def test_separable_means_a_sum_over_elements(case: Case) -> None:
     """A penalty that is declared separable is the sum of what its elements give alone, and so is the step."""
-    if not case.regularizer.traits.separable:
-        return
     for x in inputs(case):
         alone = [float(term) for e in x.ravel() for term in case.row.terms(case.regularizer, np.array([e]))]
         assert case.penalty(x) == pytest.approx(math.fsum(alone))
@@ -55,11 +56,9 @@ def test_positively_homogeneous_means_scaling_with_the_vector(case: Case) -> Non
         assert not homogeneous
 
 
-@every_case
+@every_smooth_case
 def test_smooth_means_a_continuous_gradient(case: Case) -> None:
     """A penalty that is declared smooth has a gradient that moves little where the point moves little."""
-    if not case.regularizer.traits.smooth:
-        return
     for x in inputs(case):
         nudge = 1e-9 * rng(case, 6).normal(size=case.shape)
         slope = gradient(case, x)

@@ -226,19 +226,26 @@ command.main(["--listen", "unix:{tmp_path / "s"}", "--log-format=logfmt"])
 def test_lines_of_several_processes_stay_whole() -> None:
     """Two writers to one pipe: no line is in the middle of another."""
     with pipe() as (reader, writer):
-        received, done = bytearray(), Event()
+        received = bytearray()
 
         def read() -> None:
             while piece := os.read(reader, 1 << 16):
                 received.extend(piece)
-            done.set()
 
-        Thread(target=read).start()
-        logs = [LogWriter(os.dup(writer), report) for _ in range(2)]
-        os.close(writer)
-        for _ in range(1000):
-            for letter, log in zip("ab", logs, strict=True):
-                take(log, letter * 1500)
-        assert all(log.flush(TIMEOUT) for log in logs)
-        until(lambda: len(received) == 2000 * 1501)
-        assert set(received.decode().split()) == {"a" * 1500, "b" * 1500}
+        reading = Thread(target=read)
+        reading.start()
+        ends = [writer, os.dup(writer)]
+        try:
+            logs = [LogWriter(end, report) for end in ends]
+            for _ in range(1000):
+                for letter, log in zip("ab", logs, strict=True):
+                    take(log, letter * 1500)
+            assert all(log.flush(TIMEOUT) for log in logs)
+        finally:
+            # Whoever reads a pipe waits as long as anybody could write to it.
+            for end in ends:
+                os.close(end)
+            reading.join()
+    lines = received.decode().splitlines()
+    assert len(lines) == 2000
+    assert set(lines) == {"a" * 1500, "b" * 1500}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from regularization_kernels.engine import (
     Method,
     PreparedSegment,
     ResultChunk,
+    Rounding,
     Run,
     Segment,
     Summary,
@@ -29,6 +31,7 @@ AnyArray = NDArray[np.floating[Any]]
 Operands = Mapping[str, AnyArray]
 
 PLENTY = 1 << 30
+NEAREST = Rounding()
 LIMITED = {row.name: row.with_gradient for row in ROWS if row.with_gradient is not None}
 
 
@@ -130,6 +133,43 @@ def a_call(method: Method, layout: Layout, **more: Any) -> Call:
     if method is Method.PROXIMAL_STEP:
         more.setdefault("step_size", 0.37)
     return Call(method, layout, **more)
+
+
+@dataclass(frozen=True)
+class WholeCall:
+    """A call on all cases that take some operands, and its answer to one chunk."""
+
+    call: Call
+    operands: dict[str, AnyArray]
+    bits: tuple[bytes, Summary]
+
+    @property
+    def layout(self) -> Layout:
+        """The call's."""
+        return self.call.layout
+
+
+@cache
+def whole_call(
+    method: Method, names: tuple[str, ...] = (), data_type: Any = np.float64, rounding: Rounding = NEAREST
+) -> WholeCall:
+    """A call on all cases that take these operands: made, and computed in one chunk, once for all tests."""
+    layout = layout_of(takers(*names), data_type)
+    operands = defined_operands_of(method, layout, names)
+    call = a_call(method, layout, rounding=rounding)
+    return WholeCall(call, operands, stream(call, operands).bits())
+
+
+def defined_operands_of(method: Method, layout: Layout, names: tuple[str, ...]) -> dict[str, AnyArray]:
+    """Operands on which the method is defined."""
+    operands = operands_of(layout, names)
+    if method is Method.GRADIENT:
+        operands["parameters"] = without_outside(layout, operands["parameters"])
+        if "reference" in operands:
+            # Off the reference 0, rounding could put an element outside a set that has no room.
+            for place, _ in of_indicators(layout):
+                operands["reference"][place] = 0
+    return operands
 
 
 def of_indicators(layout: Layout) -> list[tuple[slice, PreparedSegment]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Case:
     shape: tuple[int, ...]
     row: Row = field(repr=False)
 
-    @property
+    @cached_property
     def ready(self) -> Any:
         """The regularizer made ready for the shape."""
         return self.regularizer.on(self.shape)

@@ -14,10 +14,12 @@ def levels_near(levels: Any, x: float) -> list[float]:
     if levels.explicit is not None:
         return [float(level) for level in levels.explicit]
     offset = math.remainder(levels.offset or 0.0, levels.step)
-    steps = (Fraction(x) - Fraction(offset)) / Fraction(levels.step)
-    if abs(steps) >= _WHOLE:
+    # (x - offset) / step, as a quotient of whole numbers.
+    (n, d), (a, b), (p, q) = (number.as_integer_ratio() for number in (x, offset, levels.step))
+    dividend, divisor = (n * b - a * d) * q, d * b * p
+    if abs(dividend) >= _WHOLE * divisor:
         return [x]
-    whole = math.floor(steps)
+    whole = dividend // divisor
     return [offset + float(k) * levels.step for k in range(whole - 1, whole + 3)]
 
 

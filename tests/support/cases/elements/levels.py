@@ -49,8 +49,9 @@ def nearest_by_search(formula: Formula, r: Grid, v: Array, step_size: float) -> 
 
 def between_levels(formula: Formula, r: Quantization, v: Array, step_size: float) -> Array:
     """By a dense grid over the levels around each element, which is drawn together around its best point."""
-    found = v.copy()
-    for at, e in enumerate(v.ravel().tolist()):
+    numbers, places = np.unique(v, return_inverse=True)
+    found = np.empty(numbers.size)
+    for at, e in enumerate(numbers.tolist()):
         levels = np.array(levels_near(r.levels, e))
         best = e
         reach = float(np.max(np.abs(np.append(levels, 0.0) - e)))
@@ -61,8 +62,8 @@ def between_levels(formula: Formula, r: Quantization, v: Array, step_size: float
             # Of points that are equally good but for rounding, the first.
             best = float(candidates[np.flatnonzero(costs <= np.min(costs) * (1 + 1e-13))[0]])
             reach /= 30
-        found.ravel()[at] = best
-    return found
+        found[at] = best
+    return found[places].reshape(v.shape)
 
 
 def one_aside(r: Grid, x: Array) -> Array:
