@@ -99,7 +99,7 @@ class TopK(CountOrFraction, GroupedSet):
 
     leaves_by_rounding: ClassVar[bool] = False
     traits: ClassVar[Traits] = Traits(
-        positively_homogeneous=True, indicator=True, locality=Locality.REDUCTION
+        positively_homogeneous=True, indicator=True, keeps_zeros=True, locality=Locality.REDUCTION
     )
     description: ClassVar[Description] = Description.of_set(
         title="sparsity of a given count, or share: the largest elements stay",
