@@ -131,9 +131,10 @@ class TopK(CountOrFraction, GroupedSet):
             FieldOutOfRange: If a group has fewer elements than may stay.
         """
         partition = partition_of(groups, shape)
-        sizes = partition.sizes()
-        if sizes.size:
-            self.check_total(int(sizes.min()), "elements", "the smallest group's")
+        if partition.count:
+            # Around an axis of length 0 there may be more groups of nothing than memory has numbers for.
+            smallest = int(partition.sizes().min()) if math.prod(shape) else 0
+            self.check_total(smallest, "elements", "the smallest group's")
         if isinstance(partition, EvenRuns):
             size = partition.inner
             runs = NOfM(n=min(self.most(size), size), m=size)
