@@ -12,7 +12,17 @@ from .tables import fill, number, truth
 from .v1.plan_pb2 import Plan, PlanRule
 from .v1.regularizers_pb2 import Regularizer
 
-KEYS = ("regularizer", "exempt", "step_size", "box", "smoothing", "joint", "every", "schedules")
+KEYS = (
+    "regularizer",
+    "exempt",
+    "step_size",
+    "box",
+    "smoothing",
+    "joint",
+    "every",
+    "schedules",
+    "freeze_from",
+)
 """The keys of a table, beside the fields of its regularizer."""
 
 OF_THE_PLAN = ("exempt_unmatched_names", "allow_unmatched_rules")
@@ -50,9 +60,11 @@ def _rule(pattern: str, table: Any) -> PlanRule:
         raise ValueError(f"must be a table with regularizer = or exempt = true, got {table!r}")  # noqa: TRY004
     rule = PlanRule(pattern=pattern, exempt=truth(table, "exempt"))
     _regularize(rule, table)
-    fill(rule, {key: table[key] for key in ("box", "every", "schedules") if key in table})
+    fill(rule, {key: table[key] for key in ("box", "every", "schedules", "freeze_from") if key in table})
     if rule.HasField("every") and rule.every < 1:
         raise ValueError(f"every must be >= 1, got {rule.every}")
+    if rule.freeze_from < 0:
+        raise ValueError(f"freeze_from must be >= 0, got {rule.freeze_from}")
     rule.joint = truth(table, "joint")
     smoothing = number(table, "smoothing", 0, is_above=True)
     if smoothing is not None:

@@ -62,6 +62,8 @@ class Traits:
     """Ω(c·x) = c·Ω(x) for c ≥ 0."""
     indicator: bool = False
     """0 on a set and +∞ off it, so it has no strength."""
+    keeps_zeros: bool = False
+    """An element that is 0 is 0 in its step and in its gradient, too, whatever the others are."""
     map: bool = False
     """No penalty at all: its step is a map, and it has no other method."""
     locality: Locality = Locality.ELEMENT

@@ -202,7 +202,7 @@ def test_some_of_the_catalogue(target: str) -> None:
     shown = succeed(target, "regularizers", "l1_norm", "group_lasso")
     assert re.findall(r"^\w+: ", shown, re.MULTILINE) == ["l1_norm: ", "group_lasso: "]
     assert re.search(r"proximal step +sign\(x\)", shown)
-    assert re.search(r"traits +convex, separable, positively homogeneous$", shown, re.MULTILINE)
+    assert re.search(r"traits +convex, separable, positively homogeneous, keeps zeros$", shown, re.MULTILINE)
     assert re.search(r"locality +element: ", shown)
     assert re.search(r"operands +loss_gradients, reference, weights, step_scales$", shown, re.MULTILINE)
     assert re.search(r"groups +Groups, required .*: groups\.size, groups\.sizes, groups\.axis", shown)

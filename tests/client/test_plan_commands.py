@@ -133,6 +133,15 @@ def test_each_tensor_is_explained(model: Path, tmp_path: Path) -> None:
     assert run("explain", written(tmp_path, f"[tail]\n{L1}"), model).exit_code == 1
 
 
+def test_zeros_that_stay_are_explained(model: Path, tmp_path: Path) -> None:
+    """With the rule's words, and at steps at which it does nothing else."""
+    plan = written(tmp_path, CHANGING.replace("every = 10", "every = 10\nfreeze_from = 70"))
+    told = json.loads(run("explain", plan, model, "--json").stdout)["tensors"]
+    assert told[0]["what"].endswith("every: 10, freeze_from: 70")
+    told = json.loads(run("explain", plan, model, "--step", 75, "--json").stdout)["tensors"]
+    assert told[0]["what"] == "exempt, freeze_from: 70"
+
+
 def test_a_plan_to_begin_with_fits_its_file(target: str, awkward: Path, tmp_path: Path) -> None:
     """Weights are regularized, all else is exempt, whatever the names are; and each by one table."""
     done = run("init", awkward)

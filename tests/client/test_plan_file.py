@@ -182,7 +182,7 @@ WRONG = {
     "regularizer = 1": "1 is no regularizer: there are l1_norm, ",
     "strength = 1": (
         "'strength' is no key: there are regularizer, exempt, step_size, box, smoothing, "
-        "joint, every, schedules$"
+        "joint, every, schedules, freeze_from$"
     ),
     L1 + "box = 1": "box must be a table of lower, upper, got 1",
     L1 + "box = {low = 1}": "'box.low' is no key; did you mean 'box.lower'\\?$",
@@ -217,6 +217,8 @@ WRONG = {
     GROUPS + "groups = {sqrt_size = 1}": "groups.sqrt_size must be true or false, got 1",
     L1 + "every = 0": "every must be >= 1, got 0$",
     L1 + "every = 1.5": "every must be a whole number, got 1.5$",
+    L1 + "freeze_from = -1": "freeze_from must be >= 0, got -1$",
+    L1 + "freeze_from = true": "freeze_from must be a whole number, got True$",
     L1 + "schedules = {linear = {}}": "schedules must be a list, got ",
     L1 + "schedules = [1]": "schedules\\[0\\] must be a table of field, constant, linear, .*, got 1$",
     L1 + "schedules = [{linar = {}}]": "'schedules\\[0\\].linar' is no key; did you mean .*linear'",
@@ -363,6 +365,20 @@ def test_a_plan_that_changes_is_taken_at_a_step(
     assert same.exact_penalty == expected.exact_penalty
     assert same.plan_digest is not None
     assert expected.plan_digest is None
+
+
+def test_zeros_of_a_file_stay_from_a_step_on(target: str, tmp_path: Path) -> None:
+    """Whatever the loss gradients beside it; without a step there is none that the plan is for."""
+    x, slopes, output = tmp_path / "w.npy", tmp_path / "g.npy", tmp_path / "out.npy"
+    np.save(x, np.array([0.0, 2.0, 0.0]))
+    np.save(slopes, np.ones(3))
+    plan = written(tmp_path, f'["*"]\n{L1}strength = 0.5\nfreeze_from = 3\n')
+    arguments = ("-p", plan, "-s", 1, "--loss-gradients", slopes, "-o", output)
+    for step, expected in {2: [-0.5, 0.5, -0.5], 3: [0.0, 0.5, 0.0]}.items():
+        done = run(target, "prox", x, *arguments, "--step", step)
+        assert done.exit_code == 0, done.output
+        np.testing.assert_array_equal(np.load(output), expected)
+    assert "changes over steps of training: say which" in run(target, "prox", x, *arguments).output
 
 
 def test_a_plan_that_changes_needs_no_step_size_of_what_stays(

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from tests.support.cases import CASES, Case
-from tests.support.inputs import cases_with, feasible, gradient, inputs, locality, prox, rng
+from tests.support.inputs import (
+    FLOATS,
+    STEP_SIZES,
+    cases_with,
+    feasible,
+    gradient,
+    inputs,
+    locality,
+    prox,
+    rng,
+)
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 every_convex_case = pytest.mark.parametrize("case", cases_with(convex=True), ids=lambda case: case.label)
@@ -74,6 +84,23 @@ def test_indicator_means_zero_or_infinite(case: Case) -> None:
         assert set(values) <= {0.0, math.inf}
     else:
         assert all(math.isfinite(case.penalty(feasible(case, x))) for x in inputs(case))
+
+
+@every_case
+@pytest.mark.parametrize("data_type", FLOATS)
+def test_keeping_zeros_means_that_they_stay(case: Case, data_type: type) -> None:
+    """Where an element is 0, so it is in the step and in the gradient, to the bit and whatever is rounded."""
+    if not case.regularizer.traits.keeps_zeros:
+        return
+    for given in (
+        *inputs(case),
+        rng(case, 9).normal(size=case.shape) * (rng(case, 10).random(case.shape) < 0.5),
+    ):
+        x = given.astype(data_type)
+        for step_size in STEP_SIZES:
+            assert not prox(case, x, step_size)[x == 0].any()
+        near = feasible(case, given).astype(data_type)
+        assert not gradient(case, near)[near == 0].any()
 
 
 @every_case

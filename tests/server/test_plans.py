@@ -26,6 +26,7 @@ from regularization.v1.regularizers_pb2 import (
     Groups,
     GroupSizes,
     L1Norm,
+    L2Norm,
     Regularizer,
     SquaredL2Norm,
     TopK,
@@ -153,6 +154,64 @@ def test_between_the_steps_of_a_rule_there_is_the_forward_step_alone(process_cha
     stream = [request("proximal_step", header=header("proximal_step", of[4]), chunk=forward)]
     (answer,) = answers(process_channel, "proximal_step", stream)
     np.testing.assert_allclose(np.frombuffer(answer.chunk.values, "<f4"), [2.9, -2.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradient", "proximal_step"])
+def test_from_a_step_on_zeros_stay(process_channel: grpc.Channel, method: str) -> None:
+    """At every step, also at those between the rule's: a loss gradient counts for nothing where there are."""
+    of_weights = PlanRule(
+        pattern="*.weight", regularizer=Regularizer(l2_norm=L2Norm(strength=0.1)), joint=True, every=10
+    )
+    of_weights.freeze_from = 20
+    plan = Plan(rules=[of_weights, PlanRule(pattern="*", exempt=True, freeze_from=15)])
+    shapes = {"a.weight": (4,), "bias": (2,), "b.weight": (2,)}
+    x, slopes = np.array([0, 1, -2, 0, 0, 1, 0, 0], "<f4"), np.full(8, -5, "<f4")
+    given = {"parameters": x.tobytes(), "loss_gradients": slopes.tobytes()}
+
+    def result(step: int) -> list[float]:
+        values, _ = over_the_wire(process_channel, method, planned(plan, step, shapes), given)
+        return (np.frombuffer(values, "<f4") != 0).astype(int).tolist()
+
+    # In float32 5 times the step size of 0.1 is half: at 0 the step would lead to 0.5.
+    moved = [1] * 8
+    assert result(14) == moved
+    assert result(15) == result(19) == [1, 1, 1, 1, 0, 1, 1, 1]
+    for step in (20, 25, 10**15):
+        assert result(step) == [0, 1, 1, 0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_frozen_rule_is_segments_that_keep_their_zeros(process_channel: grpc.Channel, method: str) -> None:
+    """As a layout says it without a plan; of the penalty it changes nothing."""
+    rule = PlanRule(pattern="*", regularizer=l1_norm(0.5), freeze_from=3)
+    of = layout_of(Segment(name="w", shape=[400], regularizer=l1_norm(0.5), keeps_zeros=True))
+    given = operands_for(400, *(["loss_gradients"] if method != "penalty" else []))
+    given["parameters"] = bytes(800) + given["parameters"][800:]
+    expected, figures = over_the_wire(process_channel, method, of, given)
+    values, summary = over_the_wire(
+        process_channel, method, planned(Plan(rules=[rule]), 3, {"w": (400,)}), given
+    )
+    summary.ClearField("plan_digest")
+    assert (values, summary) == (expected, figures)
+    assert not any(values[:800])
+
+
+def test_zeros_stay_in_shared_memory_and_in_parts(channel: grpc.Channel, client: HandOffClient) -> None:
+    """With the bits of a stream."""
+    plan = Plan(rules=[PlanRule(pattern="*", regularizer=Regularizer(top_k=TopK(count=2500)), joint=True)])
+    plan.rules[0].freeze_from = 3
+    shapes, method = {"first": (1200,), "last": (30, 60)}, "proximal_step"
+    of, given = planned(plan, 3, shapes), operands_for(3000, "loss_gradients")
+    x = np.frombuffer(given["parameters"], "<f4").copy()
+    x[::3] = 0
+    given["parameters"] = x.tobytes()
+    expected, figures = over_the_wire(channel, method, of, given)
+    before, _ = over_the_wire(channel, method, planned(plan, 2, shapes), given)
+    assert np.frombuffer(before, "<f4")[x == 0].any()
+    assert not np.frombuffer(expected, "<f4")[x == 0].any()
+    got, summary = in_shared_memory(client, channel, method, of, given)
+    assert (got, summary) == (expected, figures)
+    check_parts(channel, method, of, given, rounds(channel, method, of, measured(channel, method, of, given)))
 
 
 def test_a_name_s_own_rule_comes_first_and_then_the_first_pattern(process_channel: grpc.Channel) -> None:

@@ -120,7 +120,7 @@ def test_the_choice_is_by_the_rule_that_was_asked_for(client: Client) -> None:
         ({"folds": [([0], [1]), ([0], [60])]}, r"folds\[1\]\[1\] must have indices from 0 to 59, got 60"),
         ({"folds": [([0], [-1]), ([0], [1])]}, r"folds\[0\]\[1\] must have indices from 0 to 59, got -1"),
         ({"folds": [([], [1]), ([0], [1])]}, r"folds\[0\]\[0\] must be a sequence of one index or more"),
-        ({"strengths": [-1.0]}, "strengths must be finite"),
+        ({"strengths": [-1.0]}, "strengths must be a finite number >= 0"),
     ],
 )
 def test_arguments_are_checked(client: Client, options: dict[str, Any], message: str) -> None:

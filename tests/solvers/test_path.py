@@ -16,47 +16,102 @@ from regularization_client import (
     L1Norm,
     L2Norm,
     Modified,
+    Planned,
     Slope,
     SlopeStrengths,
     SparseGroupLasso,
     SquaredL2Norm,
     TotalVariation,
 )
-from regularization_client.solvers import minimize, path
+from regularization_client.solvers import minimize, path, strength_max
 from regularization_client.solvers._strengths import scaled
 
-from tests.support.least_squares import LeastSquares, coordinate_descent
+from tests.support.least_squares import LeastSquares, coordinate_descent, exact_lasso, recording
 
 Array = NDArray[np.float64]
 PROBLEM = LeastSquares.random(60, (20,))
 
 
-def test_the_diabetes_path_is_scikit_learn_s(client: Client) -> None:
-    """Strengths from the largest correlation on, and the same coefficients at each."""
+@pytest.fixture(scope="module")
+def diabetes() -> LeastSquares:
+    """Ten features of 442 patients, and what is to be predicted, less its mean."""
     datasets = pytest.importorskip("sklearn.datasets")
-    linear_model = pytest.importorskip("sklearn.linear_model")
     features, targets = datasets.load_diabetes(return_X_y=True)
-    features, targets = np.ascontiguousarray(features), targets - targets.mean()
-    problem = LeastSquares(features, targets)
-    found = path(problem, np.zeros(10), L1Norm(), client, count=30, ratio=0.01, tol=1e-12)
-    strongest = float(np.abs(features.T @ targets).max()) / len(targets)
-    np.testing.assert_allclose(found.strengths, np.geomspace(strongest, 0.01 * strongest, 30), rtol=1e-12)
-    _, expected, _ = linear_model.lasso_path(
-        features, targets, alphas=found.strengths, tol=1e-14, max_iter=10**6
-    )
+    return LeastSquares(np.ascontiguousarray(features), targets - targets.mean())
+
+
+def test_the_diabetes_path_is_scikit_learn_s(client: Client, diabetes: LeastSquares) -> None:
+    """Strengths from the largest correlation on; at each the coefficients, which conditions say exactly."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    found = path(diabetes, np.zeros(10), L1Norm(), client, count=60, ratio=0.02, tol=1e-12)
+    strongest = float(np.abs(diabetes.gradient(np.zeros(10))).max())
+    np.testing.assert_allclose(found.strengths, np.geomspace(strongest, 0.02 * strongest, 60), rtol=1e-12)
     assert found.converged
-    np.testing.assert_allclose(found.x, expected.T, rtol=0, atol=1e-6)
+    _, theirs, _ = linear_model.lasso_path(
+        diabetes.rows, diabetes.targets, alphas=found.strengths, tol=1e-12, max_iter=10**5
+    )
+    for strength, ours, other in zip(found.strengths, found.x, theirs.T, strict=True):
+        exact = exact_lasso(diabetes, strength, ours)
+        np.testing.assert_allclose(ours, exact, rtol=0, atol=3e-7)
+        np.testing.assert_allclose(other, exact, rtol=0, atol=3e-7)
 
 
-def test_warm_starts_save_most_steps(client: Client) -> None:
-    """Against solutions that start at 0, and they are the same solutions."""
-    found = path(PROBLEM, np.zeros(20), L1Norm(), client, count=30, ratio=0.01)
-    cold = [
-        minimize(PROBLEM, np.zeros(20), L1Norm(strength=each), client) for each in found.strengths.tolist()
-    ]
-    np.testing.assert_allclose(found.x, [each.x for each in cold], atol=1e-6)
+def test_a_path_takes_far_fewer_steps_than_its_solutions_alone(
+    client: Client, diabetes: LeastSquares
+) -> None:
+    """Less than four tenths of what they take from 0, and they are the same solutions."""
+    found = path(diabetes, np.zeros(10), L1Norm(), client, count=40, ratio=0.05)
+    cold = [minimize(diabetes, np.zeros(10), L1Norm(strength=each), client) for each in found.strengths]
+    assert found.converged
+    np.testing.assert_allclose(found.x, [each.x for each in cold], atol=1e-3)
     assert found.iterations == sum(each.iterations for each in found.solutions)
-    assert found.iterations <= 0.8 * sum(each.iterations for each in cold)
+    assert found.iterations <= 0.4 * sum(each.iterations for each in cold)
+
+
+def test_a_solution_further_on_the_same_line_is_found_at_once(client: Client) -> None:
+    """Between two strengths at which features come or go, solutions of the lasso lie on a line."""
+    strengths = np.array([0.2, 0.199, 0.198, 0.1975])
+    found = path(PROBLEM, np.zeros(20), L1Norm(), client, strengths=strengths, tol=1e-9)
+    assert len({(x != 0).tobytes() for x in found.x}) == 1
+    first, second, *others = (each.iterations for each in found.solutions)
+    assert min(first, second) > 10
+    assert max(others) <= 3
+
+
+def test_strengths_may_be_equal_or_far_apart(client: Client) -> None:
+    """Wherever the last two solutions lead, the next one is found."""
+    found = path(PROBLEM, np.zeros(20), L1Norm(), client, strengths=[1.0, 1.0, 0.99, 0.01, 0.0], tol=1e-11)
+    for strength, x in zip(found.strengths.tolist(), found.x, strict=True):
+        np.testing.assert_allclose(x, coordinate_descent(PROBLEM, strength), atol=1e-8)
+
+
+def test_a_path_does_not_leave_where_the_loss_is_finite(client: Client) -> None:
+    """The last two solutions lead beyond a barrier at 1; the next one is on this side of it."""
+    calls: list[Array] = []
+
+    def barrier(x: Array) -> tuple[float, Array]:
+        with np.errstate(invalid="ignore"):
+            return float(np.sum((x - 2) ** 2 / 2 - 0.01 * np.log(1 - x))), x - 2 + 0.01 / (1 - x)
+
+    found = path(
+        recording(barrier, calls), [0.0], L1Norm(), client, strengths=[1.9, 1.2, 0.5, 0.0], tol=1e-11
+    )
+    pull = 2 - found.strengths
+    expected = (1 + pull - np.sqrt((1 - pull) ** 2 + 0.04)) / 2
+    np.testing.assert_allclose(found.x[:, 0], expected, rtol=1e-9)
+    assert any((x > 1).any() for x in calls)
+
+
+def test_a_plan_is_refused(client: Client) -> None:
+    """Its strengths are those of a step of training, and not a solver's to choose."""
+    plan = Planned("policy", step=0)
+    for solver in (
+        lambda: minimize(PROBLEM, np.zeros(20), plan, client),  # type: ignore[arg-type] # it is none
+        lambda: path(PROBLEM, np.zeros(20), plan, client),  # type: ignore[arg-type] # likewise
+        lambda: strength_max(np.ones(20), plan, client),  # type: ignore[arg-type] # likewise
+    ):
+        with pytest.raises(ArgumentError, match="solvers take no plan"):
+            solver()
 
 
 def test_given_strengths_are_taken_from_the_strongest_on(client: Client) -> None:
@@ -127,14 +182,15 @@ def test_a_strength_multiplies_all_strengths() -> None:
     [
         ({"strengths": []}, "at least one number"),
         ({"strengths": 3.0}, "must be a sequence"),
-        ({"strengths": [1.0, -1.0]}, r"finite and >= 0, got -1\.0"),
-        ({"strengths": [1.0, math.nan]}, "finite and >= 0, got nan"),
+        ({"strengths": [1.0, -1.0]}, r"each of strengths must be a finite number >= 0, got -1\.0"),
+        ({"strengths": [1.0, math.nan]}, "a finite number >= 0, got nan"),
         ({"strengths": [1.0, math.inf]}, "got inf"),
         ({"strengths": ["much"]}, "strengths must be numbers"),
         ({"count": 0}, "count must be a whole number >= 1, got 0"),
         ({"count": 10**12}, "count must be at most 10000, got 1000000000000"),
         ({"ratio": 1.0}, "ratio must be above 0 and below 1"),
         ({"ratio": math.nan}, "ratio"),
+        ({"ratio": "half"}, "ratio must be above 0 and below 1, got half"),
         ({"tol": -1.0}, "tol"),
     ],
 )

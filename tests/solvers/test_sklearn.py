@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pickle
-from functools import partial
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from regularization_client import (
     Groups,
     L1Norm,
     Modified,
+    Planned,
     SquaredL2Norm,
     TotalVariation,
 )
@@ -48,10 +49,19 @@ from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 Array = NDArray[np.float64]
 
 
+SHARED: list[Client] = []
+
+
+def shared_client() -> Any:
+    """The client that all tests share, which a fit leaves open; a function that can be pickled."""
+    return nullcontext(SHARED[0])
+
+
 @pytest.fixture(scope="session")
-def make_client(target: str) -> Any:
-    """How estimators get a client: of the server that all tests share."""
-    return partial(Client, target)
+def make_client(client: Client) -> Any:
+    """How estimators get a client."""
+    SHARED.append(client)
+    return shared_client
 
 
 @pytest.mark.timeout(600)
@@ -59,10 +69,10 @@ def make_client(target: str) -> Any:
 @pytest.mark.parametrize(
     "estimator",
     [
-        ProximalRegressor(),
-        ProximalClassifier(),
-        ProximalRegressorCV(count=3, cv=2),
-        ProximalClassifierCV(count=3, cv=2),
+        ProximalRegressor(tol=1e-3),
+        ProximalClassifier(tol=1e-3),
+        ProximalRegressorCV(count=2, ratio=0.1, cv=2, tol=1e-3),
+        ProximalClassifierCV(count=2, ratio=0.1, cv=2, tol=1e-3),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
@@ -205,6 +215,9 @@ def test_a_fit_that_is_cut_short_warns(make_client: Any) -> None:
     ("parameters", "message"),
     [
         ({"regularizer": "lasso"}, "regularizer must be one of the schema's messages"),
+        ({"regularizer": Planned("policy", step=0)}, "regularizer must be one of the schema's messages"),
+        ({"strength": -1.0}, "strength must be a finite number >= 0, got -1.0"),
+        ({"strength": "much"}, "strength must be a finite number >= 0, got 'much'"),
         ({"tol": 0.0}, "tol must be a finite number > 0"),
         ({"max_iter": 0}, "max_iterations must be a whole number"),
     ],

@@ -23,11 +23,12 @@ from regularization_client import (
     SquaredL2Norm,
 )
 from regularization_client.solvers import path, strength_max
+from regularization_kernels import REGULARIZERS
 
 from tests.support.cases import CASES
 from tests.support.cases.row import Case
 from tests.support.instances import message_of
-from tests.support.least_squares import LeastSquares
+from tests.support.least_squares import LeastSquares, first_of_each
 
 
 def has_strength(case: Case) -> bool:
@@ -42,31 +43,21 @@ HOMOGENEOUS = [case for case in CASES if has_strength(case)]
 
 
 def test_every_such_regularizer_is_tried() -> None:
-    """Fourteen rows of the catalogue, some of them in several forms."""
-    assert {case.row.name for case in HOMOGENEOUS} == {
-        "fused_lasso",
-        "group_lasso",
-        "group_linf",
-        "l1_norm",
-        "l2_norm",
-        "linf_norm",
-        "nuclear_norm",
-        "slope",
-        "sparse_group_lasso",
-        "spectral_norm",
-        "total_variation",
-        "total_variation_2d",
-        "tree_group_lasso",
-        "trend_filter",
+    """All rows of the catalogue that are convex and positively homogeneous, and no sets."""
+    fit = {
+        name
+        for name, row in REGULARIZERS.items()
+        if row.traits.convex and row.traits.positively_homogeneous and not row.traits.indicator
     }
+    assert {case.row.name for case in HOMOGENEOUS} == fit
 
 
-@pytest.mark.parametrize("case", HOMOGENEOUS, ids=lambda case: case.label)
+@pytest.mark.parametrize("case", first_of_each(HOMOGENEOUS), ids=lambda case: case.label)
 def test_there_the_penalty_is_zero_and_just_below_it_is_not(client: Client, case: Case) -> None:
     """Of solutions of a least squares problem, by the documented penalty."""
     problem = LeastSquares.random(3 * case.size, case.shape, seed=2)
     found = path(
-        problem, np.zeros(case.shape), message_of(case.regularizer), client, count=2, ratio=0.99, tol=1e-11
+        problem, np.zeros(case.shape), message_of(case.regularizer), client, count=2, ratio=0.99, tol=1e-8
     )
     assert found.converged
     held, free = (case.penalty(solution.x) for solution in found.solutions)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.support.cases.row import Case
 
 Array = NDArray[np.float64]
 
@@ -62,6 +64,37 @@ def coordinate_descent(problem: LeastSquares, strength: float, sweeps: int = 5_0
         if np.max(np.abs(x - before)) <= 1e-15 * np.max(np.abs(x), initial=0.0):
             break
     return x
+
+
+def exact_lasso(problem: LeastSquares, strength: float, near: Array) -> Array:
+    """The lasso's solution by its conditions, given one that has the same signs.
+
+    Where x is not 0 the gradient is ``-strength * sign(x)``, which are equations for these x; elsewhere its
+    magnitude is at most the strength.
+
+    Args:
+        problem: Whose columns are independent where ``near`` is not 0.
+        strength: That of the L1 norm.
+        near: A point with the solution's signs, which is checked: no other solution has others.
+    """
+    support, signs = np.flatnonzero(near), np.sign(near)
+    rows, samples = problem.rows[:, support], len(problem.targets)
+    triangle = np.linalg.qr(rows, mode="r")
+    x = np.zeros_like(near)
+    for _ in range(3):  # of which the second and third take off what rounding left
+        slopes = (problem.gradient(x) + strength * signs)[support]
+        x[support] -= np.linalg.solve(triangle, np.linalg.solve(triangle.T, samples * slopes))
+    assert (np.sign(x) == signs).all()
+    assert (np.abs(problem.gradient(x)[signs == 0]) <= strength * (1 + 1e-9)).all()
+    return x
+
+
+def first_of_each(cases: Iterable[Case]) -> list[Case]:
+    """A case of each row: a solver sees of a regularizer no more than its steps, whose laws try them all."""
+    firsts: dict[str, Case] = {}
+    for case in cases:
+        firsts.setdefault(case.row.name, case)
+    return list(firsts.values())
 
 
 Recorded = Callable[[Any], tuple[float, Any]]

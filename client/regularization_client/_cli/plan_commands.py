@@ -120,7 +120,7 @@ def _calls(path: Path, plan: PlanMessage, file: Path | None) -> Iterator[Call]:
 def _steps(plan: PlanMessage) -> set[int]:
     """Return the steps at which something begins or ends, and the first."""
     schedules = [schedule for rule in plan.rules for schedule in rule.schedules]
-    steps = {0}
+    steps = {0, *(rule.freeze_from for rule in plan.rules)}
     for schedule in schedules:
         kind = schedule.WhichOneof("kind")
         chosen = getattr(schedule, kind) if kind is not None else None
@@ -131,8 +131,11 @@ def _steps(plan: PlanMessage) -> set[int]:
 
 def _words(rule: PlanRule | None, step: int | None) -> str:
     """Return what a rule does, in the schema's words."""
-    if rule is None or (step is not None and not holds_at(rule, step)):
+    if rule is None:
         return _EXEMPT
+    frozen = [f"freeze_from: {rule.freeze_from}"] if rule.HasField("freeze_from") else []
+    if step is not None and not holds_at(rule, step):
+        return ", ".join([_EXEMPT, *frozen])
     kind = rule.regularizer.WhichOneof("kind")
     message: Message | None = None if kind is None else getattr(rule.regularizer, kind)
     words = [_EXEMPT if message is None else f"{kind} {_line(message)}".rstrip()]
@@ -140,7 +143,7 @@ def _words(rule: PlanRule | None, step: int | None) -> str:
     words += [f"{name} {{ {_line(rule.box)} }}" for name in ("box",) if rule.HasField("box")]
     for name in ("smoothing", "step_size", "every"):
         words += [f"{name}: {getattr(rule, name)}"] if rule.HasField(name) else []
-    return ", ".join(["joint", *words] if rule.joint else words)
+    return ", ".join([*(["joint"] if rule.joint else []), *words, *frozen])
 
 
 def _line(message: Message) -> str:

@@ -22,8 +22,9 @@ SYNTAX = """\
 A plan file says the same in TOML: a table for each name or pattern, with the regularizer's name, its fields
 as keys, and maybe a step_size, bounds (box) and a smoothing; with joint = true it is of all tensors of the
 table together, as one vector. A tensor's own name comes before patterns, and the first pattern that fits
-counts; every tensor needs a table. Numbers may change over the steps of training (schedules), and a table may
-hold at every k-th step alone (every): --step says which step it is.
+counts; every tensor needs a table. Numbers may change over the steps of training (schedules), a table may
+hold at every k-th step alone (every), and what is 0 may stay 0 from a step on (freeze_from): --step says
+which step it is.
 
 \b
   ["layers.*.weight"]
@@ -103,7 +104,11 @@ def read_plan(path: Path, step_size: float | None, step: int | None = None) -> P
         OSError: If it cannot be read.
     """
     plan = load_plan(path)
-    changing = [rule.pattern for rule in plan.rules if rule.schedules or rule.HasField("every")]
+    changing = [
+        rule.pattern
+        for rule in plan.rules
+        if rule.schedules or rule.HasField("every") or rule.HasField("freeze_from")
+    ]
     if not changing:
         return PlanFile(path, plan, None, step_size)
     if step is None:

@@ -29,8 +29,11 @@ from .names import resolve
 Regularizer: TypeAlias = Message | Modified | Joint | None
 """A regularizer's message, with modifiers or without, or shared; None where there is none."""
 
-Regularizers: TypeAlias = Regularizer | Mapping[str, Regularizer] | Planned
-"""A regularizer for all; or by name or pattern; or by a plan."""
+Unplanned: TypeAlias = Regularizer | Mapping[str, Regularizer]
+"""A regularizer for all; or by name or pattern."""
+
+Regularizers: TypeAlias = Unplanned | Planned
+"""The same; or by a plan."""
 
 StepSizes: TypeAlias = float | Mapping[str, float]
 """A step size for all, or by name or pattern."""
@@ -168,7 +171,7 @@ class _Question:
     key: tuple[object, ...]
     data_type: np.dtype[Any] = field(compare=False)
     shapes: Shapes = field(compare=False)
-    regularizer: Regularizer | Mapping[str, Regularizer] = field(compare=False)
+    regularizer: Unplanned = field(compare=False)
     step_size: StepSizes | None = field(compare=False)
 
 
@@ -196,7 +199,7 @@ def _answered(question: _Question) -> Layout:
 def _key(
     data_type: np.dtype[Any],
     shapes: Shapes,
-    regularizer: Regularizer | Mapping[str, Regularizer],
+    regularizer: Unplanned,
     step_size: StepSizes | None,
 ) -> tuple[object, ...]:
     """Return the values that a question is known by."""

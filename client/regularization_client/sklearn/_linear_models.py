@@ -18,6 +18,7 @@ from .._client import Client
 from .._errors import ArgumentError
 from .._modified import Modified
 from ..solvers import Solution, cross_validate, minimize
+from ..solvers._checks import check_strength
 from ..solvers._strengths import scaled
 from ._losses import LinearLoss
 
@@ -90,10 +91,11 @@ class AtOneStrength(LinearModel):
 
     def _solved(self, loss: LinearLoss, targets: Any, client: Client) -> Solution:
         del targets
+        check_strength(self.strength, "strength")
         return minimize(
             loss.of(np.arange(loss.samples)),
             loss.start,
-            loss.regularizers(scaled(self._penalty(L1Norm(strength=_DEFAULT_STRENGTH)), self.strength)),  # type: ignore[arg-type] # one stays one
+            scaled(loss.regularizers(self._penalty(L1Norm(strength=_DEFAULT_STRENGTH))), self.strength),
             client,
             tol=self.tol,
             max_iterations=self.max_iter,

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from .._client import Client
 from .._errors import ArgumentError
-from .._request.layout import Regularizers
-from ._minimize import Method, MinimizeOptions, Solution, check_count
-from ._path import Course, Path, checked_strengths
+from .._request.layout import Unplanned
+from ._checks import check_count
+from ._minimize import Method, MinimizeOptions, Solution
+from ._path import Course, Path
 from ._problem import Loss, ValueAndGradient
 from ._structure import Arrays, Structure
 
@@ -76,7 +77,7 @@ def cross_validate(
     error_of: Callable[[Any, Indices], float],
     samples: int,
     x0: Arrays,
-    regularizer: Regularizers,
+    regularizer: Unplanned,
     client: Client,
     *,
     folds: Folds = 5,
@@ -128,11 +129,7 @@ def cross_validate(
         return Course(Loss(loss_of(indices), structure), regularizer, client, method)
 
     whole = course(np.arange(samples))
-    found = (
-        whole.from_strongest(start, count, ratio)
-        if strengths is None
-        else whole.along(checked_strengths(strengths), start)
-    )
+    found = whole.run(start, strengths, count, ratio)
     errors = []
     for training, test in pairs:
         trained = course(training).along(found.strengths, start)

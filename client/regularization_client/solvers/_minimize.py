@@ -10,10 +10,11 @@ import numpy as np
 
 from .._client import Client
 from .._errors import ArgumentError
-from .._request.layout import Regularizers
+from .._request.layout import Unplanned
+from ._checks import check_count, is_positive
 from ._problem import Loss, Point, Problem, ValueAndGradient, distance
 from ._step_sizes import Backtracking, Fixed, StepSizes, first_step_size
-from ._structure import Arrays, Structure, Vector
+from ._structure import Arrays, Structure
 
 _LEAST_SCALE = 1e-3
 """Share of the loss gradient at 0 that residuals are relative to at least: near the strength from which on 0
@@ -74,13 +75,13 @@ class Method:
     max_iterations: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.step_size != "backtracking" and not _is_positive(self.step_size):
+        if self.step_size != "backtracking" and not is_positive(self.step_size):
             raise ArgumentError(
                 f"step_size must be 'backtracking' or a finite number > 0, got {self.step_size!r}"
             )
         if self.restart not in ("gradient", None):
             raise ArgumentError(f"restart must be 'gradient' or None, got {self.restart!r}")
-        if not _is_positive(self.tol):
+        if not is_positive(self.tol):
             raise ArgumentError(f"tol must be a finite number > 0, got {self.tol!r}")
         check_count(self.max_iterations, "max_iterations")
 
@@ -88,7 +89,7 @@ class Method:
 def minimize(
     value_and_gradient: ValueAndGradient,
     x0: Arrays,
-    regularizer: Regularizers,
+    regularizer: Unplanned,
     client: Client,
     *,
     step_size: float | Literal["backtracking"] = "backtracking",
@@ -149,23 +150,31 @@ def minimize(
     )
     structure = Structure.of(x0)
     problem = Problem(Loss(value_and_gradient, structure), regularizer, client)
-    return solve(problem, structure.vector(x0, "x0"), method)
+    return solve(problem, problem.loss.finite_at(structure.vector(x0, "x0"), "at x0"), method)
 
 
-def solve(problem: Problem, x0: Vector, method: Method, *, like: Solution | None = None) -> Solution:
+def solve(
+    problem: Problem,
+    start: Point,
+    method: Method,
+    *,
+    ahead: Point | None = None,
+    like: Solution | None = None,
+) -> Solution:
     """Minimize loss plus penalty.
 
     Args:
         problem: Loss and penalty.
-        x0: Where to start.
+        start: Where to start; the loss must be finite there.
         method: How.
+        ahead: Where the solution is guessed to be: from there the first step is taken, if the loss is finite
+            there, as if momentum had led from the start to it. None for the start.
         like: A solution of a similar problem, with whose step size backtracking begins.
 
     Raises:
         RegularizationError: As ``minimize``.
     """
-    start = problem.loss.finite_at(x0, "at x0")
-    origin = problem.loss.at(np.zeros_like(x0)) if x0.any() else start
+    origin = problem.loss.origin if start.x.any() else start
     if not origin.is_finite:
         origin = start  # a loss that is infinite at 0, as one of logarithms is
     steps: StepSizes
@@ -173,7 +182,8 @@ def solve(problem: Problem, x0: Vector, method: Method, *, like: Solution | None
         steps = Backtracking(like.step_size if like else first_step_size(start))
     else:
         steps = Fixed(method.step_size)
-    return _Descent(problem, method, steps, _scale(problem, origin, steps.current)).run(start)
+    first = ahead if ahead is not None and ahead.is_finite else start
+    return _Descent(problem, method, steps, _scale(problem, origin, steps.current)).run(start, first)
 
 
 def _scale(problem: Problem, origin: Point, step_size: float) -> float:
@@ -193,9 +203,13 @@ class _Descent:
     momentum: float = 1.0
     """Nesterov's t: 1 where the next step has no momentum behind it."""
 
-    def run(self, start: Point) -> Solution:
-        """Step until a step leads nowhere, or often enough."""
-        last = ahead = start
+    def run(self, last: Point, ahead: Point) -> Solution:
+        """Step until a step leads nowhere, or often enough.
+
+        Args:
+            last: Where it starts.
+            ahead: From where it takes the first step.
+        """
         for iteration in range(1, self.method.max_iterations + 1):
             reached = self.steps.step(self.problem, ahead)
             residual = distance(reached, ahead) / self.steps.current / self.scale
@@ -239,18 +253,3 @@ class _Descent:
             converged=residual <= self.method.tol,
             step_size=self.steps.current,
         )
-
-
-def check_count(number: object, name: str) -> None:
-    """Check that a number is whole and above 0.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
-    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
-        raise ArgumentError(f"{name} must be a whole number >= 1, got {number!r}")
-
-
-def _is_positive(number: object) -> bool:
-    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
-    return is_number and 0 < number < math.inf  # type: ignore[operator] # a number

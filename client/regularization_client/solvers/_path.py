@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -11,9 +10,10 @@ import numpy.typing as npt
 
 from .._client import Client
 from .._errors import ArgumentError
-from .._request.layout import Regularizers
-from ._minimize import Method, MinimizeOptions, Solution, check_count, solve
-from ._problem import Loss, Problem, ValueAndGradient
+from .._request.layout import Unplanned
+from ._checks import check_count, check_strength, check_unplanned, is_positive
+from ._minimize import Method, MinimizeOptions, Solution, solve
+from ._problem import Loss, Point, Problem, ValueAndGradient
 from ._strengths import scaled
 from ._strongest import strength_max
 from ._structure import Arrays, Structure, Vector
@@ -55,7 +55,7 @@ class Path:
 def path(
     value_and_gradient: ValueAndGradient,
     x0: Arrays,
-    regularizer: Regularizers,
+    regularizer: Unplanned,
     client: Client,
     *,
     strengths: npt.ArrayLike | None = None,
@@ -99,9 +99,7 @@ def path(
     structure = Structure.of(x0)
     start = structure.vector(x0, "x0")
     course = Course(Loss(value_and_gradient, structure), regularizer, client, Method(**options))
-    if strengths is not None:
-        return course.along(checked_strengths(strengths), start)
-    return course.from_strongest(start, count, ratio)
+    return course.run(start, strengths, count, ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +107,28 @@ class Course:
     """What all solutions of a path have in common."""
 
     loss: Loss
-    regularizer: Regularizers
+    regularizer: Unplanned
     client: Client
     method: Method
 
+    def __post_init__(self) -> None:
+        check_unplanned(self.regularizer)
+
+    def run(self, start: Vector, strengths: npt.ArrayLike | None, count: int, ratio: float) -> Path:
+        """Return the solutions at the strengths that ``path`` is asked for.
+
+        Raises:
+            ArgumentError: As ``path``.
+        """
+        if strengths is None:
+            return self._from_strongest(start, count, ratio)
+        return self.along(checked_strengths(strengths), start)
+
     def along(self, strengths: npt.NDArray[np.float64], start: Vector, like: Solution | None = None) -> Path:
-        """Return the solutions at these strengths, each from the one before.
+        """Return the solutions at these strengths, each from where those before lead.
+
+        Solutions are smooth in the strength nearly everywhere, and for many penalties piecewise linear: so
+        each next one is looked for further on in the direction of the last two.
 
         Args:
             strengths: Descending.
@@ -122,22 +136,20 @@ class Course:
             like: A solution with whose step size it begins.
         """
         solutions: list[Solution] = []
-        for strength in strengths.tolist():
-            like = self._at(strength, start, like)
-            start = self.loss.structure.vector(like.x, "x")
+        last = ahead = self.loss.finite_at(start, "at x0")
+        for strength, share in zip(strengths.tolist(), _shares(strengths), strict=True):
+            like = self._at(strength, last, like, ahead)
+            reached = self.loss.at(self.loss.structure.vector(like.x, "x"))
+            ahead = self.loss.at(reached.x + share * (reached.x - last.x)) if share else reached
+            last = reached
             solutions.append(like)
         return Path(strengths, tuple(solutions))
 
-    def from_strongest(self, start: Vector, count: int, ratio: float) -> Path:
-        """Return the solutions from the strength on at which the penalty becomes 0.
-
-        Raises:
-            ArgumentError: If there is no such strength, or nothing to choose from.
-        """
+    def _from_strongest(self, start: Vector, count: int, ratio: float) -> Path:
         check_count(count, "count")
         if count > MOST_STRENGTHS:
             raise ArgumentError(f"count must be at most {MOST_STRENGTHS}, got {count}")
-        if not 0 < ratio < 1:
+        if not is_positive(ratio) or ratio >= 1:
             raise ArgumentError(f"ratio must be above 0 and below 1, got {ratio}")
         strongest, simplest = self._strongest(start)
         if strongest == 0:
@@ -151,13 +163,13 @@ class Course:
         At a solution that has a penalty, the gradient needs all of its strength, if not more. So where it
         needs less the penalty is 0, and what it needs is the least strength for which it is.
         """
-        gradient = self.loss.at(np.zeros_like(start)).gradient
+        gradient = self.loss.origin.gradient
         tried = 2 * (self._needed(gradient) or float(np.linalg.norm(gradient)) or 1.0)
-        solution = None
+        solution, point = None, self.loss.finite_at(start, "at x0")
         for _ in range(_MOST_DOUBLINGS):
-            solution = self._at(tried, start, solution)
-            start = self.loss.structure.vector(solution.x, "x")
-            needed = self._needed(self.loss.at(start).gradient)
+            solution = self._at(tried, point, solution)
+            point = self.loss.at(self.loss.structure.vector(solution.x, "x"))
+            needed = self._needed(point.gradient)
             if needed < _CLEARLY_LESS * tried:
                 return needed, solution
             tried *= 2
@@ -166,9 +178,22 @@ class Course:
     def _needed(self, gradient: Vector) -> float:
         return strength_max(self.loss.structure.arrays(gradient), self.regularizer, self.client)
 
-    def _at(self, strength: float, start: Vector, like: Solution | None) -> Solution:
+    def _at(
+        self, strength: float, start: Point, like: Solution | None, ahead: Point | None = None
+    ) -> Solution:
         problem = Problem(self.loss, scaled(self.regularizer, strength), self.client)
-        return solve(problem, start, self.method, like=like)
+        return solve(problem, start, self.method, ahead=ahead, like=like)
+
+
+def _shares(strengths: npt.NDArray[np.float64]) -> list[float]:
+    """Return by how much of its last move each solution will move again, if it is linear in the strength.
+
+    It is at most 1, so that curves are not left by far; and 0 at the ends and between equal strengths.
+    """
+    gaps = -np.diff(strengths)
+    shares = np.zeros(len(strengths))
+    np.divide(np.minimum(gaps[1:], gaps[:-1]), gaps[:-1], out=shares[1:-1], where=gaps[:-1] > 0)
+    return shares.tolist()
 
 
 def checked_strengths(strengths: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -184,6 +209,5 @@ def checked_strengths(strengths: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if numbers.ndim != 1 or not numbers.size:
         raise ArgumentError(f"strengths must be a sequence of at least one number, got {strengths!r}")
     for number in numbers.tolist():
-        if not 0 <= number < math.inf:
-            raise ArgumentError(f"strengths must be finite and >= 0, got {number}")
+        check_strength(number, "each of strengths")
     return np.sort(numbers)[::-1]

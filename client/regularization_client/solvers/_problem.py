@@ -13,7 +13,8 @@ import numpy as np
 from .._client import Client
 from .._config import Figure
 from .._errors import ArgumentError
-from .._request.layout import Regularizers
+from .._request.layout import Unplanned
+from ._checks import check_unplanned
 from ._structure import Structure, Vector
 
 PENALTY: tuple[Figure, ...] = ("penalty",)
@@ -23,12 +24,17 @@ ValueAndGradient: TypeAlias = Callable[[Any], tuple[Any, Any]]
 """Gives a loss and its gradient at parameters: a read-only float64 array, or such arrays by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Loss:
     """A smooth function of parameters of one structure."""
 
     value_and_gradient: ValueAndGradient
     structure: Structure
+
+    @cached_property
+    def origin(self) -> Point:
+        """The point where all parameters are 0."""
+        return self.at(np.zeros(self.structure.size))
 
     def at(self, x: Vector) -> Point:
         """Return a point, at which the loss is computed when it is first asked for."""
@@ -99,8 +105,11 @@ class Problem:
     """A loss plus a penalty."""
 
     loss: Loss
-    regularizer: Regularizers
+    regularizer: Unplanned
     client: Client
+
+    def __post_init__(self) -> None:
+        check_unplanned(self.regularizer)
 
     def step(self, point: Point, step_size: float) -> Point:
         """Return where a proximal gradient step leads."""

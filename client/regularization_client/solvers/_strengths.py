@@ -10,10 +10,10 @@ from regularization.v1 import regularizers_pb2
 
 from .._joint import Joint
 from .._modified import Modified
-from .._request.layout import Regularizer, Regularizers
+from .._request.layout import Regularizer, Unplanned
 
 
-def scaled(regularizer: Regularizers, factor: float) -> Regularizers:
+def scaled(regularizer: Unplanned, factor: float) -> Unplanned:
     """Return a regularizer with all its strengths multiplied by a factor.
 
     A ``strength`` that is unset counts as 1. What has no strength, such as a set, stays as it is.

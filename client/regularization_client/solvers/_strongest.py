@@ -13,8 +13,9 @@ from .._errors import ArgumentError
 from .._joint import Joint
 from .._messages import wrap
 from .._modified import Modified, without_modifiers
-from .._request.layout import Regularizers
+from .._request.layout import Unplanned
 from .._request.names import resolve
+from ._checks import check_unplanned
 from ._dual_norms import dual_norm
 from ._problem import PENALTY
 from ._strengths import scaled, strengths_of
@@ -27,7 +28,7 @@ _ACCURACY = 1e-12
 _MOST_DOUBLINGS = 200
 
 
-def strength_max(gradient: Arrays, regularizer: Regularizers, client: Client) -> float:
+def strength_max(gradient: Arrays, regularizer: Unplanned, client: Client) -> float:
     """Return the least strength at which the proximal step from ``-gradient`` has penalty 0.
 
     With the loss gradient at 0 this is where a path of solutions begins: from this strength on, 0 minimizes
@@ -62,6 +63,7 @@ def strength_max(gradient: Arrays, regularizer: Regularizers, client: Client) ->
         ...     print(strength_max([0.5, -2.0, 1.0], L1Norm(), client))
         2.0
     """
+    check_unplanned(regularizer)
     structure = Structure.of(gradient)
     slopes = structure.vector(gradient, "gradient")
     unit = scaled(regularizer, 1.0)
@@ -73,7 +75,7 @@ def strength_max(gradient: Arrays, regularizer: Regularizers, client: Client) ->
 
 
 def _with_strength(
-    regularizer: Regularizers, slopes: Mapping[str, Vector]
+    regularizer: Unplanned, slopes: Mapping[str, Vector]
 ) -> Iterator[tuple[Message | Modified, Vector]]:
     """Yield each regularizer that has a strength, with the gradient of its array, or of its arrays."""
     by_name = (
@@ -156,7 +158,7 @@ def _by_bisection(regularizer: Message | Modified, slope: Vector, client: Client
     return above
 
 
-def _told(regularizer: Regularizers) -> str:
+def _told(regularizer: Unplanned) -> str:
     if isinstance(regularizer, Mapping):
         return f"{{{', '.join(f'{name!r}: {_told(each)}' for name, each in regularizer.items())}}}"
     inner = regularizer.regularizer if isinstance(regularizer, Joint | Modified) else regularizer

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from regularization.v1 import layout_pb2 as regularization_dot_v1_dot_layout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!regularization/v1/catalogue.proto\x12\x11regularization.v1\x1a\x1eregularization/v1/layout.proto\"\xb5\x03\n\x16RegularizerDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\x0fpenalty_formula\x18\x04 \x01(\t\x12\x18\n\x10gradient_formula\x18\x05 \x01(\t\x12\x1d\n\x15proximal_step_formula\x18\x06 \x01(\t\x12;\n\nparameters\x18\x07 \x03(\x0b\x32\'.regularization.v1.ParameterDescription\x12)\n\x06traits\x18\x08 \x01(\x0b\x32\x19.regularization.v1.Traits\x12-\n\x08locality\x18\t \x01(\x0e\x32\x1b.regularization.v1.Locality\x12,\n\x08operands\x18\n \x03(\x0e\x32\x1a.regularization.v1.Operand\x12/\n\ndata_types\x18\x0b \x03(\x0e\x32\x1b.regularization.v1.DataType\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x15\n\rpenalty_terms\x18\r \x01(\t\"Y\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"{\n\x06Traits\x12\x0e\n\x06\x63onvex\x18\x01 \x01(\x08\x12\x11\n\tseparable\x18\x02 \x01(\x08\x12\x0e\n\x06smooth\x18\x03 \x01(\x08\x12\x1e\n\x16positively_homogeneous\x18\x04 \x01(\x08\x12\x11\n\tindicator\x18\x05 \x01(\x08\x12\x0b\n\x03map\x18\x06 \x01(\x08*|\n\x08Locality\x12\x18\n\x14LOCALITY_UNSPECIFIED\x10\x00\x12\x14\n\x10LOCALITY_ELEMENT\x10\x01\x12\x12\n\x0eLOCALITY_GROUP\x10\x02\x12\x14\n\x10LOCALITY_SEGMENT\x10\x03\x12\x16\n\x12LOCALITY_REDUCTION\x10\x04*\x83\x01\n\x07Operand\x12\x17\n\x13OPERAND_UNSPECIFIED\x10\x00\x12\x1a\n\x16OPERAND_LOSS_GRADIENTS\x10\x01\x12\x15\n\x11OPERAND_REFERENCE\x10\x02\x12\x13\n\x0fOPERAND_WEIGHTS\x10\x03\x12\x17\n\x13OPERAND_STEP_SCALES\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!regularization/v1/catalogue.proto\x12\x11regularization.v1\x1a\x1eregularization/v1/layout.proto\"\xb5\x03\n\x16RegularizerDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\x0fpenalty_formula\x18\x04 \x01(\t\x12\x18\n\x10gradient_formula\x18\x05 \x01(\t\x12\x1d\n\x15proximal_step_formula\x18\x06 \x01(\t\x12;\n\nparameters\x18\x07 \x03(\x0b\x32\'.regularization.v1.ParameterDescription\x12)\n\x06traits\x18\x08 \x01(\x0b\x32\x19.regularization.v1.Traits\x12-\n\x08locality\x18\t \x01(\x0e\x32\x1b.regularization.v1.Locality\x12,\n\x08operands\x18\n \x03(\x0e\x32\x1a.regularization.v1.Operand\x12/\n\ndata_types\x18\x0b \x03(\x0e\x32\x1b.regularization.v1.DataType\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x15\n\rpenalty_terms\x18\r \x01(\t\"Y\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x90\x01\n\x06Traits\x12\x0e\n\x06\x63onvex\x18\x01 \x01(\x08\x12\x11\n\tseparable\x18\x02 \x01(\x08\x12\x0e\n\x06smooth\x18\x03 \x01(\x08\x12\x1e\n\x16positively_homogeneous\x18\x04 \x01(\x08\x12\x11\n\tindicator\x18\x05 \x01(\x08\x12\x0b\n\x03map\x18\x06 \x01(\x08\x12\x13\n\x0bkeeps_zeros\x18\x07 \x01(\x08*|\n\x08Locality\x12\x18\n\x14LOCALITY_UNSPECIFIED\x10\x00\x12\x14\n\x10LOCALITY_ELEMENT\x10\x01\x12\x12\n\x0eLOCALITY_GROUP\x10\x02\x12\x14\n\x10LOCALITY_SEGMENT\x10\x03\x12\x16\n\x12LOCALITY_REDUCTION\x10\x04*\x83\x01\n\x07Operand\x12\x17\n\x13OPERAND_UNSPECIFIED\x10\x00\x12\x1a\n\x16OPERAND_LOSS_GRADIENTS\x10\x01\x12\x15\n\x11OPERAND_REFERENCE\x10\x02\x12\x13\n\x0fOPERAND_WEIGHTS\x10\x03\x12\x17\n\x13OPERAND_STEP_SCALES\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.catalogue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOCALITY']._serialized_start=744
-  _globals['_LOCALITY']._serialized_end=868
-  _globals['_OPERAND']._serialized_start=871
-  _globals['_OPERAND']._serialized_end=1002
+  _globals['_LOCALITY']._serialized_start=766
+  _globals['_LOCALITY']._serialized_end=890
+  _globals['_OPERAND']._serialized_start=893
+  _globals['_OPERAND']._serialized_end=1024
   _globals['_REGULARIZERDESCRIPTION']._serialized_start=89
   _globals['_REGULARIZERDESCRIPTION']._serialized_end=526
   _globals['_PARAMETERDESCRIPTION']._serialized_start=528
   _globals['_PARAMETERDESCRIPTION']._serialized_end=617
-  _globals['_TRAITS']._serialized_start=619
-  _globals['_TRAITS']._serialized_end=742
+  _globals['_TRAITS']._serialized_start=620
+  _globals['_TRAITS']._serialized_end=764
 # @@protoc_insertion_point(module_scope)

@@ -224,6 +224,7 @@ class Traits(_message.Message):
     POSITIVELY_HOMOGENEOUS_FIELD_NUMBER: _builtins.int
     INDICATOR_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
+    KEEPS_ZEROS_FIELD_NUMBER: _builtins.int
     convex: _builtins.bool
     """It is a convex function, and its proximal step is unique."""
     separable: _builtins.bool
@@ -236,6 +237,8 @@ class Traits(_message.Message):
     """It is 0 on a set and plus infinity off it, so it has no strength."""
     map: _builtins.bool
     """It is no penalty at all: ProximalStep applies a map, Penalty and Gradient reject it."""
+    keeps_zeros: _builtins.bool
+    """An element that is 0 is 0 in its step and in its gradient, too, whatever the others are: see Segment.keeps_zeros."""
     def __init__(
         self,
         *,
@@ -245,10 +248,11 @@ class Traits(_message.Message):
         positively_homogeneous: _builtins.bool = ...,
         indicator: _builtins.bool = ...,
         map: _builtins.bool = ...,
+        keeps_zeros: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["convex", b"convex", "indicator", b"indicator", "map", b"map", "positively_homogeneous", b"positively_homogeneous", "separable", b"separable", "smooth", b"smooth"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["convex", b"convex", "indicator", b"indicator", "keeps_zeros", b"keeps_zeros", "map", b"map", "positively_homogeneous", b"positively_homogeneous", "separable", b"separable", "smooth", b"smooth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,17 +26,17 @@ from regularization.v1 import plan_pb2 as regularization_dot_v1_dot_plan__pb2
 from regularization.v1 import regularizers_pb2 as regularization_dot_v1_dot_regularizers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eregularization/v1/layout.proto\x12\x11regularization.v1\x1a\x1cregularization/v1/plan.proto\x1a$regularization/v1/regularizers.proto\"U\n\x08Rounding\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.regularization.v1.RoundingMode\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xd4\x01\n\x0fParameterLayout\x12.\n\tdata_type\x18\x01 \x01(\x0e\x32\x1b.regularization.v1.DataType\x12,\n\x08segments\x18\x02 \x03(\x0b\x32\x1a.regularization.v1.Segment\x12\x33\n\x06joints\x18\x03 \x03(\x0b\x32#.regularization.v1.JointRegularizer\x12.\n\x07planned\x18\x04 \x01(\x0b\x32\x1d.regularization.v1.PlanAtStep\"{\n\x10JointRegularizer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x0bregularizer\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.Regularizer\x12\x16\n\tstep_size\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_step_size\"\xea\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x33\n\x0bregularizer\x18\x03 \x01(\x0b\x32\x1e.regularization.v1.Regularizer\x12\x16\n\tstep_size\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12#\n\x03\x62ox\x18\x05 \x01(\x0b\x32\x16.regularization.v1.Box\x12\x16\n\tsmoothing\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05joint\x18\x07 \x01(\tH\x02\x88\x01\x01\x42\x0c\n\n_step_sizeB\x0c\n\n_smoothingB\x08\n\x06_joint\"*\n\x0c\x45lementRange\x12\r\n\x05\x62\x65gin\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03*\xba\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x03\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x04\x12\x10\n\x0c\x44\x41TA_TYPE_Q7\x10\x05\x12\x11\n\rDATA_TYPE_Q15\x10\x06\x12\x11\n\rDATA_TYPE_Q31\x10\x07*k\n\x0cRoundingMode\x12\x1d\n\x19ROUNDING_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aROUNDING_MODE_NEAREST_EVEN\x10\x01\x12\x1c\n\x18ROUNDING_MODE_STOCHASTIC\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eregularization/v1/layout.proto\x12\x11regularization.v1\x1a\x1cregularization/v1/plan.proto\x1a$regularization/v1/regularizers.proto\"U\n\x08Rounding\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1f.regularization.v1.RoundingMode\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xd4\x01\n\x0fParameterLayout\x12.\n\tdata_type\x18\x01 \x01(\x0e\x32\x1b.regularization.v1.DataType\x12,\n\x08segments\x18\x02 \x03(\x0b\x32\x1a.regularization.v1.Segment\x12\x33\n\x06joints\x18\x03 \x03(\x0b\x32#.regularization.v1.JointRegularizer\x12.\n\x07planned\x18\x04 \x01(\x0b\x32\x1d.regularization.v1.PlanAtStep\"{\n\x10JointRegularizer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x0bregularizer\x18\x02 \x01(\x0b\x32\x1e.regularization.v1.Regularizer\x12\x16\n\tstep_size\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_step_size\"\xff\x01\n\x07Segment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x33\n\x0bregularizer\x18\x03 \x01(\x0b\x32\x1e.regularization.v1.Regularizer\x12\x16\n\tstep_size\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12#\n\x03\x62ox\x18\x05 \x01(\x0b\x32\x16.regularization.v1.Box\x12\x16\n\tsmoothing\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05joint\x18\x07 \x01(\tH\x02\x88\x01\x01\x12\x13\n\x0bkeeps_zeros\x18\x08 \x01(\x08\x42\x0c\n\n_step_sizeB\x0c\n\n_smoothingB\x08\n\x06_joint\"*\n\x0c\x45lementRange\x12\r\n\x05\x62\x65gin\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03*\xba\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x03\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x04\x12\x10\n\x0c\x44\x41TA_TYPE_Q7\x10\x05\x12\x11\n\rDATA_TYPE_Q15\x10\x06\x12\x11\n\rDATA_TYPE_Q31\x10\x07*k\n\x0cRoundingMode\x12\x1d\n\x19ROUNDING_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aROUNDING_MODE_NEAREST_EVEN\x10\x01\x12\x1c\n\x18ROUNDING_MODE_STOCHASTIC\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.layout_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=830
-  _globals['_DATATYPE']._serialized_end=1016
-  _globals['_ROUNDINGMODE']._serialized_start=1018
-  _globals['_ROUNDINGMODE']._serialized_end=1125
+  _globals['_DATATYPE']._serialized_start=851
+  _globals['_DATATYPE']._serialized_end=1037
+  _globals['_ROUNDINGMODE']._serialized_start=1039
+  _globals['_ROUNDINGMODE']._serialized_end=1146
   _globals['_ROUNDING']._serialized_start=121
   _globals['_ROUNDING']._serialized_end=206
   _globals['_PARAMETERLAYOUT']._serialized_start=209
@@ -44,7 +44,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINTREGULARIZER']._serialized_start=423
   _globals['_JOINTREGULARIZER']._serialized_end=546
   _globals['_SEGMENT']._serialized_start=549
-  _globals['_SEGMENT']._serialized_end=783
-  _globals['_ELEMENTRANGE']._serialized_start=785
-  _globals['_ELEMENTRANGE']._serialized_end=827
+  _globals['_SEGMENT']._serialized_end=804
+  _globals['_ELEMENTRANGE']._serialized_start=806
+  _globals['_ELEMENTRANGE']._serialized_end=848
 # @@protoc_insertion_point(module_scope)

@@ -252,6 +252,7 @@ class Segment(_message.Message):
     BOX_FIELD_NUMBER: _builtins.int
     SMOOTHING_FIELD_NUMBER: _builtins.int
     JOINT_FIELD_NUMBER: _builtins.int
+    KEEPS_ZEROS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Any text of at most 256 bytes, unique in the layout; the summary and error messages use it.
     Error: ERROR_REASON_LAYOUT_INVALID.
@@ -275,6 +276,14 @@ class Segment(_message.Message):
     joint: _builtins.str
     """The name of the joint regularizer that the segment has in place of a regularizer, a step size and modifiers of its
     own. Errors: ERROR_REASON_JOINT_INVALID, ERROR_REASON_MODIFIER_UNSUPPORTED.
+    """
+    keeps_zeros: _builtins.bool
+    """Whether elements that are 0 stay 0: of a loss gradient nothing counts where the parameter is 0, neither in a proximal
+    step nor in what Gradient adds to it. So a vector keeps the zeros that its last step gave it. Without a loss
+    gradient it changes nothing: whoever moves the parameters before the call must leave zeros where they are. Only where
+    the regularizer, or the joint one, leaves zeros at 0 itself, with its modifiers (Traits.keeps_zeros; a box must have
+    0 in it), and where there is none. There can be no reference: ERROR_REASON_OPERAND_UNSUPPORTED.
+    Error: ERROR_REASON_MODIFIER_UNSUPPORTED.
     """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -310,10 +319,11 @@ class Segment(_message.Message):
         box: _regularizers_pb2.Box | None = ...,
         smoothing: _builtins.float | None = ...,
         joint: _builtins.str | None = ...,
+        keeps_zeros: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_joint", b"_joint", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "joint", b"joint", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_joint", b"_joint", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "joint", b"joint", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_joint", b"_joint", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "joint", b"joint", "keeps_zeros", b"keeps_zeros", "name", b"name", "regularizer", b"regularizer", "shape", b"shape", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__joint: _TypeAlias = _typing.Literal["joint"]  # noqa: Y015
     _WhichOneofArgType__joint: _TypeAlias = _typing.Literal["_joint", b"_joint"]  # noqa: Y015

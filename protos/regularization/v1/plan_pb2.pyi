@@ -74,6 +74,7 @@ class PlanRule(_message.Message):
     JOINT_FIELD_NUMBER: _builtins.int
     EVERY_FIELD_NUMBER: _builtins.int
     SCHEDULES_FIELD_NUMBER: _builtins.int
+    FREEZE_FROM_FIELD_NUMBER: _builtins.int
     pattern: _builtins.str
     """Required, at most 256 bytes, and of no other rule of the plan: a segment's name, or a pattern of names, in which *
     stands for any text, ? for any one character, [abc] for one of these and [!abc] for one that is none of these, as
@@ -93,6 +94,11 @@ class PlanRule(_message.Message):
     """The regularizer and its modifiers hold at the steps that are multiples of this, >= 1. At all others the segments
     are exempt: their proximal step is the identity, or the forward step alone. Unset: at every step.
     Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    """
+    freeze_from: _builtins.int
+    """From this step on, >= 0, elements that are 0 stay 0: see Segment.keeps_zeros. It holds at all steps, not only at those
+    that are multiples of every. Whether the regularizer may have it is looked at at once, whatever the step.
+    Unset: never. Errors: ERROR_REASON_FIELD_OUT_OF_RANGE, ERROR_REASON_MODIFIER_UNSUPPORTED.
     """
     @_builtins.property
     def regularizer(self) -> _regularizers_pb2.Regularizer:
@@ -118,19 +124,24 @@ class PlanRule(_message.Message):
         joint: _builtins.bool = ...,
         every: _builtins.int | None = ...,
         schedules: _abc.Iterable[Global___Schedule] | None = ...,
+        freeze_from: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_every", b"_every", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "every", b"every", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_every", b"_every", "_freeze_from", b"_freeze_from", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "every", b"every", "freeze_from", b"freeze_from", "regularizer", b"regularizer", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_every", b"_every", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "every", b"every", "exempt", b"exempt", "joint", b"joint", "pattern", b"pattern", "regularizer", b"regularizer", "schedules", b"schedules", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_every", b"_every", "_freeze_from", b"_freeze_from", "_smoothing", b"_smoothing", "_step_size", b"_step_size", "box", b"box", "every", b"every", "exempt", b"exempt", "freeze_from", b"freeze_from", "joint", b"joint", "pattern", b"pattern", "regularizer", b"regularizer", "schedules", b"schedules", "smoothing", b"smoothing", "step_size", b"step_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__every: _TypeAlias = _typing.Literal["every"]  # noqa: Y015
     _WhichOneofArgType__every: _TypeAlias = _typing.Literal["_every", b"_every"]  # noqa: Y015
+    _WhichOneofReturnType__freeze_from: _TypeAlias = _typing.Literal["freeze_from"]  # noqa: Y015
+    _WhichOneofArgType__freeze_from: _TypeAlias = _typing.Literal["_freeze_from", b"_freeze_from"]  # noqa: Y015
     _WhichOneofReturnType__smoothing: _TypeAlias = _typing.Literal["smoothing"]  # noqa: Y015
     _WhichOneofArgType__smoothing: _TypeAlias = _typing.Literal["_smoothing", b"_smoothing"]  # noqa: Y015
     _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
     _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__every) -> _WhichOneofReturnType__every | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__freeze_from) -> _WhichOneofReturnType__freeze_from | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothing) -> _WhichOneofReturnType__smoothing | None: ...
     @_typing.overload

@@ -14,7 +14,15 @@ from .layout import Layout, PreparedSegment
 from .methods import Method, Operand
 from .parallel import run_whole
 from .run import Run, State
-from .specifications import MAX_AXES, MAX_JOINTS, MAX_NAME_BYTES, MAX_SEGMENTS, Joint, Segment
+from .specifications import (
+    MAX_AXES,
+    MAX_JOINTS,
+    MAX_NAME_BYTES,
+    MAX_SEGMENTS,
+    Joint,
+    Segment,
+    require_zeros_kept,
+)
 from .whole_vectors.measurement import Measurement
 from .whole_vectors.measuring import Measuring
 from .whole_vectors.parts import Combination, Round
@@ -52,5 +60,6 @@ __all__ = [
     "Summary",
     "contract_name",
     "figure_bounds",
+    "require_zeros_kept",
     "run_whole",
 ]

@@ -41,6 +41,8 @@ class FusedOperator:
         rounding = stepping and call.layout.data_type != FLOAT64
         self._seed = call.rounding.stochastic_seed if rounding else None
         self._counting = tally.reads_results
+        # The loops know nothing of elements that stay where they are.
+        self._taken = set() if segment.specification.keeps_zeros else {Operand.LOSS_GRADIENTS}
         self._is_cut_anywhere = segment.locality is Locality.ELEMENT
         # Where a piece may end anywhere, values are checked by the loop itself.
         self._checking = self._is_cut_anywhere and not call.propagate_non_finite
@@ -60,7 +62,7 @@ class FusedOperator:
         """
         if not self._is_possible or piece.parameters.size < compilation.SMALLEST:
             return None
-        if not piece.operands <= {Operand.LOSS_GRADIENTS}:
+        if not piece.operands <= self._taken:
             return None
         overlaps = _overlaps(out, piece)
         if overlaps is None:

@@ -97,6 +97,8 @@ class Inspection:
         refuser = operand.refused_by(self._call.method, self._segment.regularizer)
         if refuser is not None or operand is Operand.LOSS_GRADIENTS:
             return refuser
+        if self._segment.specification.keeps_zeros and operand is Operand.REFERENCE:
+            return "a segment whose zeros stay zero"
         if self._segment.joint is not None:
             return f"joint regularizers, as {self._segment.joint.name!r} is"
         return "a segment that is measured" if self._measured else None

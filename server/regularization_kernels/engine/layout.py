@@ -22,7 +22,15 @@ from ..modifiers import modified
 from ..regularizer import Locality
 from ..summation import BLOCK
 from .joint import prepared_joint
-from .specifications import MAX_ELEMENTS, MAX_SEGMENTS, Joint, Segment, check_segment, joints_by_name
+from .specifications import (
+    MAX_ELEMENTS,
+    MAX_SEGMENTS,
+    Joint,
+    Segment,
+    check_segment,
+    joints_by_name,
+    require_zeros_kept,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -313,6 +321,8 @@ def _prepared_segment(segment: Segment, start: int, data_type: DataType) -> Prep
         segment.smoothing,
         data_type,
     )
+    if segment.keeps_zeros:
+        require_zeros_kept(segment)
     return PreparedSegment(segment, start, segment.size, regularizer, prepared)
 
 
@@ -360,7 +370,7 @@ def _members(
             if name not in joints:
                 known = ", ".join(map(repr, joints)) or "there are none"
                 raise JointInvalid(f"must name a joint regularizer ({known}), got {name!r}", field="joint")
-            _check_alone(segment)
+            _check_alone(segment, joints[name])
         except RegularizationError as error:
             error.segment = segment.name
             error.within(f"segments[{index}]")
@@ -369,8 +379,8 @@ def _members(
     return members
 
 
-def _check_alone(segment: PreparedSegment) -> None:
-    """Refuse what a segment has beside a joint regularizer."""
+def _check_alone(segment: PreparedSegment, joint: Joint) -> None:
+    """Refuse what a segment has beside a joint regularizer, or may not have with it."""
     said = segment.specification
     for field, value in (("regularizer", said.regularizer), ("step_size", said.step_size)):
         if value is not None:
@@ -378,6 +388,8 @@ def _check_alone(segment: PreparedSegment) -> None:
     for field, value in (("box", said.box), ("smoothing", said.smoothing)):
         if value is not None:
             raise ModifierUnsupported("is not taken by joint regularizers", field=field)
+    if said.keeps_zeros:
+        require_zeros_kept(replace(said, regularizer=joint.regularizer))
 
 
 def _with_joint(segment: PreparedSegment, joints: dict[str, PreparedJoint]) -> PreparedSegment:

@@ -61,6 +61,7 @@ def _are_alike(one: PreparedSegment, other: PreparedSegment) -> bool:
         and max(one.size, other.size) <= SHORT
         # Equal zeros may differ in their signs.
         and (step_size is other_step_size or step_size == other_step_size != 0.0)
+        and one.specification.keeps_zeros is other.specification.keeps_zeros
         and not one.is_resolved
         and one.joint is other.joint is None
     )

@@ -111,7 +111,8 @@ class SegmentOperator:
                 error.field = "parameters"
                 raise
         if piece.loss_gradients is not None:
-            gradient += piece.loss_gradients
+            moves: npt.NDArray[np.bool_] | bool = x != 0 if self._segment.specification.keeps_zeros else True
+            np.add(gradient, piece.loss_gradients, out=gradient, where=moves)
         self._round(gradient, out, piece.element_offset)
 
     def _proximal_step(self, piece: Chunk, out: ElementArray, workspace: Workspace) -> None:
@@ -124,6 +125,8 @@ class SegmentOperator:
         if piece.loss_gradients is not None:
             v = workspace.array("v", x.size)
             np.multiply(piece.loss_gradients, step_size, out=v, dtype=np.float64)
+            if self._segment.specification.keeps_zeros:
+                v[x == 0] = 0.0
             np.subtract(x, v, out=v)
         if penalty is None:
             new = v

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import FieldOutOfRange, JointInvalid, LayoutInvalid
+from ..arrays import FLOAT64
+from ..errors import FieldOutOfRange, JointInvalid, LayoutInvalid, ModifierUnsupported
+from ..modifiers import modified
 
 if TYPE_CHECKING:
     from ..regularizer import Regularizer
@@ -41,6 +43,7 @@ class Segment:
         box: Bounds on every element, on top of the regularizer.
         smoothing: Of the Moreau envelope that takes the place of the regularizer with its box: finite, > 0.
         joint: Name of the joint regularizer that it has in place of one of its own, and of a step size.
+        keeps_zeros: Whether an element that is 0 stays 0, wherever a loss gradient leads.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Segment:
     box: Box | None = None
     smoothing: float | None = None
     joint: str | None = None
+    keeps_zeros: bool = False
 
     @property
     def size(self) -> int:
@@ -95,6 +99,22 @@ def check_segment(segment: Segment, path: str) -> None:
         raise LayoutInvalid(text, field=f"{path}.shape", segment=segment.name)
     if segment.step_size is not None:
         check_step_size(segment.step_size, f"{path}.step_size", segment.name)
+
+
+def require_zeros_kept(segment: Segment, field: str = "keeps_zeros") -> None:
+    """Check that a segment's regularizer, with its modifiers, leaves zeros at 0.
+
+    Args:
+        segment: The segment.
+        field: What asks for it.
+
+    Raises:
+        ModifierUnsupported: If it does not.
+    """
+    regularizer, _ = modified(segment.regularizer, None, segment.box, segment.smoothing, FLOAT64)
+    if regularizer is not None and not regularizer.traits.keeps_zeros:
+        text = f"is only for regularizers that leave zeros at 0, alone and with a box; not {regularizer.name}"
+        raise ModifierUnsupported(text, field=field, segment=segment.name or None)
 
 
 def joints_by_name(joints: Sequence[Joint]) -> dict[str, Joint]:

@@ -66,7 +66,9 @@ class Boxed(Modifier):
     @property
     def traits(self) -> Traits:  # type: ignore[override] # of an instance: they follow from inner's
         """Convex, and a sum over elements where inner is one."""
-        return replace(self.inner.traits, smooth=False, positively_homogeneous=False)
+        inner, (lower, upper) = self.inner.traits, self.box.numbers
+        keeps_zeros = inner.keeps_zeros and lower <= 0 <= upper
+        return replace(inner, smooth=False, positively_homogeneous=False, keeps_zeros=keeps_zeros)
 
     @property
     def takes_reference(self) -> bool:

@@ -24,7 +24,9 @@ class Zero(ElementRegularizer):
 
     name: ClassVar[str] = "an exempt segment"
     formulas: ClassVar[Formulas] = Formulas(_zero, _same, _zero)
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True, positively_homogeneous=True)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, separable=True, smooth=True, positively_homogeneous=True, keeps_zeros=True
+    )
     description: ClassVar[Description] = Description(
         title="no penalty", penalty="0", terms="0", gradient="0", prox="x", source=""
     )

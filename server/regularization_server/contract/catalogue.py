@@ -59,6 +59,7 @@ def _description(message: Descriptor, cls: type[Regularizer]) -> catalogue_pb2.R
             positively_homogeneous=traits.positively_homogeneous,
             indicator=traits.indicator,
             map=traits.map,
+            keeps_zeros=traits.keeps_zeros,
         ),
         locality=LOCALITIES[traits.locality],
         operands=_operands(cls),

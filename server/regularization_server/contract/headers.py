@@ -234,7 +234,8 @@ def _segment(index: int, message: layout_pb2.Segment, regularizers: _Regularizer
         step_size = message.step_size if message.HasField("step_size") else None
         smoothing = message.smoothing if message.HasField("smoothing") else None
         joint = message.joint if message.HasField("joint") else None
-        return Segment(message.name, tuple(message.shape), regularizer, step_size, box, smoothing, joint)
+        shape, keeps_zeros = tuple(message.shape), message.keeps_zeros
+        return Segment(message.name, shape, regularizer, step_size, box, smoothing, joint, keeps_zeros)
 
 
 def _element_range(header: Header) -> tuple[int, int] | None:

@@ -114,6 +114,8 @@ class PlannedLayout:
             for field in _ALONE:
                 if message.HasField(field):  # type: ignore[arg-type] # each is one that has presence
                     raise PlanInvalid(f"must be unset where there is {FIELD}", field=field)
+            if message.keeps_zeros:
+                raise PlanInvalid(f"must be unset where there is {FIELD}", field="keeps_zeros")
             if len(message.name) > MAX_NAME_BYTES:
                 return None  # the layout refuses it
             place = self.plan.patterns.first(message.name)
@@ -214,7 +216,13 @@ def _plan_of(message: plan_pb2.PlanAtStep, check: Callable[[], None], held: Held
 def _segment(message: layout_pb2.Segment, setting: Setting, joint: str | None) -> Segment:
     name, shape = message.name, tuple(message.shape)
     if joint is not None:
-        return Segment(name, shape, joint=joint)
+        return Segment(name, shape, joint=joint, keeps_zeros=setting.keeps_zeros)
     return Segment(
-        name, shape, setting.regularizer, setting.step_size, box=setting.box, smoothing=setting.smoothing
+        name,
+        shape,
+        setting.regularizer,
+        setting.step_size,
+        box=setting.box,
+        smoothing=setting.smoothing,
+        keeps_zeros=setting.keeps_zeros,
     )

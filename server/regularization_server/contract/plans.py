@@ -11,7 +11,7 @@ import regularization_kernels
 from regularization.patterns import Patterns
 from regularization.v1.regularizers_pb2 import Regularizer as RegularizerMessage
 from regularization_kernels import SCHEDULES, Piecewise, Schedule, nearest_whole
-from regularization_kernels.engine import MAX_JOINTS, MAX_NAME_BYTES
+from regularization_kernels.engine import MAX_JOINTS, MAX_NAME_BYTES, Segment, require_zeros_kept
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, RegularizationError
 
 from .binding import construct, regularizer_of, within
@@ -42,6 +42,7 @@ class Setting:
         smoothing: See ``engine.Segment``.
         is_joint: Whether the regularizer is of all segments of its rule together.
         list_values: Numbers in the lists of the regularizer's message.
+        keeps_zeros: See ``engine.Segment``.
     """
 
     regularizer: Regularizer | None = None
@@ -50,6 +51,7 @@ class Setting:
     smoothing: float | None = None
     is_joint: bool = False
     list_values: int = 0
+    keeps_zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,15 @@ class _Rule:
     every: int
     message: RegularizerMessage
     scheduled: tuple[_Scheduled, ...]
+    freeze_from: int | None
 
     def at(self, step: int) -> Setting:
         """What it does at a step of training."""
         setting = self.setting
+        if self.freeze_from is not None and step >= self.freeze_from:
+            setting = replace(setting, keeps_zeros=True)
         if step % self.every:
-            return Setting(step_size=setting.step_size)
+            return Setting(step_size=setting.step_size, keeps_zeros=setting.keeps_zeros)
         if not self.scheduled:
             return setting
         return replace(setting, regularizer=_scheduled_at(step, self.message, self.scheduled))
@@ -182,7 +187,29 @@ def _rule(index: int, message: plan_pb2.PlanRule, check: Callable[[], None]) -> 
         smoothing = message.smoothing if message.HasField("smoothing") else None
         values = _values_in(message.regularizer)
         setting = Setting(regularizer, step_size, box, smoothing, message.joint, values)
-        return _Rule(setting, every, message.regularizer, scheduled)
+        rule = _Rule(setting, every, message.regularizer, scheduled, _freeze_from(message))
+        if rule.freeze_from is not None:
+            _check_zeros_kept(rule)
+        return rule
+
+
+def _freeze_from(message: plan_pb2.PlanRule) -> int | None:
+    if not message.HasField("freeze_from"):
+        return None
+    if message.freeze_from < 0:
+        raise FieldOutOfRange(f"must be >= 0, got {message.freeze_from}", field="freeze_from")
+    return message.freeze_from
+
+
+def _check_zeros_kept(rule: _Rule) -> None:
+    """Check that the regularizer leaves zeros at 0, whatever its numbers and its segments will be.
+
+    Raises:
+        ModifierUnsupported: If it does not.
+    """
+    setting = rule.at(0)
+    segment = Segment("", (), setting.regularizer, box=setting.box, smoothing=setting.smoothing)
+    require_zeros_kept(segment, "freeze_from")
 
 
 def _check_alone(message: plan_pb2.PlanRule) -> None:

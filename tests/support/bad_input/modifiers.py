@@ -19,6 +19,13 @@ def with_modifiers(regularizer: Regularizer | None, **modifiers: Any) -> Stream:
 
 
 MODIFIERS = [
+    Row(
+        "zeros_that_stay_in_a_matrix_norm",
+        with_modifiers(nuclear_norm(), keeps_zeros=True),
+        "MODIFIER_UNSUPPORTED",
+        f"{SEGMENT}.keeps_zeros",
+        {"segment": "w"},
+    ),
     *(
         Row(
             f"smoothing_{value}",

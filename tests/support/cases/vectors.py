@@ -323,7 +323,11 @@ ROWS: tuple[Row, ...] = (
                 )
                 for name, g in (("sqrt_size", {"sqrt_size": True}), ("weights", {"weights": (1.0, 1.0)}))
             ),
-            *bad_groups(lambda **groups: TopK(count=0, groups=Groups(**groups))),
+            *(
+                bad
+                for bad in bad_groups(lambda **groups: TopK(count=0, groups=Groups(**groups)))
+                if bad.shape is None or bad.field != "weights"  # weights are refused whatever the shape
+            ),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=-1)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=13), (3, 4)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=1), (0,)),

@@ -185,6 +185,8 @@ def _start(call: Call, piece: Stretch, workspace: Workspace) -> Float64Array:
         v = workspace.array("v", x.size)
         step_size = piece.segment.step_size_in(call.step_size) or 0.0
         np.multiply(elements.loss_gradients, step_size, out=v, dtype=np.float64)
+        if piece.segment.specification.keeps_zeros:
+            v[x == 0] = 0.0
         np.subtract(x, v, out=x)
     return x
 

@@ -37,7 +37,7 @@ class ElasticNet(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True)
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="sparsity that keeps correlated elements together",
         penalty="l1_strength * sum |x| + l2_strength * 1/2 * sum x^2",

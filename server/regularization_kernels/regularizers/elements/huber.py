@@ -39,7 +39,7 @@ class Huber(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True)
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="small weights that large ones do not dominate",
         penalty="strength * sum h(x), h(x) = x^2 / (2 * delta) if |x| <= delta, |x| - delta / 2 beyond",

@@ -36,7 +36,7 @@ class L0Norm(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="hard thresholding: small elements to zero, the others as they are",
         penalty="strength * number of elements that are not 0",

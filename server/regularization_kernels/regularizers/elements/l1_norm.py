@@ -36,7 +36,9 @@ class L1Norm(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, positively_homogeneous=True)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, separable=True, positively_homogeneous=True, keeps_zeros=True
+    )
     description: ClassVar[Description] = Description(
         title="sparsity: many elements exactly zero",
         penalty="strength * sum |x|",

@@ -64,7 +64,7 @@ class LHalf(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="sparser than l1_norm, and easier on large elements",
         penalty="strength * sum sqrt |x|",

@@ -68,7 +68,7 @@ class LTwoThirds(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="between l1_norm and l_half: sparser than the one, milder on small elements than the other",
         penalty="strength * sum |x|^(2/3)",

@@ -61,7 +61,7 @@ class LogSum(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="reweighted sparsity: the smaller an element, the more it shrinks",
         penalty="strength * sum log(1 + |x| / epsilon)",

@@ -44,7 +44,7 @@ class Mcp(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(term, step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="sparsity that leaves large elements alone",
         penalty="sum of strength * |x| - x^2 / (2 * a) if |x| <= a * strength, a * strength^2 / 2 beyond; "

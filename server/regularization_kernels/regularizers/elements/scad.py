@@ -58,7 +58,7 @@ class Scad(ElementRegularizer):
 
     formulas: ClassVar[Formulas] = Formulas(term, step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(separable=True)
+    traits: ClassVar[Traits] = Traits(separable=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="sparsity that leaves large elements alone, and shrinks small ones as l1_norm does",
         penalty="sum of l * |x| if |x| <= l, (2 * a * l * |x| - x^2 - l^2) / (2 * (a - 1)) if |x| <= a * l, "

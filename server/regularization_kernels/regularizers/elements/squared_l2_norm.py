@@ -34,7 +34,7 @@ class SquaredL2Norm(ElementRegularizer):
     formulas: ClassVar[Formulas] = Formulas(_term, _step, _slope)
     grows_with_magnitude: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True)
+    traits: ClassVar[Traits] = Traits(convex=True, separable=True, smooth=True, keeps_zeros=True)
     description: ClassVar[Description] = Description(
         title="small weights: weight decay, ridge",
         penalty="strength * 1/2 * sum x^2",

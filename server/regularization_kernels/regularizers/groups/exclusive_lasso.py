@@ -76,7 +76,7 @@ class ExclusiveLasso(GroupRegularizer):
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, measure=MAGNITUDE, step=_subtract_share_function)
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(convex=True, keeps_zeros=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="few elements within each group: features that compete",
         penalty="strength * 1/2 * sum over g of weight_g * (sum |x_g|)^2",

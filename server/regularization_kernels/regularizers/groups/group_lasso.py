@@ -42,7 +42,9 @@ class GroupLasso(GroupRegularizer):
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
     steps_in_metric: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.GROUP
+    )
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",
         penalty="strength * sum over g of weight_g * norm(x_g)",

@@ -97,7 +97,9 @@ class GroupLinf(GroupRegularizer):
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, measure=PEAK, step=_clip_peaks_function)
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.GROUP
+    )
     description: ClassVar[Description] = Description(
         title="whole groups exactly zero, and equal peaks within the others",
         penalty="strength * sum over g of weight_g * max |x_g|",

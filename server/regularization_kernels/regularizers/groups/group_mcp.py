@@ -38,7 +38,7 @@ class GroupMcp(RadialRegularizer):
     groups: Groups = parameter(None, GROUPS_WORDS)
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors)
-    traits: ClassVar[Traits] = Traits(locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(keeps_zeros=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="whole groups exactly zero, and large groups left alone",
         penalty="sum over g of weight_g * (strength * r - r^2 / (2 * a) if r <= a * strength, "

@@ -38,7 +38,7 @@ class GroupScad(RadialRegularizer):
     groups: Groups = parameter(None, GROUPS_WORDS)
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors)
-    traits: ClassVar[Traits] = Traits(locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(keeps_zeros=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="whole groups exactly zero, large groups left alone, and small ones shrunk as group_lasso does",
         penalty="sum over g of weight_g * (l * r if r <= l, (2 * a * l * r - r^2 - l^2) / (2 * (a - 1)) "

@@ -65,7 +65,7 @@ class MaxNorm(GroupRegularizer):
     groups: Groups = parameter(None, GROUPS_WORDS)
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, limit=_limit)
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, keeps_zeros=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description.of_set(
         title="bounded norms: the weights of a unit, or an embedding's row",
         penalty="0 if norm(x_g) <= weight_g * radius for every g, infinity otherwise",

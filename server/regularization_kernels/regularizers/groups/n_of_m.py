@@ -149,7 +149,9 @@ class NOfM(PartitionedRegularizer):
         None, "that runs go along, >= 0 and below the number of axes; the last unless given", default=None
     )
 
-    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(
+        positively_homogeneous=True, indicator=True, keeps_zeros=True, locality=Locality.GROUP
+    )
     description: ClassVar[Description] = Description.of_set(
         title="2:4 sparsity, and n of m in general, which hardware multiplies fast",
         penalty="0 if each run of m elements along the axis has at most n that are not 0, infinity otherwise",

@@ -50,7 +50,9 @@ class SparseGroupLasso(GroupRegularizer):
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, point=_point, element=_element)
     takes_orthant: ClassVar[bool] = True
     steps_in_metric: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.GROUP
+    )
     description: ClassVar[Description] = Description(
         title="sparse groups, and few of them: features within selected layers or factors",
         penalty="l1_strength * sum |x| + group_strength * sum over g of weight_g * norm(x_g)",

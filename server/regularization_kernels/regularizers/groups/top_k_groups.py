@@ -30,7 +30,9 @@ class TopKGroups(CountedGroups, GroupRegularizer):
     )
     groups: Groups = parameter(None, "which elements form a group, without weights")
 
-    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(
+        positively_homogeneous=True, indicator=True, keeps_zeros=True, locality=Locality.SEGMENT
+    )
     description: ClassVar[Description] = Description.of_set(
         title="structured pruning: a given count, or share, of rows, channels or other groups stays",
         penalty="0 if at most k groups have an element that is not 0, infinity otherwise",

@@ -37,7 +37,9 @@ class TransposableSparsity(PartitionedRegularizer):
 
     n: int = parameter(Range("from 0 to 4", lambda n: 0 <= n <= SIDE, whole=True), "2 is what hardware takes")
 
-    traits: ClassVar[Traits] = Traits(positively_homogeneous=True, indicator=True, locality=Locality.GROUP)
+    traits: ClassVar[Traits] = Traits(
+        positively_homogeneous=True, indicator=True, keeps_zeros=True, locality=Locality.GROUP
+    )
     description: ClassVar[Description] = Description.of_set(
         title="2:4 sparsity of a weight and of its transpose, for hardware that trains fast with it",
         penalty="0 if each row and each column of each 4 by 4 tile of the first two axes has at most n "

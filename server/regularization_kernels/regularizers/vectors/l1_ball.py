@@ -97,7 +97,9 @@ class L1Ball(RadiusSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x")
     groups: Groups | None = parameter(None, OF_GROUPS + OF_RADIUS + UNSET, default=None)
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, indicator=True, keeps_zeros=True, locality=Locality.REDUCTION
+    )
     description: ClassVar[Description] = Description.of_set(
         title="a budget for the sum of magnitudes: sparsity of a given size",
         penalty="0 if sum |x| <= radius, infinity otherwise",

@@ -58,7 +58,9 @@ class L2Ball(RadiusSet):
     radius: float = parameter(NOT_NEGATIVE, "units of x")
     groups: Groups | None = parameter(None, OF_GROUPS + OF_RADIUS + UNSET, default=None)
 
-    traits: ClassVar[Traits] = Traits(convex=True, indicator=True, locality=Locality.REDUCTION)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, indicator=True, keeps_zeros=True, locality=Locality.REDUCTION
+    )
     description: ClassVar[Description] = Description.of_set(
         title="a bound on the Euclidean norm of the whole segment",
         penalty="0 if norm(x) <= radius, infinity otherwise",

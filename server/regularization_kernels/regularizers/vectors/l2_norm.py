@@ -43,7 +43,9 @@ class L2Norm(VectorRegularizer):
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.REDUCTION
+    )
     description: ClassVar[Description] = Description(
         title="a whole segment exactly zero, or shrunk without a change of direction",
         penalty="strength * norm(x), not squared",

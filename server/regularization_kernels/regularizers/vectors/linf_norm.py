@@ -55,7 +55,9 @@ class LinfNorm(VectorRegularizer):
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")
 
     scaled: ClassVar[bool] = True
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.REDUCTION)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.REDUCTION
+    )
     description: ClassVar[Description] = Description(
         title="equal peaks: the largest magnitudes of a segment brought down together",
         penalty="strength * max |x|",

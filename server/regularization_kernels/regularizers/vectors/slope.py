@@ -67,7 +67,9 @@ class Slope(Regularizer):
         None, "strengths l1_strength + pairwise_strength * (n - i) in their place", default=None
     )
 
-    traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.SEGMENT)
+    traits: ClassVar[Traits] = Traits(
+        convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.SEGMENT
+    )
     description: ClassVar[Description] = Description(
         title="sparsity that gives related elements equal magnitudes: SLOPE, OSCAR",
         penalty="sum of strength_i * |x|_(i), |x|_(1) the largest magnitude",

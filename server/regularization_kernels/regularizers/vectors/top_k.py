@@ -103,7 +103,7 @@ class TopK(CountOrFraction, GroupedSet):
 
     leaves_by_rounding: ClassVar[bool] = False
     traits: ClassVar[Traits] = Traits(
-        positively_homogeneous=True, indicator=True, locality=Locality.REDUCTION
+        positively_homogeneous=True, indicator=True, keeps_zeros=True, locality=Locality.REDUCTION
     )
     description: ClassVar[Description] = Description.of_set(
         title="sparsity of a given count, or share: the largest elements stay",
@@ -135,9 +135,10 @@ class TopK(CountOrFraction, GroupedSet):
             FieldOutOfRange: If a group has fewer elements than may stay.
         """
         partition = partition_of(groups, shape)
-        sizes = partition.sizes()
-        if sizes.size:
-            self.check_total(int(sizes.min()), "elements", "the smallest group's")
+        if partition.count:
+            # Around an axis of length 0 there may be more groups of nothing than memory has numbers for.
+            smallest = int(partition.sizes().min()) if math.prod(shape) else 0
+            self.check_total(smallest, "elements", "the smallest group's")
         if isinstance(partition, EvenRuns):
             size = partition.inner
             runs = NOfM(n=min(self.most(size), size), m=size)
