@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from ...arrays import Float64Array
 from ...expansions import Exponents, norm_exponents
 from ...formulas.operations import where
+from ...reductions.group_rules import GroupScaled
+from ...reductions.rules import Rule
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
-from .partitions import Partition
+from .partitions import Partition, Slices
 
 
 def _term(norm: Any, size: Any, weight: Any, strength: float) -> Any:
@@ -40,11 +42,13 @@ class GroupLasso(GroupRegularizer):
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=factors)
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
+    reduces_slices: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, positively_homogeneous=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",
         penalty="strength * sum over g of weight_g * norm(x_g)",
-        terms="weight_g * norm(x_g), squares added pairwise, at the group's first element; scale: strength",
+        terms="weight_g * norm(x_g), squares added pairwise, those of slices that interleave on a grid, "
+        "at the group's first element; scale: strength",
         gradient="strength * weight_g * x_g / norm(x_g), 0 for a zero group",
         prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group",
         source="Yuan and Lin 2006",
@@ -58,10 +62,19 @@ class GroupLasso(GroupRegularizer):
         """Write each group's direction, times its strength."""
         write_directions(ready.partition, x, self.strength, out)
 
+    def rule_of_slope(self, ready: PreparedGroups, norms: Float64Array) -> Rule:
+        """The same of slices."""
+        return lengthened(ready.partition, norms, ready.partition.times(self.strength))
+
 
 def write_directions(partition: Partition, x: Float64Array, strength: float, out: Float64Array) -> None:
     """Write ``strength * weight_g * x_g / norm(x_g)``, 0 for a zero group."""
     write_lengthened(partition, x, partition.norms(x), partition.times(strength), out)
+
+
+def lengthened(groups: Partition, norms: Float64Array, lengths: Float64Array) -> GroupScaled:
+    """The rule by which slices become ``length_g * x_g / norm(x_g)``, 0 for a zero group."""
+    return GroupScaled(cast("Slices", groups).inner, np.where(norms == 0, 1.0, norms), lengths)
 
 
 def write_lengthened(
