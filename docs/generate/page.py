@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from regularization.v1 import catalogue_pb2, layout_pb2, regularizers_pb2
-from regularization_kernels import Regularizer
+from regularization_kernels import Locality, Regularizer
+from regularization_kernels.regularizers.groups.base import GroupRegularizer
 from regularization_server.contract.catalogue import catalogue
 
 from docs.generate.kinds import Kind, by_kind, has_picture
@@ -83,7 +84,7 @@ def _regularizer(cls: type[Regularizer], told: _Description) -> str:
     lines += _parameters(told)
     lines += [
         f"- **traits**: {', '.join(_traits(told))}",
-        f"- **locality**: {_LOCALITIES[_locality(told)]}",
+        f"- **locality**: {_LOCALITIES[_locality(told)]}{_of_slices(cls)}",
         f"- **operands**: {', '.join(_operands(told))}",
         f"- **modifiers**: {_modifiers(cls, told)}",
         f"- **data types**: {', '.join(_data_types(told))}",
@@ -93,6 +94,13 @@ def _regularizer(cls: type[Regularizer], told: _Description) -> str:
     if has_picture(cls):
         lines += [f"![Penalty and proximal step of {told.name}]({picture_of(told.name).as_posix()})", ""]
     return "\n".join(lines)
+
+
+def _of_slices(cls: type[Regularizer]) -> str:
+    """How groups go that interleave, where a regularizer has such."""
+    if not issubclass(cls, GroupRegularizer) or cls.traits.locality is not Locality.GROUP:
+        return ""
+    return f"; groups along an axis after the first as {'reduction' if cls.reduces_slices else 'segment'}"
 
 
 def _parameters(told: _Description) -> list[str]:

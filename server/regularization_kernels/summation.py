@@ -193,6 +193,10 @@ class BlockSum:
             self._lanes = np.bincount(lanes, weights=running, minlength=LANES).astype(np.float64, copy=False)
             self._used = True
 
+    def add_exactly(self, numbers: tuple[float, ...]) -> None:
+        """Add numbers as they are: in no lane, and not multiplied by the scale."""
+        self._partials += numbers
+
     def beside(self, scale: float) -> BlockSum:
         """The sum of terms that belong to the same figure and have another scale: the same at every call."""
         if self._beside is None:

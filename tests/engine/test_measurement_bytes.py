@@ -24,16 +24,18 @@ from regularization_kernels.errors import (
     StatisticsInvalid,
     StatisticsOverlap,
 )
-from regularization_kernels.reductions import rules
+from regularization_kernels.reductions import group_rules, rules
 from regularization_kernels.reductions.census import BINS, CensusQuestion, Interval, Order
 from regularization_kernels.reductions.encoding import (
     MOST_RULE_BYTES,
     most_bytes,
+    most_group_rule_bytes,
     read_rule,
     read_statistic,
     statistic_bytes,
     write_rule,
 )
+from regularization_kernels.reductions.group_squares import GroupSquareQuestion
 from regularization_kernels.reductions.packing import LARGEST, Malformed, Packer, Unpacker
 from regularization_kernels.reductions.squares import SquareQuestion
 from regularization_kernels.reductions.statistics import PeakQuestion
@@ -54,6 +56,7 @@ VECTORS = st.lists(NUMBERS, max_size=40).map(lambda numbers: np.array(numbers, n
 QUESTIONS: list[Question[Any]] = [
     SquareQuestion(),
     PeakQuestion(),
+    GroupSquareQuestion(3, 2, 40),
     CensusQuestion(Order.MAGNITUDES, Interval((1023 - 100) << 52, 44)),
     CensusQuestion(Order.NUMBERS, Interval(1 << 63, 47)),
     CensusQuestion(Order.MAGNITUDES, Interval(1023 << 52, 0)),
@@ -106,20 +109,41 @@ def test_statistics_come_back(question: Question[Any], x: Any) -> None:
 
 RULES = [
     each
-    for each in vars(rules).values()
-    if isinstance(each, type) and issubclass(each, rules.Rule) and each is not rules.Rule
+    for each in (*vars(rules).values(), *vars(group_rules).values())
+    if isinstance(each, type)
+    and issubclass(each, rules.Rule)
+    and each not in (rules.Rule, group_rules.GroupRule)
 ]
 
 
 @pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
 def test_every_rule_comes_back(kind: type[Any]) -> None:
     """With its numbers, in at most as many bytes as was said."""
-    values = {"float": -0.1, "int": LARGEST, "bool": True}
+    table = np.array([0.25, math.nan, -0.0])
+    values = {"float": -0.1, "int": LARGEST, "bool": True, "Float64Array": table}
     rule = kind(**{field.name: values[str(field.type)] for field in fields(kind)})
     packer = Packer()
     write_rule(packer, rule)
-    assert len(packer) <= MOST_RULE_BYTES
-    assert read_rule(Unpacker(packer.packed())) == rule
+    of_groups = isinstance(rule, group_rules.GroupRule)
+    assert len(packer) <= (most_group_rule_bytes(table.size) if of_groups else MOST_RULE_BYTES)
+    again = read_rule(Unpacker(packer.packed()))
+    assert type(again) is kind
+    for field in fields(kind):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(rule, field.name))
+
+
+def test_rules_of_no_groups_are_refused() -> None:
+    """Without figures, with figures of different groups, or without elements of one."""
+    one, two = np.ones(1), np.ones(2)
+    for rule in (
+        group_rules.GroupTimes(3, one[:0]),
+        group_rules.GroupTimes(0, one),
+        group_rules.GroupScaled(3, one, two),
+    ):
+        packer = Packer()
+        write_rule(packer, rule)
+        with pytest.raises(Malformed):
+            read_rule(Unpacker(packer.packed()))
 
 
 def census_bytes(counts: dict[int, int], *, nonzeros: int = 0, offsets: tuple[int, int] = (0, 0)) -> bytes:
@@ -274,10 +298,10 @@ def test_the_first_bytes_tell_the_version() -> None:
     call = a_call(Method.PROXIMAL_STEP, only(TopK(count=3), np.float64, SIZE))
     statistics = measured(round_of(call), {"parameters": np.ones(SIZE)}, 0, SIZE)
     with pytest.raises(StatisticsInvalid, match="another version"):
-        combination(call, b"", [b"\x02" + statistics[1:]])
+        combination(call, b"", [b"\x03" + statistics[1:]])
     known = combination(call, b"", [statistics]).measurement().written()
     with pytest.raises(MeasurementInvalid, match="another version"):
-        Measurement.read(call, b"\x02" + known[1:])
+        Measurement.read(call, b"\x03" + known[1:])
     with pytest.raises(MeasurementInvalid, match="at most"):
         Measurement.read(call, bytes(1 << 20))
 

@@ -339,7 +339,9 @@ def test_the_longest_measurement_is_below_a_mebibyte() -> None:
     x = np.random.default_rng(0).normal(size=layout.size)
     statistics = measured(asked, {"parameters": x}, 0, x.size)
     after = combination(call, b"", [statistics]).measurement()
-    settled = replace(after, known=(Known(b"", Resolved(Lowered(0.1, 0.2, magnitudes=True), 1.0)),) * 10_000)
+    settled = replace(
+        after, known=(Known(b"", Resolved(Lowered(0.1, 0.2, magnitudes=True), (1.0,))),) * 10_000
+    )
     assert len(statistics) < 1 << 20
     assert len(after.written()) < MOST_BYTES
     assert len(settled.written()) < MOST_BYTES // 2

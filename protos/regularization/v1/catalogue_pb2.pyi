@@ -31,14 +31,16 @@ class _LocalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Locality.Val
     LOCALITY_ELEMENT: _Locality.ValueType  # 1
     """Any stretch will do; the server buffers a chunk."""
     LOCALITY_GROUP: _Locality.ValueType  # 2
-    """Stretches that end where a group ends; the server buffers a chunk and a group."""
+    """Stretches that end where a group ends; the server buffers a chunk and a group. Groups that interleave, along an
+    axis after the first, go as REDUCTION or SEGMENT (see Groups).
+    """
     LOCALITY_SEGMENT: _Locality.ValueType  # 3
     """The whole segment is needed; the server buffers a segment."""
     LOCALITY_REDUCTION: _Locality.ValueType  # 4
     """A few figures of the whole segment are needed, then any stretch will do. With a measurement in the header (see
     Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
     and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
-    reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
+    reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (balls, max_norm, simplex),
     since a point is rounded inwards by all its elements together. With groups, where a regularizer has that field,
     it goes as those of groups do.
     """
@@ -53,14 +55,16 @@ LOCALITY_UNSPECIFIED: Locality.ValueType  # 0
 LOCALITY_ELEMENT: Locality.ValueType  # 1
 """Any stretch will do; the server buffers a chunk."""
 LOCALITY_GROUP: Locality.ValueType  # 2
-"""Stretches that end where a group ends; the server buffers a chunk and a group."""
+"""Stretches that end where a group ends; the server buffers a chunk and a group. Groups that interleave, along an
+axis after the first, go as REDUCTION or SEGMENT (see Groups).
+"""
 LOCALITY_SEGMENT: Locality.ValueType  # 3
 """The whole segment is needed; the server buffers a segment."""
 LOCALITY_REDUCTION: Locality.ValueType  # 4
 """A few figures of the whole segment are needed, then any stretch will do. With a measurement in the header (see
 Measure) it goes as ELEMENT: cut anywhere, the server buffers a chunk. Without one a range must hold it whole,
 and the server buffers the segment as it came, or nothing of one in shared memory. As SEGMENT go: segments with a
-reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (l1_ball, l2_ball, simplex),
+reference or a smoothing, and sets in 16 bits or fixed point that rounding may leave (balls, max_norm, simplex),
 since a point is rounded inwards by all its elements together. With groups, where a regularizer has that field,
 it goes as those of groups do.
 """

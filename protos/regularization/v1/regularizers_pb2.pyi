@@ -2415,8 +2415,10 @@ class Groups(_message.Message):
     """Consecutive runs of this many elements, >= 1; must divide the segment's length."""
     axis: _builtins.int
     """The slices of the segment's shape along this axis, 0 <= axis < number of axes: axis 0 of a
-    (pixels, units) matrix makes a group of each row. Any axis but the first needs the whole
-    segment in memory.
+    (pixels, units) matrix makes a group of each row. Slices along an axis that has longer ones
+    than 1 before it interleave. Of group_lasso, sparse_group_lasso, group_mcp, group_scad, max_norm,
+    and l2_ball with groups, up to 30,000 of them go as LOCALITY_REDUCTION; otherwise the whole
+    segment is needed in memory.
     """
     sqrt_size: _builtins.bool
     """True: weight_g = square root of the group's size (Yuan and Lin's convention). False: 1."""

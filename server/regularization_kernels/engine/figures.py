@@ -137,6 +137,11 @@ class Tally:
         if self._has_penalty:
             penalty.add_terms(x, self._penalty, position)
 
+    def add_known(self, numbers: tuple[float, ...]) -> None:
+        """Add to the penalty what is known of it beforehand, as it is."""
+        if self._has_penalty:
+            self._penalty.add_exactly(numbers)
+
     def add_distance(self, new: Float64Array, old: Float64Array, position: int) -> None:
         """Add (new − old)² of the elements from ``position`` of the segment on."""
         if self._choice.squared_distance:

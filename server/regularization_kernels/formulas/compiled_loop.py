@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +24,7 @@ from ..summation import BLOCK, LANES
 from . import operations
 
 if TYPE_CHECKING:
+    from ..arrays import Float64Array
     from ..prepared import Pass
 
 CHECKED = 16 * LANES
@@ -63,6 +64,8 @@ class Variant:
     data_type: np.dtype[Any]
     parameters: int
     """How many parameters the regularizer has."""
+    looking_up: bool = False
+    """Whether the step has a figure of the element's group in front of the parameters."""
 
     @classmethod
     def of(cls, wanted: Pass, term: Callable[..., Any], step: Callable[..., Any], parameters: int) -> Variant:
@@ -81,12 +84,37 @@ class Variant:
         )
 
 
-def loop_for(variant: Variant, elements: int) -> Loop | None:
-    """The compiled loop, if it is there and worth while for so many elements; it may be there later."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LookedUp:
+    """A figure for each group, of groups that follow each other again and again."""
+
+    figures: Float64Array
+    """``(count,)``; one at least."""
+    inner: int = 1
+    """How many consecutive elements a group has before the next group's follow, >= 1."""
+
+
+_NOTHING = LookedUp(np.zeros(1))
+
+
+def loop_for(variant: Variant, elements: int, looked_up: LookedUp | None = None) -> Loop | None:
+    """The compiled loop, if it is there and worth while for so many elements; it may be there later.
+
+    Args:
+        variant: Which.
+        elements: How many.
+        looked_up: Figures of groups for the step, by an element's position; None for none.
+    """
+    if looked_up is not None:
+        variant = replace(variant, looking_up=True)
     loop = requested(variant, variant.data_type, elements, _compiled)
     if loop is None:
         return None
-    return _on_elements(loop, conversion(variant.data_type).stored, () if variant.at_random else (0,))
+    figures = looked_up or _NOTHING
+    own: tuple[Any, ...] = (np.ascontiguousarray(figures.figures), figures.inner)
+    if not variant.at_random:
+        own = (0, *own)
+    return _on_elements(loop, conversion(variant.data_type).stored, own)
 
 
 @kept
@@ -102,7 +130,9 @@ def _compiled(variant: Variant) -> MachineCode:
     # Numba takes these for constants, so what a variant does not do is not in its loop.
     stepping, forward = variant.stepping, variant.forward
     counting, checking, in_place = variant.counting, variant.checking, variant.in_place
-    at_random = variant.at_random
+    at_random, looking_up = variant.at_random, variant.looking_up
+    jit: Any = numba.njit
+    look_up = jit(_look_up)
     # As wide as what a comparison gives: numbers come from float32, or they are float64.
     counter: Any = np.int32 if form.stored in (np.float32, np.uint16) else np.int64
 
@@ -116,9 +146,12 @@ def _compiled(variant: Variant) -> MachineCode:
         penalty: ANY,
         squared_distance: ANY,
         state: Any,
+        figures: ANY,
+        inner: int,
     ) -> int:
         nonzeros = 0
         begin = checked = 0
+        of_groups = np.empty(LANES if looking_up else 0)
         held, held_steps = np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
         while begin < x.size:
             if checking and begin >= checked:
@@ -141,6 +174,8 @@ def _compiled(variant: Variant) -> MachineCode:
                     for j in range(row):
                         held_steps[j] = steps[j]
                     steps = held_steps[:row]
+            if looking_up:
+                look_up(figures, inner, position + begin, of_groups[:row])
             count = counter(0)
             for j in range(row):
                 old = read(olds[j], *numbers)
@@ -148,7 +183,10 @@ def _compiled(variant: Variant) -> MachineCode:
                 if stepping:
                     if forward:
                         new = old - step_size * read(steps[j], *numbers)
-                    new = step(new, step_size, *parameters)
+                    if looking_up:
+                        new = step(new, step_size, of_groups[j], *parameters)
+                    else:
+                        new = step(new, step_size, *parameters)
                     if at_random:
                         bits = random_bits(state + np.uint64(begin + j) * _INCREMENT)
                         news[j], new = rounded_at_random(new, bits, *numbers)
@@ -167,11 +205,30 @@ def _compiled(variant: Variant) -> MachineCode:
     return compiled(loop, _signature(numba, variant, form))
 
 
-def _on_elements(loop: Callable[..., int], stored: Any, state: tuple[int, ...]) -> Loop:
+def _look_up(figures: ANY, inner: int, position: int, out: ANY) -> None:
+    """Write the figures of the groups of consecutive elements; for Numba."""
+    group, within, done = (position // inner) % figures.size, position % inner, 0
+    while done < out.size:
+        if inner == 1:
+            size = min(figures.size - group, out.size - done)
+            for j in range(size):
+                out[done + j] = figures[group + j]
+            group += size
+        else:
+            size = min(inner - within, out.size - done)
+            for j in range(size):
+                out[done + j] = figures[group]
+            group, within = group + 1, 0
+        done += size
+        if group == figures.size:
+            group = 0
+
+
+def _on_elements(loop: Callable[..., int], stored: Any, own: tuple[Any, ...]) -> Loop:
     """A loop that takes arrays of elements, and a state only where it rounds at random."""
 
     def on_elements(x: ANY, loss_gradients: ANY, out: ANY, *rest: Any) -> int:
-        return loop(x.view(stored), loss_gradients.view(stored), out.view(stored), *rest, *state)
+        return loop(x.view(stored), loss_gradients.view(stored), out.view(stored), *rest, *own)
 
     return on_elements
 
@@ -191,6 +248,8 @@ def _signature(numba: Any, variant: Variant, form: Conversion) -> Any:
         lanes,
         lanes,
         numba.uint64,
+        numba.types.Array(numba.float64, 1, "C"),
+        numba.int64,
     )
 
 

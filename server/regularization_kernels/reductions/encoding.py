@@ -6,16 +6,28 @@ read only against what they are to be: which question a statistic answers, and o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from ..arrays import Float64Array
 from ..summation import ExactSum
 from .census import BINS, MANTISSA, Census, CensusQuestion, Facts
+from .group_loop import DIGIT_BITS, DIGITS, HIGHEST, INFINITE, LOWEST, NAN
+from .group_rules import (
+    GroupConstant,
+    GroupLoweredTimes,
+    GroupRule,
+    GroupScaled,
+    GroupScaledAndSigns,
+    GroupTimes,
+)
+from .group_squares import MOST_GROUPS, GroupSquareQuestion, GroupSquares
 from .packing import Integers, Malformed, Packer, Unpacker, width_of
-from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, Times
+from .rules import Clipped, Constant, Kept, Lowered, Peaks, Rule, Same, SameWithMagnitudes, Times
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, Question, Statistic
 
@@ -40,6 +52,8 @@ def write_statistic(packer: Packer, statistic: Statistic) -> None:
         _write_census(packer, statistic)
     elif isinstance(statistic, SquareSum):
         write_squares(packer, statistic)
+    elif isinstance(statistic, GroupSquares):
+        _write_group_squares(packer, statistic)
     elif isinstance(statistic, Peak):
         write_peak(packer, statistic)
     else:
@@ -61,6 +75,8 @@ def read_statistic(unpacker: Unpacker, question: Question[Any], elements: int) -
     """
     if isinstance(question, CensusQuestion):
         return _read_census(unpacker, question, elements)
+    if isinstance(question, GroupSquareQuestion):
+        return _read_group_squares(unpacker, question, elements)
     return read_squares(unpacker) if isinstance(question, SquareQuestion) else read_peak(unpacker)
 
 
@@ -68,6 +84,8 @@ def most_bytes(question: Question[Any], elements: int) -> int:
     """At least the bytes of the answer of so many elements to a question, whatever they are."""
     if isinstance(question, SquareQuestion):
         return 3 * (1 + 8 * _MOST_DOUBLES) + 2 * _LONGEST_INTEGER
+    if isinstance(question, GroupSquareQuestion):
+        return 1 + question.count * (1 + DIGITS * _digit_bytes(_largest_digit(question, elements)))
     if not isinstance(question, CensusQuestion):
         return 8 + _LONGEST_INTEGER
     bins, open_bits = min(elements, BINS), question.interval.open_bits
@@ -77,7 +95,12 @@ def most_bytes(question: Question[Any], elements: int) -> int:
 
 
 def most_recorded(question: Question[Any]) -> int:
-    """At least the bytes of all answers that a search takes from one statistic."""
+    """At least the bytes of all answers that a search takes from one statistic.
+
+    Of groups they are no more than its rule takes afterwards (``Reduction.most_bytes``), and are left out.
+    """
+    if isinstance(question, GroupSquareQuestion):
+        return 0
     if not isinstance(question, CensusQuestion):
         return most_bytes(question, 0)
     # Sums of 2^60 numbers that lie between these powers of two, or are all smaller.
@@ -171,14 +194,83 @@ def write_squares(packer: Packer, squares: SquareSum) -> None:
 
 def read_squares(unpacker: Unpacker) -> SquareSum:
     """Read a sum of squares."""
-    middle, huge, tiny = (_read_sum(unpacker, most) for most in _LARGEST_SQUARES)
+    middle, huge, tiny = (_read_squares_sum(unpacker, most) for most in _LARGEST_SQUARES)
     return SquareSum(middle, huge, tiny, unpacker.integer(), unpacker.integer())
 
 
-def _read_sum(unpacker: Unpacker, most: float) -> tuple[float, ...]:
-    doubles = unpacker.doubles(_MOST_DOUBLES)
+def _read_squares_sum(unpacker: Unpacker, most: float) -> tuple[float, ...]:
+    doubles = read_sum(unpacker)
     if doubles and not 0 < doubles[0] <= most:
         raise Malformed(f"has a sum of squares of {doubles[0]!r}")
+    return doubles
+
+
+def _write_group_squares(packer: Packer, sums: GroupSquares) -> None:
+    packer.raw((sums.levels - LOWEST).astype(np.uint8).tobytes())
+    width = _digit_bytes(max(int(np.max(sums.digits)), -int(np.min(sums.digits)) - 1))
+    packer.integer(width)
+    octets = np.ascontiguousarray(sums.digits.astype("<i8")).view(np.uint8)
+    packer.raw(np.ascontiguousarray(octets.reshape(-1, 8)[:, :width]).tobytes())
+
+
+def _read_group_squares(unpacker: Unpacker, question: GroupSquareQuestion, elements: int) -> GroupSquares:
+    sums = question.of_nothing()
+    sums.levels[:] = np.frombuffer(unpacker.raw(question.count), np.uint8)
+    sums.levels += LOWEST
+    has_digits = sums.levels <= HIGHEST
+    if not np.isin(sums.levels[~has_digits], (INFINITE, NAN)).all():
+        raise Malformed("has a level that there is not")
+    most = _largest_digit(question, elements)
+    width = unpacker.integer(_digit_bytes(most))
+    if not width:
+        raise Malformed("has digits of no bytes")
+    octets = np.frombuffer(unpacker.raw(DIGITS * question.count * width), np.uint8).reshape(-1, width)
+    whole = np.where(octets[:, -1:] < 0x80, np.uint8(0), np.uint8(0xFF)).repeat(8, axis=1)
+    whole[:, :width] = octets
+    sums.digits[...] = whole.view("<i8").reshape(DIGITS, question.count)
+    if np.max(sums.digits) > most or np.min(sums.digits) < -most or (sums.digits[0] < 0).any():
+        raise Malformed("has digits that squares cannot add up to")
+    if sums.digits[:, ~has_digits | (sums.levels == LOWEST)].any():
+        raise Malformed("has digits where there are none")
+    return sums
+
+
+def _largest_digit(question: GroupSquareQuestion, elements: int) -> int:
+    """At least the magnitude of a sum of digits."""
+    return min(elements, question.size) << (DIGIT_BITS - 1)
+
+
+def _digit_bytes(most: int) -> int:
+    """Bytes of each of several digits: at most this, and no less than the negative of it less 1."""
+    return max((most.bit_length() + 8) // 8, 1)
+
+
+def write_numbers(packer: Packer, numbers: Float64Array) -> None:
+    """Write doubles, of which others know how many there are; of NaN there is one."""
+    packer.raw(np.where(np.isnan(numbers), np.nan, numbers).astype("<f8").tobytes())
+
+
+def read_numbers(unpacker: Unpacker, count: int) -> Float64Array:
+    """Read so many doubles."""
+    return np.frombuffer(unpacker.raw(8 * count), "<f8").astype(np.float64)
+
+
+def _write_table(packer: Packer, numbers: Float64Array) -> None:
+    packer.integer(numbers.size)
+    write_numbers(packer, numbers)
+
+
+def _read_table(unpacker: Unpacker) -> Float64Array:
+    return read_numbers(unpacker, unpacker.integer(MOST_GROUPS))
+
+
+def read_sum(unpacker: Unpacker) -> tuple[float, ...]:
+    """Read the doubles of an exact sum."""
+    doubles = unpacker.doubles(_MOST_DOUBLES)
+    if not all(map(math.isfinite, doubles)):
+        if len(doubles) > 1:
+            raise Malformed("has a sum that is not finite, and goes on")
+        return doubles
     if ExactSum.of(doubles).expansion != doubles:
         raise Malformed("has a sum that is no expansion")
     return doubles
@@ -198,22 +290,43 @@ def read_peak(unpacker: Unpacker) -> Peak:
     return peak
 
 
-_RULES: tuple[type[Any], ...] = (Same, Constant, Times, Lowered, Clipped, Kept, Peaks)
+_RULES: tuple[type[Any], ...] = (
+    Same,
+    Constant,
+    Times,
+    Lowered,
+    Clipped,
+    Kept,
+    Peaks,
+    SameWithMagnitudes,
+    GroupConstant,
+    GroupTimes,
+    GroupScaled,
+    GroupLoweredTimes,
+    GroupScaledAndSigns,
+)
 """All rules; the first byte of one is its place here, and its fields follow."""
 
 _WRITERS: dict[str, Callable[[Packer, Any], None]] = {
     "float": Packer.double,
     "int": Packer.integer,
     "bool": Packer.integer,
+    "Float64Array": _write_table,
 }
 _READERS: dict[str, Callable[[Unpacker], Any]] = {
     "float": Unpacker.double,
     "int": Unpacker.integer,
     "bool": lambda unpacker: bool(unpacker.integer(1)),
+    "Float64Array": _read_table,
 }
 
 MOST_RULE_BYTES = 1 + 2 * _LONGEST_INTEGER
-"""Bytes of the longest rule."""
+"""Bytes of the longest rule that has no figures of groups."""
+
+
+def most_group_rule_bytes(groups: int) -> int:
+    """At least the bytes of a rule with figures of so many groups: two of each, and two numbers of all."""
+    return 1 + 3 * _LONGEST_INTEGER + 2 * 8 * (groups + 1)
 
 
 def write_rule(packer: Packer, rule: Rule) -> None:
@@ -224,7 +337,15 @@ def write_rule(packer: Packer, rule: Rule) -> None:
 
 
 def read_rule(unpacker: Unpacker) -> Rule:
-    """Read what becomes of each element."""
+    """Read what becomes of each element.
+
+    Raises:
+        Malformed: If there is no rule, or its figures are of different groups, or of none.
+    """
     kind = _RULES[unpacker.integer(len(_RULES) - 1)]
     rule: Rule = kind(*[_READERS[str(field.type)](unpacker) for field in fields(kind)])
+    if isinstance(rule, GroupRule):
+        groups = {table.size for table in rule.tables}
+        if len(groups) != 1 or groups == {0} or not rule.inner:
+            raise Malformed("has figures of no groups")
     return rule

@@ -11,10 +11,12 @@ from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import ClassVar
 
-from ..arrays import DataType
+from ..arrays import DataType, Float64Array
 from ..errors import GradientUndefined
 from ..formats import share_left_alone, slack
+from ..summation import ExactSum
 from .census import Order
+from .encoding import MOST_RULE_BYTES
 from .rules import Constant, Rule, Same
 from .survey import Search, Survey
 
@@ -30,9 +32,28 @@ class Reduction(ABC):
     order: ClassVar[Order] = Order.MAGNITUDES
     """What thresholds are of."""
 
+    @property
+    def unchanged(self) -> Rule:
+        """The rule of a method that changes nothing."""
+        return Same()
+
+    @property
+    def geometry(self) -> tuple[int, int] | None:
+        """Of groups, how many there are, and the consecutive elements of one; None of what has none."""
+        return None
+
+    @property
+    def most_bytes(self) -> int:
+        """At least the bytes of a rule, and of what is recorded on the way to it."""
+        return MOST_RULE_BYTES
+
     @abstractmethod
-    def term(self, survey: Survey) -> Search[float]:
-        """The penalty's one term, before scale, at the vector that is asked about."""
+    def term(self, survey: Survey) -> Search[float | Float64Array]:
+        """The penalty's one term, before scale, at the vector that is asked about; or one for each group."""
+
+    def penalty(self, terms: float | Float64Array, scale: float) -> tuple[float, ...]:
+        """The doubles whose exact sum the penalty is, but for elements' own terms."""
+        return ExactSum.of([float(terms) * scale]).expansion
 
     @abstractmethod
     def slope(self, survey: Survey) -> Search[Rule]:
@@ -46,7 +67,7 @@ class Reduction(ABC):
     def step(self, survey: Survey, step_size: float) -> Search[Rule]:
         """The rule of the proximal step."""
 
-    def term_of_step(self, rule: Rule) -> float | None:
+    def term_of_step(self, rule: Rule) -> float | Float64Array | None:
         """The term at what a step gave, where that is known without another look; else None."""
         del rule
         return None

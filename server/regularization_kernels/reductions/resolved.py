@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from ..arrays import Float64Array, StepSize
 from ..compilation import ANY
-from ..expansions import Exponents
+from ..expansions import LONGEST_EXPANSION, Exponents
 from ..formats import INCREMENT, Grid
-from ..formulas.compiled_loop import Loop, Variant, loop_for
+from ..formulas.compiled_loop import LookedUp, Loop, Variant, loop_for
+from ..formulas.evaluation import evaluate
 from ..prepared import FusedLoop, Pass
 from ..summation import BLOCK, BlockSum
-from .rules import Formula, Rule
+from .group_rules import GroupRule
+from .rules import Formula, Rule, no_term
 
 _WORD = 1 << 64
-
-
-def _none(x: Any, *numbers: float) -> Any:
-    """The term of an element, which a penalty of the whole has not."""
-    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +27,26 @@ class Resolved:
     """A penalty whose figures of the whole vector are known, so that it can be cut anywhere.
 
     Args:
-        rule: What becomes of each element.
-        term: The penalty's one term, before scale; it stands at the first element, 0 elsewhere.
+        rule: What becomes of each element, and the element's own term of the penalty, if any.
+        penalty: Doubles whose exact sum is the penalty of the whole, beside the elements' own terms: it
+            belongs to whoever has the first element.
         position: Of the first element of a piece, in the whole vector.
     """
 
     rule: Rule
-    term: float
+    penalty: tuple[float, ...]
     position: int = 0
 
     def beginning_at(self, position: int) -> Self:
         """The same of a segment that begins at this position of the whole vector."""
-        return replace(self, position=position, term=self.term if position == 0 else 0.0)
+        return replace(self, position=position, penalty=self.penalty if position == 0 else ())
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
-        """Add the term, where x begins with the segment's first element."""
-        if x.size and position == 0:
-            sums.add_at(np.array([0]), np.array([self.term]))
+        """Add the elements' own terms; the penalty of the whole is no element's."""
+        if self.rule.term is not no_term:
+            terms = np.empty(x.size)
+            evaluate(self.rule.term, terms, x, *self.rule.numbers)
+            sums.add(terms, position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write what the rule makes of x."""
@@ -71,9 +71,9 @@ class Resolved:
         return 3 * elements
 
     def longest_expansion(self, x: Exponents, weights: Exponents, size: int) -> int:
-        """One term is one double, and so is its product with the scale."""
+        """What is known; of elements' own terms beside it nothing is."""
         del x, weights, size
-        return 1
+        return max(len(self.penalty), 1) if self.rule.term is no_term else LONGEST_EXPANSION
 
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Never: sets whose points may leave them are not computed this way."""
@@ -87,11 +87,16 @@ class Resolved:
 
     def fused(self, wanted: Pass, elements: int) -> FusedLoop | None:
         """The loops that Numba compiles of the rule's formulas, one for each stretch."""
+        rule, looked_up = self.rule, None
+        if wanted.stepping and isinstance(rule, GroupRule):
+            if len(rule.tables) != 1:
+                return None
+            looked_up = LookedUp(rule.tables[0], rule.inner)
         loops: dict[Formula, Loop] = {}
-        formulas = self.rule.formulas if wanted.stepping else (_none,)
+        formulas = rule.formulas if wanted.stepping else (no_term,)
         for formula in formulas:
-            variant = Variant.of(wanted, _none, formula, len(self.rule.numbers))
-            loop = loop_for(variant, elements)
+            variant = Variant.of(wanted, rule.term, formula, len(rule.numbers))
+            loop = loop_for(variant, elements, looked_up)
             if loop is not None:
                 loops[formula] = loop
         return (partial(self._run, loops), ()) if len(loops) == len(formulas) else None
@@ -109,11 +114,9 @@ class Resolved:
         *state: int,
     ) -> int:
         """Run the loops of a piece's stretches, as ``prepared.FusedLoop`` says."""
-        if position == 0:
-            penalty[0, 0] += self.term
         nonzeros = 0
         stretches = (
-            self.rule.stretches(self.position + position, x.size) if out.size else ((0, x.size, _none),)
+            self.rule.stretches(self.position + position, x.size) if out.size else ((0, x.size, no_term),)
         )
         for begin, end, formula in stretches:
             block = (position + begin) // BLOCK - position // BLOCK

@@ -15,11 +15,20 @@ Formula = Callable[..., Any]
 """Of an element, the step size, and the rule's numbers; a rule has the step size in its numbers already."""
 
 
+def no_term(x: Any, *numbers: float) -> Any:
+    """The term of an element, where the penalty has none but of the whole."""
+    return 0.0
+
+
+def _magnitude(x: Any, strength: float) -> Any:
+    return abs(x) * strength
+
+
 def _number(x: Any, step_size: float, number: float) -> Any:
     return number
 
 
-def _same(x: Any, step_size: float) -> Any:
+def _same(x: Any, step_size: float, *numbers: float) -> Any:
     return x
 
 
@@ -58,6 +67,9 @@ class Rule(ABC):
     formulas: ClassVar[tuple[Formula, ...]]
     """The formulas that stretches may have."""
 
+    term: ClassVar[Formula] = staticmethod(no_term)
+    """An element's own term of the penalty, before scale: from what became of it, and the rule's numbers."""
+
     @property
     def numbers(self) -> tuple[float, ...]:
         """What the formulas are told."""
@@ -92,6 +104,16 @@ class Same(Rule):
     """Everything stays."""
 
     formulas: ClassVar[tuple[Formula, ...]] = (_same,)
+
+
+@dataclass(frozen=True, slots=True)
+class SameWithMagnitudes(Rule):
+    """Everything stays, and has its magnitude times a strength for a term."""
+
+    strength: float
+
+    formulas: ClassVar[tuple[Formula, ...]] = (_same,)
+    term: ClassVar[Formula] = staticmethod(_magnitude)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from .census import BINS, MANTISSA, SIGN, WIDEST, CensusQuestion, Facts, Interval, Order, Spread, number_of
+from .group_squares import GroupSquareQuestion, GroupSquares
 from .squares import SquareQuestion, SquareSum
 from .statistics import Peak, PeakQuestion, Question
 
@@ -95,6 +96,7 @@ class Survey:
         self._regions = _REGIONS[order]
         self._censuses: dict[int, Spread] = {}
         self._squares: SquareSum | None = None
+        self._groups: dict[GroupSquareQuestion, GroupSquares] = {}
 
     def expect_place(self, count: int) -> None:
         """Be told that ``place`` of this count may be asked next, which changes no answer."""
@@ -111,6 +113,12 @@ class Survey:
         if self._squares is None:
             self._squares = yield SquareQuestion()
         return self._squares
+
+    def groups(self, question: GroupSquareQuestion) -> Search[GroupSquares]:
+        """The sums of the squares of groups; what is known of them later are norms and quotients alone."""
+        if question not in self._groups:
+            self._groups[question] = yield question
+        return self._groups[question]
 
     def peak(self) -> Search[Peak]:
         """The largest magnitude."""

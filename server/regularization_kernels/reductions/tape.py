@@ -11,8 +11,19 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from ..arrays import Float64Array
 from .census import BINS, CensusQuestion, Facts, Spread
-from .encoding import read_facts, read_peak, read_squares, write_facts, write_peak, write_squares
+from .encoding import (
+    read_facts,
+    read_numbers,
+    read_peak,
+    read_squares,
+    write_facts,
+    write_numbers,
+    write_peak,
+    write_squares,
+)
+from .group_squares import GroupSquareQuestion
 from .packing import Packer, Unpacker
 from .squares import SquareQuestion
 from .statistics import Question, Statistic
@@ -73,6 +84,8 @@ class Tape:
         asked = _Asked(question, part)
         if isinstance(question, CensusQuestion):
             return RecordedCensus(question, asked, self)
+        if isinstance(question, GroupSquareQuestion):
+            return RecordedNorms(question, asked, self)
         form = _SQUARES if isinstance(question, SquareQuestion) else _PEAK
         return self.take(asked, None, form, lambda statistic: statistic)
 
@@ -143,6 +156,35 @@ class RecordedCensus:
 
     def _take(self, what: Hashable, form: Form[T], live: Callable[[Spread], T]) -> T:
         return self._tape.take(self._asked, what, form, live)
+
+
+class RecordedNorms:
+    """What a search takes from the sums of groups' squares, which is a record of it, or still there.
+
+    Args:
+        question: The sums'.
+        asked: The same, and of which numbers.
+        tape: Where the answers are.
+    """
+
+    def __init__(self, question: GroupSquareQuestion, asked: _Asked, tape: Tape) -> None:
+        self._asked = asked
+        self._tape = tape
+        self._form: Form[Float64Array] = Form(
+            write_numbers, lambda unpacker: read_numbers(unpacker, question.count)
+        )
+
+    def norms(self) -> Float64Array:
+        """Each group's norm."""
+        return self._tape.take(self._asked, "norms", self._form, lambda sums: sums.norms())
+
+    def quotients(self, bounds: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """By what each group is to be divided, then multiplied, for its norm to be no more than a bound."""
+        divisors = self._tape.take(
+            self._asked, "divisors", self._form, lambda sums: sums.quotients(bounds)[0]
+        )
+        factors = self._tape.take(self._asked, "factors", self._form, lambda sums: sums.quotients(bounds)[1])
+        return divisors, factors
 
 
 class Form(NamedTuple, Generic[T]):

@@ -28,7 +28,7 @@ from regularization_kernels.errors import FieldMissing, FieldOutOfRange, GroupsI
 
 from tests.support.cases.parameters import bad_groups, bad_numbers
 from tests.support.cases.row import Rejected, Row
-from tests.support.oracles.groupings import group_weights, partition, weighted_groups
+from tests.support.oracles.groupings import group_weights, interleave, partition, weighted_groups
 from tests.support.oracles.groups import (
     blocks,
     by_ceiling,
@@ -50,7 +50,15 @@ from tests.support.oracles.sorted import (
     largest_count,
     top_k_groups_candidates,
 )
-from tests.support.oracles.summation import Rule, Terms, group_summands, pairwise
+from tests.support.oracles.summation import (
+    APART,
+    Rule,
+    Terms,
+    group_summands,
+    norm_rule,
+    pairwise,
+    pairwise_norm,
+)
 
 
 def norm(group: Array) -> float:
@@ -225,33 +233,34 @@ def n_of_m_terms(r: NOfM, x: Array) -> list[float]:
 
 def at_first_elements(number: Callable[[Array], float]) -> Any:
     """The rule of a row that adds a number for each group, at its first element."""
-    return by_parameters(lambda _, x: number(x))
+    return by_parameters(lambda r, shape, x: number(x))
 
 
-def by_parameters(number: Callable[[Any, Array], float]) -> Any:
-    """The same where the number depends on the regularizer, too."""
+def by_parameters(number: Callable[[Any, tuple[int, ...], Array], float]) -> Any:
+    """The same where the number depends on the regularizer and the shape, too."""
 
     def terms(r: Any, x: Array, weights: Array | None) -> Terms:
         assert weights is None
-        return [(int(part[0]), number(r, x.ravel()[part]) * w) for w, part in weighted_groups(r, x.shape)]
+        flat, shape = x.ravel(), x.shape
+        return [(int(part[0]), number(r, shape, flat[part]) * w) for w, part in weighted_groups(r, shape)]
 
     return terms
 
 
-def rooted_sum(x: Array) -> float:
-    """The root of the pairwise sum of squares."""
-    return math.sqrt(pairwise((x * x).tolist()))
+def summed_norm(r: Any, shape: tuple[int, ...], group: Array) -> float:
+    """A group's norm by the contract's rule."""
+    return norm_rule(r.groups, shape)(group.tolist())
 
 
-def level_sum(r: GroupMcp, x: Array) -> float:
+def level_sum(r: GroupMcp, shape: tuple[int, ...], x: Array) -> float:
     """The minimax concave penalty of the norm, with every operation in the contract's order."""
-    near = min(rooted_sum(x), r.concavity * r.strength)
+    near = min(summed_norm(r, shape, x), r.concavity * r.strength)
     return near * (r.strength - near / (2.0 * r.concavity))
 
 
-def bent_sum(r: GroupScad, x: Array) -> float:
+def bent_sum(r: GroupScad, shape: tuple[int, ...], x: Array) -> float:
     """The smoothly clipped absolute deviation of the norm, likewise."""
-    near = min(rooted_sum(x), r.concavity * r.strength)
+    near = min(summed_norm(r, shape, x), r.concavity * r.strength)
     over = max(near - r.strength, 0.0)
     return r.strength * near - over * over / (2.0 * (r.concavity - 1.0))
 
@@ -263,11 +272,17 @@ def half_squared_sum(x: Array) -> float:
 
 
 def sparse_group_summands(r: SparseGroupLasso, x: Array, weights: Array | None) -> Terms:
-    """Magnitudes times their strength; the weighted norms, times theirs, are added to the first elements'."""
+    """Magnitudes times their strength; the weighted norms, times theirs, are added to the first elements'.
+
+    Those of slices that interleave have lanes of their own.
+    """
     assert weights is None
     terms = [r.l1_strength * abs(e) for e in x.ravel().tolist()]
-    for at, weighted in group_summands(r, x, weights):
-        terms[at] += r.group_strength * weighted
+    norms = [(at, r.group_strength * weighted) for at, weighted in group_summands(r, x, weights)]
+    if interleave(r.groups, x.shape):
+        return [*enumerate(terms), *((at + APART, term) for at, term in norms)]
+    for at, term in norms:
+        terms[at] += term
     return list(enumerate(terms))
 
 
@@ -280,7 +295,7 @@ def max_norm_summands(rounded: tuple[MaxNorm, Any], x: Array, weights: Array | N
     for weight, part in weighted_groups(r, x.shape):
         bound = r.radius * weight
         limit = bound + (2.0 * float(info.eps) * bound + part.size * (2.0 * float(info.smallest_subnormal)))
-        terms.append((int(part[0]), math.inf if rooted_sum(flat[part]) > limit else 0.0))
+        terms.append((int(part[0]), math.inf if summed_norm(r, x.shape, flat[part]) > limit else 0.0))
     return terms
 
 
@@ -294,7 +309,8 @@ def shell_summands(rounded: tuple[UnitNorm | MinMaxNorm, Any], x: Array, weights
         tiny = part.size * (2.0 * float(info.smallest_subnormal))
         low -= 2.0 * float(info.eps) * low + tiny
         high += 2.0 * float(info.eps) * high + tiny
-        terms.append((int(part[0]), 0.0 if low <= rooted_sum(flat[part]) <= high else math.inf))
+        inside = low <= summed_norm(r, x.shape, flat[part]) <= high
+        terms.append((int(part[0]), 0.0 if inside else math.inf))
     return terms
 
 
@@ -328,7 +344,7 @@ def tree_summands(r: TreeGroupLasso, x: Array, weights: Array | None) -> Terms:
     assert weights is None
     terms = dict.fromkeys(range(x.size), 0.0)
     for weight, part in nested(r, x.shape):
-        terms[int(part[0])] += rooted_sum(x.ravel()[part]) * weight
+        terms[int(part[0])] += pairwise_norm(x.ravel()[part]) * weight
     return list(terms.items())
 
 

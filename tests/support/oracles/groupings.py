@@ -23,6 +23,11 @@ def partition(groups: Groups, shape: tuple[int, ...]) -> list[NDArray[np.int64]]
     return [positions[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
+def interleave(groups: Groups, shape: tuple[int, ...]) -> bool:
+    """Whether groups are slices along an axis that has longer ones than 1 before it."""
+    return groups.axis is not None and math.prod(shape[: groups.axis]) > 1
+
+
 def group_weights(groups: Groups, parts: list[NDArray[np.int64]]) -> list[float]:
     """The weight of each group's norm."""
     if groups.weights is not None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from regularization_kernels import Groups
 
-from tests.support.oracles.groupings import group_weights, partition
+from tests.support.oracles.groupings import group_weights, interleave, partition
 
 BLOCK = 2**18
 LANES = 256
@@ -74,6 +75,42 @@ def pairwise(terms: Sequence[float]) -> float:
     return total
 
 
+def pairwise_norm(group: Sequence[float]) -> float:
+    """The norm of a group that is a run: the root of the pairwise sum of its squares."""
+    return math.sqrt(pairwise([number * number for number in group]))
+
+
+def norm_on_grid(group: Sequence[float]) -> float:
+    """The norm of a slice along an axis after the first, by rational arithmetic.
+
+    Its squares are float64's, of any exponent. They are rounded to multiples of a unit, which the largest of
+    them tells; what these add up to is rounded to 53 bits, and so is its root.
+    """
+    squares = []
+    for number in group:
+        if not math.isfinite(number):
+            return math.nan if any(map(math.isnan, group)) else math.inf
+        mantissa, exponent = math.frexp(number)
+        squares.append(Fraction(mantissa * mantissa) * Fraction(4) ** exponent)
+    largest, level = max(squares, default=Fraction(0)), -100
+    if not largest:
+        return 0.0
+    while largest >= Fraction(2) ** (32 * level + 31):
+        level += 1
+    unit = Fraction(2) ** (32 * (level - 3))
+    total = sum(round(square / unit) for square in squares) * unit
+    power = 16 * level
+    return math.ldexp(math.sqrt(float(total / Fraction(4) ** power)), power)
+
+
+def norm_rule(groups: Groups, shape: tuple[int, ...]) -> Callable[[Sequence[float]], float]:
+    """How norms of these groups are computed: slices that interleave on a grid, runs pairwise."""
+    return norm_on_grid if interleave(groups, shape) else pairwise_norm
+
+
+APART = BLOCK << 30
+"""Added to positions of terms that have lanes of their own: no segment is so long."""
+
 Terms = list[tuple[int, float]]
 
 
@@ -118,8 +155,8 @@ def group_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] 
     """Weighted norms of groups, each at the place of the group's first element."""
     assert weights is None
     parts = partition(r.groups, x.shape)
-    squares = (x.ravel() * x.ravel()).tolist()
-    norms = [math.sqrt(pairwise([squares[at] for at in part])) for part in parts]
+    norm, flat = norm_rule(r.groups, x.shape), x.ravel()
+    norms = [norm(flat[part].tolist()) for part in parts]
     multiplied = zip(parts, norms, group_weights(r.groups, parts), strict=True)
     return [(int(part[0]), norm * weight) for part, norm, weight in multiplied]
 

@@ -13,7 +13,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import MeasurementIncomplete, MeasurementInvalid
-from ...reductions.encoding import MOST_RULE_BYTES, most_bytes, most_recorded, read_rule, write_rule
+from ...expansions import LONGEST_EXPANSION
+from ...reductions.encoding import most_bytes, most_recorded, read_rule, read_sum, write_rule
+from ...reductions.group_rules import GroupRule
 from ...reductions.packing import Malformed, Packer, Unpacker
 from ...reductions.resolved import Resolved
 from ...reductions.tape import Tape, Unanswered
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 MOST_BYTES = (1 << 20) - 1024
 """Bytes of the longest measurement."""
 
-VERSION = 1
+VERSION = 2
 """The first byte of measurements and statistics: how the others are to be read."""
 
 DIGEST_BYTES = 16
@@ -41,8 +43,12 @@ DIGEST_BYTES = 16
 _ANSWERS = 800_000
 """Bytes of a round's answers, where several vectors are asked at once."""
 
-_SETTLED = MOST_RULE_BYTES + 16
-"""At least the bytes of what is known of a vector that is settled."""
+_SETTLED = 16 + 8 * LONGEST_EXPANSION
+"""At least the bytes of what is known of a vector that is settled, beside its rule."""
+
+MOST_GROUPS = 50_000
+"""Groups of a call that are measured, all in all: so many have their figures in one measurement. Vectors
+whose groups come after them stay whole."""
 
 _WHOLE_RECORD = 128 << 10
 """At least the bytes of a whole record: the first vector that is not settled always has room for its own."""
@@ -113,7 +119,7 @@ class Measurement:
             text = "must be of the header's layout, method, step size, figures, rounding and policy"
             raise MeasurementInvalid(text, field="measurement")
         rounds = unpacker.integer()
-        known = tuple(_read_known(unpacker) for _ in vectors)
+        known = tuple(_read_known(unpacker, vector) for vector in vectors)
         unpacker.check_over()
         return cls(call, vectors, known, rounds, owner)
 
@@ -145,7 +151,11 @@ class Measurement:
             MeasurementInvalid: If a record is none.
         """
         pending: list[Pending] = []
-        answers, size = 0, sum(len(each.record) + _SETTLED for each in self.known)
+        answers = 0
+        size = sum(
+            max(len(each.record), vector.reduction.most_bytes) + _SETTLED
+            for vector, each in zip(self.vectors, self.known, strict=True)
+        )
         for number, (vector, each) in enumerate(zip(self.vectors, self.known, strict=True)):
             if each.found is not None:
                 continue
@@ -201,11 +211,16 @@ class Measurement:
 def vectors_of(call: Call) -> tuple[Vector, ...]:
     """What a call reduces wherever its elements lie, in the order of the first elements."""
     members: dict[tuple[bool, str], tuple[Reduction, list[PreparedSegment]]] = {}
+    groups = 0
     for segment in call.layout.segments:
         if not segment.size or segment.locality is not Locality.REDUCTION or segment.prepared is None:
             continue
         reduction, joint = segment.prepared.reduction(), segment.joint
         if reduction is not None:
+            if reduction.geometry is not None:
+                groups += reduction.geometry[0]
+                if groups > MOST_GROUPS:
+                    continue
             key = (False, segment.name) if joint is None else (True, joint.name)
             members.setdefault(key, (reduction, []))[1].append(segment)
     return tuple(Vector(tuple(segments), reduction) for reduction, segments in members.values())
@@ -244,14 +259,17 @@ def _write_known(packer: Packer, known: Known) -> None:
         packer.block(known.record)
     else:
         write_rule(packer, known.found.rule)
-        packer.double(known.found.term)
+        packer.doubles(known.found.penalty)
 
 
-def _read_known(unpacker: Unpacker) -> Known:
+def _read_known(unpacker: Unpacker, vector: Vector) -> Known:
     is_settled, forward = unpacker.integer(1), unpacker.optional()
     if not is_settled:
         return Known(bytes(unpacker.block()), None, forward)
-    return Known(b"", Resolved(read_rule(unpacker), unpacker.double()), forward)
+    rule = read_rule(unpacker)
+    if isinstance(rule, GroupRule) and rule.geometry != vector.reduction.geometry:
+        raise Malformed("has figures of other groups")
+    return Known(b"", Resolved(rule, read_sum(unpacker)), forward)
 
 
 def _owner(call: Call, vectors: tuple[Vector, ...]) -> bytes:
@@ -270,7 +288,7 @@ def _owner(call: Call, vectors: tuple[Vector, ...]) -> bytes:
     for vector in vectors:
         step_size = vector.step_size_in(call) if stepping else None
         places = [(segment.start, segment.size, segment.regularizer) for segment in vector.segments]
-        parts.append(repr((step_size, places)))
+        parts.append(repr((step_size, places, vector.reduction.geometry)))
     return _digest("\n".join(parts).encode())
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from ...errors import ElementRangeInvalid, StatisticsInvalid
 from ...reductions.census import BINS
 from ...reductions.encoding import most_bytes, read_statistic, statistic_bytes
+from ...reductions.group_loop import DIGITS
+from ...reductions.group_squares import MOST_GROUPS
 from ...reductions.packing import Malformed, Packer, Unpacker
 from ..budget import Reservation
 from .coverage import Coverage, Range, joined
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from ..budget import MemoryBudget
     from .resolution import Vector
 
-STATISTIC_BYTES = 4 * 8 * BINS
-"""At least the bytes of a statistic in memory, as counts and sums."""
+STATISTIC_BYTES = max(4 * 8 * BINS, (DIGITS + 3) * 8 * MOST_GROUPS)
+"""At least the bytes of a statistic in memory: counts and sums of bins, or digits and levels of groups."""
 
 MOST_BYTES = 1 << 20
 """Bytes of the statistics of any parts of any vector."""

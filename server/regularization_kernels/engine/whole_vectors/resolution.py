@@ -16,6 +16,7 @@ from ...reductions.survey import Survey
 from ..methods import Method
 
 if TYPE_CHECKING:
+    from ...arrays import Float64Array
     from ...reductions.reduction import Reduction
     from ...reductions.survey import Search
     from ..call import Call
@@ -64,6 +65,12 @@ class Vector:
     def step_size_in(self, call: Call) -> float:
         """The step size of all its segments."""
         return self.segments[0].step_size_in(call.step_size) or 0.0
+
+    @property
+    def scale(self) -> float:
+        """What the penalty's terms are multiplied by."""
+        regularizer = self.segments[0].regularizer
+        return 1.0 if regularizer is None else regularizer.scale
 
     def survey(self) -> Survey:
         """A new survey of it."""
@@ -115,8 +122,8 @@ def resolution(call: Call, vector: Vector, survey: Survey | None = None) -> Reso
         GradientUndefined: If the penalty has no gradient there.
     """
     method, reduction, wants_penalty = call.method, vector.reduction, call.figures.penalty
-    survey, term = survey or vector.survey(), 0.0
-    rule: Rule = Same()
+    survey, term = survey or vector.survey(), None
+    rule = reduction.unchanged
     if method is Method.PROXIMAL_STEP:
         rule = yield from _asked(reduction.step(survey, vector.step_size_in(call)))
         if wants_penalty:
@@ -126,7 +133,7 @@ def resolution(call: Call, vector: Vector, survey: Survey | None = None) -> Reso
             term = yield from _asked(reduction.term(survey))
         if method is Method.GRADIENT:
             rule = yield from _slope(call, vector, survey)
-    return Resolved(rule, term)
+    return Resolved(rule, () if term is None else reduction.penalty(term, vector.scale))
 
 
 def _asked(search: Search[ResultT], rule: Rule | None = None) -> Resolution[ResultT]:
@@ -156,7 +163,7 @@ def _slope(call: Call, vector: Vector, survey: Survey) -> Resolution[Rule]:
         del undefined
 
 
-def _term_after(rule: Rule, vector: Vector) -> Resolution[float]:
+def _term_after(rule: Rule, vector: Vector) -> Resolution[float | Float64Array]:
     """The penalty's term at the step's result."""
     known = vector.reduction.term_of_step(rule)
     if known is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -16,13 +16,18 @@ from ...formats import Grid, is_coarse
 from ...formulas.evaluation import evaluate
 from ...interruption import go_on
 from ...preparation import PreparedRegularizer, Unprepared
+from ...reductions.group_rules import GroupScaled, GroupTimes
+from ...reductions.rules import Rule, Same
 from ...regularizer import Locality
 from ...summation import BlockSum
 from .compiled_loop import LESS, TRIALS, GroupFormulas, GroupVariant, group_loop_for, runs_of
 from .partitions import EvenRuns, Partition, RaggedRuns, Slices
+from .slices import interleaved, reduction_of
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass
+    from ...reductions.group_squares import GroupSquares
+    from ...reductions.reduction import Reduction
 
 GROUPS_WORDS = "which elements form a group, and the groups' weights"
 """What a ``groups`` parameter is."""
@@ -77,6 +82,10 @@ class Groups:
         """GROUP where groups are contiguous; slices along an axis after the first need the whole."""
         return Locality.SEGMENT if self.axis else Locality.GROUP
 
+    def locality_by_norms(self) -> Locality:
+        """Likewise, of penalties that need of slices along an axis no more than their norms."""
+        return Locality.REDUCTION if self.axis else Locality.GROUP
+
     def partition(self, shape: tuple[int, ...]) -> Partition:
         """These groups in a segment of that shape.
 
@@ -129,6 +138,10 @@ class PartitionedRegularizer(Unprepared):
     """Its formulas for one group, which are those for arrays of groups as well; None where it has none, and
     arrays are computed in another way."""
 
+    reduces_slices: ClassVar[bool] = False
+    """Whether it is told by the norms of its groups alone, so that slices along any axis need not be whole:
+    it has ``lengths``, and factors among its formulas."""
+
     @abstractmethod
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """The groups in a segment of that shape.
@@ -144,6 +157,32 @@ class PartitionedRegularizer(Unprepared):
     def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the proximal step from x: by default, groups times their factors."""
         ready.multiply(x, step_size, out)
+
+    def rule_of_nothing(self) -> Rule:
+        """The rule of a method that changes nothing, of slices."""
+        return Same()
+
+    def rule_of_slope(self, ready: PreparedGroups, norms: Float64Array) -> Rule:
+        """The rule of the minimum-norm subgradient, of slices with these norms.
+
+        Raises:
+            GradientUndefined: If there is none.
+        """
+        raise NotImplementedError
+
+    def rule_of_step(
+        self,
+        ready: PreparedGroups,
+        divisors: Float64Array | float,
+        factors: Float64Array,
+        step_size: float,
+    ) -> Rule:
+        """The rule of the proximal step, of slices with these factors."""
+        del step_size
+        inner = cast("Slices", ready.partition).inner
+        if np.all(divisors == 1.0):
+            return GroupTimes(inner, factors)
+        return GroupScaled(inner, np.asarray(divisors), factors)
 
     def group_exponents(self, x: Exponents, weights: Exponents) -> Exponents:
         """Where terms of groups with these weights lie."""
@@ -198,17 +237,36 @@ class PreparedGroups(PreparedRegularizer):
 
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add each group's term, at the place of its first element, and the elements' own."""
-        formulas, groups, numbers = self.formulas, self.partition, self.numbers
-        measured = formulas.measure.of_groups(groups, x)
-        terms = formulas.term(measured, groups.sizes(), groups.weights, *numbers)
+        formulas, groups = self.formulas, self.partition
+        terms = self.terms_of(formulas.measure.of_groups(groups, x))
         if formulas.element is None:
             sums.add_at(position + groups.starts(), terms)
             return
         own = np.empty(x.size)
-        evaluate(formulas.element, own, x.reshape(-1), *numbers)
-        if own.size:  # slices of an empty segment are groups without a first element
+        evaluate(formulas.element, own, x.reshape(-1), *self.numbers)
+        if interleaved(groups) is not None:
+            # What is known of them may come from elsewhere, so they have lanes of their own.
+            sums.beside(self.scale).add_at(position + groups.starts(), terms)
+        else:
             own[groups.starts()] += terms
         sums.add(own, position)
+
+    def terms_of(self, measured: Float64Array) -> Float64Array:
+        """Each group's term, from its measure."""
+        groups = self.partition
+        terms: Float64Array = self.formulas.term(measured, groups.sizes(), groups.weights, *self.numbers)
+        return terms
+
+    def factors_of(self, squares: GroupSquares, step_size: float) -> tuple[Any, Float64Array]:
+        """By what slices are divided, and then multiplied, from their squares."""
+        groups = self.partition
+        return self.formulas.factors(
+            squares.norms(), groups.sizes(), groups.weights, step_size, *self.numbers
+        )
+
+    def reduction(self) -> Reduction | None:
+        """That of slices along an axis after the first, where norms are all that is needed of them."""
+        return reduction_of(self)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
@@ -276,7 +334,7 @@ class GroupRegularizer(PartitionedRegularizer):
     @property
     def locality(self) -> Locality:
         """That of the groups."""
-        return self.groups.locality
+        return self.groups.locality_by_norms() if self.reduces_slices else self.groups.locality
 
     def partition_in(self, shape: tuple[int, ...]) -> Partition:
         """The groups in a segment of that shape.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, norm_exponents
 from ...formulas.operations import where
+from ...reductions.group_rules import GroupScaled
+from ...reductions.rules import Rule
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
 from .metric import write_shortened
-from .partitions import Partition
+from .partitions import Partition, Slices
 
 
 def _term(norm: Any, size: Any, weight: Any, strength: float) -> Any:
@@ -42,13 +44,15 @@ class GroupLasso(GroupRegularizer):
     scaled: ClassVar[bool] = True
     takes_orthant: ClassVar[bool] = True
     steps_in_metric: ClassVar[bool] = True
+    reduces_slices: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(
         convex=True, positively_homogeneous=True, keeps_zeros=True, locality=Locality.GROUP
     )
     description: ClassVar[Description] = Description(
         title="group sparsity: whole neurons, inputs or channels exactly zero",
         penalty="strength * sum over g of weight_g * norm(x_g)",
-        terms="weight_g * norm(x_g), squares added pairwise, at the group's first element; scale: strength",
+        terms="weight_g * norm(x_g), squares added pairwise, those of slices that interleave on a grid, "
+        "at the group's first element; scale: strength",
         gradient="strength * weight_g * x_g / norm(x_g), 0 for a zero group",
         prox="max(0, 1 - step_size * strength * weight_g / norm(x_g)) * x_g, 0 for a zero group; "
         "with a step size for each element x_i / (1 + t_i / r), t_i = step_size_i * strength * weight_g, "
@@ -71,6 +75,10 @@ class GroupLasso(GroupRegularizer):
         else:
             ready.multiply(x, step_size, out)
 
+    def rule_of_slope(self, ready: PreparedGroups, norms: Float64Array) -> Rule:
+        """The same of slices."""
+        return lengthened(ready.partition, norms, ready.partition.times(self.strength))
+
 
 def write_directions(partition: Partition, x: Float64Array, strength: float, out: Float64Array) -> None:
     """Write ``strength * weight_g * x_g / norm(x_g)``, 0 for a zero group."""
@@ -84,6 +92,11 @@ def write_shortened_by(
     thresholds = step_sizes * strength
     groups.apply(np.multiply, thresholds, groups.times(1.0), thresholds)
     write_shortened(groups, x, thresholds, out)
+
+
+def lengthened(groups: Partition, norms: Float64Array, lengths: Float64Array) -> GroupScaled:
+    """The rule by which slices become ``length_g * x_g / norm(x_g)``, 0 for a zero group."""
+    return GroupScaled(cast("Slices", groups).inner, np.where(norms == 0, 1.0, norms), lengths)
 
 
 def write_lengthened(

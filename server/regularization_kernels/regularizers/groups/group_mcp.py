@@ -44,7 +44,7 @@ class GroupMcp(RadialRegularizer):
         penalty="sum over g of weight_g * (strength * r - r^2 / (2 * a) if r <= a * strength, "
         "a * strength^2 / 2 beyond); r = norm(x_g), a = concavity",
         terms="weight_g * (m * (strength - m / (2 * a))), m = min(norm(x_g), a * strength), squares added "
-        "pairwise, at the group's first element; a = concavity",
+        "as those of group_lasso, at the group's first element; a = concavity",
         gradient="weight_g * max(strength - r / a, 0) * x_g / r, 0 for a zero group",
         prox="x_g * (s / r) with the step s of mcp from r, of step size step_size * weight_g; 0 for a zero "
         "group",

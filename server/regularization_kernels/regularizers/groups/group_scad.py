@@ -44,7 +44,7 @@ class GroupScad(RadialRegularizer):
         penalty="sum over g of weight_g * (l * r if r <= l, (2 * a * l * r - r^2 - l^2) / (2 * (a - 1)) "
         "if r <= a * l, l^2 * (a + 1) / 2 beyond); r = norm(x_g), l = strength, a = concavity",
         terms="weight_g * (l * m - (e * e) / (2 * (a - 1))), m = min(norm(x_g), a * l), e = max(m - l, 0), "
-        "squares added pairwise, at the group's first element",
+        "squares added as those of group_lasso, at the group's first element",
         gradient="weight_g * x_g / r times l if r <= l, (a * l - r) / (a - 1) if r <= a * l, 0 beyond; "
         "0 for a zero group",
         prox="x_g * (s / r) with the step s of scad from r, of step size step_size * weight_g; 0 for a zero "

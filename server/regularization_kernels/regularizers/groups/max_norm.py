@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array
+from ...arrays import FLOAT64, DataType, Float64Array, StepSize
 from ...errors import GradientUndefined
 from ...formats import Grid, is_coarse, share_left_alone, slack
 from ...formulas.operations import where
+from ...reductions.group_rules import GroupConstant
+from ...reductions.rules import Rule
 from ...regularizer import NOT_NEGATIVE, SETTLING, Description, Locality, Traits, parameter, register
 from ..vectors.rounding_inwards import Places, lowered
 from .base import GROUPS_WORDS, GroupRegularizer, Groups, PreparedGroups
 from .compiled_loop import GroupFormulas
+from .partitions import Slices
+from .slices import interleaved
+
+if TYPE_CHECKING:
+    from ...reductions.group_squares import GroupSquares
+    from ...reductions.reduction import Reduction
 
 _SMALLEST_FACTOR = 1e-290
 """Below it a factor may have lost bits; its two parts have not."""
@@ -65,6 +73,7 @@ class MaxNorm(GroupRegularizer):
     groups: Groups = parameter(None, GROUPS_WORDS)
 
     formulas: ClassVar[GroupFormulas] = GroupFormulas(_term, factors=_factors, limit=_limit)
+    reduces_slices: ClassVar[bool] = True
     traits: ClassVar[Traits] = Traits(convex=True, indicator=True, keeps_zeros=True, locality=Locality.GROUP)
     description: ClassVar[Description] = Description.of_set(
         title="bounded norms: the weights of a unit, or an embedding's row",
@@ -85,16 +94,42 @@ class MaxNorm(GroupRegularizer):
             GradientUndefined: If a group is outside, naming the first element of the first such group.
         """
         groups = ready.partition
-        norms, limits = groups.norms(x), _limits(ready)
+        out.fill(0.0)
+        groups.apply(np.multiply, out, self._slopes(ready, groups.norms(x)), out)
+
+    def rule_of_slope(self, ready: PreparedGroups, norms: Float64Array) -> Rule:
+        """The same of slices."""
+        return GroupConstant(cast("Slices", ready.partition).inner, 0.0 * self._slopes(ready, norms))
+
+    def step(self, ready: PreparedGroups, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write groups outside with the norm of their bound; slices as their rule has it."""
+        slices = interleaved(ready.partition)
+        if slices is None or not x.size:
+            ready.multiply(x, step_size, out)
+            return
+        squares = slices.squares(x)
+        with np.errstate(all="ignore"):
+            divisors, factors = ready.factors_of(squares, float(step_size))
+            self.rule_of_step(ready, divisors, factors, float(step_size)).write(
+                x.reshape(-1), 0, out.reshape(-1)
+            )
+
+    @staticmethod
+    def _slopes(ready: PreparedGroups, norms: Float64Array) -> Float64Array:
+        """1 for each group inside, NaN for one whose norm is.
+
+        Raises:
+            GradientUndefined: If a group is outside.
+        """
+        limits = _limits(ready)
         outside = norms > limits
         if outside.any():
             group = int(np.argmax(outside))
             text = (
                 f"must have groups of norm at most {limits[group]!s} to have a gradient, got {norms[group]!s}"
             )
-            raise GradientUndefined(text, element=int(groups.starts()[group]))
-        out.fill(0.0)
-        groups.apply(np.multiply, out, np.where(np.isnan(norms), np.nan, 1.0), out)
+            raise GradientUndefined(text, element=int(ready.partition.starts()[group]))
+        return np.where(np.isnan(norms), np.nan, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +143,22 @@ class _PreparedBounds(PreparedGroups):
         """The radius; by what of its bound, and for each element, a norm may exceed it; the step's share."""
         of = self.data_type
         return self.regularizer.radius, slack(of, 0, 1.0), slack(of, 1, 0.0), share_left_alone(of)
+
+    def factors_of(self, squares: GroupSquares, step_size: float) -> tuple[Any, Float64Array]:
+        """By what slices are divided, and then multiplied: their quotients are rounded downwards.
+
+        So no norm is above what counts as inside afterwards, and there is nothing to be tried.
+        """
+        divisors, factors = PreparedGroups.factors_of(self, squares, step_size)
+        downwards = squares.quotients(self.partition.times(self.regularizer.radius))
+        scaled = np.isfinite(factors) & ((factors != 1.0) | (divisors != 1.0))
+        return np.where(scaled, downwards[0], 1.0), np.where(scaled, downwards[1], factors)
+
+    def reduction(self) -> Reduction | None:
+        """That of slices, where no point of the set leaves it by rounding."""
+        if self.rounds_outside(Grid(self.data_type), at_random=False):
+            return None
+        return PreparedGroups.reduction(self)
 
     def workspace(self, elements: int) -> int:
         """The squares, the same in the order of the groups, and a result that is looked at again."""

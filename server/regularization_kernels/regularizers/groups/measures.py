@@ -243,6 +243,6 @@ def _magnitudes_function() -> Any:
     return of_groups_function(Term.MAGNITUDE)
 
 
-NORM = Measure(Partition.norms, norms_function)
+NORM = Measure(lambda partition, x: partition.norms(x), norms_function)
 PEAK = Measure(lambda partition, x: partition.maxima(np.abs(x)), peaks_function)
 MAGNITUDE = Measure(lambda partition, x: partition.sums(np.abs(x)), _magnitudes_function)

@@ -6,6 +6,9 @@ order; up to 128, accumulator i of eight adds the terms i, i + 8, i + 16, …, t
 ((0+1)+(2+3))+((4+5)+(6+7)), then come the terms left over, in order; more than 128 are cut at half their
 number, rounded down to a multiple of 8, and the sums of the two parts are added. This is what
 ``np.add.reduce`` does along the last axis of a C-contiguous array (checked by a test).
+
+The squares of slices along an axis after the first, which interleave, are added on a grid instead
+(``reductions.group_squares``), for these sums are the same in any order.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from ...arrays import Float64Array, StepSize
 from ...expansions import Exponents, exponents_of, exponents_of_all
 from ...interruption import go_on
+from ...reductions.group_squares import MOST_IN_A_GROUP, GroupSquareQuestion, GroupSquares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +157,24 @@ class Slices(Partition):
         self.outer = outer
         self.inner = inner
 
+    def question(
+        self, point: Callable[..., Any] | None = None, numbers: tuple[float, ...] = ()
+    ) -> GroupSquareQuestion:
+        """What the squares of each group add up to, of elements or of what a formula makes of them."""
+        return GroupSquareQuestion(self.count, self.inner, self.outer * self.inner, point, numbers)
+
+    def squares(self, x: Float64Array) -> GroupSquares:
+        """The sums of each group's squares."""
+        squares = self.question().of_nothing()
+        squares.add(x.reshape(-1), 0)
+        return squares
+
+    def norms(self, x: Float64Array) -> Float64Array:
+        """The Euclidean norm of each group, free of overflow and underflow: its sum is rounded once."""
+        if not x.size or self.outer * self.inner > MOST_IN_A_GROUP:
+            return super().norms(x)
+        return self.squares(x).norms()
+
     def starts(self) -> npt.NDArray[np.int64]:
         """Position of each group's first element."""
         return np.arange(self.count, dtype=np.int64) * self.inner
@@ -214,6 +236,10 @@ class EvenRuns(Slices):
 
     def __init__(self, count: int, size: int) -> None:
         super().__init__(1, count, size)
+
+    def norms(self, x: Float64Array) -> Float64Array:
+        """The Euclidean norm of each group, free of overflow and underflow: of a pairwise sum."""
+        return Partition.norms(self, x)
 
     def cut(self, position: int) -> int:
         """The last end of a group at or before ``position``."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...arrays import Float64Array
 from ...expansions import Exponents, norm_exponents
 from ...formulas.operations import where
+from ...reductions.rules import Rule
 from ..elements.base import ElementRegularizer
 from .base import GroupRegularizer, PreparedGroups
-from .group_lasso import write_lengthened
+from .group_lasso import lengthened, write_lengthened
 
 
 def factors(norm: Any, new: Any) -> tuple[float, Any]:
@@ -29,6 +30,8 @@ class RadialRegularizer(GroupRegularizer):
 
     __slots__ = ()
 
+    reduces_slices: ClassVar[bool] = True
+
     @property
     @abstractmethod
     def of_norm(self) -> ElementRegularizer:
@@ -39,10 +42,17 @@ class RadialRegularizer(GroupRegularizer):
         norms = Exponents(x.lowest - 1, norm_exponents(x).highest)
         return self.of_norm.term_exponents(norms).times(weights)
 
-    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
-        """Write each group's direction, times the slope of its weighted function."""
-        groups = ready.partition
-        norms = groups.norms(x)
+    def rule_of_slope(self, ready: PreparedGroups, norms: Float64Array) -> Rule:
+        """The rule of that, of slices."""
+        return lengthened(ready.partition, norms, self._lengths(ready, norms))
+
+    def _lengths(self, ready: PreparedGroups, norms: Float64Array) -> Float64Array:
+        """The slopes of the groups' weighted functions."""
         slopes = np.empty_like(norms)
         self.of_norm.gradient(norms, slopes)
-        write_lengthened(groups, x, norms, groups.times_weights(slopes), out)
+        return ready.partition.times_weights(slopes)
+
+    def slope(self, ready: PreparedGroups, x: Float64Array, out: Float64Array) -> None:
+        """Write each group's direction, times the slope of its weighted function."""
+        norms = ready.partition.norms(x)
+        write_lengthened(ready.partition, x, norms, self._lengths(ready, norms), out)

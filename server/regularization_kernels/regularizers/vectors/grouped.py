@@ -16,6 +16,7 @@ from .base import ReducedSet
 
 if TYPE_CHECKING:
     from ...prepared import FusedLoop, Pass
+    from ...reductions.reduction import Reduction
 
 OF_GROUPS = "which elements form a group, each to be in a set of its own, with a term at its first element"
 """What ``groups`` of a set is, before what unset means."""
@@ -100,6 +101,10 @@ class PreparedAs(PreparedRegularizer):
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """As of the other one."""
         return self.same.rounds_outside(grid, at_random=at_random)
+
+    def reduction(self) -> Reduction | None:
+        """The other one's."""
+        return self.same.reduction()
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding took groups out of their sets."""

@@ -69,6 +69,11 @@ class L2Ball(RadiusSet):
         source="Tikhonov and Arsenin 1977",
     )
 
+    @property
+    def locality(self) -> Locality:
+        """That of ``max_norm`` where there are groups."""
+        return self.traits.locality if self.groups is None else self.groups.locality_by_norms()
+
     def on_groups(self, groups: Groups, shape: tuple[int, ...], data_type: DataType) -> PreparedRegularizer:
         """The groups' balls made ready for a segment of this shape."""
         return PreparedAs(self, MaxNorm(radius=self.radius, groups=groups).on(shape, data_type))
