@@ -13,7 +13,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import MeasurementIncomplete, MeasurementInvalid
-from ...expansions import LONGEST_EXPANSION
 from ...reductions.encoding import most_bytes, most_recorded, read_rule, read_sum, write_rule
 from ...reductions.group_rules import GroupRule
 from ...reductions.packing import Malformed, Packer, Unpacker
@@ -43,8 +42,8 @@ DIGEST_BYTES = 16
 _ANSWERS = 800_000
 """Bytes of a round's answers, where several vectors are asked at once."""
 
-_SETTLED = 16 + 8 * LONGEST_EXPANSION
-"""At least the bytes of what is known of a vector that is settled, beside its rule."""
+_SETTLED = 16
+"""At least the bytes of what is known of a vector that is settled, beside its rule: flags, and one term."""
 
 MOST_GROUPS = 50_000
 """Groups of a call that are measured, all in all: so many have their figures in one measurement. Vectors

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...arrays import Float64Array
+from ...expansions import LONGEST_EXPANSION
 from ...reductions.encoding import most_group_rule_bytes
 from ...reductions.group_rules import GroupScaled, GroupTimes
 from ...reductions.group_squares import MOST_GROUPS, MOST_IN_A_GROUP
@@ -45,8 +46,8 @@ class SlicesReduction(Reduction):
 
     @property
     def most_bytes(self) -> int:
-        """At least the bytes of a rule, and of what is recorded on the way to it."""
-        return most_group_rule_bytes(self.slices.count)
+        """At least the bytes of a rule and a penalty, and of what is recorded on the way to them."""
+        return most_group_rule_bytes(self.slices.count) + 8 * LONGEST_EXPANSION
 
     def term(self, survey: Survey) -> Search[Float64Array]:
         """Each group's term, from its norm."""
