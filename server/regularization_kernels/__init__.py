@@ -10,6 +10,7 @@ from .in_process import gradient, penalty, proximal_step
 from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
 from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
+from .regularizers.matrices.blas import leave_blas_its_threads
 from .regularizers.vectors.slope import Oscar
 from .schedules import SCHEDULES, Piecewise, Schedule, nearest_whole
 from .warming import regularizers_named, warm, warm_in_background
@@ -31,6 +32,7 @@ __all__ = [
     "gradient",
     "keep_code_in",
     "keeps_code",
+    "leave_blas_its_threads",
     "nearest_whole",
     "penalty",
     "proximal_step",

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from contextlib import contextmanager
 from threading import Event, Lock, local
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +61,13 @@ def current_check() -> Callable[[], None] | None:
     return _current.check
 
 
+class _Wish(NamedTuple):
+    """Some turns at once, and whether they are there."""
+
+    needed: int
+    granted: Event
+
+
 class Turns:
     """Turns at what cannot be stopped: so few run at once, first come, first served.
 
@@ -72,44 +79,46 @@ class Turns:
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: deque[Event] = deque()
+        self._count = self._free = count
+        self._waiting: deque[_Wish] = deque()
         self._lock = Lock()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for a turn, and have it meanwhile. A thread must not ask for another in it.
+    def taken(self, count: int = 1) -> Iterator[None]:
+        """Wait for turns, and have them meanwhile. A thread must not ask for others in them.
+
+        Args:
+            count: How many are taken at once; all where there are fewer.
 
         Raises:
             Exception: What the thread's check raises.
         """
-        mine = self._asked_for()
+        mine = _Wish(min(count, self._count), Event())
+        with self._lock:
+            self._waiting.append(mine)
+            self._grant()
         try:
-            while not mine.wait(SECONDS_BETWEEN):
+            while not mine.granted.wait(SECONDS_BETWEEN):
                 go_on()
             go_on()
             yield
         finally:
             self._give_back(mine)
 
-    def _asked_for(self) -> Event:
-        mine = Event()
+    def _give_back(self, mine: _Wish) -> None:
         with self._lock:
-            if self._free:
-                self._free -= 1
-                mine.set()
+            if mine.granted.is_set():
+                self._free += mine.needed
             else:
-                self._waiting.append(mine)
-        return mine
-
-    def _give_back(self, mine: Event) -> None:
-        with self._lock:
-            if not mine.is_set():
                 self._waiting.remove(mine)
-            elif self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._free += 1
+            self._grant()
+
+    def _grant(self) -> None:
+        """Let those go on who are next, as far as turns are free."""
+        while self._waiting and self._waiting[0].needed <= self._free:
+            following = self._waiting.popleft()
+            self._free -= following.needed
+            following.granted.set()
 
 
 def _cores() -> int:
@@ -120,13 +129,14 @@ _turns = Turns(_cores())
 
 
 @contextmanager
-def turn(long: bool) -> Iterator[None]:
-    """One of the process's turns, as many as it may use cores, for what takes long and cannot be stopped.
+def turn(long: bool, threads: int = 1) -> Iterator[None]:
+    """Some of the process's turns, as many as it may use cores, for what takes long and cannot be stopped.
 
     What does not take long begins at once. Like ``go_on``, neither begins where nobody waits for the result.
 
     Args:
         long: Whether it takes more than a few hundredths of a second.
+        threads: How many compute it: so many turns it takes.
 
     Raises:
         Exception: What the thread's check raises.
@@ -135,5 +145,5 @@ def turn(long: bool) -> Iterator[None]:
         go_on()
         yield
         return
-    with _turns.taken():
+    with _turns.taken(threads):
         yield

@@ -140,14 +140,15 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
 
 def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
     signals = _signals()
-    prepare()
-    from regularization_kernels import compile_at_once
+    prepare(settings.blas_threads)
+    from regularization_kernels import compile_at_once, leave_blas_its_threads
 
     from .process.logs import command_logger
     from .process.loops import make_loops_ready, names_to_warm
     from .server import Server
 
     compile_at_once()
+    leave_blas_its_threads(settings.blas_threads)
     names = names_to_warm(settings.warm)
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:

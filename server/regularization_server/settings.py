@@ -154,6 +154,14 @@ class Settings:
         "as many as the process may use cores.",
         at_least=1,
     )
+    blas_threads: int = _setting(
+        1,
+        Unit.COUNT,
+        "Threads of BLAS that the command computes each matrix with. They wait for each other, so more than "
+        "one are for cores that nobody else uses; beside a busy trainer they take many times as long. The "
+        "last bits of matrix regularizers depend on it, and on no other setting: give all replicas the same.",
+        at_least=1,
+    )
     cache: Path | None = _setting(
         None,
         Unit.FOLDER,

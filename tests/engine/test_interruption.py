@@ -107,6 +107,60 @@ def test_turns_are_taken_in_order() -> None:
     assert turns._free == 2
 
 
+def test_several_turns_are_taken_at_once() -> None:
+    """Who needs two waits for both, and nobody who came later goes first; all are the most there are."""
+    turns, begun, ends = Turns(2), [], [Event() for _ in range(4)]
+
+    def take(index: int, count: int) -> None:
+        with turns.taken(count):
+            begun.append(index)
+            ends[index].wait(PATIENCE)
+
+    threads = []
+    for index, count in enumerate((1, 2, 1, 5)):
+        threads.append(Thread(target=take, args=(index, count)))
+        threads[-1].start()
+        until(lambda count=index: len(begun) + len(turns._waiting) == count + 1)
+    for index in range(4):
+        until(lambda least=index: len(begun) > least)
+        assert begun == list(range(index + 1))
+        ends[index].set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (turns._free, len(turns._waiting)) == (2, 0)
+
+
+def test_who_needs_many_and_leaves_lets_the_next_one_go_on() -> None:
+    """One turn is free, but the first in the row needs two: once it is given up, the second has it."""
+    turns, gone, left, served = Turns(2), Event(), Event(), Event()
+
+    def check() -> None:
+        if gone.is_set():
+            raise Gone
+
+    def give_up() -> None:
+        with interruptible(check), suppress(Gone), turns.taken(2):
+            pytest.fail("they were not free")
+        left.set()
+
+    def wait() -> None:
+        with turns.taken():
+            served.set()
+
+    with turns.taken():
+        first, second = Thread(target=give_up), Thread(target=wait)
+        first.start()
+        until(lambda: len(turns._waiting) == 1)
+        second.start()
+        until(lambda: len(turns._waiting) == 2)
+        gone.set()
+        assert left.wait(PATIENCE)
+        assert served.wait(PATIENCE)
+    first.join(PATIENCE)
+    second.join(PATIENCE)
+    assert (turns._free, len(turns._waiting)) == (2, 0)
+
+
 def test_who_waits_in_vain_leaves_at_once() -> None:
     """One that is given up leaves while the turn is taken, and takes none; the next in the row gets it."""
     turns, gone, left, served = Turns(1), Event(), Event(), Event()

@@ -31,7 +31,7 @@ from regularization_kernels import (
 )
 from regularization_kernels.engine import Rounding, RoundingMode
 from regularization_kernels.regularizers.matrices import lapack, linear_algebra
-from regularization_kernels.regularizers.matrices.linear_algebra import single_threaded_blas
+from regularization_kernels.regularizers.matrices.blas import held_blas
 from regularization_kernels.regularizers.matrices.orthogonality import roots
 from threadpoolctl import threadpool_limits
 
@@ -276,7 +276,7 @@ def test_bits_do_not_depend_on_threads_of_blas(regularizer: Any) -> None:
 
 USERS = """
     from threading import Thread
-    from regularization_kernels.regularizers.matrices.linear_algebra import single_threaded_blas
+    from regularization_kernels.regularizers.matrices.blas import held_blas
     from threadpoolctl import threadpool_info
 
     def blas_threads():
@@ -284,8 +284,8 @@ USERS = """
 
     def user():
         for _ in range(200):
-            with single_threaded_blas():
-                with single_threaded_blas():
+            with held_blas():
+                with held_blas():
                     seen.append(blas_threads())
                 seen.append(blas_threads())
 
@@ -312,7 +312,7 @@ def test_callers_do_not_wait_where_blas_has_one_thread_anyway() -> None:
         both = Barrier(2, timeout=30)
 
         def user() -> None:
-            with single_threaded_blas():
+            with held_blas():
                 both.wait()
 
         users = [Thread(target=user) for _ in range(2)]

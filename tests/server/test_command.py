@@ -100,6 +100,7 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
         ),
         (["--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
         (["--threads", "0"], "--threads: must be finite and >= 1, got 0"),
+        (["--blas-threads", "0"], "--blas-threads: must be finite and >= 1, got 0"),
         (["--shared-memory-budget", "0"], "--shared-memory-budget: must be finite and >= 1, got 0"),
         (["--shared-memory-regions", "0"], "--shared-memory-regions: must be finite and >= 1, got 0"),
         (
@@ -203,13 +204,13 @@ def test_open_files_up_to_the_hard_limit() -> None:
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == 0
 
 
-def test_number_of_threads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The libraries have one thread each, unless the environment says otherwise."""
+def test_numeric_libraries_have_the_threads_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment said: their number decides on bits, so it is told in one place."""
     environment = {"OPENBLAS_NUM_THREADS": "3"}
     monkeypatch.setattr(os, "environ", environment)
-    prepare()
-    assert environment["OPENBLAS_NUM_THREADS"] == "3"
-    assert environment["OMP_NUM_THREADS"] == "1"
+    for threads, given in (("2", (2,)), ("1", ())):
+        prepare(*given)
+        assert environment["OPENBLAS_NUM_THREADS"] == environment["OMP_NUM_THREADS"] == threads
 
 
 def test_freed_memory_goes_back_to_the_system() -> None:

@@ -13,11 +13,15 @@ from ..settings import MIB
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
-def prepare() -> None:
-    """Set one thread for each numeric library, memory that is used again, and as many files as allowed."""
-    # Idle threads of NumPy's libraries cost memory, and their number changes the last bits of some results.
+def prepare(blas_threads: int = 1) -> None:
+    """Set the threads of numeric libraries, memory that is used again, and as many files as allowed.
+
+    Args:
+        blas_threads: Of each library that NumPy and SciPy may have for BLAS.
+    """
+    # These are read when a library is loaded, so that they hold for SciPy's, too, whenever that is.
     for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+        os.environ[f"{library}_NUM_THREADS"] = str(blas_threads)
     _keep_freed_memory()
     _open_as_many_files_as_allowed()
 

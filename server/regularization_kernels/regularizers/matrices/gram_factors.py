@@ -15,7 +15,8 @@ import numpy as np
 
 from ...arrays import DataType, Float64Array
 from ...formats import limits
-from .linear_algebra import EPSILON, additions, eigenvectors, gram, lapack_error, single_threaded_blas
+from .blas import held_blas
+from .linear_algebra import EPSILON, additions, eigenvectors, gram, lapack_error
 
 _SHARE = 0.5
 """Of what rounding to the data type does, this much may be added."""
@@ -49,12 +50,12 @@ class GramFactors:
         # The matrix times V·diag(shares)·Vᵀ, in the order that takes less work.
         wide, (size, count) = len(x) < x.shape[1], vectors.shape
         if 2 * count <= size:
-            with single_threaded_blas(2 * x.size * count):
+            with held_blas(2 * x.size * count):
                 if wide:
                     return (vectors * shares) @ (vectors.T @ x)
                 return (x @ vectors) @ (vectors * shares).T
         halves = vectors * np.sqrt(shares)
-        with single_threaded_blas((x.size + size * count) * size):
+        with held_blas((x.size + size * count) * size):
             shrinking = halves @ halves.T
             return shrinking @ x if wide else x @ shrinking
 

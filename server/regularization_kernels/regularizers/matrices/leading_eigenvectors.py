@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Float64Array
-from .linear_algebra import EPSILON, eigenvectors, single_threaded_blas, tops_eigenvalues
+from .blas import held_blas
+from .linear_algebra import EPSILON, eigenvectors, tops_eigenvalues
 
 Vectors = npt.NDArray[np.floating[Any]]
 """``(n, b)``, float32 while nothing is near yet, then float64."""
@@ -107,13 +108,13 @@ def _ritz_pairs(
 ) -> tuple[Float64Array, Vectors, float] | None:
     """The eigenvalues and vectors in the span of orthonormal vectors, and the residual of the first ones."""
     images = _times(matrix, vectors)
-    with single_threaded_blas():
+    with held_blas():
         small = np.asarray(vectors.T @ images, np.float64)
     found = eigenvectors(small)
     if found is None:
         return None
     values, turned = found[0][::-1], found[1][:, ::-1].astype(vectors.dtype)
-    with single_threaded_blas():
+    with held_blas():
         vectors, images = vectors @ turned, images @ turned
     misses = images[:, :count] - vectors[:, :count] * values[:count].astype(vectors.dtype)
     return values, vectors, math.sqrt(float(np.add.reduce(np.square(misses, dtype=np.float64).reshape(-1))))
@@ -127,7 +128,7 @@ def proved_gap(symmetric: Float64Array, leading: LeadingEigenvectors) -> float:
     """
     last, vectors = float(leading.values[-1]), leading.vectors
     bound = leading.following + (1.0 - _PROVED) * (last - leading.following)
-    with single_threaded_blas(vectors.size * len(vectors)):
+    with held_blas(vectors.size * len(vectors)):
         rest = (vectors * leading.values) @ vectors.T
     np.subtract(symmetric, rest, out=rest)
     errors = len(rest) * (len(rest) + 1) * EPSILON * bound  # of the factorization
@@ -158,11 +159,11 @@ def _filtered(matrix: npt.NDArray[Any], vectors: Vectors, cut: float, top: float
 
 
 def _orthonormal(vectors: Vectors) -> Vectors:
-    with single_threaded_blas():
+    with held_blas():
         return np.linalg.qr(vectors)[0]
 
 
 def _times(matrix: npt.NDArray[Any], vectors: Vectors) -> Vectors:
-    with single_threaded_blas(matrix.size * vectors.shape[1]):
+    with held_blas(matrix.size * vectors.shape[1]):
         product: Vectors = matrix @ vectors
     return product

@@ -1,32 +1,21 @@
-"""What matrix regularizers share: LAPACK, on one thread, so that neither bits nor its share of cores vary."""
+"""What matrix regularizers share: LAPACK, on a number of threads that does not change."""
 
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
-from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...arrays import Float64Array
-from ...interruption import turn
+from .blas import find_blas_of_scipy, held_blas
 from .lapack import INDEXABLE, slow_svd
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from threadpoolctl import ThreadpoolController
-
 
 EPSILON = float(np.finfo(np.float64).eps)
 """Of what is computed with."""
 
 _CAREFUL = 1e-6
 """Of a bound, this much is left for the errors of Gram matrix and factorization."""
-_MANY = 1 << 28
-"""Multiplications that take a few hundredths of a second."""
 _PRODUCTS_OF_SVD = 16
 """In a decomposition, about, for each one in the product of the matrix with its transpose."""
 _PRODUCTS_OF_EIGENVECTORS = 6
@@ -75,7 +64,7 @@ def put_together(u: Float64Array, values: Float64Array, vt: Float64Array, out: F
     """Write U·diag(values)·Vᵀ, using up U; the values do not increase, and zeros cost nothing."""
     kept = int(np.count_nonzero(values))
     u[:, :kept] *= values[:kept]
-    with single_threaded_blas(out.size * kept):
+    with held_blas(out.size * kept):
         np.matmul(u[:, :kept], vt[:kept], out=out)
         out += 0.0  # no negative zeros
 
@@ -114,7 +103,7 @@ def additions(count: int) -> int:
 
 
 def _gram(x: Float64Array) -> Float64Array:
-    with single_threaded_blas(x.size * x.shape[1]):
+    with held_blas(x.size * x.shape[1]):
         product: Float64Array = x.T @ x
     return product
 
@@ -126,7 +115,7 @@ def eigenvectors(symmetric: Float64Array) -> tuple[Float64Array, Float64Array] |
         None where LAPACK does not converge.
     """
     try:
-        with single_threaded_blas(_PRODUCTS_OF_EIGENVECTORS * _products(symmetric.shape)):
+        with held_blas(_PRODUCTS_OF_EIGENVECTORS * _products(symmetric.shape)):
             values, vectors = np.linalg.eigh(symmetric)
     except np.linalg.LinAlgError:
         return None
@@ -137,7 +126,7 @@ def eigenvalues(symmetric: Float64Array) -> Float64Array:
     """Eigenvalues ``(n,)`` of a symmetric matrix, ascending; all NaN where it is not finite."""
     if np.isfinite(symmetric).all():
         try:
-            with single_threaded_blas(_PRODUCTS_OF_EIGENVALUES * _products(symmetric.shape)):
+            with held_blas(_PRODUCTS_OF_EIGENVALUES * _products(symmetric.shape)):
                 return np.asarray(np.linalg.eigvalsh(symmetric), np.float64)
         except np.linalg.LinAlgError:  # then the way with vectors has an answer
             pass
@@ -150,10 +139,10 @@ def eigenvalue_decomposition(symmetric: Float64Array) -> tuple[Float64Array, Flo
         return np.full(len(symmetric), np.nan), np.full(symmetric.shape, np.nan)
     found = eigenvectors(symmetric)
     if found is None:
-        _find_blas_of_scipy()
+        find_blas_of_scipy()
         import scipy.linalg  # only what the quick algorithm does not converge on needs it
 
-        with single_threaded_blas(_PRODUCTS_OF_SVD * _products(symmetric.shape)):
+        with held_blas(_PRODUCTS_OF_SVD * _products(symmetric.shape)):
             found = scipy.linalg.eigh(symmetric, driver="ev")
     values, vectors = found
     return values, vectors
@@ -164,7 +153,7 @@ def tops_eigenvalues(bound: float, symmetric: Float64Array) -> bool:
     rest = np.negative(symmetric)
     rest.reshape(-1)[:: len(rest) + 1] += bound
     try:
-        with single_threaded_blas(rest.size * len(rest) // 3):
+        with held_blas(rest.size * len(rest) // 3):
             np.linalg.cholesky(rest)
     except np.linalg.LinAlgError:
         return False
@@ -174,13 +163,13 @@ def tops_eigenvalues(bound: float, symmetric: Float64Array) -> bool:
 def _lapack_svd(x: Float64Array, *, vectors: bool) -> Any:
     # NumPy's and not SciPy's, which would hold the interpreter's lock meanwhile.
     try:
-        with single_threaded_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
+        with held_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
             return np.linalg.svd(x, full_matrices=False) if vectors else np.linalg.svdvals(x)
     except np.linalg.LinAlgError:  # the quick algorithm does not converge on a few matrices
         if x.size >= INDEXABLE:
             raise
-    _find_blas_of_scipy()
-    with single_threaded_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
+    find_blas_of_scipy()
+    with held_blas(_PRODUCTS_OF_SVD * _products(x.shape)):
         factors = slow_svd(x)
     return factors if vectors else factors[1]
 
@@ -188,60 +177,3 @@ def _lapack_svd(x: Float64Array, *, vectors: bool) -> Any:
 def _products(shape: tuple[int, ...]) -> int:
     """What a matrix takes to be multiplied by its transpose."""
     return math.prod(shape) * min(shape)
-
-
-class _Limiter:
-    """Holds BLAS to one thread while anyone needs it."""
-
-    def __init__(self) -> None:
-        self._changing = Lock()
-        self._holders = 0
-        self._limit = ExitStack()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let BLAS have one thread meanwhile."""
-        with self._changing:
-            if not self._holders:
-                self._limit.enter_context(_blas().limit(limits=1))
-            self._holders += 1
-        try:
-            yield
-        finally:
-            with self._changing:
-                self._holders -= 1
-                if not self._holders:
-                    self._limit.close()
-
-
-_limiter = _Limiter()
-
-
-@contextmanager
-def single_threaded_blas(products: int = 0) -> Iterator[None]:
-    """Hold BLAS to one thread meanwhile.
-
-    Args:
-        products: How many multiplications it is asked for, about. Where these are many it waits for a turn
-            first, as they cannot be stopped: so such contexts do not stand in one another.
-
-    Raises:
-        Exception: What the thread's check raises: whoever is given up does not begin.
-    """
-    with turn(products > _MANY), _limiter.held():
-        yield
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    from threadpoolctl import ThreadpoolController  # only these rows need it
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-@cache
-def _find_blas_of_scipy() -> None:
-    """SciPy has a BLAS of its own, which is not found before it is loaded."""
-    import scipy.linalg  # noqa: F401
-
-    _blas.cache_clear()

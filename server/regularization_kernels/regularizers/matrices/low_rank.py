@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ...arrays import DataType, Float64Array
+from .blas import held_blas
 from .gram_factors import gram_error, norm_in_range, rounding_room
 from .leading_eigenvectors import LeadingEigenvectors, block_size, leading_eigenvectors, proved_gap
-from .linear_algebra import EPSILON, eigenvectors, gram, single_threaded_blas
+from .linear_algebra import EPSILON, eigenvectors, gram
 
 _FEW = 16
 """The iteration pays where its vectors are one in so many; else all are found."""
@@ -84,7 +85,7 @@ def _first_of_all(products: Float64Array, count: int) -> LeadingEigenvectors | N
 
 
 def _projected(x: Float64Array, vectors: Float64Array) -> Float64Array:
-    with single_threaded_blas(2 * x.size * vectors.shape[1]):
+    with held_blas(2 * x.size * vectors.shape[1]):
         if len(x) < x.shape[1]:
             return vectors @ (vectors.T @ x)
         return (x @ vectors) @ vectors.T

@@ -10,7 +10,8 @@ import numpy as np
 from ...arrays import DataType, Float64Array, StepSize
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .base import MatrixRegularizer, axis_of_rows
-from .linear_algebra import gram, put_together, single_threaded_blas, singular_value_decomposition
+from .blas import held_blas
+from .linear_algebra import gram, put_together, singular_value_decomposition
 
 _STEPS = 64  # Newton's method takes about ten at most
 
@@ -62,7 +63,7 @@ class Orthogonality(MatrixRegularizer):
             out.fill(np.nan)
             return
         misses = _misses(x)
-        with single_threaded_blas(x.size * len(misses)):
+        with held_blas(x.size * len(misses)):
             slope = misses @ x if rows < columns else x @ misses
         np.multiply(slope, self.strength, out=out)
         out += 0.0  # no negative zeros

@@ -14,7 +14,8 @@ from ...folding import Folding
 from ...formats import slack
 from ...regularizer import Description, Locality, Traits, register
 from .base import Excess, SpectralCone, rounding
-from .linear_algebra import eigenvalue_decomposition, eigenvalues, lapack_error, single_threaded_blas
+from .blas import held_blas
+from .linear_algebra import eigenvalue_decomposition, eigenvalues, lapack_error
 
 
 @register("positive_semidefinite")
@@ -82,7 +83,7 @@ class PositiveSemidefinite(SpectralCone):
         vectors, values, _ = factors
         above = ~(values <= 0.0)  # NaN counts
         halves = vectors[:, above] * np.sqrt(values[above])
-        with single_threaded_blas(halves.size * len(halves)):
+        with held_blas(halves.size * len(halves)):
             product = halves @ halves.T
         np.add(0.5 * product, 0.5 * product.T, out=out)
         out += 0.0  # no negative zeros

@@ -12,8 +12,9 @@ from ...formats import Grid, slack
 from ...regularizer import NOT_NEGATIVE, Description, Locality, Traits, parameter, register
 from .balls import SpectralNormBall
 from .base import SpectralSet, axis_of_rows
+from .blas import held_blas
 from .gram_factors import GramFactors, gram_factors
-from .linear_algebra import EPSILON, lapack_error, largest_at_most, put_together, single_threaded_blas
+from .linear_algebra import EPSILON, lapack_error, largest_at_most, put_together
 
 _SHARE = 1 / 32
 """Of what is overlooked in float32, this much is left for the errors of a step by way of the Gram matrix."""
@@ -92,7 +93,7 @@ class SpectralBall(SpectralNormBall):
             # Near enough that no digits are lost: take off what is too much.
             surplus = np.maximum(values - self.radius, 0.0)
             many = int(np.count_nonzero(surplus))
-            with single_threaded_blas(x.size * many):
+            with held_blas(x.size * many):
                 np.subtract(x, (u[:, :many] * surplus[:many]) @ vt[:many], out=out)
         else:
             put_together(u, np.minimum(values, self.radius), vt, out)

@@ -14,7 +14,8 @@ from ...interruption import go_on
 from ...regularizer import POSITIVE, Description, Locality, Regularizer, Traits, parameter, register
 from ...summation import BlockSum
 from .base import axis_of_rows, folded
-from .linear_algebra import gram, single_threaded_blas, singular_values, tops_eigenvalues
+from .blas import held_blas
+from .linear_algebra import gram, singular_values, tops_eigenvalues
 
 STEPS = 256
 """Steps of the power iteration before it is given up."""
@@ -127,7 +128,7 @@ def _by_power_iteration(products: Float64Array) -> float | None:
     # Any start will do, as long as no one has reason to make it orthogonal to what is sought.
     vector = 0.5 + np.arange(1, len(products) + 1) * _GOLDEN % 1.0
     before = 0.0
-    with single_threaded_blas():
+    with held_blas():
         vector /= math.sqrt(vector @ vector)
         for _ in range(STEPS):
             go_on()
