@@ -71,8 +71,8 @@ def make_client(client: Client) -> Any:
     [
         ProximalRegressor(tol=1e-3),
         ProximalClassifier(tol=1e-3),
-        ProximalRegressorCV(count=2, ratio=0.1, cv=2, tol=1e-3),
-        ProximalClassifierCV(count=2, ratio=0.1, cv=2, tol=1e-3),
+        ProximalRegressorCV(strengths=(0.01,), cv=2, tol=1e-3),
+        ProximalClassifierCV(strengths=(0.1,), cv=2, tol=1e-3),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
