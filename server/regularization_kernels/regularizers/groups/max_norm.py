@@ -169,7 +169,7 @@ class _PreparedBounds(PreparedGroups):
         del at_random
         if grid.reference is not None or is_coarse(grid.data_type):
             return True
-        return float(np.max(self.partition.times(self.regularizer.radius), initial=0.0)) > grid.largest
+        return self.partition.largest_weight() * self.regularizer.radius > grid.largest
 
     def settled(self, exact: Float64Array, numbers: Float64Array, grid: Grid) -> Float64Array | None:
         """Numbers inside, where rounding made a group's norm too large."""

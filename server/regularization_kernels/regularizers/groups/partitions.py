@@ -58,6 +58,14 @@ class Partition(ABC):
         """The groups' weights, or the one of all."""
         return 1.0 if self._weights is None else self._weights
 
+    def largest_weight(self) -> float:
+        """The largest of the groups' weights; 0 where there is no group."""
+        return float(np.max(self.weights, initial=0.0)) if self.count else 0.0
+
+    @abstractmethod
+    def smallest_size(self) -> int:
+        """The least number of elements of a group, of which there is one at least."""
+
     def weight_exponents(self) -> Exponents:
         """Where the groups' weights lie."""
         weights = self.weights
@@ -179,6 +187,10 @@ class Slices(Partition):
         """Position of each group's first element."""
         return np.arange(self.count, dtype=np.int64) * self.inner
 
+    def smallest_size(self) -> int:
+        """The least number of elements of a group."""
+        return self.outer * self.inner
+
     def sizes(self) -> npt.NDArray[np.int64]:
         """Each group's number of elements."""
         return np.full(self.count, self.outer * self.inner, dtype=np.int64)
@@ -277,6 +289,10 @@ class InterleavedRuns(Partition):
         starts: npt.NDArray[np.int64] = (first + np.arange(inner, dtype=np.int64)).reshape(-1)
         return starts
 
+    def smallest_size(self) -> int:
+        """The least number of elements of a group."""
+        return self._shape[1]
+
     def sizes(self) -> npt.NDArray[np.int64]:
         """Each group's number of elements."""
         return np.full(self.count, self._shape[1], dtype=np.int64)
@@ -353,6 +369,10 @@ class RaggedRuns(Partition):
     def starts(self) -> npt.NDArray[np.int64]:
         """Position of each group's first element."""
         return self.edges[:-1]
+
+    def smallest_size(self) -> int:
+        """The least number of elements of a group."""
+        return int(self.sizes().min())
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Each group's number of elements."""

@@ -89,7 +89,7 @@ class PreparedGroupSets(PreparedRegularizer):
         del at_random
         if grid.reference is not None or is_coarse(grid.data_type):
             return True
-        return float(np.max(self.bounds, initial=0.0)) > grid.largest
+        return self.partition.largest_weight() > grid.largest
 
     @property
     def bounds(self) -> Float64Array:

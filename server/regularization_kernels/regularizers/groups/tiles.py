@@ -65,6 +65,10 @@ class Tiles(Partition):
         starts: npt.NDArray[np.int64] = (row + column + np.arange(inner, dtype=np.int64)).reshape(-1)
         return starts
 
+    def smallest_size(self) -> int:
+        """The least number of elements of a group."""
+        return math.prod(self._sides)
+
     def sizes(self) -> npt.NDArray[np.int64]:
         """Each group's number of elements."""
         return np.full(self.count, math.prod(self._sides), dtype=np.int64)

@@ -111,7 +111,7 @@ class L1Ball(RadiusSet):
     def on_groups(self, groups: Groups, shape: tuple[int, ...], data_type: DataType) -> PreparedRegularizer:
         """The groups' balls made ready for a segment of this shape."""
         partition = partition_of(groups, shape)
-        return _Balls(self, partition.weighted(partition.times(self.radius)), data_type)
+        return _Balls(self, partition.weighted(partition.weights * self.radius), data_type)
 
     def reduction_in(self, data_type: DataType) -> SetReduction:
         """By a threshold."""

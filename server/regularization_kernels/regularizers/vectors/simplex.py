@@ -145,13 +145,12 @@ class Simplex(RadiusSet):
             LayoutInvalid: If a group has no element, and a radius above 0 to add up to.
         """
         partition = partition_of(groups, shape)
-        bounds = partition.times(self.radius)
-        if not math.prod(shape) and bounds.any():
+        bounds = partition.weights * self.radius
+        if not math.prod(shape) and partition.count and np.any(bounds):
             text = f"must have an element in each group to add up to its radius, got {list(shape)}"
             raise LayoutInvalid(text, field="shape")
         if is_coarse(data_type):
-            different, which = np.unique(bounds, return_inverse=True)
-            bounds = np.array([on_grid(bound, data_type) for bound in different.tolist()])[which]
+            bounds = _on_grid(bounds, data_type)
         return _Simplices(self, partition.weighted(bounds), data_type)
 
     def reduction_in(self, data_type: DataType) -> SetReduction:
@@ -162,6 +161,15 @@ class Simplex(RadiusSet):
         """Numbers that add up to the radius."""
         del numbers
         return apportioned(exact, self.radius, grid)
+
+
+def _on_grid(bounds: Float64Array | float, data_type: DataType) -> Float64Array | float:
+    """Numbers of the data type that elements can add up to, near bounds: the one of all groups, or theirs."""
+    if isinstance(bounds, float):
+        return on_grid(bounds, data_type)
+    different, which = np.unique(bounds, return_inverse=True)
+    nearest: Float64Array = np.array([on_grid(bound, data_type) for bound in different.tolist()])[which]
+    return nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,9 +136,7 @@ class TopK(CountOrFraction, GroupedSet):
         """
         partition = partition_of(groups, shape)
         if partition.count:
-            # Around an axis of length 0 there may be more groups of nothing than memory has numbers for.
-            smallest = int(partition.sizes().min()) if math.prod(shape) else 0
-            self.check_total(smallest, "elements", "the smallest group's")
+            self.check_total(partition.smallest_size(), "elements", "the smallest group's")
         if isinstance(partition, EvenRuns):
             size = partition.inner
             runs = NOfM(n=min(self.most(size), size), m=size)
