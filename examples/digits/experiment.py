@@ -10,7 +10,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from data import DIGITS, PIXELS, Data
 from model import Parameters, accuracy, initial_parameters, loss_gradients
+from pruning import DESCENT, Descent, Pruning, prune
 from regularization_client import Client, GroupLasso, Groups, L1Norm
+from selection import SEARCH, Choice, Search, select
 
 Regularizers: TypeAlias = Mapping[str, L1Norm | GroupLasso | None]
 """A regularizer, or None, by pattern of the parameters' names: as the client takes it."""
@@ -49,24 +51,24 @@ NONE = Penalty("None", lambda strength: [{"*": None}], (0.0,))
 L1 = Penalty(
     "L1 norm",
     lambda strength: [_l1_norm(strength)],
-    (0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.005, 0.01),
+    (0.0001, 0.0006, 0.001, 0.002, 0.003, 0.005, 0.01),
 )
 # The output layer has a penalty too: without one the network would evade that on its first layer. Halve those
 # weights and double these, and the outputs are the same.
 GROUP_LASSO = Penalty(
     "Group lasso",
     lambda strength: [_l1_norm(L1_BESIDE_GROUPS) | {"hidden.weight": _pixel_groups(strength)}],
-    (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05),
+    (0.001, 0.003, 0.005, 0.01, 0.02, 0.05),
 )
 BOTH = Penalty(
     "Both",
     lambda strength: [_l1_norm(L1_BESIDE_GROUPS), {"hidden.weight": _pixel_groups(strength), "*": None}],
-    (0.001, 0.002, 0.003, 0.005, 0.01, 0.02),
+    (0.001, 0.002, 0.003, 0.005, 0.01),
 )
 
 
 @dataclass(frozen=True)
-class Plan:
+class Settings:
     """What all trainings have in common.
 
     Args:
@@ -77,6 +79,8 @@ class Plan:
         momentum: Share of the last step that is repeated before each step.
         penalties: The penalties to compare with no regularization.
         tolerance: Points of validation accuracy that a chosen training may lose.
+        descent: How the training goes that prunes by a plan.
+        search: Which strengths of a linear classifier are tried.
     """
 
     seed: int = 0
@@ -86,11 +90,18 @@ class Plan:
     momentum: float = 0.95
     penalties: Sequence[Penalty] = (L1, GROUP_LASSO, BOTH)
     tolerance: float = 1.0
+    descent: Descent = DESCENT
+    search: Search = SEARCH
 
     @property
     def trainings(self) -> int:
         """How many trainings there are."""
-        return 1 + sum(len(penalty.strengths) for penalty in self.penalties)
+        return 2 + sum(len(penalty.strengths) for penalty in self.penalties)
+
+    @property
+    def all_steps(self) -> int:
+        """How many steps these take together."""
+        return (self.trainings - 1) * self.steps + self.descent.steps
 
 
 @dataclass(frozen=True)
@@ -151,11 +162,15 @@ class Comparison:
         unregularized: The training without regularization.
         trainings: Those of each penalty, by its name, from the weakest to the strongest.
         chosen: The one that was chosen for each penalty, by its name.
+        pruning: The one that prunes by a plan.
+        choice: A linear classifier's path of strengths, and the one that cross-validation chooses.
     """
 
     unregularized: Training
     trainings: Mapping[str, Sequence[Training]]
     chosen: Mapping[str, Training]
+    pruning: Pruning
+    choice: Choice
 
 
 class Observer(Protocol):
@@ -167,27 +182,29 @@ class Observer(Protocol):
     def stepped(self) -> None:
         """A step is done."""
 
-    def finished(self, training: Training) -> None:
+    def finished(self, training: Training | Pruning) -> None:
         """A training is done."""
 
 
-def compare(client: Client, data: Data, plan: Plan, observer: Observer) -> Comparison:
+def compare(client: Client, data: Data, settings: Settings, observer: Observer) -> Comparison:
     """Train without regularization and with every penalty at every strength, all from the same start."""
 
     def trainings_with(penalty: Penalty) -> list[Training]:
         trainings = []
         for strength in penalty.strengths:
             observer.started(penalty.name, strength)
-            trainings.append(_train(client, data, plan, penalty, strength, observer))
+            trainings.append(_train(client, data, settings, penalty, strength, observer))
             observer.finished(trainings[-1])
         return trainings
 
     unregularized = trainings_with(NONE)[0]
-    trainings = {penalty.name: trainings_with(penalty) for penalty in plan.penalties}
-    lowest = unregularized.validation_accuracy - plan.tolerance
-    return Comparison(
-        unregularized, trainings, {name: choose(tried, lowest) for name, tried in trainings.items()}
-    )
+    trainings = {penalty.name: trainings_with(penalty) for penalty in settings.penalties}
+    lowest = unregularized.validation_accuracy - settings.tolerance
+    chosen = {name: choose(tried, lowest) for name, tried in trainings.items()}
+    start = initial_parameters(PIXELS, settings.hidden_units, DIGITS, settings.seed)
+    pruning = prune(client, data, start, settings.descent, observer)
+    observer.finished(pruning)
+    return Comparison(unregularized, trainings, chosen, pruning, select(client, data, settings.search))
 
 
 def choose(trainings: Sequence[Training], lowest_accuracy: float) -> Training:
@@ -202,20 +219,21 @@ def choose(trainings: Sequence[Training], lowest_accuracy: float) -> Training:
 
 
 def _train(
-    client: Client, data: Data, plan: Plan, penalty: Penalty, strength: float, observer: Observer
+    client: Client, data: Data, settings: Settings, penalty: Penalty, strength: float, observer: Observer
 ) -> Training:
     """Accelerated proximal gradient descent (Beck and Teboulle 2009) with a constant momentum."""
     terms = penalty.terms(strength)
     images = data.training
-    parameters = initial_parameters(PIXELS, plan.hidden_units, DIGITS, plan.seed)
+    parameters = initial_parameters(PIXELS, settings.hidden_units, DIGITS, settings.seed)
     previous = parameters
     start = time.perf_counter()
     in_service = 0.0
-    for _ in range(plan.steps):
-        ahead = {name: array + plan.momentum * (array - previous[name]) for name, array in parameters.items()}
+    momentum, step_size = settings.momentum, settings.step_size
+    for _ in range(settings.steps):
+        ahead = {name: array + momentum * (array - previous[name]) for name, array in parameters.items()}
         gradients = loss_gradients(ahead, images.pixels, images.digits)
         sent = time.perf_counter()
-        previous, parameters = parameters, _proximal_steps(client, ahead, gradients, terms, plan.step_size)
+        previous, parameters = parameters, _proximal_steps(client, ahead, gradients, terms, step_size)
         in_service += time.perf_counter() - sent
         observer.stepped()
     seconds = time.perf_counter() - start
@@ -231,8 +249,8 @@ def _train(
         penalty=sum(term.penalty for term in figures),
         seconds=seconds,
         seconds_in_service=in_service,
-        steps=plan.steps,
-        calls=plan.steps * len(terms),
+        steps=settings.steps,
+        calls=settings.steps * len(terms),
         parameters=parameters,
     )
 

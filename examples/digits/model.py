@@ -29,13 +29,13 @@ def initial_parameters(inputs: int, hidden_units: int, outputs: int, seed: int) 
 def loss(parameters: Parameters, inputs: Array, classes: NDArray[np.int64]) -> float:
     """The mean cross-entropy of the softmax of the outputs."""
     outputs = _outputs(parameters, _hidden(parameters, inputs))
-    return -float(_log_softmax(outputs)[np.arange(len(classes)), classes].mean())
+    return -float(log_softmax(outputs)[np.arange(len(classes)), classes].mean())
 
 
 def loss_gradients(parameters: Parameters, inputs: Array, classes: NDArray[np.int64]) -> Parameters:
     """The gradient of `loss` with respect to each parameter, by backpropagation."""
     hidden = _hidden(parameters, inputs)
-    by_outputs = np.exp(_log_softmax(_outputs(parameters, hidden)))
+    by_outputs = np.exp(log_softmax(_outputs(parameters, hidden)))
     by_outputs[np.arange(len(classes)), classes] -= 1
     by_outputs /= len(classes)
     by_hidden = (by_outputs @ parameters["output.weight"].T) * (hidden > 0)
@@ -53,6 +53,13 @@ def accuracy(parameters: Parameters, inputs: Array, classes: NDArray[np.int64]) 
     return 100 * float(np.mean(outputs.argmax(axis=1) == classes))
 
 
+def log_softmax(outputs: Array) -> Array:
+    """The logarithm of the share that each output has in the softmax of its row."""
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    logarithms: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
+
+
 def _hidden(parameters: Parameters, inputs: Array) -> Array:
     rectified: Array = np.maximum(inputs @ parameters["hidden.weight"] + parameters["hidden.bias"], 0)
     return rectified
@@ -60,9 +67,3 @@ def _hidden(parameters: Parameters, inputs: Array) -> Array:
 
 def _outputs(parameters: Parameters, hidden: Array) -> Array:
     return hidden @ parameters["output.weight"] + parameters["output.bias"]
-
-
-def _log_softmax(outputs: Array) -> Array:
-    shifted = outputs - outputs.max(axis=1, keepdims=True)
-    logarithms: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logarithms

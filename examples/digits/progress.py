@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from experiment import NONE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from experiment import Plan, Training
+    from experiment import Settings, Training
+    from pruning import Pruning
     from rich.console import Console
 
 
@@ -18,10 +20,10 @@ class Display:
 
     Args:
         console: Where to.
-        plan: What there is to do.
+        settings: What there is to do.
     """
 
-    def __init__(self, console: Console, plan: Plan) -> None:
+    def __init__(self, console: Console, settings: Settings) -> None:
         self._console = console
         self._bar = Progress(
             TextColumn("{task.description:<29}"),
@@ -35,7 +37,7 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=plan.trainings * plan.steps)
+        self._task = self._bar.add_task("", total=settings.all_steps)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -54,7 +56,7 @@ class Display:
         """A step is done."""
         self._bar.advance(self._task)
 
-    def finished(self, training: Training) -> None:
+    def finished(self, training: Training | Pruning) -> None:
         """A training is done."""
         if not self._console.is_terminal:
             self._console.print(
@@ -66,4 +68,6 @@ class Display:
 
 
 def _title(name: str, strength: float) -> str:
-    return f"{name}, strength {strength:g}" if strength else "No regularization"
+    if strength:
+        return f"{name}, strength {strength:g}"
+    return "No regularization" if name == NONE.name else name

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from data import PIXELS
-from experiment import BOTH, GROUP_LASSO, L1, L1_BESIDE_GROUPS, NONE, Comparison, Plan, Training
+from experiment import BOTH, GROUP_LASSO, L1, L1_BESIDE_GROUPS, NONE, Comparison, Settings, Training
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ HEADINGS = {
 }
 
 
-def table(comparison: Comparison, plan: Plan, test_images: int) -> Table:
+def table(comparison: Comparison, settings: Settings, test_images: int) -> Table:
     """The chosen trainings side by side."""
     plain = comparison.unregularized
     result = Table(
         title=f"Sparse networks against a dense one, on {test_images} held-out test images",
         caption=f"Of each penalty, the strength with the fewest weights left that loses at most "
-        f"{plan.tolerance:g} point on the validation images; the test images have no say.",
+        f"{settings.tolerance:g} point on the validation images; the test images have no say.",
         title_style="bold",
         caption_style="",
         caption_justify="left",
@@ -50,14 +50,14 @@ def table(comparison: Comparison, plan: Plan, test_images: int) -> Table:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """One sentence on each chosen training."""
+    """One sentence on each chosen training, on that which a plan prunes, and on the linear classifier."""
     plain = comparison.unregularized
     return [
         f"{training.name}: {training.zeros:.0f} % of the weights are exactly 0, "
         f"{training.pixels_kept} of {PIXELS} pixels are read; "
         f"{_change(training.test_accuracy - plain.test_accuracy)}."
         for training in comparison.chosen.values()
-    ]
+    ] + [_of_pruning(comparison), _of_choice(comparison)]
 
 
 def write_figures(comparison: Comparison, path: Path) -> None:
@@ -68,6 +68,8 @@ def write_figures(comparison: Comparison, path: Path) -> None:
             name: [_figures(training) for training in tried] for name, tried in comparison.trainings.items()
         },
         "chosen": {name: _figures(training) for name, training in comparison.chosen.items()},
+        "pruning": asdict(comparison.pruning) | {"zeros_percent": comparison.pruning.zeros},
+        "selection": _figures_of_choice(comparison),
     }
     path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
@@ -115,6 +117,38 @@ def _change(points: float) -> str:
     if round(points, 1) == 0:
         return "same test accuracy"
     return f"test accuracy {abs(points):.1f} points {'higher' if points > 0 else 'lower'}"
+
+
+def _of_pruning(comparison: Comparison) -> str:
+    pruning = comparison.pruning
+    change = _change(pruning.test_accuracy - comparison.unregularized.test_accuracy)
+    return (
+        f"{pruning.name} ({pruning.framework}): {pruning.zeros:.0f} % of the weights are exactly 0, "
+        f"in {pruning.seconds:.1f} s; {change}."
+    )
+
+
+def _of_choice(comparison: Comparison) -> str:
+    choice = comparison.choice
+    return (
+        f"Linear classifier, strength {choice.validation.strength:.2g} by cross-validation: "
+        f"{choice.pixels_kept} of {PIXELS} pixels are read; "
+        f"{choice.test_accuracy:.1f} % of the test images are recognized."
+    )
+
+
+def _figures_of_choice(comparison: Comparison) -> dict[str, Any]:
+    choice = comparison.choice
+    return {
+        "strengths": choice.validation.path.strengths.tolist(),
+        "errors": choice.validation.mean_errors.tolist(),
+        "standard_errors": choice.validation.standard_errors.tolist(),
+        "pixels_kept": [int(count) for count in (choice.pixel_norms > 0).sum(axis=1)],
+        "chosen": choice.validation.index,
+        "converged": choice.validation.path.converged,
+        "test_accuracy": choice.test_accuracy,
+        "seconds": choice.seconds,
+    }
 
 
 def _figures(training: Training) -> dict[str, Any]:

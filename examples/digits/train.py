@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from course import draw_course
 from data import load
-from experiment import Plan, compare
+from experiment import Settings, compare
 from picture import draw
 from progress import Display
 from regularization_client import Client
@@ -21,9 +22,11 @@ from rich.console import Console
 from service import regularization_server
 from threadpoolctl import threadpool_limits
 
-PLAN = Plan()
+SETTINGS = Settings()
 QUICK_STEPS = 40
 QUICK_STRENGTHS = slice(1, None, 4)
+QUICK_PRUNING = 60
+QUICK_PATH = 4
 
 
 @click.command()
@@ -37,7 +40,7 @@ QUICK_STRENGTHS = slice(1, None, 4)
 )
 @click.option(
     "--seed",
-    default=PLAN.seed,
+    default=SETTINGS.seed,
     show_default=True,
     help="Decides the split and the first weights.",
 )
@@ -47,11 +50,11 @@ QUICK_STRENGTHS = slice(1, None, 4)
 def main(output: Path, seed: int, quick: bool) -> None:
     """Train sparse digit classifiers through the regularization service, and compare them."""
     console = Console()
-    plan = replace(_quick(PLAN) if quick else PLAN, seed=seed)
-    data = load(plan.seed)
+    settings = replace(_quick(SETTINGS) if quick else SETTINGS, seed=seed)
+    data = load(settings.seed)
     output.mkdir(parents=True, exist_ok=True)
     console.print(
-        f"{plan.trainings} trainings of {plan.steps} steps on {len(data.training.digits)} images; "
+        f"{settings.trainings} trainings of {settings.steps} steps on {len(data.training.digits)} images; "
         "each step goes through a regularization-server on a Unix socket.",
         highlight=False,
     )
@@ -61,23 +64,31 @@ def main(output: Path, seed: int, quick: bool) -> None:
         threadpool_limits(limits=1),
         regularization_server() as target,
         Client(target) as client,
-        Display(console, plan) as display,
+        Display(console, settings) as display,
     ):
         start = time.perf_counter()
-        comparison = compare(client, data, plan, display)
+        comparison = compare(client, data, settings, display)
         seconds = time.perf_counter() - start
     write_figures(comparison, output / "digits.json")
-    draw(comparison, data.mean, plan.tolerance, output / "digits.png")
-    console.print("", table(comparison, plan, len(data.test.digits)), "")
+    draw(comparison, data.mean, settings.tolerance, output / "digits.png")
+    draw_course(comparison.pruning, comparison.choice, output / "course.png")
+    console.print("", table(comparison, settings, len(data.test.digits)), "")
     for line in verdict(comparison):
         console.print(line, highlight=False)
-    console.print(f"\nPicture  {output / 'digits.png'}\nFigures  {output / 'digits.json'}", highlight=False)
+    console.print()
+    for kind, name in (("Pictures", "digits.png"), ("", "course.png"), ("Figures", "digits.json")):
+        console.print(f"{kind:<9} {output / name}", highlight=False)
     console.print(f"The trainings took {seconds:.0f} s.", highlight=False)
 
 
-def _quick(plan: Plan) -> Plan:
-    penalties = [replace(penalty, strengths=penalty.strengths[QUICK_STRENGTHS]) for penalty in plan.penalties]
-    return replace(plan, steps=QUICK_STEPS, penalties=penalties)
+def _quick(settings: Settings) -> Settings:
+    return replace(
+        settings,
+        steps=QUICK_STEPS,
+        penalties=[replace(each, strengths=each.strengths[QUICK_STRENGTHS]) for each in settings.penalties],
+        descent=replace(settings.descent, steps=QUICK_PRUNING),
+        search=replace(settings.search, strengths=QUICK_PATH, folds=2),
+    )
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return run(tmp_path_factory.mktemp("digits") / "new" / "folder")
 
 
-def test_the_picture_is_a_png(finished: Finished) -> None:
-    """The picture is there, in a folder that the run made."""
-    assert (finished.output / "digits.png").read_bytes().startswith(b"\x89PNG\r\n")
+@pytest.mark.parametrize("name", ["digits.png", "course.png"])
+def test_the_pictures_are_pngs(finished: Finished, name: str) -> None:
+    """The pictures are there, in a folder that the run made."""
+    assert (finished.output / name).read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_the_table_has_a_column_for_each_penalty(finished: Finished) -> None:
@@ -91,6 +92,36 @@ def test_every_term_is_a_call(finished: Finished) -> None:
     chosen = finished.figures["chosen"]
     calls = {name: training["calls"] / training["steps"] for name, training in chosen.items()}
     assert calls == {"L1 norm": 1, "Group lasso": 1, "Both": 2}
+
+
+def test_the_plan_prunes_as_its_schedule_says(finished: Finished) -> None:
+    """All layers together keep the share of a cubic schedule, half a weight more or less."""
+    pruning = finished.figures["pruning"]
+    sizes = {"hidden.weight": 64 * 64, "output.weight": 64 * 10}
+    last = 59  # of the 60 steps of a quick run, from 0 on
+    kept = 0.05 + 0.95 * (1 - (last - 50) / 250) ** 3
+    assert abs(pruning["nonzeros"] - kept * WEIGHTS) <= 0.5
+    assert pruning["framework"] in ("NumPy", "PyTorch")
+    for before in range(50):
+        assert all(course[before] == 0 for course in pruning["course"].values())
+    zeros = sum(sizes[name] * course[last] / 100 for name, course in pruning["course"].items())
+    assert zeros == pytest.approx(WEIGHTS - pruning["nonzeros"])
+    assert "Pruned by plan" in finished.screen
+
+
+def test_cross_validation_chooses_the_strongest_within_a_standard_error(finished: Finished) -> None:
+    """Of the path that it shows: the least error plus its own is a bound that all stronger ones exceed."""
+    selection = finished.figures["selection"]
+    errors, chosen = selection["errors"], selection["chosen"]
+    best = errors.index(min(errors))
+    bound = errors[best] + selection["standard_errors"][best]
+    assert errors[chosen] <= bound
+    assert all(error > bound for error in errors[:chosen])
+    assert selection["strengths"] == sorted(selection["strengths"], reverse=True)
+    assert selection["pixels_kept"][0] == 0
+    assert 0 < selection["pixels_kept"][chosen] <= 64
+    assert selection["converged"]
+    assert selection["test_accuracy"] > 80
 
 
 def test_the_choice_is_one_of_those_tried(finished: Finished) -> None:

@@ -41,7 +41,9 @@ def write_shortened(groups: Partition, x: Float64Array, thresholds: Float64Array
     """
     if not x.size:
         return
-    sizes, x, thresholds = groups.sizes(), groups.gathered(x), groups.gathered(thresholds)
+    sizes, x = groups.sizes(), groups.gathered(x)
+    # In memory that others write to, a scale may be below 0 that was not when it was looked at.
+    thresholds = np.maximum(groups.gathered(thresholds), 0.0)
     runs, new = _runs(sizes), np.empty(x.size)
     highest = runs.maxima(thresholds)
     runs.apply(np.not_equal, thresholds, highest, new)
