@@ -323,7 +323,12 @@ ROWS: tuple[Row, ...] = (
                 )
                 for name, g in (("sqrt_size", {"sqrt_size": True}), ("weights", {"weights": (1.0, 1.0)}))
             ),
-            *bad_groups(lambda **groups: TopK(count=0, groups=Groups(**groups))),
+            # Groups with weights are no groups of this one's, whatever the shape.
+            *(
+                bad
+                for bad in bad_groups(lambda **groups: TopK(count=0, groups=Groups(**groups)))
+                if bad.shape is None or bad.field != "weights"
+            ),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=-1)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=13), (3, 4)),
             Rejected(FieldOutOfRange, "count", lambda: TopK(count=1), (0,)),

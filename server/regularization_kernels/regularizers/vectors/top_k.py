@@ -18,7 +18,7 @@ from ...regularizer import Description, Locality, Traits, parameter, register
 from ..groups.base import Groups, partition_of, without_weights
 from ..groups.largest import nearest_with_nonzeros, nonzeros_in
 from ..groups.n_of_m import NOfM
-from ..groups.partitions import EvenRuns
+from ..groups.partitions import EvenRuns, RaggedRuns
 from ..groups.sets import PreparedGroupSets
 from .base import Breach
 from .counts import CountOrFraction
@@ -131,9 +131,11 @@ class TopK(CountOrFraction, GroupedSet):
             FieldOutOfRange: If a group has fewer elements than may stay.
         """
         partition = partition_of(groups, shape)
-        sizes = partition.sizes()
-        if sizes.size:
-            self.check_total(int(sizes.min()), "elements", "the smallest group's")
+        if partition.count:
+            # Slices are of one size, and there may be as many as a shape says: no array is made of them.
+            ragged = isinstance(partition, RaggedRuns)
+            smallest = int(partition.sizes().min()) if ragged else math.prod(shape) // partition.count
+            self.check_total(smallest, "elements", "the smallest group's")
         if isinstance(partition, EvenRuns):
             size = partition.inner
             runs = NOfM(n=min(self.most(size), size), m=size)
