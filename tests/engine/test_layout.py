@@ -24,6 +24,7 @@ from regularization_kernels.regularizers.groups.base import GroupRegularizer
 
 from tests.support.cases import CASES, MAPS, ROWS, Case, Map, Rejected, Row
 from tests.support.engine_streams import PLENTY, a_call
+from tests.support.together import for_each
 
 FLOAT64 = np.dtype(np.float64)
 GOOD = Segment("good", (2,))
@@ -156,8 +157,8 @@ def test_a_proximal_step_needs_a_step_size() -> None:
     assert (caught.value.field, caught.value.segment) == ("step_size", "good")
 
 
-@pytest.mark.parametrize("shape", EMPTY_WITH_LONG_AXES, ids=lambda shape: f"{len(shape)}axes-{shape[0]:x}")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+@for_each("shape", EMPTY_WITH_LONG_AXES)
 def test_axes_of_any_length_around_no_element(case: Case, shape: tuple[int, ...]) -> None:
     """However long the others are, an axis of length 0 leaves nothing to compute, and nothing overflows."""
     regularizers = [case.regularizer]

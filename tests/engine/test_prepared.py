@@ -15,6 +15,7 @@ from regularization_kernels.regularizer import Regularizer
 
 from tests.support.cases import CASES, Case
 from tests.support.engine_streams import a_call, operands_of, stream, without_outside
+from tests.support.together import for_each
 
 COMPUTED = {name for part in Prepared.__mro__ for name in vars(part) if not name.startswith("_")}
 
@@ -79,8 +80,8 @@ def test_the_engine_computes_with_the_protocol() -> None:
     assert shifted | segment == COMPUTED
 
 
-@pytest.mark.parametrize("modifiers", [(False, None), (True, None), (False, 0.5), (True, 0.5)], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+@for_each("modifiers", [(False, None), (True, None), (False, 0.5), (True, 0.5)])
 def test_facts_and_formulas_are_asked_apart(case: Case, modifiers: tuple[bool, float | None]) -> None:
     """Bits are the same where a regularizer only tells, and its prepared form only computes."""
     boxed, smoothing = modifiers

@@ -50,6 +50,7 @@ from tests.support.oracles.sets import (
     rounded_levels,
     steps,
 )
+from tests.support.together import for_each
 
 SHAPE = (6, 8)
 SETS: dict[str, Any] = {
@@ -222,7 +223,7 @@ def in_range(name: str, exact: Wide, form: Format) -> Wide:
 
 @every_form
 @every_set
-@pytest.mark.parametrize("rounding", [Rounding(), STOCHASTIC], ids=lambda r: r.mode.value)
+@for_each("rounding", [Rounding(), STOCHASTIC])
 def test_what_a_projection_gives_is_inside_near_and_stays(
     name: str, form: Format, rounding: Rounding
 ) -> None:
@@ -277,7 +278,7 @@ BALLS = [
 
 @every_form
 @pytest.mark.parametrize("name", BALLS)
-@pytest.mark.parametrize("rounding", [Rounding(), STOCHASTIC], ids=lambda r: r.mode.value)
+@for_each("rounding", [Rounding(), STOCHASTIC])
 def test_a_set_around_a_reference_is_not_left(name: str, form: Format, rounding: Rounding) -> None:
     """The new elements less the reference are inside, however many of their bits the reference takes."""
     regularizer, inside = SETS[name], INSIDE[name.split("-")[0]]
