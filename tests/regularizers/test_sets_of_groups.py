@@ -181,15 +181,15 @@ def test_a_segment_may_be_cut_where_groups_end(regularizer: Any) -> None:
 
 @every_set
 def test_columns_need_the_whole_segment(regularizer: Any) -> None:
-    """Slices along a later axis interleave; only balls of norms, which sum squares, need no copy of it."""
+    """Slices along a later axis interleave; of balls their norms are enough."""
     fields = {"count": 2} if regularizer.name == "top_k" else {"radius": 0.5}
     columns = type(regularizer)(**fields, groups=Groups(axis=1))
     (segment,) = Layout(FLOAT64, (Segment("w", (6, 4), columns),)).segments
-    reduces = regularizer.name == "l2_ball"
-    assert segment.locality is (Locality.REDUCTION if reduces else Locality.SEGMENT)
+    by_norms = regularizer.name == "l2_ball"
+    assert segment.locality is (Locality.REDUCTION if by_norms else Locality.SEGMENT)
     x = np.random.default_rng(4).normal(size=(6, 4))
     rows = type(regularizer)(**fields, groups=Groups(axis=0))
     # Norms of slices that interleave are rounded once, those of runs are added pairwise.
     np.testing.assert_array_max_ulp(
-        step(columns, x), step(rows, np.ascontiguousarray(x.T)).T, 2 if reduces else 0
+        step(columns, x), step(rows, np.ascontiguousarray(x.T)).T, 2 if by_norms else 0
     )

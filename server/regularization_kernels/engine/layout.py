@@ -59,6 +59,7 @@ class PreparedSegment:
         is_resolved: Whether all is known of its elements together, so that each can be computed by itself.
         joint: What it shares with other segments, whose regularizer is then its own; None where it is alone.
         forward: Whether that was measured after a forward step; None where it makes no difference.
+        penalty: Of a resolved one, the doubles whose exact sum is what is known of its penalty.
     """
 
     specification: Segment
@@ -69,6 +70,7 @@ class PreparedSegment:
     is_resolved: bool = False
     joint: PreparedJoint | None = None
     forward: bool | None = None
+    penalty: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -112,9 +114,11 @@ class PreparedSegment:
         """What its elements have to wait for, beside themselves."""
         return self.joint if self.size and not self.is_resolved else None
 
-    def resolved(self, prepared: Prepared, forward: bool | None = None) -> PreparedSegment:
-        """The same segment with what computes each of its elements by itself."""
-        return replace(self, prepared=prepared, is_resolved=True, forward=forward)
+    def resolved(
+        self, prepared: Prepared, penalty: tuple[float, ...], forward: bool | None = None
+    ) -> PreparedSegment:
+        """The same segment with what computes each of its elements by itself, and what is known already."""
+        return replace(self, prepared=prepared, is_resolved=True, penalty=penalty, forward=forward)
 
     def step_size_in(self, step_size: float | None) -> float | None:
         """Its step size in a call with this one."""

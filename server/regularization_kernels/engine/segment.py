@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..interruption import current_check, go_on
-from ..reductions.resolved import Resolved
 from .budget import MemoryBudget, Reservation
 from .buffering import STAGES, ReducedStage, Stage
 from .call import Call
@@ -65,8 +64,8 @@ class SegmentRun:
         self._segment = segment
         self._fused = FusedOperator(self._call, segment, self._tally)
         self._operator = SegmentOperator(self._call, segment, self._tally, volatile=self._volatile)
-        if isinstance(segment.prepared, Resolved) and self._call.begin <= segment.start:
-            self._tally.add_known(segment.prepared.penalty)
+        if segment.is_resolved and self._call.begin <= segment.start:
+            self._tally.add_known(segment.penalty)
 
     def add(self, part: Chunk) -> None:
         """Take the next part of a chunk, at least one element, and deliver what can be computed now."""

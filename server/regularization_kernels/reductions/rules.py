@@ -75,6 +75,11 @@ class Rule(ABC):
         """What the formulas are told."""
         return tuple(getattr(self, each.name) for each in fields(self))
 
+    @property
+    def geometry(self) -> tuple[int, int] | None:
+        """Of groups, how many it has figures of, and the consecutive elements of one; None of none."""
+        return None
+
     def stretches(self, position: int, size: int) -> Iterator[tuple[int, int, Formula]]:
         """Which formula which elements have: of ``size`` elements, the first of which stands at ``position``.
 

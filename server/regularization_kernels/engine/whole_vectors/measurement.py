@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import MeasurementIncomplete, MeasurementInvalid
 from ...reductions.encoding import most_bytes, most_recorded, read_rule, read_sum, write_rule
-from ...reductions.group_rules import GroupRule
 from ...reductions.packing import Malformed, Packer, Unpacker
 from ...reductions.resolved import Resolved
 from ...reductions.tape import Tape, Unanswered
@@ -266,7 +265,7 @@ def _read_known(unpacker: Unpacker, vector: Vector) -> Known:
     if not is_settled:
         return Known(bytes(unpacker.block()), None, forward)
     rule = read_rule(unpacker)
-    if isinstance(rule, GroupRule) and rule.geometry != vector.reduction.geometry:
+    if rule.geometry not in (None, vector.reduction.geometry):
         raise Malformed("has figures of other groups")
     return Known(b"", Resolved(rule, read_sum(unpacker)), forward)
 

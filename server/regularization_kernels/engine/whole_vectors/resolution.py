@@ -83,9 +83,10 @@ class Vector:
             found: That.
             forward: Whether it was found after a forward step, where all that follows must have one or none.
         """
+        placed = [found.beginning_at(position) for position in self.positions]
         return {
-            segment.name: segment.resolved(found.beginning_at(position), forward)
-            for segment, position in zip(self.segments, self.positions, strict=True)
+            segment.name: segment.resolved(own, own.penalty, forward)
+            for segment, own in zip(self.segments, placed, strict=True)
         }
 
     def place(self, error: GradientUndefined) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,39 @@ from ...summation import BlockSum, ExactSum
 from .partitions import EvenRuns, Partition, Slices
 
 if TYPE_CHECKING:
-    from .base import PreparedGroups
+    from ...reductions.group_squares import GroupSquares
+    from ...regularizer import Traits
+    from .compiled_loop import GroupFormulas
+
+
+class PenaltyOfGroups(Protocol):
+    """What is asked of a penalty with its groups, as ``base.PreparedGroups`` has it."""
+
+    @property
+    def regularizer(self) -> Any:
+        """Whose formulas these are: a ``PartitionedRegularizer``, whose rules for slices are asked for."""
+
+    @property
+    def partition(self) -> Partition:
+        """The groups."""
+
+    @property
+    def formulas(self) -> GroupFormulas:
+        """Those for one group."""
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The parameters that they take."""
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of it as a function."""
+
+    def terms_of(self, measured: Float64Array) -> Float64Array:
+        """Each group's term, from its measure."""
+
+    def factors_of(self, squares: GroupSquares, step_size: float) -> tuple[Any, Float64Array]:
+        """By what slices are divided, and then multiplied, from their squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +63,14 @@ class SlicesReduction(Reduction):
         slices: The groups.
     """
 
-    ready: PreparedGroups = field(repr=False)
+    ready: PenaltyOfGroups = field(repr=False)
     slices: Slices = field(repr=False, compare=False)
 
     @property
     def unchanged(self) -> Rule:
         """The rule of a method that changes nothing."""
-        return self.ready.regularizer.rule_of_nothing()
+        rule: Rule = self.ready.regularizer.rule_of_nothing()
+        return rule
 
     @property
     def geometry(self) -> tuple[int, int]:
@@ -70,7 +103,8 @@ class SlicesReduction(Reduction):
         """
         norms = (yield from survey.groups(self.slices.question())).norms()
         with np.errstate(all="ignore"):
-            return self.ready.regularizer.rule_of_slope(self.ready, norms)
+            rule: Rule = self.ready.regularizer.rule_of_slope(self.ready, norms)
+        return rule
 
     def step(self, survey: Survey, step_size: float) -> Search[Rule]:
         """The groups, or the points that the formulas make of them, times their factors."""
@@ -83,7 +117,8 @@ class SlicesReduction(Reduction):
         sums = yield from survey.groups(question)
         with np.errstate(all="ignore"):
             divisors, factors = self.ready.factors_of(sums, step_size)
-        return self.ready.regularizer.rule_of_step(self.ready, divisors, factors, step_size)
+        rule: Rule = self.ready.regularizer.rule_of_step(self.ready, divisors, factors, step_size)
+        return rule
 
     def term_of_step(self, rule: Rule) -> Float64Array | None:
         """Of a set 0, for a step ends inside, or NaN."""
@@ -92,7 +127,7 @@ class SlicesReduction(Reduction):
         return np.where(np.isnan(rule.factors), np.nan, 0.0)
 
 
-def reduction_of(ready: PreparedGroups) -> SlicesReduction | None:
+def reduction_of(ready: PenaltyOfGroups) -> SlicesReduction | None:
     """How a penalty of groups is computed by statistics, where its groups are slices that interleave."""
     slices = interleaved(ready.partition)
     if slices is None or not ready.regularizer.reduces_slices:
