@@ -38,6 +38,13 @@ class Rules(Protocol):
     def is_exempt(self, name: str, step: int) -> bool:
         """Whether a parameter is known to stay as it is at a step, so that it need not be asked about."""
 
+    def regularizer(self, name: str) -> Regularizer:
+        """Return what a parameter is regularized with, where it is not exempt.
+
+        Raises:
+            ArgumentError: If only the server knows.
+        """
+
     def questions(self, step: int, kinds: Kinds, sizes: Mapping[str, float]) -> list[Question]:
         """Return the calls of a step, each of parameters of one kind.
 
@@ -92,11 +99,16 @@ class NamedRules:
         del step
         return self._regularizers[name] is None
 
+    def regularizer(self, name: str) -> Regularizer:
+        """See ``Rules``."""
+        return self._regularizers[name]
+
     def questions(self, step: int, kinds: Kinds, sizes: Mapping[str, float]) -> list[Question]:
         """See ``Rules``."""
         del step
         together = _by(kinds)
-        _check_together(together, {name: _shared(self._regularizers[name]) for name in kinds})
+        shared = {name: _shared(self._regularizers[name]) for name in kinds}
+        _check_together(together, shared, "be of one data type and placed alike")
         return [
             Question(names, {name: self._regularizers[name] for name in names}, _sizes(names, sizes))
             for names in together
@@ -126,10 +138,19 @@ class InlinePlan:
         rule = self._rules.get(name)
         return rule is None or not holds_at(rule, step) or not (rule.HasField("regularizer") or _bounds(rule))
 
+    def regularizer(self, name: str) -> Regularizer:
+        """See ``Rules``."""
+        rule = self._rules[name]
+        choice = rule.regularizer if rule.HasField("regularizer") else None
+        if choice is not None and rule.joint:
+            return Joint(choice)
+        return Modified(choice, rule.box if rule.HasField("box") else None) if _bounds(rule) else choice
+
     def questions(self, step: int, kinds: Kinds, sizes: Mapping[str, float]) -> list[Question]:
         """See ``Rules``."""
         together = _by({name: (kind, sizes[name]) for name, kind in kinds.items()})
-        _check_together(together, {name: self._joint(name) for name in kinds})
+        joint = {name: self._joint(name) for name in kinds}
+        _check_together(together, joint, "be of one data type, placed alike, and have one step size")
         return [Question(names, self._planned(names, step), sizes[names[0]]) for names in together]
 
     def _planned(self, names: Sequence[str], step: int) -> Planned:
@@ -151,6 +172,14 @@ class HeldPlan:
         """See ``Rules``: only the server knows."""
         del name, step
         return False
+
+    def regularizer(self, name: str) -> Regularizer:
+        """See ``Rules``."""
+        raise ArgumentError(
+            "where parameters are divided among ranks, what they are regularized with must be known here, "
+            f"and {self._name!r} is a plan that the server holds: give the plan itself (load_plan)",
+            segment=name,
+        )
 
     def questions(self, step: int, kinds: Kinds, sizes: Mapping[str, float]) -> list[Question]:
         """See ``Rules``."""
@@ -182,18 +211,17 @@ def _shared(regularizer: Regularizer) -> int | None:
     return id(regularizer) if isinstance(regularizer, Joint) else None
 
 
-def _check_together(calls: Sequence[Sequence[str]], shared: Mapping[str, Hashable]) -> None:
+def _check_together(calls: Sequence[Sequence[str]], shared: Mapping[str, Hashable], rule: str) -> None:
     """Check that parameters that share a regularizer are in one call."""
+    if len(calls) == 1:
+        return
     first: dict[Hashable, tuple[int, str]] = {}
     for place, names in enumerate(calls):
         for name in names:
             other, known = first.setdefault(shared[name], (place, name))
             if shared[name] is not None and other != place:
-                raise ArgumentError(
-                    f"{known!r} and {name!r} share a regularizer, so they must be of one data type, "
-                    "be placed alike and have one step size",
-                    segment=name,
-                )
+                text = f"{known!r} and {name!r} share a regularizer, so they must {rule}"
+                raise ArgumentError(text, segment=name)
 
 
 def _sizes(names: Sequence[str], sizes: Mapping[str, float]) -> StepSizes:

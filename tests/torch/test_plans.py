@@ -90,7 +90,8 @@ def test_a_joint_rule_over_groups_with_other_step_sizes_is_refused(client: Clien
     rule = PlanRule(pattern="*", regularizer=Regularizer(top_k=TopK(count=1)), joint=True)
     ProximalStep(client, model, optimizer, Plan(rules=[rule]))
     with pytest.raises(
-        ArgumentError, match="'a' and 'b' share a regularizer, so they must have one data type and"
+        ArgumentError,
+        match="'a' and 'b' share a regularizer, so they must be of one data type, placed",
     ):
         optimizer.step()
 

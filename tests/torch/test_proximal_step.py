@@ -272,7 +272,7 @@ def test_joint_rules_are_one_over_all_that_they_are_for(client: Client) -> None:
     model.b.data = model.b.data.to(torch.bfloat16)
     ProximalStep(client, model, optimizer, largest)
     with pytest.raises(
-        ArgumentError, match="'a' and 'b' share a regularizer, so they must have one data type"
+        ArgumentError, match="'a' and 'b' share a regularizer, so they must be of one data type"
     ):
         optimizer.step()
 

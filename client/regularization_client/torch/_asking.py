@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from .._client import Client
 from .._config import CallOptions, Gather
 from .._part import Part
+from .._policies import Kinds, Question, Rules
 from .._results import ProximalStepResult
-from ._policies import DataTypes, Question, Rules
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 """Arrays by name of parameter."""
@@ -25,7 +25,7 @@ Results: TypeAlias = list[ProximalStepResult[Any]]
 class Together:
     """What ranks must know of parameters that they compute together: all of them the same, in one order."""
 
-    kinds: DataTypes
+    kinds: Kinds
     """Data types by name."""
 
     shapes: Mapping[str, tuple[int, ...]]

@@ -14,12 +14,13 @@ from .._config import CallOptions
 from .._dropout import dropout_state
 from .._errors import ArgumentError
 from .._planned import Planned
+from .._policies import Policy, Rules, rules_of
 from .._results import CombinedFigures, combine
 from ._asking import Asking, Results
 from ._attachment import check_hooked, inner_optimizer, was_skipped
 from ._group import Group
 from ._metric import adam_scales, check_has_metric
-from ._policies import Policy, Rules, rules_of
+from ._model_plan import ModelPlan
 from ._rows import is_distributed, local
 from ._taking import Sharded, Split, Taking, Whole
 from ._trained import Trained
@@ -252,8 +253,12 @@ class ProximalStep:
             raise ArgumentError(text, segment=name) from error
 
     def _found_rules(self) -> Rules:
+        plan, names = self._plan, self._trained.tensors
+        if isinstance(plan, ModelPlan):
+            # It is for all of the model, of which the optimizer may train a part.
+            plan = {name: plan[name] for name in names if name in plan}
         try:
-            return rules_of(self._plan, self._trained.tensors)
+            return rules_of(plan, names)
         except ArgumentError as error:
             patterns = self._plan if isinstance(self._plan, Mapping) else {}
             raise self._trained.told(error, patterns) from error
