@@ -100,7 +100,8 @@ def norm_on_grid(group: Sequence[float]) -> float:
     unit = Fraction(2) ** (32 * (level - 3))
     total = sum(round(square / unit) for square in squares) * unit
     power = 16 * level
-    return math.ldexp(math.sqrt(float(total / Fraction(4) ** power)), power)
+    root = Fraction(math.sqrt(float(total / Fraction(4) ** power)))
+    return nearest(root * Fraction(2) ** power)
 
 
 def norm_rule(groups: Groups, shape: tuple[int, ...]) -> Callable[[Sequence[float]], float]:
