@@ -117,11 +117,16 @@ def _path_in(descriptor: Any, path: str) -> str:
 
 
 def _set_fields(message: Message) -> list[Any]:
+    """The fields that are set: of lists, those with something in them; a number that cannot be unset is."""
     return [
         field
         for field in message.DESCRIPTOR.fields
-        if (message.HasField(field.name) if field.has_presence else getattr(message, field.name))
+        if (message.HasField(field.name) if field.has_presence else _has_value(message, field))
     ]
+
+
+def _has_value(message: Message, field: FieldDescriptor) -> bool:
+    return not field.is_repeated or len(getattr(message, field.name)) > 0
 
 
 def _value(message: Message, field: FieldDescriptor) -> Any:
