@@ -296,7 +296,9 @@ def test_arguments_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("regularizer", ["l1_norm", 0.1, Groups(size=3)])
 def test_what_is_no_regularizer_is_refused(client: Client, regularizer: Any) -> None:
     """The error lists those that there are."""
-    with pytest.raises(ArgumentError, match=r"must be one of box, dropout, elastic_net, .* or None, got"):
+    with pytest.raises(
+        ArgumentError, match=r"must be one of block_sparsity, box, dropout, elastic_net, .* or None, got"
+    ):
         client.penalty(THETA, regularizer)
 
 

@@ -216,7 +216,9 @@ def test_what_is_not_in_the_catalogue(target: str) -> None:
     assert result.exit_code == 2
     assert "'lasso' is no regularizer of the server's; did you mean 'group_lasso' or 'fus" in result.stderr
     result = run(target, "regularizers", "?")
-    assert re.search(r"'\?' is no regularizer of the server's: there are box, .*l1_norm, ", result.stderr)
+    assert re.search(
+        r"'\?' is no regularizer of the server's: there are block_sparsity, box, .*l1_norm, ", result.stderr
+    )
 
 
 FAILURES: dict[str, tuple[list[str], int, str]] = {

@@ -89,8 +89,8 @@ def test_questions_differ_by_their_modifiers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("l1",), "a regularizer must be one of box"),
-        ((Modified(L1),), "a regularizer must be one of box"),
+        (("l1",), "a regularizer must be one of block_sparsity, box"),
+        ((Modified(L1),), "a regularizer must be one of block_sparsity, box"),
         ((L1, L1), "box must be a Box or None, got L1Norm"),
         ((L1, None, "much"), "smoothing must be a number or None, got 'much'"),
     ],

@@ -135,7 +135,7 @@ def test_arrays_of_numpy_stay_arrays_of_numpy(client: Client) -> None:
 
 def test_one_tree_may_have_several_data_types(client: Client) -> None:
     """Each is a call of its own, and the figures are of all."""
-    params = {"a": jnp.ones(4), "b": jnp.ones(5, jnp.bfloat16)}
+    params = {"a": jnp.ones(4, jnp.float32), "b": jnp.ones(5, jnp.bfloat16)}
     new, state = ProximalStep(client, L1).apply(params, ProximalState(), 1.0)
     assert (new["a"].dtype, new["b"].dtype) == (np.float32, jnp.bfloat16)
     assert (state.last.elements, state.last.nonzeros) == (9, 9)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import JointInvalid, RegularizationError
+from ..errors import JointInvalid, ModifierUnsupported, RegularizationError
 from ..formats import contract_name
+from .specifications import require_zeros_kept
 
 if TYPE_CHECKING:
     from ..arrays import DataType
     from ..prepared import Prepared
     from ..reductions.reduction import Reduction
-    from .specifications import Joint
+    from .specifications import Joint, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,20 @@ def prepared_joint(
         )
         raise JointInvalid(text, field=f"{path}.regularizer")
     return PreparedJoint(joint, begin, end, size, prepared, reduction)
+
+
+def check_alone(said: Segment, joint: Joint) -> None:
+    """Refuse what a segment says beside a joint regularizer, or may not say with it.
+
+    Raises:
+        JointInvalid: If it has a regularizer, or a step size, of its own.
+        ModifierUnsupported: If it has a modifier, or is to keep zeros that the regularizer may move.
+    """
+    for field, value in (("regularizer", said.regularizer), ("step_size", said.step_size)):
+        if value is not None:
+            raise JointInvalid("must be unset where there is a joint regularizer", field=field)
+    for field, value in (("box", said.box), ("smoothing", said.smoothing)):
+        if value is not None:
+            raise ModifierUnsupported("is not taken by joint regularizers", field=field)
+    if said.keeps_zeros:
+        require_zeros_kept(replace(said, regularizer=joint.regularizer))

@@ -21,7 +21,7 @@ from ..formats import DATA_TYPES
 from ..modifiers import modified
 from ..regularizer import Locality
 from ..summation import BLOCK
-from .joint import prepared_joint
+from .joint import check_alone, prepared_joint
 from .specifications import (
     MAX_ELEMENTS,
     MAX_SEGMENTS,
@@ -374,26 +374,13 @@ def _members(
             if name not in joints:
                 known = ", ".join(map(repr, joints)) or "there are none"
                 raise JointInvalid(f"must name a joint regularizer ({known}), got {name!r}", field="joint")
-            _check_alone(segment, joints[name])
+            check_alone(segment.specification, joints[name])
         except RegularizationError as error:
             error.segment = segment.name
             error.within(f"segments[{index}]")
             raise
         members[name].append(segment)
     return members
-
-
-def _check_alone(segment: PreparedSegment, joint: Joint) -> None:
-    """Refuse what a segment has beside a joint regularizer, or may not have with it."""
-    said = segment.specification
-    for field, value in (("regularizer", said.regularizer), ("step_size", said.step_size)):
-        if value is not None:
-            raise JointInvalid("must be unset where there is a joint regularizer", field=field)
-    for field, value in (("box", said.box), ("smoothing", said.smoothing)):
-        if value is not None:
-            raise ModifierUnsupported("is not taken by joint regularizers", field=field)
-    if said.keeps_zeros:
-        require_zeros_kept(replace(said, regularizer=joint.regularizer))
 
 
 def _with_joint(segment: PreparedSegment, joints: dict[str, PreparedJoint]) -> PreparedSegment:

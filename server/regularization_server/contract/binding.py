@@ -125,7 +125,7 @@ def _set_fields(message: Message) -> list[Any]:
     ]
 
 
-def _has_value(message: Message, field: FieldDescriptor) -> bool:
+def _has_value(message: Message, field: Any) -> bool:
     return not field.is_repeated or len(getattr(message, field.name)) > 0
 
 

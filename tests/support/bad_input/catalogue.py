@@ -292,7 +292,7 @@ CATALOGUE = [
         for name in BY_GROUPS
         for label, groups, fault in (
             ("groups_do_not_fill", Groups(size=4), (GROUPS, "groups.size")),
-            ("groups_of_nothing", Groups(), (MISSING, "groups")),
+            ("groups_unset", Groups(), (MISSING, "groups")),
             ("groups_of_no_size", Groups(size=0), (GROUPS, "groups.size")),
             ("groups_along_no_axis", Groups(axis=1), (GROUPS, "groups.axis")),
             ("groups_with_too_few_weights", Groups(size=2, weights=ONE_WEIGHT), (GROUPS, "groups.weights")),

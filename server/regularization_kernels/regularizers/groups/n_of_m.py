@@ -18,9 +18,10 @@ from .base import PartitionedRegularizer, PreparedGroups
 from .comparisons import FOUR, keep_largest_of_four_function
 from .compiled_loop import GroupFormulas
 from .eights import EIGHT, Term
+from .interleaved_runs import InterleavedRuns
 from .largest import nearest_with_nonzeros, nonzeros_in
 from .measures import Measure, of_groups_function
-from .partitions import EvenRuns, InterleavedRuns, Partition
+from .partitions import EvenRuns, Partition
 
 _SHORT = 16
 """Elements of a run up to which a network of comparisons is compiled for its length."""
