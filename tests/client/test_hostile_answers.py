@@ -253,7 +253,7 @@ def test_two_answers_to_penalty_are_an_error() -> None:
     right = service.PenaltyResponse(summary=summary()).SerializeToString()
     with (
         serving(says(right, right)) as target,
-        Client(target, retry=ONCE) as client,
+        Client(target, retry=ONCE, timeout=5) as client,
         pytest.raises(RegularizationError),
     ):
         client.penalty(THETA, L1)

@@ -112,7 +112,7 @@ def test_steps_have_the_same_bits(
 
 
 @every_forward_step
-@pytest.mark.parametrize("grouping", ["threes", "ragged"])
+@pytest.mark.parametrize("grouping", ["ragged"])
 def test_forward_steps_have_the_same_bits(
     row: str, grouping: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +150,7 @@ def test_groups_of_every_short_size_have_the_same_bits(row: str, monkeypatch: py
         assert repr(figures) == repr(same)
 
 
-@pytest.mark.parametrize("m", [1, 2, 5, 16, 17, 40])
+@pytest.mark.parametrize("m", [1, 5, 16, 17])
 def test_runs_of_every_length_have_the_same_bits(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those for whose length a network is compiled, and longer ones; with ties, and with what is unknown."""
     x = vector(FLOAT64, m)[: (1 << 16) // m * m]

@@ -31,7 +31,7 @@ from tests.support.cases import MAPS, ROWS
 from tests.support.instances import message_of
 
 STEP_SIZE = 0.5
-INSTANCES = 2
+INSTANCES = 1
 """How many of each row."""
 
 
