@@ -23,14 +23,12 @@ SECONDS = 500
 
 def of_ranks(size: int, folder: Path, target: str) -> list[dict[str, dict[str, Any]]]:
     """What each of so many ranks found."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.torch_ranks", str(rank), str(size), str(folder), target],
-            cwd=ROOT,
-            stderr=(folder / f"errors-{size}-{rank}").open("wb"),
-        )
-        for rank in range(size)
-    ]
+    command = [sys.executable, "-m", "tests.support.torch_ranks"]
+    processes = []
+    for rank in range(size):
+        with (folder / f"errors-{size}-{rank}").open("wb") as errors:
+            arguments = [str(rank), str(size), str(folder), target]
+            processes.append(subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=errors))
     try:
         for rank, process in enumerate(processes):
             assert process.wait(SECONDS) == 0, (folder / f"errors-{size}-{rank}").read_text()[-3000:]
