@@ -51,6 +51,8 @@ class TorchTrainer:
     framework = "PyTorch"
 
     def __init__(self, client: Client, data: Data, start: Parameters, descent: Descent, plan: Plan) -> None:
+        # So small a network is quicker on one thread; more of them would spin beside the server meanwhile.
+        torch.set_num_threads(1)
         self._pixels = torch.from_numpy(data.training.pixels)
         self._digits = torch.from_numpy(data.training.digits)
         self._model = Network(start)
