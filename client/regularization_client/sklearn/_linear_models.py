@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -48,8 +49,9 @@ class LinearModel(BaseEstimator):  # type: ignore[misc] # scikit-learn has no ty
             )
         return solution
 
+    @abstractmethod
     def _solved(self, loss: LinearLoss, targets: Any, client: Client) -> Solution:
-        raise NotImplementedError
+        """Return the solution at the strength that is given, or chosen."""
 
     def _penalty(self, default: Message) -> Message | Modified:
         """Return the regularizer of the coefficients.

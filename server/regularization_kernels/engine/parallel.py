@@ -59,7 +59,7 @@ def run_whole(
         RegularizationError: If the call breaks a rule.
     """
     with np.errstate(all="ignore"), interruptible(check):
-        call = resolved_call(call, chunk, threads, check)
+        call = resolved_call(call, chunk, threads, check, budget)
     ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
     if len(ranges) == 1:
         return _run(call, chunk, out, budget, check, volatile)

@@ -37,6 +37,11 @@ def sample_size(size: int) -> int:
     return min(max(size // _SHARE, _FEWEST), _MOST)
 
 
+def most_memory(size: int) -> int:
+    """Bytes that a sample of so many numbers, and what lies between, may take: two copies of either."""
+    return 32 * (min(size, _MOST_BETWEEN) + sample_size(size))
+
+
 class SampledSurvey(Survey):
     """What is asked of one vector, with a sample of it.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...reductions.sampled_survey import SampledSurvey, sample_size
+from ...errors import BudgetExceeded
+from ...reductions.sampled_survey import SampledSurvey, most_memory, sample_size
+from ..budget import Reservation
 from ..methods import Operand
 from .gathering import Stretch, gathered, sampled
 from .resolution import Vector, joint_vectors, resolution
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from ...reductions.reduction import Reduction
     from ...reductions.statistics import Statistic
     from ...reductions.survey import Survey
+    from ..budget import MemoryBudget
     from ..call import Call
     from ..chunk import Chunk
     from ..layout import PreparedSegment
@@ -45,6 +49,7 @@ class Reducer:
         stretches: The segments with all their elements, at least one element in all.
         threads: How many may gather at once.
         check: Called now and then by each of them.
+        budget: Where the room for a sample is taken from; None for none.
     """
 
     call: Call
@@ -52,6 +57,7 @@ class Reducer:
     stretches: tuple[Stretch, ...]
     threads: int = 1
     check: Callable[[], None] | None = None
+    budget: MemoryBudget | None = None
 
     def resolved(self) -> dict[str, PreparedSegment]:
         """The segments as ones that may be cut anywhere, by their names.
@@ -60,18 +66,23 @@ class Reducer:
             GradientUndefined: If the penalty has no gradient there.
         """
         vector = Vector(tuple(stretch.segment for stretch in self.stretches), self.reduction)
-        search = resolution(self.call, vector, self._survey(vector))
-        try:
-            asked = next(search)
-            while True:
-                asked = search.send(self._answer(asked))
-        except StopIteration as done:
-            return vector.resolved(done.value)
+        with ExitStack() as held:
+            search = resolution(self.call, vector, self._survey(vector, held))
+            try:
+                asked = next(search)
+                while True:
+                    asked = search.send(self._answer(asked))
+            except StopIteration as done:
+                return vector.resolved(done.value)
 
-    def _survey(self, vector: Vector) -> Survey | None:
-        """A survey with a sample, of a vector that is long enough for one."""
-        if vector.size < LONG:
+    def _survey(self, vector: Vector, held: ExitStack) -> Survey | None:
+        """A survey with a sample, of a vector that is long enough for one, where there is room for it."""
+        if vector.size < LONG or self.budget is None:
             return None
+        try:
+            held.enter_context(Reservation(self.budget)).add(most_memory(vector.size))
+        except BudgetExceeded:
+            return None  # without a sample it takes longer
         sample = partial(sampled, self.call, self.stretches, sample_size(vector.size))
         return SampledSurvey(self.reduction.order, vector.size, sample)
 
@@ -79,7 +90,9 @@ class Reducer:
         return gathered(self.call, asked, self.stretches, threads=self.threads, check=self.check)
 
 
-def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None) -> Call:
+def resolved_call(
+    call: Call, whole: Chunk, threads: int, check: Callable[[], None] | None, budget: MemoryBudget
+) -> Call:
     """A call whose long segments may be cut anywhere, for all their elements are there.
 
     Args:
@@ -87,6 +100,7 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         whole: All elements of its range.
         threads: How many may gather at once.
         check: Called now and then by each of them.
+        budget: Where room for samples is taken from, as far as there is any.
     """
     operands, segments = whole.operands, call.segments_in_range()
 
@@ -98,7 +112,7 @@ def resolved_call(call: Call, whole: Chunk, threads: int, check: Callable[[], No
         reduction = reduction_of(segment, operands)
         if reduction is not None:
             stretch = Stretch(segment, elements_of(segment))
-            known |= Reducer(call, reduction, (stretch,), threads, check).resolved()
+            known |= Reducer(call, reduction, (stretch,), threads, check, budget).resolved()
     return replace(call, layout=call.layout.with_resolved(known)) if known else call
 
 
