@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from regularization_kernels import compilation
+from regularization_kernels import TopK, compilation
+from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 from regularization_kernels.reductions.array_survey import ArraySurvey, at_once
 from regularization_kernels.reductions.census import Order
 from regularization_kernels.reductions.sampled_survey import SampledSurvey
@@ -212,3 +213,15 @@ def test_compiled_splits_are_the_same(
     counted.add(plain.astype(data_type), 0)
     assert counted.facts.above == np.count_nonzero(terms > 1.75)
     assert counted.sum_above == (sum(map(Fraction, terms[terms > 1.75].tolist())) if summing else 0)
+
+
+@pytest.mark.parametrize("room", [1 << 20, 1 << 30])
+def test_the_room_for_a_sample_is_the_budget_s(room: int) -> None:
+    """Where there is too little the answer is the same, and afterwards nothing is held."""
+    x = np.random.default_rng(0).normal(size=1 << 20).astype(np.float32)
+    layout = Layout(np.dtype(np.float32), (Segment("w", x.shape, TopK(count=1000)),))
+    budget, out = MemoryBudget(room), np.empty_like(x)
+    summary = run_whole(Call(Method.PROXIMAL_STEP, layout, step_size=1.0), Chunk(0, x), out, budget)
+    assert summary.total.nonzeros == np.count_nonzero(out) == 1000
+    assert np.abs(x[out == 0]).max() <= np.abs(out[out != 0]).min()
+    assert budget.used == 0
