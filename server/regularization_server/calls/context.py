@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..observability.request_ids import request_id_of
+
 if TYPE_CHECKING:
     import grpc
 
@@ -36,6 +38,7 @@ class CallContext:
 
     Attributes:
         peer: Who calls, as gRPC names it.
+        request_id: What the call is known by to its caller, in its log line and in its trace.
         elements: Elements that it has received, or that lie in shared memory for it.
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
@@ -52,6 +55,7 @@ class CallContext:
         "in_shared_memory",
         "method",
         "peer",
+        "request_id",
         "transport",
     )
 
@@ -60,6 +64,7 @@ class CallContext:
         self.method = method
         self.transport = transport
         self.peer: str = transport.peer()
+        self.request_id = request_id_of(transport.invocation_metadata())
         self.elements = 0
         self.bytes_received = 0
         self.bytes_sent = 0

@@ -30,7 +30,7 @@ def errors_to_statuses(context: CallContext) -> Iterator[None]:
         context.ending = _departure(context)
         context.transport.abort(context.ending.code, "")
     except Exception as error:
-        failure = failure_of(error)
+        failure = failure_of(error, context.request_id)
         context.ending = _ending(context, failure, error)
         context.transport.abort_with_status(failure.status)
     else:

@@ -10,6 +10,7 @@ import grpc
 
 from ..contract.refusals import TokenRefused
 from ..contract.statuses import failure_of
+from ..observability.request_ids import request_id_of
 from .authorization import check_token
 from .context import CallContext
 
@@ -74,10 +75,11 @@ def _kind_of(handler: Handler) -> tuple[Behaviour, Callable[..., Handler]]:
 def _authorized(behaviour: Behaviour, token: bytes) -> Behaviour:
     @wraps(behaviour)
     def authorized(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
+        metadata = transport.invocation_metadata()
         try:
-            check_token(transport.invocation_metadata(), token)
+            check_token(metadata, token)
         except TokenRefused as error:
-            transport.abort_with_status(failure_of(error).status)
+            transport.abort_with_status(failure_of(error, request_id_of(metadata)).status)
         return behaviour(request, transport, *rest)
 
     return authorized

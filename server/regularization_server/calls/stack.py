@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..observability.request_ids import HEADER
 from .authorization import check_token
 from .context import CallContext
 from .endings import errors_to_statuses
@@ -39,6 +40,7 @@ class Stack:
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
         """Go through all layers, from the outermost on, and give the method the call's context."""
         context = CallContext(method, transport)
+        transport.set_trailing_metadata(((HEADER, context.request_id),))
         with logged(context, self._log), errors_to_statuses(context):
             if self._token is not None:
                 check_token(transport.invocation_metadata(), self._token)
