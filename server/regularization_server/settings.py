@@ -256,6 +256,13 @@ class Settings:
         at_least=1,
     )
 
+    metrics_listen: str | None = _setting(
+        None,
+        Unit.ADDRESS,
+        "Where Prometheus gets the metrics of all processes together, over plain HTTP at /metrics: "
+        "host:port or unix:/path. Whoever may connect may read them. Unset: none are kept.",
+    )
+
     def __post_init__(self) -> None:
         """Check the values."""
         if not self.listen:

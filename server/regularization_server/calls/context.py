@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..observability.request_ids import request_id_of
@@ -29,6 +30,10 @@ class Ending(NamedTuple):
     """What went wrong, where that is the server's own fault."""
 
 
+def _was_not() -> bool:
+    return False
+
+
 class CallContext:
     """One call.
 
@@ -44,6 +49,7 @@ class CallContext:
         bytes_sent: Bytes of its response messages.
         in_shared_memory: Whether its elements lie in shared memory.
         ending: How it ended; None until then.
+        was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
 
     __slots__ = (
@@ -57,6 +63,7 @@ class CallContext:
         "peer",
         "request_id",
         "transport",
+        "was_cut_off",
     )
 
     def __init__(self, method: str, transport: grpc.ServicerContext) -> None:
@@ -70,6 +77,7 @@ class CallContext:
         self.bytes_sent = 0
         self.in_shared_memory = False
         self.ending: Ending | None = None
+        self.was_cut_off: Callable[[], bool] = _was_not
 
     @property
     def seconds(self) -> float:

@@ -1,9 +1,10 @@
-"""What happens around the calls of health and reflection: the token, and a line in the log at debug."""
+"""What happens around the calls of health and reflection: the token, counts, and a log line at debug."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,9 +14,12 @@ from ..contract.statuses import failure_of
 from ..observability.request_ids import request_id_of
 from .authorization import check_token
 from .context import CallContext
+from .endings import departure
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from ..observability.call_metrics import CallMetrics
 
     Handler = Any
     """A ``grpc.RpcMethodHandler``; by type its behaviours are optional, but the one of its kind is there."""
@@ -34,11 +38,15 @@ class StandardServicesInterceptor(grpc.ServerInterceptor):
     Args:
         log: Where each call leaves one line.
         token: The bearer token that callers must show, except for health; None for none.
+        metrics: Where calls are counted, also those of methods that there are not; None for nowhere.
     """
 
-    def __init__(self, log: FilteringBoundLogger, token: bytes | None) -> None:
+    def __init__(
+        self, log: FilteringBoundLogger, token: bytes | None, metrics: CallMetrics | None = None
+    ) -> None:
         self._log = log
         self._token = token
+        self._metrics = metrics
 
     def intercept_service(
         self,
@@ -48,11 +56,15 @@ class StandardServicesInterceptor(grpc.ServerInterceptor):
         """Wrap the handler of a call."""
         handler = continuation(handler_call_details)
         path = handler_call_details.method
+        if handler is None and self._metrics is not None:
+            self._metrics.unknown()
         if handler is None or path.startswith(SERVICE_PREFIXES):
             return handler
         behaviour, make_handler = _kind_of(handler)
         if self._token is not None and not path.startswith(HEALTH_PREFIX):
             behaviour = _authorized(behaviour, self._token)
+        if self._metrics is not None:
+            behaviour = _counted(behaviour, path, self._metrics, handler.response_streaming)
         return make_handler(
             _logged(behaviour, path, self._log), handler.request_deserializer, handler.response_serializer
         )
@@ -83,6 +95,38 @@ def _authorized(behaviour: Behaviour, token: bytes) -> Behaviour:
         return behaviour(request, transport, *rest)
 
     return authorized
+
+
+def _counted(behaviour: Behaviour, path: str, metrics: CallMetrics, is_streaming: bool) -> Behaviour:
+    @wraps(behaviour)
+    def counted(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
+        context, finished = CallContext(path, transport), Event()
+        metrics.begun(context)
+        # A call that its client ends has no code, and has not finished.
+        transport.add_callback(
+            lambda: metrics.count(path, _code_of(context, finished.is_set()), context.seconds)
+        )
+        answer = behaviour(request, transport, *rest)
+        if is_streaming and answer is not None:
+            return _telling(answer, finished)
+        if not is_streaming:
+            finished.set()
+        return answer
+
+    return counted
+
+
+def _telling(answers: Iterator[Any], finished: Event) -> Iterator[Any]:
+    yield from answers
+    finished.set()
+
+
+def _code_of(context: CallContext, finished: bool) -> grpc.StatusCode:
+    """How a call of these services has ended."""
+    code: grpc.StatusCode | None = context.transport.code()  # type: ignore[attr-defined] # its types miss it
+    if code is not None:
+        return code
+    return grpc.StatusCode.OK if finished else departure(context).code
 
 
 def _logged(behaviour: Behaviour, path: str, log: FilteringBoundLogger) -> Behaviour:
