@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .observability.metrics import Metrics
+    from .observability.spans import Spans
 
 SERVICES = (SERVICE, EARLY_STOPPING, AUGMENTATION)
 """Full names of its own services."""
@@ -82,6 +83,7 @@ class Server:
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
         self._metrics = metrics or _metrics(self.settings)
+        self._spans = _spans(self.settings)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -170,7 +172,9 @@ class Server:
         threads = self.settings.threads or usable_cores()
         plans = None if self._metrics is None else self._metrics.plans
         service = RegularizationService(self.budget, self.regions, threads, self._plans, plans)
-        stack = Stack(self._log, token, self._calls, self._drain, () if calls is None else (calls,))
+        stack = Stack(
+            self._log, token, self._calls, self._drain, [each for each in (calls, self._spans) if each]
+        )
         training = handlers_for_training(TrainingServices(self.budget), stack)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -194,6 +198,8 @@ class Server:
             self._hand_off = None
         if self._metrics is not None:
             self._metrics.stop()
+        if self._spans is not None:
+            self._spans.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -213,6 +219,21 @@ def _metrics(settings: Settings) -> Metrics | None:
     from .observability.metrics import Metrics
 
     return Metrics(settings.metrics_listen)
+
+
+def _spans(settings: Settings) -> Spans | None:
+    """Likewise.
+
+    Raises:
+        SettingInvalid: If they are asked for, and what makes them is not installed.
+    """
+    if settings.traces_endpoint is None:
+        return None
+    try:
+        from .observability.spans import Spans
+    except ImportError as error:
+        raise SettingInvalid("traces_endpoint", f"needs the extra: traces ({error})") from error
+    return Spans(settings.traces_endpoint)
 
 
 def _regions(settings: Settings) -> Regions | None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 OK = Ending(grpc.StatusCode.OK)
 
-SECONDS_ON_THE_WAY = 0.02
-"""Time that a call may take to come."""
+SECONDS_ON_THE_WAY = 0.1
+"""Time that a call may take to come, where machines are busy."""
 
 
 @contextmanager

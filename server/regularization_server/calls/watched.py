@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,23 +13,21 @@ if TYPE_CHECKING:
 class Watcher(Protocol):
     """Who is told of calls."""
 
-    def begun(self, context: CallContext) -> None:
-        """Take note of a call that begins."""
-
-    def ended(self, context: CallContext, ending: Ending) -> None:
-        """Take note of a call that has ended."""
+    def begun(self, context: CallContext) -> Callable[[Ending], None]:
+        """Take note of a call that begins; what is returned takes note of its end."""
 
 
 @contextmanager
 def watched(context: CallContext, watchers: Sequence[Watcher]) -> Iterator[None]:
     """Tell all watchers; what goes wrong with them is nothing to the call."""
+    told: list[Callable[[Ending], None]] = []
     for watcher in watchers:
         with suppress(Exception):
-            watcher.begun(context)
+            told.append(watcher.begun(context))
     try:
         yield
     finally:
         if context.ending is not None:
-            for watcher in watchers:
+            for tell in told:
                 with suppress(Exception):
-                    watcher.ended(context, context.ending)
+                    tell(context.ending)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -69,12 +69,12 @@ class CallMetrics:
         )
         self._faults = instruments.counter("regularization_faults")
 
-    def begun(self, context: CallContext) -> None:
-        """Count a call that begins."""
+    def begun(self, context: CallContext) -> Callable[[Ending], None]:
+        """Count a call that begins; what is returned counts its end."""
         self._started(context.method)()
+        return partial(self._count_end, context)
 
-    def ended(self, context: CallContext, ending: Ending) -> None:
-        """Count a call of the service that has ended."""
+    def _count_end(self, context: CallContext, ending: Ending) -> None:
         self.count(context.method, ending.code, context.seconds, context.bytes_received, context.bytes_sent)
         if context.elements:
             self._elements(context.method, context.in_shared_memory)(context.elements)
