@@ -15,6 +15,7 @@ from regularization.v1.layout_pb2 import DATA_TYPE_FLOAT32, Segment
 from regularization_server import Server, Settings
 from regularization_server.observability.instruments import INSTRUMENTS, exported_name
 from regularization_server.observability.plan_metrics import MOST_EXPORTED, MOST_SEGMENTS
+from regularization_server.settings import SettingInvalid
 
 from tests.support.messages import (
     SERVICE,
@@ -286,6 +287,17 @@ def test_everything_of_the_table_is_exported(counting: Server, counted: grpc.Cha
     step_by_plan(counted, planned(1, ("w", 1)), [1.0])
     refused(counted)
     until(lambda: scrape(counting).families == {exported_name(name) for name in INSTRUMENTS}, 10)
+
+
+def test_a_taken_address_ends_the_start(counting: Server, tmp_path: Path) -> None:
+    """With the error of its setting, and nothing stays behind: the server's own address is free again."""
+    listen = (f"unix:{tmp_path / 'other'}",)
+    taken = Server(Settings(listen=listen, metrics_listen=counting.metrics_address))
+    with pytest.raises(SettingInvalid, match="in use") as caught:
+        taken.start()
+    assert caught.value.setting == "metrics_listen"
+    with Server(Settings(listen=listen)):
+        pass
 
 
 WITHOUT = """

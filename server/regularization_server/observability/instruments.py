@@ -101,7 +101,7 @@ INSTRUMENTS: dict[str, Instrument] = {
 }
 """Every metric by its name; a counter's has ``_total`` behind it where it is exported."""
 
-_OF_LIVING = {"sum": "livesum", "last": "mostrecent"}
+_OF_LIVING = {"sum": "livesum", "last": "livemostrecent"}
 
 
 class Instruments:
