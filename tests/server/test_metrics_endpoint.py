@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from contextlib import ExitStack
+from socketserver import TCPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ from regularization_server.observability.instruments import Instruments
 from regularization_server.settings import SettingInvalid
 
 from tests.support.metrics import got
+from tests.support.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,3 +85,22 @@ def test_slow_clients_keep_nobody_out(endpoint: MetricsEndpoint) -> None:
         assert COUNTER in got(endpoint.address)[1]
         silent[0].settimeout(10)
         assert silent[0].recv(1) == b""
+
+
+def test_a_lack_of_files_takes_no_time(endpoint: MetricsEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no connection can be taken, the next try waits a moment: a loop would take a core."""
+    tries = []
+
+    def refuse(self: TCPServer) -> None:
+        tries.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    host, _, port = endpoint.address.rpartition(":")
+    with monkeypatch.context() as patch:
+        patch.setattr(TCPServer, "get_request", refuse)
+        with socket.create_connection((host, int(port))):
+            until(lambda: len(tries) >= 3)
+            before = len(tries)
+            time.sleep(0.5)
+            assert len(tries) - before < 20
+    assert COUNTER in got(endpoint.address)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Lock, Thread
@@ -25,6 +26,9 @@ PATHS = ("/", "/metrics")
 
 MOST_CONNECTIONS = 8
 """Connections at once; with the next one the oldest is closed, so that no slow one keeps others out."""
+
+SECONDS_WITHOUT_DESCRIPTOR = 0.1
+"""Time to wait where the process may open no more files, before the next connection is looked at."""
 
 SECONDS_OF_SILENCE = 10.0
 """Time that a client has to go on."""
@@ -87,6 +91,15 @@ class _Server(ThreadingMixIn, TCPServer):
         self._open: list[socket.socket] = []
         self._changing = Lock()
         super().__init__(place, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection."""
+        try:
+            return super().get_request()
+        except OSError:
+            # Where no more files may be opened, it stays in the queue, and would wake this thread at once.
+            time.sleep(SECONDS_WITHOUT_DESCRIPTOR)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changing:
