@@ -109,6 +109,16 @@ def test_the_page_has_every_alert() -> None:
     assert set(re.findall(r"`(Regularization\w+)`", PAGE)) == set(alerts)
 
 
+def test_what_is_mounted_is_there() -> None:
+    """Each file that the compose file mounts exists, and Prometheus asks where the server listens."""
+    compose = (MONITORING / "compose.yaml").read_text()
+    mounted = re.findall(r"- (\./\S+?):/", compose)
+    assert len(mounted) == 5
+    assert all((MONITORING.parent / path).is_file() for path in mounted)
+    (port,) = re.findall(r"METRICS_LISTEN: 0\.0\.0\.0:(\d+)", compose)
+    assert f'targets: ["regularization:{port}"]' in (MONITORING / "prometheus.yml").read_text()
+
+
 def promtool(*arguments: str | Path, stdin: bytes | None = None) -> str:
     """What promtool says; it must find nothing wrong."""
     done = subprocess.run(["promtool", *arguments], input=stdin, capture_output=True, timeout=60, check=False)
