@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def _serve(
     names = names_to_warm(settings.warm)
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
-        Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
+        Thread(target=_stop_at_end_of_input, args=(signals, metrics_folder), daemon=True).start()
     server = Server(settings, log, _metrics_in(metrics_folder, process))
     server.start()
     make_loops_ready(cache_or_own(settings.cache), names, log)
@@ -207,10 +208,13 @@ def _signals() -> Signals:
     return Signals((signal.SIGTERM, signal.SIGINT), receive)
 
 
-def _stop_at_end_of_input(signals: Signals) -> None:
+def _stop_at_end_of_input(signals: Signals, metrics_folder: Path | None) -> None:
     """Stop when the process that has started this one is gone: it holds the other end."""
     while os.read(sys.stdin.fileno(), 1):
         pass
+    if metrics_folder is not None:
+        # Who made it cannot remove it any more.
+        rmtree(metrics_folder, ignore_errors=True)
     signals.put(signal.SIGTERM)
 
 
