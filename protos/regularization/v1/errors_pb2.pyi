@@ -176,8 +176,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
     ErrorInfo.domain is "regularization.v1". ErrorInfo.metadata has, where they apply: "field" (path of the
-    field at fault), "segment" (name of the segment), "element" (index in the whole vector), and the
-    figures that a value's comment names.
+    field at fault), "segment" (name of the segment), "element" (index in the whole vector), "message" (index of the
+    request message in the stream, from 0), and the figures that a value's comment names.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
