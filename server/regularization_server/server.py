@@ -20,7 +20,7 @@ from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
-from .process.credentials import credentials_of, token_of
+from .process.credentials import Credentials
 from .process.grpc_options import grpc_options, most_threads
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
+
+    from .calls.authorization import Authorize
 
 SERVICES = (SERVICE, EARLY_STOPPING, AUGMENTATION)
 """Full names of its own services."""
@@ -72,6 +74,7 @@ class Server:
         self._threads = CallThreads(most_threads(self.settings), self._log)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
+        self._credentials: Credentials | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -87,13 +90,14 @@ class Server:
         """
         if self._server is not None:
             raise RuntimeError("a server starts once")
-        credentials, token = credentials_of(self.settings), token_of(self.settings)
+        credentials = self._credentials = Credentials(self.settings, self._log)
         if self.settings.plans is not None:
             self._plans = PlanFolder(self.settings.plans, self._log)
-        self._server = self._with_services(token)
+        self._server = self._with_services(credentials.authorize)
         try:
             for address in self.settings.listen:
-                self._addresses.append(listen(self._server, address, self.settings, credentials))
+                tls = credentials.for_address()
+                self._addresses.append(listen(self._server, address, self.settings, tls))
             self._offer_shared_memory()
         except SettingInvalid:
             # Only a server that was started gives its addresses back.
@@ -102,6 +106,7 @@ class Server:
             self._close()
             raise
         self._server.start()
+        credentials.start()
         if self._hand_off is not None:
             self._hand_off.start()
         for name in SERVICES:
@@ -140,15 +145,15 @@ class Server:
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
 
-    def _with_services(self, token: bytes | None) -> grpc.Server:
+    def _with_services(self, authorize: Authorize | None) -> grpc.Server:
         server = grpc.server(
             self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, token)],
+            interceptors=[StandardServicesInterceptor(self._log, authorize)],
             options=grpc_options(self.settings),
         )
         threads = self.settings.threads or usable_cores()
         service = RegularizationService(self.budget, self.regions, threads, self._plans)
-        stack = Stack(self._log, token, self._calls, self._drain)
+        stack = Stack(self._log, authorize, self._calls, self._drain)
         training = handlers_for_training(TrainingServices(self.budget), stack)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -167,6 +172,8 @@ class Server:
         """End everything now: what is still open is the watching of health, or past its grace."""
         if self._server is not None:
             self._server.stop(None)
+        if self._credentials is not None:
+            self._credentials.stop()
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None

@@ -221,7 +221,8 @@ class Settings:
         None,
         Unit.FILE,
         "PEM file with the certificate chain for TCP addresses. Unset: plain text. Unix sockets are "
-        "always plain text.",
+        "always plain text. This file, the key and the authorities are read again when they change, for "
+        "new connections; what does not work then is refused, and the old stays.",
     )
     tls_key: Path | None = _setting(None, Unit.FILE, "PEM file with the certificate's private key.")
     tls_client_ca: Path | None = _setting(
@@ -232,7 +233,9 @@ class Settings:
     token_file: Path | None = _setting(
         None,
         Unit.FILE,
-        "File with the bearer token that all calls but health checks must show. Unset: none is asked for.",
+        "File with the bearer tokens of which all calls but health checks must show one: a single token, or "
+        "lines 'name: token', of which several may have one name; '#' begins a comment. It is read again "
+        "when it changes; what is wrong then is refused, and the old stays. Unset: none is asked for.",
     )
     keepalive_time: float = _setting(
         60.0,

@@ -40,6 +40,7 @@ class CallContext:
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
         in_shared_memory: Whether its elements lie in shared memory.
+        token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         ending: How it ended; None until then.
     """
 
@@ -52,6 +53,7 @@ class CallContext:
         "in_shared_memory",
         "method",
         "peer",
+        "token_name",
         "transport",
     )
 
@@ -64,6 +66,7 @@ class CallContext:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.in_shared_memory = False
+        self.token_name: str | None = None
         self.ending: Ending | None = None
 
     @property

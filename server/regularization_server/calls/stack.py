@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .authorization import check_token
 from .context import CallContext
 from .endings import errors_to_statuses
 from .log import logged
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .admission import Calls
+    from .authorization import Authorize
     from .drain import Drain
 
 
@@ -24,14 +24,16 @@ class Stack:
 
     Args:
         log: Where each call leaves one line.
-        token: The bearer token that callers must show; None for none.
+        authorize: Looks at the bearer token that a call shows; None where none is asked for.
         calls: Where calls are counted and admitted.
         drain: How long calls last while the server stops.
     """
 
-    def __init__(self, log: FilteringBoundLogger, token: bytes | None, calls: Calls, drain: Drain) -> None:
+    def __init__(
+        self, log: FilteringBoundLogger, authorize: Authorize | None, calls: Calls, drain: Drain
+    ) -> None:
         self._log = log
-        self._token = token
+        self._authorize = authorize
         self._calls = calls
         self._drain = drain
 
@@ -40,8 +42,8 @@ class Stack:
         """Go through all layers, from the outermost on, and give the method the call's context."""
         context = CallContext(method, transport)
         with logged(context, self._log), errors_to_statuses(context):
-            if self._token is not None:
-                check_token(transport.invocation_metadata(), self._token)
+            if self._authorize is not None:
+                context.token_name = self._authorize(transport.invocation_metadata())
             with self._calls.admitted(context):
                 yield context
                 self._drain.hold(context)

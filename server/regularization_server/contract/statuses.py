@@ -62,6 +62,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     refusals.TransformationUnknown: (INVALID, errors_pb2.ERROR_REASON_TRANSFORMATION_UNKNOWN),
     refusals.ChunkSizeInvalid: (INVALID, errors_pb2.ERROR_REASON_CHUNK_SIZE_INVALID),
     refusals.SummaryTooLarge: (INVALID, errors_pb2.ERROR_REASON_SUMMARY_TOO_LARGE),
+    refusals.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_MISSING),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
     refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
     refusals.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
