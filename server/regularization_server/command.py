@@ -155,6 +155,8 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
     server = Server(settings, log)
     server.start()
+    if process is not None:
+        _say_that_it_serves()
     make_loops_ready(cache_or_own(settings.cache), names, log)
     while signals.next(SECONDS_TO_KEEP_MEMORY) is None:
         give_back_freed_memory()
@@ -179,9 +181,17 @@ def _signals() -> Signals:
 
 def _stop_at_end_of_input(signals: Signals) -> None:
     """Stop when the process that has started this one is gone: it holds the other end."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
+    # Where it has not read that this one serves, its end comes as an error.
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 1):
+            pass
     signals.put(signal.SIGTERM)
+
+
+def _say_that_it_serves() -> None:
+    """Tell the process that has started this one, if it is still there."""
+    with suppress(OSError):
+        os.write(sys.stdin.fileno(), b"s")
 
 
 def _exit_with(error: SettingInvalid) -> NoReturn:

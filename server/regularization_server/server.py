@@ -114,7 +114,7 @@ class Server:
         self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
 
     def stop(self, grace: float | None = None) -> bool:
-        """Take no new calls, let those in flight finish, and stop.
+        """Tell by health, take no new calls after the drain delay, let those in flight finish, and stop.
 
         Args:
             grace: Seconds that they have; the settings' by default. Those that take longer are cut off
@@ -126,8 +126,11 @@ class Server:
         if self._server is None:
             return True
         grace = self.settings.grace_period if grace is None else grace
-        started = time.perf_counter()
         self._health.enter_graceful_shutdown()
+        if self.settings.drain_delay:
+            self._log.info("draining", seconds=self.settings.drain_delay)
+            time.sleep(self.settings.drain_delay)
+        started = time.perf_counter()
         self._log.info("stopping", grace=grace)
         # Calls that have just ended have this time, too: with the next line their connections are closed.
         time.sleep(self._drain.begin(self.settings.linger, grace))

@@ -129,6 +129,13 @@ class Settings:
         at_least=0,
         at_most=0o777,
     )
+    drain_delay: float = _setting(
+        0.0,
+        Unit.SECONDS,
+        "Time between the signal to stop, when health says NOT_SERVING, and the stop: calls are still taken, "
+        "while balancers and clients that ask for health turn to other replicas. The grace period follows.",
+        at_least=0,
+    )
     grace_period: float = _setting(
         30.0, Unit.SECONDS, "Time for calls in flight to finish when the server stops.", at_least=0
     )
