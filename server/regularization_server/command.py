@@ -14,7 +14,7 @@ import click
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
 from .process.preparation import cache_or_own, give_back_freed_memory, prepare
-from .process.probe import health_of, reachable
+from .process.probe import ProbeTls, health_of, reachable
 from .process.signals import Signals
 from .settings import SettingInvalid, Settings
 
@@ -96,11 +96,40 @@ def main(
     show_envvar=True,
     help="PEM file with the authorities to trust. Unset: plain text.",
 )
+@click.option(
+    "--tls-certificate",
+    type=click.File("rb"),
+    show_envvar=True,
+    help="PEM file with the certificate to show, for a server with --tls-client-ca.",
+)
+@click.option("--tls-key", type=click.File("rb"), show_envvar=True, help="PEM file with its private key.")
+@click.option(
+    "--server-name",
+    metavar="NAME",
+    show_envvar=True,
+    help="Name that the server's certificate bears. Unset: the host of the address.",
+)
 @click.pass_context
-def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: BinaryIO | None) -> None:
+def probe(
+    ctx: click.Context,
+    target: str | None,
+    timeout: float,
+    tls_ca: BinaryIO | None,
+    tls_certificate: BinaryIO | None,
+    tls_key: BinaryIO | None,
+    server_name: str | None,
+) -> None:
     """Ask a server for its health: exit code 0 where it is SERVING, 1 otherwise."""
+    if (tls_certificate is None) != (tls_key is None):
+        raise click.UsageError("--tls-certificate and --tls-key must be given together")
+    if tls_ca is None and (tls_certificate is not None or server_name is not None):
+        raise click.UsageError("--tls-certificate and --server-name need --tls-ca beside them")
+    tls = None
+    if tls_ca is not None:
+        certificate, key = (None if file is None else file.read() for file in (tls_certificate, tls_key))
+        tls = ProbeTls(tls_ca.read(), certificate, key, server_name)
     address = target or reachable(ctx.find_root().params["listen"][0])
-    health = health_of(address, timeout, None if tls_ca is None else tls_ca.read())
+    health = health_of(address, timeout, tls)
     click.echo(f"{address}: {health.text}", err=not health.answered)
     sys.exit(not health.serving)
 

@@ -98,7 +98,7 @@ class Child:
         self._line, its_end = socket.socketpair()
         with its_end:
             self.process = subprocess.Popen(  # noqa: S603 - the project's own command
-                command, stdin=its_end, process_group=0
+                command, stdin=its_end.fileno(), process_group=0
             )
         self.starts += 1
         self.due = None
