@@ -22,6 +22,7 @@ from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import Credentials
 from .process.grpc_options import grpc_options, most_threads
+from .process.line_limit import LineLimit
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
@@ -66,6 +67,7 @@ class Server:
         self.budget = MemoryBudget(self.settings.memory_budget)
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
+        self._failures = LineLimit(self._log, "failed calls")
         self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
@@ -156,7 +158,7 @@ class Server:
         )
         threads = self.settings.threads or usable_cores()
         service = RegularizationService(self.budget, self.regions, threads, self._plans)
-        stack = Stack(self._log, authorize, self._calls, self._drain)
+        stack = Stack(self._log, self._failures, authorize, self._calls, self._drain)
         training = handlers_for_training(TrainingServices(self.budget), stack)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -177,6 +179,7 @@ class Server:
             self._server.stop(None)
         if self._credentials is not None:
             self._credentials.stop()
+        self._failures.tell()
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None

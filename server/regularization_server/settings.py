@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -244,6 +245,12 @@ class Settings:
         "lines 'name: token', of which several may have one name; '#' begins a comment. It is read again "
         "when it changes; what is wrong then is refused, and the old stays. Unset: none is asked for.",
     )
+    allow_plain_token: bool = _setting(
+        False,
+        Unit.SWITCH,
+        "Whether tokens may come over TCP without TLS from other hosts, for all on the way to read; for a "
+        "proxy beside the server that ends TLS.",
+    )
     keepalive_time: float = _setting(
         60.0,
         Unit.SECONDS,
@@ -278,6 +285,26 @@ class Settings:
             raise SettingInvalid(
                 "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
             )
+        self._check_tokens_are_encrypted()
+
+    def _check_tokens_are_encrypted(self) -> None:
+        if self.token_file is None or self.tls_certificate is not None or self.allow_plain_token:
+            return
+        for address in self.listen:
+            if not _stays_on_host(address):
+                text = f"needs TLS on {address}, or tokens are for all to read: --allow-plain-token allows it"
+                raise SettingInvalid("token_file", text)
+
+
+def _stays_on_host(address: str) -> bool:
+    """Whether only callers on this host can reach an address."""
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(Settings)}

@@ -10,10 +10,15 @@ import os
 import re
 import signal
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
-from tests.support.processes import serving, until
+import numpy as np
+from regularization_client import Client, L1Norm, RegularizationError
+
+from tests.support.processes import ServerProcess, serving, until
 from tests.support.replicas import Caller, restarted_in_turn
 
 RESTARTS = 20
@@ -32,18 +37,47 @@ def main() -> None:
 
 
 def killed(folder: Path) -> None:
-    """Kill one of two processes every second."""
+    """Kill one of two processes every second, or as soon as it serves again."""
     with serving(folder, "--processes=2", address="127.0.0.1:0") as server:
         until(lambda: server.log.count("event=serving") == 2)
         found = re.search(r"127\.0\.0\.1:\d+", server.log)
         assert found is not None
+        over, codes = threading.Event(), Counter[str]()
+        client = threading.Thread(target=call_by_the_client, args=(found[0], over, codes))
+        client.start()
         with Caller(found[0], 1 / CALLS_A_SECOND) as caller:
             for kill in range(KILLS):
                 time.sleep(1.0)
-                started = re.findall(rf"process={kill % 2} pid=(\d+)", server.log)
-                os.kill(int(started[-1]), signal.SIGKILL)
+                kill_process(server, kill % 2)
             time.sleep(2.0)
-        print(f"{KILLS} kills: {dict(caller.codes)}")
+        over.set()
+        client.join()
+        print(f"{KILLS} kills, calls made once: {dict(caller.codes)}")
+        print(f"{KILLS} kills, the client's calls: {dict(codes)}")
+
+
+def call_by_the_client(address: str, over: threading.Event, codes: Counter[str]) -> None:
+    """Make calls as users do."""
+    with Client(address) as client:
+        while not over.wait(1 / CALLS_A_SECOND):
+            try:
+                client.penalty(np.ones(4, np.float32), L1Norm(strength=0.1))
+                codes["OK"] += 1
+            except RegularizationError as error:
+                codes[type(error).__name__] += 1
+
+
+def kill_process(server: ServerProcess, process: int) -> None:
+    """Kill one, once it serves."""
+    until(lambda: serves(server, process))
+    started = re.findall(rf"process={process} pid=(\d+)", server.log)
+    os.kill(int(started[-1]), signal.SIGKILL)
+
+
+def serves(server: ServerProcess, process: int) -> bool:
+    """Whether a process has served since its last start."""
+    lines = [line for line in server.log.splitlines() if f"process={process}" in line]
+    return "event=serving" in "".join(lines).rpartition('event="process started"')[2]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .context import CallContext
 
 OK = Ending(grpc.StatusCode.OK)
+
+SECONDS_TO_HEAR_OF_A_DEPARTURE = 0.1
+"""Time in which gRPC tells that a client is gone, after it has told that its stream is at an end."""
 
 
 @contextmanager
@@ -40,10 +44,19 @@ def errors_to_statuses(context: CallContext) -> Iterator[None]:
 def _ending(context: CallContext, failure: Failure, error: Exception) -> Ending:
     if failure.code is grpc.StatusCode.INTERNAL:
         return Ending(failure.code, failure.reason, fault=error)
+    if context.requests_ended:
+        _hear_of_a_departure(context)
     if not context.transport.is_active():
         # What a method makes of a stream that was cut off is not what ended the call.
         return _departure(context)
     return Ending(failure.code, failure.reason, failure.place)
+
+
+def _hear_of_a_departure(context: CallContext) -> None:
+    """Wait a moment where a stream ended too soon: of one that broke off, gRPC may tell the end first."""
+    gone = Event()
+    if context.transport.add_callback(gone.set):
+        gone.wait(SECONDS_TO_HEAR_OF_A_DEPARTURE)
 
 
 def _departure(context: CallContext) -> Ending:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import grpc
     from structlog.typing import FilteringBoundLogger
 
+    from ..process.line_limit import LineLimit
     from .admission import Calls
     from .authorization import Authorize
     from .drain import Drain
@@ -25,14 +26,21 @@ class Stack:
     Args:
         log: Where each call leaves one line.
         authorize: Looks at the bearer token that a call shows; None where none is asked for.
+        failures: How many lines of calls that fail there may be.
         calls: Where calls are counted and admitted.
         drain: How long calls last while the server stops.
     """
 
     def __init__(
-        self, log: FilteringBoundLogger, authorize: Authorize | None, calls: Calls, drain: Drain
+        self,
+        log: FilteringBoundLogger,
+        failures: LineLimit,
+        authorize: Authorize | None,
+        calls: Calls,
+        drain: Drain,
     ) -> None:
         self._log = log
+        self._failures = failures
         self._authorize = authorize
         self._calls = calls
         self._drain = drain
@@ -41,7 +49,7 @@ class Stack:
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
         """Go through all layers, from the outermost on, and give the method the call's context."""
         context = CallContext(method, transport)
-        with logged(context, self._log), errors_to_statuses(context):
+        with logged(context, self._log, self._failures), errors_to_statuses(context):
             if self._authorize is not None:
                 context.token_name = self._authorize(transport.invocation_metadata())
             with self._calls.admitted(context):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from .line_limit import LineLimit
 from .log_writer import LogWriter, is_terminal, standard_error
 
 if TYPE_CHECKING:
@@ -96,9 +97,12 @@ class _Libraries(logging.Handler):
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__()
         self._log = log
+        self._limit = LineLimit(log, "lines of libraries")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on."""
+        """Pass a record on, unless there are too many: a caller may cause them."""
+        if not self._limit.has_room():
+            return
         error = record.exc_info[1] if record.exc_info else None
         self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
 
