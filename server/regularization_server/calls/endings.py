@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from ..contract.statuses import failure_of
+from ..contract.statuses import FAULT, failure_of
 from .context import ClientGone, Ending
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from ..contract.statuses import Failure
     from .context import CallContext
 
@@ -20,6 +22,21 @@ OK = Ending(grpc.StatusCode.OK)
 
 SECONDS_TO_HEAR_OF_A_DEPARTURE = 0.1
 """Time in which gRPC tells that a client is gone, after it has told that its stream is at an end."""
+
+
+@contextmanager
+def nothing_told(transport: grpc.ServicerContext, log: FilteringBoundLogger) -> Iterator[None]:
+    """End a call with INTERNAL whose own layers fail: gRPC would tell the client the error's text."""
+    try:
+        yield
+    except (GeneratorExit, grpc.RpcError):
+        raise
+    except Exception as error:
+        if type(error) is Exception and not error.args:
+            # What gRPC raises by itself where a call is ended with a status.
+            raise
+        log.exception("call failed", exc_info=error)
+        transport.abort(grpc.StatusCode.INTERNAL, FAULT)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .context import CallContext
-from .endings import errors_to_statuses
+from .endings import errors_to_statuses, nothing_told
 from .log import logged
 
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ class Stack:
     @contextmanager
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
         """Go through all layers, from the outermost on, and give the method the call's context."""
-        context = CallContext(method, transport)
-        with logged(context, self._log, self._failures), errors_to_statuses(context):
-            if self._authorize is not None:
-                context.token_name = self._authorize(transport.invocation_metadata())
-            with self._calls.admitted(context):
-                yield context
-                self._drain.hold(context)
+        with nothing_told(transport, self._log):
+            context = CallContext(method, transport)
+            with logged(context, self._log, self._failures), errors_to_statuses(context):
+                if self._authorize is not None:
+                    context.token_name = self._authorize(transport.invocation_metadata())
+                with self._calls.admitted(context):
+                    yield context
+                    self._drain.hold(context)

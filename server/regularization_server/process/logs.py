@@ -6,6 +6,8 @@ A log has methods, codes, reasons, places and sizes; never a name, a value or a 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
 import traceback
 from datetime import UTC, datetime
@@ -56,6 +58,7 @@ def command_logger(
     )
     log = made.bind(**fields)
     logging.basicConfig(handlers=[_Libraries(log)], force=True)
+    _tell_unhandled_faults(log)
     return log, writer
 
 
@@ -71,6 +74,16 @@ def library_logger() -> FilteringBoundLogger:
         wrapper_class=structlog.make_filtering_bound_logger("debug"),
     )
     return logger
+
+
+def _tell_unhandled_faults(log: FilteringBoundLogger) -> None:
+    """Log what ends a thread, or is raised where nobody can hear it: Python would write the error's text."""
+
+    def tell(unhandled: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+        log.error("unhandled fault", exc_info=unhandled.exc_value)
+
+    threading.excepthook = tell
+    sys.unraisablehook = tell
 
 
 class _Lines:
@@ -104,7 +117,9 @@ class _Libraries(logging.Handler):
         if not self._limit.has_room():
             return
         error = record.exc_info[1] if record.exc_info else None
-        self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
+        # The sentence may have been made with the error's text.
+        text = str(record.msg) if error is None else str(record.msg).replace(str(error), "…")
+        self._log.log(record.levelno, text, logger=record.name, exc_info=error)
 
 
 def _stamp(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
