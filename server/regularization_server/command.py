@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from .process.configuration import read_configuration, shown
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
 from .process.preparation import cache_or_own, give_back_freed_memory, prepare
@@ -29,6 +32,28 @@ SECONDS_TO_KEEP_MEMORY = 30.0
 SECONDS_TO_FLUSH = 1.0
 """Time that the last lines of the log have to be written."""
 
+FILE, CHECK = "regularization_server.file", "regularization_server.check"
+"""Names of what options say that are no settings: the file of settings, and whether they are only checked."""
+
+
+def _configured(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Let a file have a say after flags and environment, and before defaults."""
+    if value is not None:
+        options = {
+            option.name: option
+            for option in ctx.command.params
+            if isinstance(option, click.Option) and option.name and option.expose_value and not option.hidden
+        }
+        try:
+            ctx.default_map = read_configuration(value, options)
+        except SettingInvalid as error:
+            _exit_with(error)
+        ctx.meta[FILE] = value
+
+
+def _only_checked(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[CHECK] = value
+
 
 @click.group(
     invoke_without_command=True,
@@ -39,6 +64,25 @@ SECONDS_TO_FLUSH = 1.0
     },
 )
 @click.version_option(package_name="regularization-service")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    show_envvar=True,
+    callback=_configured,
+    help='TOML file with settings, by their names here with _ for -: memory_budget = "2GiB". Flags and the '
+    "environment go first.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    allow_from_autoenv=False,
+    expose_value=False,
+    callback=_only_checked,
+    help="Show the settings that hold, and where each comes from, check the files that they name, and end: "
+    "with 0, or 2 if something is wrong.",
+)
 @setting_options
 @click.option(
     "--log-level",
@@ -66,14 +110,19 @@ def main(
 
     Stops on SIGTERM and SIGINT once the calls in flight are done, on a second signal at once.
     """
+    # A command's own defaults would be looked for in it by the command's name.
+    ctx.default_map = None
     if ctx.invoked_subcommand is None:
         try:
             parsed = Settings(**settings)
+            if ctx.meta[CHECK]:
+                _check(ctx, parsed, {"log_level": log_level, "log_format": log_format})
+                return
             if parsed.processes > 1:
                 sys.exit(_supervise(parsed, log_level, log_format))
             _serve(parsed, log_level, log_format, process)
         except SettingInvalid as error:
-            _exit_with(error)
+            _exit_with(error, ctx)
 
 
 @main.command()
@@ -155,6 +204,29 @@ def warm(ctx: click.Context, names: str) -> None:
         sys.exit(1)
 
 
+def _check(ctx: click.Context, settings: Settings, log: dict[str, str]) -> None:
+    """Show the settings, once it is sure that a server could start with them, but for its addresses."""
+    from .process.logs import library_logger
+    from .process.loops import names_to_warm
+    from .server import check_files
+
+    names_to_warm(settings.warm)
+    # Warnings go to standard error, as no program around it has set anything else.
+    check_files(settings, library_logger())
+    sources = {name: _source(ctx, name) for name in (*settings.__dataclass_fields__, *log)}
+    click.echo(shown(settings, sources, log))
+
+
+def _source(ctx: click.Context, name: str) -> str:
+    """Where a setting comes from."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return str(ctx.meta[FILE])
+    if source is ParameterSource.ENVIRONMENT:
+        return f"{VARIABLE_PREFIX}_{name.upper()}"
+    return flag_of(name) if source is ParameterSource.COMMANDLINE else "default"
+
+
 def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int:
     from .process.logs import command_logger
     from .process.supervisor import Supervisor
@@ -223,9 +295,13 @@ def _say_that_it_serves() -> None:
         os.write(sys.stdin.fileno(), b"s")
 
 
-def _exit_with(error: SettingInvalid) -> NoReturn:
+def _exit_with(error: SettingInvalid, ctx: click.Context | None = None) -> NoReturn:
+    """End with a line that names the setting by its flag, or by the file that has it."""
+    name = flag_of(error.setting)
+    if ctx is not None and ctx.get_parameter_source(error.setting) is ParameterSource.DEFAULT_MAP:
+        name = f"{ctx.meta[FILE]}: {error.setting}"
     with suppress(OSError):
-        click.echo(f"Error: {flag_of(error.setting)}: {error.text}", err=True)
+        click.echo(f"Error: {name}: {error.text}", err=True)
     sys.exit(2)
 
 

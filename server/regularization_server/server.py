@@ -195,6 +195,17 @@ class Server:
         self.stop()
 
 
+def check_files(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Check certificates, tokens and plans as a start does.
+
+    Raises:
+        SettingInvalid: If a file cannot be read, or is not what it should be.
+    """
+    Credentials(settings, log)
+    if settings.plans is not None:
+        PlanFolder(settings.plans, log)
+
+
 def _regions(settings: Settings) -> Regions | None:
     """Memory to share; None where it is not wanted, no client could get it, or the system has none such."""
     if settings.shared_memory and SYSTEM_SHARES_MEMORY and any(map(is_unix, settings.listen)):
