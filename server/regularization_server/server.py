@@ -20,8 +20,9 @@ from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
-from .process.credentials import credentials_of, token_of
+from .process.credentials import Credentials
 from .process.grpc_options import grpc_options, most_threads
+from .process.line_limit import LineLimit
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
+
+    from .calls.authorization import Authorize
 
 SERVICES = (SERVICE, EARLY_STOPPING, AUGMENTATION)
 """Full names of its own services."""
@@ -64,6 +67,7 @@ class Server:
         self.budget = MemoryBudget(self.settings.memory_budget)
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
+        self._failures = LineLimit(self._log, "failed calls")
         self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
@@ -72,6 +76,7 @@ class Server:
         self._threads = CallThreads(most_threads(self.settings), self._log)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
+        self._credentials: Credentials | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -87,13 +92,14 @@ class Server:
         """
         if self._server is not None:
             raise RuntimeError("a server starts once")
-        credentials, token = credentials_of(self.settings), token_of(self.settings)
+        credentials = self._credentials = Credentials(self.settings, self._log)
         if self.settings.plans is not None:
             self._plans = PlanFolder(self.settings.plans, self._log)
-        self._server = self._with_services(token)
+        self._server = self._with_services(credentials.authorize)
         try:
             for address in self.settings.listen:
-                self._addresses.append(listen(self._server, address, self.settings, credentials))
+                tls = credentials.for_address()
+                self._addresses.append(listen(self._server, address, self.settings, tls))
             self._offer_shared_memory()
         except SettingInvalid:
             # Only a server that was started gives its addresses back.
@@ -102,6 +108,7 @@ class Server:
             self._close()
             raise
         self._server.start()
+        credentials.start()
         if self._hand_off is not None:
             self._hand_off.start()
         for name in SERVICES:
@@ -109,7 +116,7 @@ class Server:
         self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
 
     def stop(self, grace: float | None = None) -> bool:
-        """Take no new calls, let those in flight finish, and stop.
+        """Tell by health, take no new calls after the drain delay, let those in flight finish, and stop.
 
         Args:
             grace: Seconds that they have; the settings' by default. Those that take longer are cut off
@@ -121,8 +128,11 @@ class Server:
         if self._server is None:
             return True
         grace = self.settings.grace_period if grace is None else grace
-        started = time.perf_counter()
         self._health.enter_graceful_shutdown()
+        if self.settings.drain_delay:
+            self._log.info("draining", seconds=self.settings.drain_delay)
+            time.sleep(self.settings.drain_delay)
+        started = time.perf_counter()
         self._log.info("stopping", grace=grace)
         # Calls that have just ended have this time, too: with the next line their connections are closed.
         time.sleep(self._drain.begin(self.settings.linger, grace))
@@ -140,15 +150,15 @@ class Server:
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
 
-    def _with_services(self, token: bytes | None) -> grpc.Server:
+    def _with_services(self, authorize: Authorize | None) -> grpc.Server:
         server = grpc.server(
             self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, token)],
+            interceptors=[StandardServicesInterceptor(self._log, authorize)],
             options=grpc_options(self.settings),
         )
         threads = self.settings.threads or usable_cores()
         service = RegularizationService(self.budget, self.regions, threads, self._plans)
-        stack = Stack(self._log, token, self._calls, self._drain)
+        stack = Stack(self._log, self._failures, authorize, self._calls, self._drain)
         training = handlers_for_training(TrainingServices(self.budget), stack)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -167,6 +177,9 @@ class Server:
         """End everything now: what is still open is the watching of health, or past its grace."""
         if self._server is not None:
             self._server.stop(None)
+        if self._credentials is not None:
+            self._credentials.stop()
+        self._failures.tell()
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None
@@ -180,6 +193,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def check_files(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Check certificates, tokens and plans as a start does.
+
+    Raises:
+        SettingInvalid: If a file cannot be read, or is not what it should be.
+    """
+    Credentials(settings, log)
+    if settings.plans is not None:
+        PlanFolder(settings.plans, log)
 
 
 def _regions(settings: Settings) -> Regions | None:

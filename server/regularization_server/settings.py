@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -129,6 +130,13 @@ class Settings:
         at_least=0,
         at_most=0o777,
     )
+    drain_delay: float = _setting(
+        0.0,
+        Unit.SECONDS,
+        "Time between the signal to stop, when health says NOT_SERVING, and the stop: calls are still taken, "
+        "while balancers and clients that ask for health turn to other replicas. The grace period follows.",
+        at_least=0,
+    )
     grace_period: float = _setting(
         30.0, Unit.SECONDS, "Time for calls in flight to finish when the server stops.", at_least=0
     )
@@ -221,7 +229,8 @@ class Settings:
         None,
         Unit.FILE,
         "PEM file with the certificate chain for TCP addresses. Unset: plain text. Unix sockets are "
-        "always plain text.",
+        "always plain text. This file, the key and the authorities are read again when they change, for "
+        "new connections; what does not work then is refused, and the old stays.",
     )
     tls_key: Path | None = _setting(None, Unit.FILE, "PEM file with the certificate's private key.")
     tls_client_ca: Path | None = _setting(
@@ -232,7 +241,15 @@ class Settings:
     token_file: Path | None = _setting(
         None,
         Unit.FILE,
-        "File with the bearer token that all calls but health checks must show. Unset: none is asked for.",
+        "File with the bearer tokens of which all calls but health checks must show one: a single token, or "
+        "lines 'name: token', of which several may have one name; '#' begins a comment. It is read again "
+        "when it changes; what is wrong then is refused, and the old stays. Unset: none is asked for.",
+    )
+    allow_plain_token: bool = _setting(
+        False,
+        Unit.SWITCH,
+        "Whether tokens may come over TCP without TLS from other hosts, for all on the way to read; for a "
+        "proxy beside the server that ends TLS.",
     )
     keepalive_time: float = _setting(
         60.0,
@@ -268,6 +285,26 @@ class Settings:
             raise SettingInvalid(
                 "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
             )
+        self._check_tokens_are_encrypted()
+
+    def _check_tokens_are_encrypted(self) -> None:
+        if self.token_file is None or self.tls_certificate is not None or self.allow_plain_token:
+            return
+        for address in self.listen:
+            if not _stays_on_host(address):
+                text = f"needs TLS on {address}, or tokens are for all to read: --allow-plain-token allows it"
+                raise SettingInvalid("token_file", text)
+
+
+def _stays_on_host(address: str) -> bool:
+    """Whether only callers on this host can reach an address."""
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(Settings)}

@@ -88,7 +88,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     what a message has once, more than 100 times.
     """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
-    """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+    """UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
     """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
     another replica.
@@ -172,6 +172,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
     ERROR_REASON_TRANSFORMATION_UNKNOWN: _ErrorReason.ValueType  # 52
     """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 61
+    """UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
@@ -246,7 +248,7 @@ ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
 what a message has once, more than 100 times.
 """
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
-"""UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+"""UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
 """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
 another replica.
@@ -330,4 +332,6 @@ ERROR_REASON_STOPPING_RULE_UNKNOWN: ErrorReason.ValueType  # 51
 """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
 ERROR_REASON_TRANSFORMATION_UNKNOWN: ErrorReason.ValueType  # 52
 """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 61
+"""UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

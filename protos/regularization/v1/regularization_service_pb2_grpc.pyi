@@ -119,8 +119,8 @@ class RegularizationServiceStub:
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
-    * UNAUTHENTICATED: the server asks for a token that the call does not show
-      (ERROR_REASON_TOKEN_REFUSED).
+    * UNAUTHENTICATED: the server asks for a token, and the call shows none
+      (ERROR_REASON_TOKEN_MISSING) or another (ERROR_REASON_TOKEN_REFUSED).
     * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
     * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
     * INTERNAL: a fault of the server.
@@ -275,8 +275,8 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
-    * UNAUTHENTICATED: the server asks for a token that the call does not show
-      (ERROR_REASON_TOKEN_REFUSED).
+    * UNAUTHENTICATED: the server asks for a token, and the call shows none
+      (ERROR_REASON_TOKEN_MISSING) or another (ERROR_REASON_TOKEN_REFUSED).
     * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
     * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
     * INTERNAL: a fault of the server.
@@ -434,8 +434,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
           (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
           (ERROR_REASON_TOO_MANY_CALLS).
-        * UNAUTHENTICATED: the server asks for a token that the call does not show
-          (ERROR_REASON_TOKEN_REFUSED).
+        * UNAUTHENTICATED: the server asks for a token, and the call shows none
+          (ERROR_REASON_TOKEN_MISSING) or another (ERROR_REASON_TOKEN_REFUSED).
         * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
         * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
         * INTERNAL: a fault of the server.

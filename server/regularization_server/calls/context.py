@@ -39,7 +39,9 @@ class CallContext:
         elements: Elements that it has received, or that lie in shared memory for it.
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
+        requests_ended: Whether its stream of requests is at its end, or broke off there.
         in_shared_memory: Whether its elements lie in shared memory.
+        token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         ending: How it ended; None until then.
     """
 
@@ -52,6 +54,8 @@ class CallContext:
         "in_shared_memory",
         "method",
         "peer",
+        "requests_ended",
+        "token_name",
         "transport",
     )
 
@@ -63,7 +67,9 @@ class CallContext:
         self.elements = 0
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.requests_ended = False
         self.in_shared_memory = False
+        self.token_name: str | None = None
         self.ending: Ending | None = None
 
     @property

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import grpc
 
-from ..contract.statuses import failure_of
+from ..contract.statuses import FAULT, failure_of
 from .context import ClientGone, Ending
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from ..contract.statuses import Failure
     from .context import CallContext
 
 OK = Ending(grpc.StatusCode.OK)
+
+SECONDS_TO_HEAR_OF_A_DEPARTURE = 0.1
+"""Time in which gRPC tells that a client is gone, after it has told that its stream is at an end."""
+
+
+@contextmanager
+def nothing_told(transport: grpc.ServicerContext, log: FilteringBoundLogger) -> Iterator[None]:
+    """End a call with INTERNAL whose own layers fail: gRPC would tell the client the error's text."""
+    try:
+        yield
+    except (GeneratorExit, grpc.RpcError):
+        raise
+    except Exception as error:
+        if type(error) is Exception and not error.args:
+            # What gRPC raises by itself where a call is ended with a status.
+            raise
+        log.exception("call failed", exc_info=error)
+        transport.abort(grpc.StatusCode.INTERNAL, FAULT)
 
 
 @contextmanager
@@ -40,10 +61,19 @@ def errors_to_statuses(context: CallContext) -> Iterator[None]:
 def _ending(context: CallContext, failure: Failure, error: Exception) -> Ending:
     if failure.code is grpc.StatusCode.INTERNAL:
         return Ending(failure.code, failure.reason, fault=error)
+    if context.requests_ended:
+        _hear_of_a_departure(context)
     if not context.transport.is_active():
         # What a method makes of a stream that was cut off is not what ended the call.
         return _departure(context)
     return Ending(failure.code, failure.reason, failure.place)
+
+
+def _hear_of_a_departure(context: CallContext) -> None:
+    """Wait a moment where a stream ended too soon: of one that broke off, gRPC may tell the end first."""
+    gone = Event()
+    if context.transport.add_callback(gone.set):
+        gone.wait(SECONDS_TO_HEAR_OF_A_DEPARTURE)
 
 
 def _departure(context: CallContext) -> Ending:

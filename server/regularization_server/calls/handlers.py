@@ -146,7 +146,7 @@ def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallC
             raise MessageUnreadable(f"message {index} is not what {context.method} takes") from error
 
     # Not a generator: while the next message is awaited, it would hold the last one.
-    return map(message, count(), _received(raws))
+    return map(message, count(), _received(raws, context))
 
 
 def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) -> bytes:
@@ -162,9 +162,10 @@ def _each_encoded(responses: Generator[T], encode: Callable[[T], bytes]) -> Gene
         yield from map(encode, responses)
 
 
-def _received(raws: Iterable[bytes]) -> Iterator[bytes]:
+def _received(raws: Iterable[bytes], context: CallContext) -> Iterator[bytes]:
     try:
         yield from raws
+        context.requests_ended = True
     except grpc.RpcError as error:
         # gRPC keeps what it raised. With its traceback that is all that the call has, for as long as nobody
         # looks for cycles.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from ..contract.refusals import TokenRefused
+from ..contract.refusals import TokenMissing, TokenRefused
 from ..contract.statuses import failure_of
-from .authorization import check_token
 from .context import CallContext
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+    from .authorization import Authorize
 
     Handler = Any
     """A ``grpc.RpcMethodHandler``; by type its behaviours are optional, but the one of its kind is there."""
@@ -32,12 +33,13 @@ class StandardServicesInterceptor(grpc.ServerInterceptor):
 
     Args:
         log: Where each call leaves one line.
-        token: The bearer token that callers must show, except for health; None for none.
+        authorize: Looks at the bearer token that a call shows, except for health; None where none is asked
+            for.
     """
 
-    def __init__(self, log: FilteringBoundLogger, token: bytes | None) -> None:
+    def __init__(self, log: FilteringBoundLogger, authorize: Authorize | None) -> None:
         self._log = log
-        self._token = token
+        self._authorize = authorize
 
     def intercept_service(
         self,
@@ -50,8 +52,8 @@ class StandardServicesInterceptor(grpc.ServerInterceptor):
         if handler is None or path.startswith(SERVICE_PREFIXES):
             return handler
         behaviour, make_handler = _kind_of(handler)
-        if self._token is not None and not path.startswith(HEALTH_PREFIX):
-            behaviour = _authorized(behaviour, self._token)
+        if self._authorize is not None and not path.startswith(HEALTH_PREFIX):
+            behaviour = _authorized(behaviour, self._authorize)
         return make_handler(
             _logged(behaviour, path, self._log), handler.request_deserializer, handler.response_serializer
         )
@@ -71,12 +73,12 @@ def _kind_of(handler: Handler) -> tuple[Behaviour, Callable[..., Handler]]:
 # The attributes of a behaviour come along: one says that a health watch needs no thread of its own.
 
 
-def _authorized(behaviour: Behaviour, token: bytes) -> Behaviour:
+def _authorized(behaviour: Behaviour, authorize: Authorize) -> Behaviour:
     @wraps(behaviour)
     def authorized(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
         try:
-            check_token(transport.invocation_metadata(), token)
-        except TokenRefused as error:
+            authorize(transport.invocation_metadata())
+        except (TokenMissing, TokenRefused) as error:
             transport.abort_with_status(failure_of(error).status)
         return behaviour(request, transport, *rest)
 

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .authorization import check_token
 from .context import CallContext
-from .endings import errors_to_statuses
+from .endings import errors_to_statuses, nothing_told
 from .log import logged
 
 if TYPE_CHECKING:
     import grpc
     from structlog.typing import FilteringBoundLogger
 
+    from ..process.line_limit import LineLimit
     from .admission import Calls
+    from .authorization import Authorize
     from .drain import Drain
 
 
@@ -24,24 +25,34 @@ class Stack:
 
     Args:
         log: Where each call leaves one line.
-        token: The bearer token that callers must show; None for none.
+        authorize: Looks at the bearer token that a call shows; None where none is asked for.
+        failures: How many lines of calls that fail there may be.
         calls: Where calls are counted and admitted.
         drain: How long calls last while the server stops.
     """
 
-    def __init__(self, log: FilteringBoundLogger, token: bytes | None, calls: Calls, drain: Drain) -> None:
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        failures: LineLimit,
+        authorize: Authorize | None,
+        calls: Calls,
+        drain: Drain,
+    ) -> None:
         self._log = log
-        self._token = token
+        self._failures = failures
+        self._authorize = authorize
         self._calls = calls
         self._drain = drain
 
     @contextmanager
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
         """Go through all layers, from the outermost on, and give the method the call's context."""
-        context = CallContext(method, transport)
-        with logged(context, self._log), errors_to_statuses(context):
-            if self._token is not None:
-                check_token(transport.invocation_metadata(), self._token)
-            with self._calls.admitted(context):
-                yield context
-                self._drain.hold(context)
+        with nothing_told(transport, self._log):
+            context = CallContext(method, transport)
+            with logged(context, self._log, self._failures), errors_to_statuses(context):
+                if self._authorize is not None:
+                    context.token_name = self._authorize(transport.invocation_metadata())
+                with self._calls.admitted(context):
+                    yield context
+                    self._drain.hold(context)

@@ -73,8 +73,12 @@ class SummaryTooLarge(RegularizationError):
     """The call's summary might be larger than a message that every client takes."""
 
 
+class TokenMissing(RegularizationError):
+    """The server asks for a bearer token, and the call shows none."""
+
+
 class TokenRefused(RegularizationError):
-    """The call does not show the bearer token that the server asks for."""
+    """The call shows something else than one bearer token of the server's."""
 
 
 class TooManyCalls(RegularizationError):

@@ -62,6 +62,7 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     refusals.TransformationUnknown: (INVALID, errors_pb2.ERROR_REASON_TRANSFORMATION_UNKNOWN),
     refusals.ChunkSizeInvalid: (INVALID, errors_pb2.ERROR_REASON_CHUNK_SIZE_INVALID),
     refusals.SummaryTooLarge: (INVALID, errors_pb2.ERROR_REASON_SUMMARY_TOO_LARGE),
+    refusals.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_MISSING),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
     refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
     refusals.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
@@ -76,6 +77,9 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
 """Code and reason of every error; what is not here is a fault of the server."""
 
 INTERNAL = (grpc.StatusCode.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
+
+FAULT = "a fault of the server; its log has the details"
+"""All that a client learns of it."""
 
 # Metadata must stay below 8 KiB. The text travels three times, once percent-encoded (three bytes for one) and
 # twice in base64 (four for three); names are in base64.
@@ -102,7 +106,7 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, RegularizationError) and type(error) in STATUSES:
         text, metadata, field = clipped(str(error), _TEXT_BYTES), _metadata(error), error.field
     else:
-        text, metadata, field = "a fault of the server; its log has the details", {}, None
+        text, metadata, field = FAULT, {}, None
     name = ErrorReason.Name(reason)
     details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
         error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
