@@ -17,6 +17,7 @@ from benchmarks.subjects import (
     latency,
     long_vectors,
     memory,
+    observability,
     replicas,
     small_segments,
     wire,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "data_types": data_types.run,
     "long_vectors": long_vectors.run,
     "concurrency": concurrency.run,
+    "observability": observability.run,
     "catalogue": catalogue.run,
 }
 

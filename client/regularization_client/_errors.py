@@ -50,6 +50,9 @@ class RegularizationError(Exception):
     element: int | None
     """Index, in the whole flat vector, of the element at fault; None where none is."""
 
+    request_id: str | None
+    """What the server's log knows the call by; None where the server did not say. The text ends with it."""
+
     metadata: Mapping[str, str]
     """The figures that the reason comes with, such as "expected" and "received"."""
 
@@ -62,6 +65,7 @@ class RegularizationError(Exception):
         field: str | None = None,
         segment: str | None = None,
         element: int | None = None,
+        request_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -71,12 +75,16 @@ class RegularizationError(Exception):
         self.field = field
         self.segment = segment
         self.element = element
+        self.request_id = request_id
         self.metadata = dict(metadata or {})
 
     def __str__(self) -> str:
-        """Return the message, and the place where it does not name one."""
+        """Return the message, the place where it does not name one, and the request's id."""
         place = [f"segment {self.segment!r}"] if self.segment is not None else []
         place += [f"element {self.element}"] if self.element is not None else []
+        # A fault's text has the id already.
+        if self.request_id is not None and self.request_id not in self.message:
+            place.append(f"request {self.request_id}")
         return f"{self.message} ({', '.join(place)})" if place and self.code is not None else self.message
 
 

@@ -24,6 +24,7 @@ from .settings import SettingInvalid, Settings
 if TYPE_CHECKING:
     from typing import BinaryIO, NoReturn
 
+    from .observability.metrics import Metrics
     from .process.logs import LogFormat
 
 SECONDS_TO_KEEP_MEMORY = 30.0
@@ -102,9 +103,22 @@ def _only_checked(ctx: click.Context, parameter: click.Parameter, value: bool) -
 @click.option(
     "--process", type=int, hidden=True, allow_from_autoenv=False, help="Which of several processes this is."
 )
+@click.option(
+    "--metrics-folder",
+    type=click.Path(path_type=Path),
+    hidden=True,
+    allow_from_autoenv=False,
+    help="Where several processes keep their metrics.",
+)
 @click.pass_context
 def main(
-    ctx: click.Context, /, log_level: str, log_format: LogFormat, process: int | None, **settings: Any
+    ctx: click.Context,
+    /,
+    log_level: str,
+    log_format: LogFormat,
+    process: int | None,
+    metrics_folder: Path | None,
+    **settings: Any,
 ) -> None:
     """Serve penalty, gradient and proximal step of regularizers over gRPC.
 
@@ -120,7 +134,7 @@ def main(
                 return
             if parsed.processes > 1:
                 sys.exit(_supervise(parsed, log_level, log_format))
-            _serve(parsed, log_level, log_format, process)
+            _serve(parsed, log_level, log_format, process, metrics_folder)
         except SettingInvalid as error:
             _exit_with(error, ctx)
 
@@ -239,7 +253,13 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
         writer.flush(SECONDS_TO_FLUSH)
 
 
-def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: int | None) -> None:
+def _serve(
+    settings: Settings,
+    log_level: str,
+    log_format: LogFormat,
+    process: int | None,
+    metrics_folder: Path | None,
+) -> None:
     signals = _signals()
     prepare(settings.blas_threads)
     from regularization_kernels import compile_at_once, leave_blas_its_threads
@@ -254,7 +274,7 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
     if process is not None:
         Thread(target=_stop_at_end_of_input, args=(signals,), daemon=True).start()
-    server = Server(settings, log)
+    server = Server(settings, log, _metrics_in(metrics_folder, process))
     server.start()
     if process is not None:
         _say_that_it_serves()
@@ -266,6 +286,15 @@ def _serve(settings: Settings, log_level: str, log_format: LogFormat, process: i
     if not finished:
         # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
         os._exit(0)
+
+
+def _metrics_in(folder: Path | None, process: int | None) -> Metrics | None:
+    """The metrics of one of several processes, where they keep some."""
+    if folder is None or process is None:
+        return None
+    from .observability.metrics import Metrics
+
+    return Metrics.in_folder(folder, process)
 
 
 def _signals() -> Signals:

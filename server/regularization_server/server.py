@@ -18,6 +18,7 @@ from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
+from .observability.state_metrics import ServerState
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import Credentials
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .calls.authorization import Authorize
+    from .observability.metrics import Metrics
+    from .observability.spans import Spans
 
 SERVICES = (SERVICE, EARLY_STOPPING, AUGMENTATION)
 """Full names of its own services."""
@@ -54,12 +57,18 @@ class Server:
         settings: What can be set.
         log: Where each call leaves one line; the standard library's logger ``regularization_server``
             by default.
+        metrics: What counts calls, where another process serves it; made where the settings ask for it.
 
     Raises:
         SettingInvalid: If the settings ask for several processes.
     """
 
-    def __init__(self, settings: Settings | None = None, log: FilteringBoundLogger | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        log: FilteringBoundLogger | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         if self.settings.processes != 1:
             text = f"must be 1 for a server in one process, got {self.settings.processes}: start the command"
@@ -77,11 +86,18 @@ class Server:
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
         self._credentials: Credentials | None = None
+        self._metrics = metrics or _metrics(self.settings)
+        self._spans = _spans(self.settings)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that it listens on, with the ports that were taken for port 0."""
         return tuple(self._addresses)
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where its metrics are served, with the port that was taken for port 0; None where they are not."""
+        return None if self._metrics is None else self._metrics.address
 
     def start(self) -> None:
         """Listen on every address, and serve.
@@ -101,6 +117,9 @@ class Server:
                 tls = credentials.for_address()
                 self._addresses.append(listen(self._server, address, self.settings, tls))
             self._offer_shared_memory()
+            if self._metrics is not None:
+                state = ServerState(self.settings, self._calls, self.budget, self.regions)
+                self._metrics.start(state)
         except SettingInvalid:
             # Only a server that was started gives its addresses back.
             self._calls.close()
@@ -113,7 +132,9 @@ class Server:
             self._hand_off.start()
         for name in SERVICES:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
+        places = {} if self.metrics_address is None else {"metrics": self.metrics_address}
+        shared_memory = self.regions is not None
+        self._log.info("serving", addresses=list(self.addresses), shared_memory=shared_memory, **places)
 
     def stop(self, grace: float | None = None) -> bool:
         """Tell by health, take no new calls after the drain delay, let those in flight finish, and stop.
@@ -151,14 +172,17 @@ class Server:
         return finished
 
     def _with_services(self, authorize: Authorize | None) -> grpc.Server:
+        calls = None if self._metrics is None else self._metrics.calls
         server = grpc.server(
             self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, authorize)],
+            interceptors=[StandardServicesInterceptor(self._log, authorize, calls)],
             options=grpc_options(self.settings),
         )
         threads = self.settings.threads or usable_cores()
-        service = RegularizationService(self.budget, self.regions, threads, self._plans)
-        stack = Stack(self._log, self._failures, authorize, self._calls, self._drain)
+        plans = None if self._metrics is None else self._metrics.plans
+        service = RegularizationService(self.budget, self.regions, threads, self._plans, plans)
+        watchers = [each for each in (calls, self._spans) if each]
+        stack = Stack(self._log, self._failures, authorize, self._calls, self._drain, watchers)
         training = handlers_for_training(TrainingServices(self.budget), stack)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -183,6 +207,10 @@ class Server:
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None
+        if self._metrics is not None:
+            self._metrics.stop()
+        if self._spans is not None:
+            self._spans.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -204,6 +232,30 @@ def check_files(settings: Settings, log: FilteringBoundLogger) -> None:
     Credentials(settings, log)
     if settings.plans is not None:
         PlanFolder(settings.plans, log)
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """What the settings ask for; nothing of it is imported where they do not."""
+    if settings.metrics_listen is None:
+        return None
+    from .observability.metrics import Metrics
+
+    return Metrics(settings.metrics_listen)
+
+
+def _spans(settings: Settings) -> Spans | None:
+    """Likewise.
+
+    Raises:
+        SettingInvalid: If they are asked for, and what makes them is not installed.
+    """
+    if settings.traces_endpoint is None:
+        return None
+    try:
+        from .observability.spans import Spans
+    except ImportError as error:
+        raise SettingInvalid("traces_endpoint", f"needs the extra: traces ({error})") from error
+    return Spans(settings.traces_endpoint)
 
 
 def _regions(settings: Settings) -> Regions | None:

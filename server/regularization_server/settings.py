@@ -45,6 +45,7 @@ class Unit(Enum):
     NAMES = "NAMES"
     SECONDS = "SECONDS"
     SWITCH = "SWITCH"
+    URL = "URL"
 
     def text(self, value: object) -> str:
         """The value as the command reads and shows it: modes are octal, sizes whole MiB where they can be."""
@@ -273,12 +274,29 @@ class Settings:
         at_least=1,
     )
 
+    metrics_listen: str | None = _setting(
+        None,
+        Unit.ADDRESS,
+        "Where Prometheus gets the metrics of all processes together, over plain HTTP at /metrics: "
+        "host:port or unix:/path. Whoever may connect may read them. Unset: none are kept.",
+    )
+    traces_endpoint: str | None = _setting(
+        None,
+        Unit.URL,
+        "Collector that gets a span of each call (extra: traces), as OTLP over gRPC: http://host:4317, or "
+        "https://. OpenTelemetry's standard variables set the rest, such as OTEL_TRACES_SAMPLER. Unset: none "
+        "are made.",
+    )
+
     def __post_init__(self) -> None:
         """Check the values."""
         if not self.listen:
             raise SettingInvalid("listen", "must have at least one address")
         for name, setting in SETTINGS.items():
             setting.check(name, getattr(self, name))
+        if self.traces_endpoint is not None and not self.traces_endpoint.startswith(("http://", "https://")):
+            text = f"must begin with http:// or https://, got {self.traces_endpoint!r}"
+            raise SettingInvalid("traces_endpoint", text)
         if self.tls_certificate is not None and self.tls_key is None:
             raise SettingInvalid("tls_certificate", "needs its key beside it")
         if self.tls_certificate is None and (self.tls_key or self.tls_client_ca):

@@ -32,6 +32,7 @@ SERVER_ONLY = (
     "grpc_health",
     "grpc_reflection",
     "ml_dtypes",
+    "prometheus_client",
     "structlog",
     "threadpoolctl",
     "scipy",

@@ -46,6 +46,31 @@ def test_an_invalid_field_is_named(client: Client) -> None:
     assert isinstance(error.__cause__, grpc.RpcError)
 
 
+def test_an_error_says_its_request(client: Client) -> None:
+    """The id is an attribute, and ends the text; it is no figure of the reason."""
+    with pytest.raises(InvalidRequestError) as caught:
+        client.penalty(THETA, L1Norm(strength=-0.5))
+    error = caught.value
+    assert error.request_id is not None
+    assert str(error).endswith(f"request {error.request_id})")
+    assert "request_id" not in error.metadata
+
+
+@pytest.mark.parametrize(("told", "shown"), [("proxy-7", "proxy-7"), ("x" * 65, None)])
+def test_the_id_of_trailers_is_taken_where_there_are_no_details(told: str, shown: str | None) -> None:
+    """As of a proxy, or of a service that is another one; but no long text."""
+
+    def fail(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        context.set_trailing_metadata((("x-request-id", told),))
+        context.abort(grpc.StatusCode.INTERNAL, "broken")
+        yield
+
+    with answering(fail) as target, Client(target) as client, pytest.raises(InternalError) as caught:
+        client.penalty(THETA, L1)
+    assert caught.value.request_id == shown
+    assert str(caught.value) == ("broken" if shown is None else f"broken (request {shown})")
+
+
 def test_a_missing_field_is_missed_by_the_server(client: Client) -> None:
     """A message without any field set still is the choice of that regularizer."""
     with pytest.raises(InvalidRequestError) as caught:

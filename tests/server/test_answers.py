@@ -21,6 +21,7 @@ from regularization_server.calls.handlers import handlers_of
 from regularization_server.calls.service import SERVICE, RegularizationService
 from regularization_server.calls.stack import Stack
 from regularization_server.contract.answers import Answer
+from regularization_server.process.line_limit import LineLimit
 from regularization_server.process.logs import library_logger
 
 
@@ -68,7 +69,8 @@ def test_a_sparse_answer_is_never_larger(nonzeros: int) -> None:
 def test_every_method_of_the_schema_is_served() -> None:
     """The service has a handler for each method of the schema, of its kind."""
     descriptor = GradientRequest.DESCRIPTOR.file.services_by_name["RegularizationService"]
-    stack = Stack(library_logger(), None, Calls(1), Drain())
+    log = library_logger()
+    stack = Stack(log, LineLimit(log, "failed calls"), None, Calls(1), Drain())
     handlers: Any = handlers_of(RegularizationService(MemoryBudget(0)), stack)
     for method in descriptor.methods:
         handler = handlers.service(Details(f"/{SERVICE}/{method.name}"))

@@ -51,6 +51,7 @@ def test_one_line_for_each_call(tmp_path: Path) -> None:
         (line,) = call_lines(server.log)
     assert line.pop("seconds") >= 0
     assert line.pop("timestamp")
+    assert len(line.pop("request_id")) == 16
     assert line == {
         "event": "call",
         "level": "info",

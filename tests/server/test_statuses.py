@@ -66,9 +66,8 @@ def test_codes_are_those_of_the_contract() -> None:
 def test_metadata_stays_small(letter: str, error: type[RegularizationError]) -> None:
     """Whatever an error names, its message and details stay below 8 KiB on the wire."""
     huge = letter * 20_000
-    failure = failure_of(
-        error(huge, field=huge, segment=huge, element=2**62, expected=2**62, received=-(2**62))
-    )
+    wrong = error(huge, field=huge, segment=huge, element=2**62, expected=2**62, received=-(2**62))
+    failure = failure_of(wrong, "r" * 64)
     (details,) = (
         value for key, value in failure.status.trailing_metadata if key == "grpc-status-details-bin"
     )
@@ -81,7 +80,7 @@ def test_details_of_an_error() -> None:
     error = errors.StreamTooLong(
         "must end", field="chunk.parameters", segment="w", element=8, expected=8, received=9
     )
-    failure = failure_of(error)
+    failure = failure_of(error, "r-1")
     (raw,) = (value for key, value in failure.status.trailing_metadata if key == "grpc-status-details-bin")
     status = status_pb2.Status.FromString(raw)
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -94,7 +93,10 @@ def test_details_of_an_error() -> None:
         "element": "8",
         "expected": "8",
         "received": "9",
+        "request_id": "r-1",
     }
+    assert failure.place.keys() == {"field", "element", "expected", "received"}
+    assert ("x-request-id", "r-1") in failure.status.trailing_metadata
     assert [violation.field for violation in bad_request.field_violations] == ["chunk.parameters"]
     assert status.message == failure.text == "chunk.parameters must end"
 

@@ -21,6 +21,10 @@ SHUTTING_DOWN = "ERROR_REASON_SHUTTING_DOWN"
 SHARED_MEMORY_UNAVAILABLE = "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE"
 """The reason of a server that shares none."""
 
+REQUEST_ID_TRAILER = "x-request-id"
+"""Name of the trailer with the id that the server's log knows the call by."""
+
+_LONGEST_ID = 64
 _DOMAIN = "regularization.v1"
 _MOST_ELEMENTS = 1 << 63
 _LONGEST_INDEX = len(str(_MOST_ELEMENTS))
@@ -75,6 +79,7 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
         field=details.field or field,
         segment=figures.pop("segment", None),
         element=_index(element),
+        request_id=_request_id(figures.pop("request_id", None), call),
         metadata=figures,
     )
 
@@ -104,6 +109,14 @@ def _unpacked(detail: any_pb2.Any, into: Message) -> bool:
         return detail.Unpack(into)
     except DecodeError:
         return False
+
+
+def _request_id(told: str | None, call: grpc.Call) -> str | None:
+    """Return the id that the details tell, or else the trailers, if it is short."""
+    if told is None:
+        trailers = call.trailing_metadata() or ()
+        told = next((str(value) for name, value in trailers if name == REQUEST_ID_TRAILER), None)
+    return told if told is not None and 0 < len(told) <= _LONGEST_ID and told.isprintable() else None
 
 
 def _index(text: str | None) -> int | None:

@@ -82,7 +82,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 21
     """UNAVAILABLE. The server is shutting down; replay the stream on another."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
-    """INTERNAL. A fault of the server; its log has the details."""
+    """INTERNAL. A fault of the server; its log has the details, under the request's id."""
     ERROR_REASON_MESSAGE_UNREADABLE: _ErrorReason.ValueType  # 23
     """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
     what a message has once, more than 100 times.
@@ -179,7 +179,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
     ErrorInfo.domain is "regularization.v1". ErrorInfo.metadata has, where they apply: "field" (path of the
     field at fault), "segment" (name of the segment), "element" (index in the whole vector), "message" (index of the
-    request message in the stream, from 0), and the figures that a value's comment names.
+    request message in the stream, from 0), and the figures that a value's comment names; and always "request_id": what
+    the server's log knows the call by. It is the caller's own, of the header "x-request-id" (1 to 64 letters, digits,
+    ".", "_" and "-", the first of them a letter or a digit) or else the trace id of "traceparent", where one is
+    well-formed, and else made by the server. Every call, whatever its status, has it in the trailer "x-request-id".
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -242,7 +245,7 @@ fit the server's memory budget; nothing was allocated; metadata: "requested_byte
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The server is shutting down; replay the stream on another."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
-"""INTERNAL. A fault of the server; its log has the details."""
+"""INTERNAL. A fault of the server; its log has the details, under the request's id."""
 ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
 """INVALID_ARGUMENT. The bytes of a message are not the message that the method takes, or they repeat
 what a message has once, more than 100 times.

@@ -27,6 +27,11 @@ class Calls:
         self._handlers = 0
         self._open = 0
 
+    @property
+    def in_flight(self) -> int:
+        """Calls whose handlers run."""
+        return self._handlers
+
     @contextmanager
     def admitted(self, context: CallContext) -> Iterator[None]:
         """Count a call while its handler runs, and until its status is on its way.

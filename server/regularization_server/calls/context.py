@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+
+from ..observability.request_ids import request_id_of
 
 if TYPE_CHECKING:
     import grpc
@@ -27,6 +30,10 @@ class Ending(NamedTuple):
     """What went wrong, where that is the server's own fault."""
 
 
+def _was_not() -> bool:
+    return False
+
+
 class CallContext:
     """One call.
 
@@ -36,13 +43,14 @@ class CallContext:
 
     Attributes:
         peer: Who calls, as gRPC names it.
+        request_id: What the call is known by to its caller, in its log line and in its trace.
         elements: Elements that it has received, or that lie in shared memory for it.
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
-        requests_ended: Whether its stream of requests is at its end, or broke off there.
         in_shared_memory: Whether its elements lie in shared memory.
         token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         ending: How it ended; None until then.
+        was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
 
     __slots__ = (
@@ -54,9 +62,10 @@ class CallContext:
         "in_shared_memory",
         "method",
         "peer",
-        "requests_ended",
+        "request_id",
         "token_name",
         "transport",
+        "was_cut_off",
     )
 
     def __init__(self, method: str, transport: grpc.ServicerContext) -> None:
@@ -64,13 +73,14 @@ class CallContext:
         self.method = method
         self.transport = transport
         self.peer: str = transport.peer()
+        self.request_id = request_id_of(transport.invocation_metadata())
         self.elements = 0
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.requests_ended = False
         self.in_shared_memory = False
         self.token_name: str | None = None
         self.ending: Ending | None = None
+        self.was_cut_off: Callable[[], bool] = _was_not
 
     @property
     def seconds(self) -> float:

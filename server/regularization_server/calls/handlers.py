@@ -145,8 +145,10 @@ def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallC
         except DecodeError as error:
             raise MessageUnreadable(f"message {index} is not what {context.method} takes") from error
 
+    received = _Received(raws)
+    context.was_cut_off = received.is_cut_off
     # Not a generator: while the next message is awaited, it would hold the last one.
-    return map(message, count(), _received(raws, context))
+    return map(message, count(), received)
 
 
 def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) -> bytes:
@@ -162,12 +164,46 @@ def _each_encoded(responses: Generator[T], encode: Callable[[T], bytes]) -> Gene
         yield from map(encode, responses)
 
 
-def _received(raws: Iterable[bytes], context: CallContext) -> Iterator[bytes]:
-    try:
-        yield from raws
-        context.requests_ended = True
-    except grpc.RpcError as error:
-        # gRPC keeps what it raised. With its traceback that is all that the call has, for as long as nobody
-        # looks for cycles.
-        error.__traceback__ = None
-        raise ClientGone from None
+class _Received:
+    """The messages of a call as they come, and how they ended."""
+
+    def __init__(self, raws: Iterable[bytes]) -> None:
+        self._raws = iter(raws)
+        self._ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._raws)
+        except StopIteration:
+            self._ended = True
+            raise
+        except grpc.RpcError as error:
+            _cut_loose(error)
+            raise ClientGone from None
+
+    def is_cut_off(self) -> bool:
+        """Whether messages that have ended did so because the client was gone.
+
+        gRPC tells that a stream is over before it tells that it was cancelled. Asked for one more message, it
+        answers behind both.
+        """
+        if not self._ended:
+            return False
+        try:
+            next(self._raws, None)
+        except grpc.RpcError as error:
+            _cut_loose(error)
+            return True
+        return False
+
+
+def _cut_loose(error: grpc.RpcError) -> None:
+    """Let an error that gRPC has raised know nothing of the call.
+
+    gRPC keeps it. With its traceback, and with what was being handled when it came, that is all that the call
+    has, for as long as nobody looks for cycles.
+    """
+    error.__traceback__ = error.__context__ = None

@@ -51,7 +51,12 @@ def _write(log: FilteringBoundLogger, context: CallContext, ending: Ending) -> N
     fields: dict[str, Any] = {} if ending.place is None else dict(ending.place)
     if ending.reason is not None:
         fields["reason"] = ending.reason
-    fields |= {"method": context.method, "peer": context.peer, "elements": context.elements}
+    fields |= {
+        "method": context.method,
+        "peer": context.peer,
+        "request_id": context.request_id,
+        "elements": context.elements,
+    }
     if context.in_shared_memory:
         fields["shared"] = True
     fields |= {

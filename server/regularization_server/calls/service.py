@@ -38,10 +38,11 @@ from .messages import chunks_of, first_of, statistics_of
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary as SummaryMessage
     from regularization_kernels.arrays import DataType
-    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Round
+    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Round, Summary
 
     from ..contract.header_bytes import ReadHeader
     from ..contract.planned import PlannedLayout
+    from ..observability.plan_metrics import PlanMetrics
     from ..process.plan_folder import PlanFolder
     from ..shared_memory.regions import Regions
     from .context import CallContext
@@ -82,6 +83,8 @@ class _Opened(NamedTuple):
     """Whether the client takes sparse results."""
     plan_digest: str | None
     """That of its plan, if it has one."""
+    named_plan: tuple[str, int] | None
+    """The name of its plan and the step of training, if the server holds the plan."""
     requests: Requests
     """All messages, the first included."""
 
@@ -105,6 +108,7 @@ class RegularizationService:
         regions: The memory that is shared with clients; None where none is.
         threads: How many work at once on a call in shared memory.
         plans: The plans that headers may name; None for none.
+        figures: Who is told what steps that named a plan gave; None for nobody.
     """
 
     def __init__(
@@ -113,11 +117,13 @@ class RegularizationService:
         regions: Regions | None = None,
         threads: int = 1,
         plans: PlanFolder | None = None,
+        figures: PlanMetrics | None = None,
     ) -> None:
         self._budget = budget
         self._regions = regions
         self._threads = threads
         self._plans = plans
+        self._figures = figures
         self._layouts = KnownLayouts()
 
     def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
@@ -196,13 +202,19 @@ class RegularizationService:
                         # All elements are there: the summary is known. It does not wait for the half-close,
                         # for a caller may wait for this answer first. What is sent yet is still checked.
                         is_whole = True
-                        summary = summary_of(run.summary(), opened.plan_digest)
+                        summary = self._told(opened, run.summary())
                         yield from _last_answers(result, summary, may_be_sparse)
             if not is_whole:
-                yield Answer(summary=summary_of(run.finish(), opened.plan_digest))
+                yield Answer(summary=self._told(opened, run.finish()))
 
     def _computed(self, opened: _Opened, shared: SharedRun, context: CallContext) -> SummaryMessage:
-        summary = shared.compute(self._budget, self._threads, context.check_wanted)
+        return self._told(opened, shared.compute(self._budget, self._threads, context.check_wanted))
+
+    def _told(self, opened: _Opened, summary: Summary) -> SummaryMessage:
+        """The message of a call's figures, of which those of a step are noted."""
+        call, plan = opened.call, opened.named_plan
+        if self._figures is not None and plan is not None and call.method is Method.PROXIMAL_STEP:
+            self._figures.note(*plan, call, summary)
         return summary_of(summary, opened.plan_digest)
 
     def _opened(self, requests: Requests, context: CallContext, method: Method, held: Reservation) -> _Opened:
@@ -224,7 +236,10 @@ class RegularizationService:
             context.elements += call.end - call.begin
         may_be_sparse = getattr(message, "accept_sparse_results", False)
         # The header's bytes are not kept.
-        return _Opened(call, shared, may_be_sparse, plan_digest, chain([first], requests))
+        named = None
+        if planned is not None and message.layout.planned.HasField("name"):
+            named = message.layout.planned.name, message.layout.planned.step
+        return _Opened(call, shared, may_be_sparse, plan_digest, named, chain([first], requests))
 
     def _opened_part(self, requests: Requests, context: CallContext, held: Reservation) -> _OpenedPart:
         """What the first message of a part asks for; ``held`` is what its header takes of the budget."""

@@ -13,10 +13,14 @@ from regularization.v1.errors_pb2 import ErrorReason
 from regularization_kernels import errors
 from regularization_kernels.errors import RegularizationError
 
+from ..observability.request_ids import HEADER
 from . import refusals
 
 DOMAIN = "regularization.v1"
 """The domain of every ``ErrorInfo``."""
+
+REQUEST_ID = "request_id"
+"""The key of a request's id in the metadata of every ``ErrorInfo``."""
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -100,13 +104,20 @@ class Failure:
     status: grpc.Status
 
 
-def failure_of(error: Exception) -> Failure:
-    """How a call fails that ``error`` ends; of a fault of the server the client learns nothing more."""
+def failure_of(error: Exception, request_id: str) -> Failure:
+    """How a call fails that ``error`` ends; of a fault of the server the client learns its id alone.
+
+    Args:
+        error: The error.
+        request_id: What the log knows the call by.
+    """
     code, reason = STATUSES.get(type(error), INTERNAL)
     if isinstance(error, RegularizationError) and type(error) in STATUSES:
         text, metadata, field = clipped(str(error), _TEXT_BYTES), _metadata(error), error.field
     else:
-        text, metadata, field = FAULT, {}, None
+        text, metadata, field = f"{FAULT} of request {request_id}", {}, None
+    place = {name: value for name, value in metadata.items() if name != "segment"}
+    metadata[REQUEST_ID] = request_id
     name = ErrorReason.Name(reason)
     details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
         error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
@@ -116,8 +127,7 @@ def failure_of(error: Exception) -> Failure:
             field=clipped(field, _NAME_BYTES), description=text
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    place = {name: value for name, value in metadata.items() if name != "segment"}
-    return Failure(code, name, text, place, _status(code, text, details))
+    return Failure(code, name, text, place, _status(code, text, details, request_id))
 
 
 def clipped(text: str, size: int) -> str:
@@ -139,12 +149,15 @@ def _status(
     code: grpc.StatusCode,
     text: str,
     details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest],
+    request_id: str,
 ) -> grpc.Status:
     packed = []
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    status: grpc.Status = rpc_status.to_status(
-        status_pb2.Status(code=code.value[0], message=text, details=packed)
+    status = rpc_status.to_status(status_pb2.Status(code=code.value[0], message=text, details=packed))
+    # The trailers of a call that fails are those of its status alone.
+    with_id: grpc.Status = status._replace(
+        trailing_metadata=(*status.trailing_metadata, (HEADER, request_id))
     )
-    return status
+    return with_id

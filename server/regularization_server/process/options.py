@@ -62,6 +62,7 @@ TYPES: dict[Unit, Any] = {
     Unit.NAMES: str,
     Unit.SECONDS: float,
     Unit.SWITCH: bool,
+    Unit.URL: str,
 }
 """How the command reads a value."""
 

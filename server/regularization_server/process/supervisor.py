@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from ..observability.shared_values import SharedMetrics
     from ..settings import Settings
 
 FIRST_PAUSE = 0.1
@@ -67,6 +68,7 @@ def shares(settings: Settings) -> list[Settings]:
             shared_memory_budget=settings.shared_memory_budget // count,
             shared_memory_regions=max(settings.shared_memory_regions // count, 1),
             threads=max((settings.threads or usable_cores()) // count, 1),
+            metrics_listen=None,
         )
         for index in range(count)
     ]
@@ -148,6 +150,11 @@ class Supervisor:
         self._log = log
         self._seconds_to_stop = settings.drain_delay + settings.grace_period + SPARE_SECONDS
         self._ports = ExitStack()
+        self._metrics = _metrics_of(settings)
+        if self._metrics is not None:
+            self._ports.callback(self._metrics.close)
+            arguments = [*arguments, f"--metrics-folder={self._metrics.folder}"]
+            log.info("metrics", address=self._metrics.address)
         listen = tuple(
             address if is_unix(address) else self._ports.enter_context(reserved(address))
             for address in settings.listen
@@ -172,6 +179,8 @@ class Supervisor:
                 if child.ended():
                     status = child.statuses[-1]
                     self._log.warning("process ended", process=child.index, status=status)
+                    if self._metrics is not None:
+                        self._metrics.forget_state_of(child.index)
                     if status == INVALID_SETTINGS and child.starts == 1:
                         return True
                 if child.due is not None and child.due <= time.monotonic():
@@ -210,6 +219,15 @@ class Supervisor:
     def _event(self, until: float | None) -> int | None:
         """The next signal; None where there is none in time."""
         return self._signals.next(None if until is None else max(until - time.monotonic(), 0.0))
+
+
+def _metrics_of(settings: Settings) -> SharedMetrics | None:
+    """Where the processes keep their metrics together; nothing of it is imported where none are kept."""
+    if settings.metrics_listen is None:
+        return None
+    from ..observability.shared_values import SharedMetrics
+
+    return SharedMetrics(settings.metrics_listen)
 
 
 def _address_of(address: str, index: int) -> str:
