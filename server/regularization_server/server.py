@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
+from .calls.arrivals import Arrivals
 from .calls.drain import Drain
 from .calls.handlers import handlers_for_training, handlers_of
-from .calls.health_and_reflection import StandardServicesInterceptor
+from .calls.health import Health
+from .calls.health_and_reflection import StandardThreads, standard_handlers
+from .calls.progress import Limits, Watchdog
 from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
@@ -21,7 +23,7 @@ from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import credentials_of, token_of
-from .process.grpc_options import grpc_options, most_threads
+from .process.grpc_options import grpc_options, most_threads, most_waiting
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
@@ -67,9 +69,13 @@ class Server:
         self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
-        self._health = health.HealthServicer()
         self._addresses: list[str] = []
-        self._threads = CallThreads(most_threads(self.settings), self._log)
+        limits = Limits(self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf)
+        self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
+        self._watchdog = Watchdog(limits, self._arrivals)
+        self._threads = CallThreads(most_threads(self.settings), self._log, self._arrivals)
+        self._standard_threads = StandardThreads.made(self._log, self._arrivals)
+        self._health = Health(self.settings.max_concurrent_calls, self._standard_threads.watching)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
 
@@ -102,10 +108,10 @@ class Server:
             self._close()
             raise
         self._server.start()
+        self._watchdog.start()
         if self._hand_off is not None:
             self._hand_off.start()
-        for name in SERVICES:
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.serve(*SERVICES)
         self._log.info("serving", addresses=list(self.addresses), shared_memory=self.regions is not None)
 
     def stop(self, grace: float | None = None) -> bool:
@@ -122,7 +128,7 @@ class Server:
             return True
         grace = self.settings.grace_period if grace is None else grace
         started = time.perf_counter()
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         self._log.info("stopping", grace=grace)
         # Calls that have just ended have this time, too: with the next line their connections are closed.
         time.sleep(self._drain.begin(self.settings.linger, grace))
@@ -141,18 +147,13 @@ class Server:
         return finished
 
     def _with_services(self, token: bytes | None) -> grpc.Server:
-        server = grpc.server(
-            self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, token)],
-            options=grpc_options(self.settings),
-        )
+        server = grpc.server(self._threads, options=grpc_options(self.settings))
         threads = self.settings.threads or usable_cores()
         service = RegularizationService(self.budget, self.regions, threads, self._plans)
-        stack = Stack(self._log, token, self._calls, self._drain)
+        stack = Stack(self._log, token, self._calls, self._drain, self._watchdog)
         training = handlers_for_training(TrainingServices(self.budget), stack)
-        server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
+        server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
         return server
 
     def _offer_shared_memory(self) -> None:
@@ -170,6 +171,9 @@ class Server:
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None
+        self._watchdog.close()
+        self._arrivals.close()
+        self._standard_threads.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:

@@ -213,6 +213,20 @@ class Settings:
         "Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open.",
         at_least=1,
     )
+    stream_idle_timeout: float = _setting(
+        60.0,
+        Unit.SECONDS,
+        "Time that a call may wait for its caller: for the next message, or until an answer is read. A "
+        "sender wins a second back with each 256 bytes that it brings, up to this time; none with an empty "
+        "chunk.",
+        at_least=1,
+    )
+    max_call_seconds: float | None = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that a call may take at all. Watching health may take longer.",
+        at_least=1,
+    )
     # The least in which a header and a useful chunk fit.
     max_message_bytes: int = _setting(
         4 * MIB, Unit.BYTES, "Size of the largest request message.", at_least=64 * KIB

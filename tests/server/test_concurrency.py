@@ -7,6 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization_server import Server, Settings
+from regularization_server.calls.arrivals import Arrivals
 from regularization_server.calls.threads import CallThreads
 from regularization_server.process.logs import library_logger
 
@@ -71,7 +72,7 @@ def busy_threads() -> int:
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no more threads, work waits for one that is there, and nothing is raised."""
-    threads = CallThreads(4, library_logger())
+    threads = CallThreads(4, library_logger(), Arrivals(1, TIMEOUT))
     release = threading.Event()
     first = threads.submit(release.wait, TIMEOUT)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ..contract.statuses import failure_of
-from .context import ClientGone, Ending
+from .context import Ending
+from .grpc_internals import ClientGone
 
 if TYPE_CHECKING:
     from ..contract.statuses import Failure
@@ -47,7 +48,10 @@ def _ending(context: CallContext, failure: Failure, error: Exception) -> Ending:
 
 
 def _departure(context: CallContext) -> Ending:
-    """How a call ended whose client is gone."""
+    """How a call ended whose client is gone, or was let go."""
+    if context.progress.error is not None:
+        failure = failure_of(context.progress.error)
+        return Ending(failure.code, failure.reason, failure.place)
     remaining = context.transport.time_remaining()
     if remaining is not None and remaining <= 0:
         return Ending(grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -25,6 +25,11 @@ def most_threads(settings: Settings) -> int:
     return settings.max_concurrent_calls + SPARE_THREADS
 
 
+def most_waiting(settings: Settings) -> int:
+    """Calls of which no message is there yet that may wait for it."""
+    return max(2 * most_threads(settings), FEWEST_WAITING)
+
+
 def grpc_options(settings: Settings) -> list[tuple[str, int]]:
     """The options of the gRPC server, by gRPC's own names."""
     options = {
@@ -43,7 +48,7 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
 def _streams(settings: Settings) -> dict[str, int]:
     # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
     # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
-    waiting = max(2 * most_threads(settings), FEWEST_WAITING)
+    waiting = most_waiting(settings)
     return {
         "grpc.max_concurrent_streams": most_threads(settings),
         "grpc.server.max_pending_requests": waiting,
