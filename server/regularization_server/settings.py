@@ -263,11 +263,36 @@ class Settings:
         "Time that clients must leave between their own pings; one that pings more often is disconnected.",
         at_least=1,
     )
-    max_connection_age: float | None = _setting(
-        None,
-        Unit.SECONDS,
-        "Age at which a connection takes no new calls, so that clients find new replicas. Unset: none.",
+    max_connections: int = _setting(
+        1000,
+        Unit.COUNT,
+        "Connections to each address at once; further ones are closed as they come. Each takes a file "
+        "descriptor of the server.",
         at_least=1,
+    )
+    handshake_timeout: float = _setting(
+        10.0,
+        Unit.SECONDS,
+        "Time that a new connection has to begin to speak TLS, where that is asked for, and HTTP/2.",
+        at_least=1,
+    )
+    max_connection_idle: float = _setting(
+        600.0,
+        Unit.SECONDS,
+        "Time without a call after which a connection is closed; clients make another when they need it.",
+        at_least=1,
+    )
+    max_connection_age: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Age, within a tenth, at which a connection takes no new calls, so that clients find new replicas.",
+        at_least=1,
+    )
+    max_connection_age_grace: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that the calls of a connection have when it is too old; those that take longer are cut off.",
+        at_least=0,
     )
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ def test_a_sparse_answer_is_never_larger(nonzeros: int) -> None:
 
 
 def test_every_method_of_the_schema_is_served() -> None:
-    """The service has a handler for each method of the schema, of its kind; each reads a stream, if of one."""
+    """The service has a handler for each method of the schema; each reads a stream, if only of one."""
     descriptor = GradientRequest.DESCRIPTOR.file.services_by_name["RegularizationService"]
     watchdog = Watchdog(Limits(1), Arrivals(1, 1))
     stack = Stack(library_logger(), None, Calls(1), Drain(), watchdog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..settings import MIB
+from ..settings import KIB, MIB
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -14,6 +14,9 @@ SPARE_THREADS = 32
 
 FEWEST_WAITING = 3000
 """Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
+
+MOST_METADATA = 16 * KIB
+"""Bytes of a call's headers beyond which it is refused."""
 
 LOOKAHEAD_BYTES = 4 * MIB
 """What a client may send of a stream that the server does not read. A stream sends at most this in a round
@@ -38,10 +41,9 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
         **_streams(settings),
+        **_connections(settings),
         **_keepalive(settings),
     }
-    if settings.max_connection_age is not None:
-        options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
     return list(options.items())
 
 
@@ -57,6 +59,19 @@ def _streams(settings: Settings) -> dict[str, int]:
         # fixed size has no such streams, and keeps the rate of those that are read.
         "grpc.http2.bdp_probe": 0,
         "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+    }
+
+
+def _connections(settings: Settings) -> dict[str, int]:
+    return {
+        "grpc.max_allowed_incoming_connections": settings.max_connections,
+        "grpc.server_handshake_timeout_ms": _milliseconds(settings.handshake_timeout),
+        "grpc.max_connection_idle_ms": _milliseconds(settings.max_connection_idle),
+        "grpc.max_connection_age_ms": _milliseconds(settings.max_connection_age),
+        "grpc.max_connection_age_grace_ms": _milliseconds(settings.max_connection_age_grace),
+        # Between gRPC's own two limits some calls are refused, by chance.
+        "grpc.max_metadata_size": MOST_METADATA,
+        "grpc.absolute_max_metadata_size": MOST_METADATA,
     }
 
 
