@@ -270,6 +270,13 @@ class Settings:
         "descriptor of the server.",
         at_least=1,
     )
+    max_streams_per_connection: int = _setting(
+        256,
+        Unit.COUNT,
+        "Calls in flight on one connection; a client holds further ones back by itself, or makes another "
+        "connection. So one that begins calls and cancels them costs little.",
+        at_least=1,
+    )
     handshake_timeout: float = _setting(
         10.0,
         Unit.SECONDS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,11 @@ class Calls:
         connection: Has begun to speak HTTP/2.
 
     Attributes:
-        ended: Streams that the server has ended.
+        ended: Streams that the server has ended, and when.
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self.ended: set[int] = set()
+        self.ended: dict[int, float] = {}
         self.closed = False
         self._connection = connection
         self._following = 1
@@ -65,6 +66,15 @@ class Calls:
         block = headers(method, *more)
         self._send(b"".join(frame(HEADERS, END_HEADERS, stream, block) for stream in streams))
         return streams
+
+    def begin_and_reset(self, method: str, count: int) -> None:
+        """Begin so many calls, and cancel each at once."""
+        block, pieces = headers(method), []
+        for _ in range(count):
+            pieces.append(frame(HEADERS, END_HEADERS, self._following, block))
+            pieces.append(frame(RST_STREAM, 0, self._following, struct.pack(">I", CANCEL)))
+            self._following += 2
+        self._send(b"".join(pieces))
 
     def send(self, stream: int, content: bytes, *, end: bool = False) -> None:
         """Send some bytes of a call's messages."""
@@ -95,7 +105,7 @@ class Calls:
             kind, flags, stream = struct.unpack(">BBI", received[3:FRAME_HEADER])
             payload, received = received[FRAME_HEADER : FRAME_HEADER + size], received[FRAME_HEADER + size :]
             if kind == RST_STREAM or (kind in (DATA, HEADERS) and flags & END_STREAM):
-                self.ended.add(stream)
+                self.ended.setdefault(stream, time.monotonic())
             elif kind == PING and not flags & ACK:
                 self._send(frame(PING, ACK, 0, payload))
             elif kind == SETTINGS and not flags & ACK:

@@ -11,11 +11,10 @@ from grpc_health.v1 import health_pb2
 from ..contract.refusals import TooManyCalls
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     import grpc
 
     from .progress import Progress
+    from .threads import CallThreads
 
 Response = health_pb2.HealthCheckResponse
 SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -30,7 +29,7 @@ class Health:
         telling: Threads that tell them.
     """
 
-    def __init__(self, watchers: int, telling: Executor) -> None:
+    def __init__(self, watchers: int, telling: CallThreads) -> None:
         self._limit = watchers
         self._telling = telling
         self._lock = Lock()
@@ -86,7 +85,7 @@ class Health:
 
     def _tell(self, watchers: list[_Watcher]) -> None:
         for watcher in watchers:
-            self._telling.submit(watcher.tell)
+            self._telling.run(watcher.tell)
 
     def _leave(self, watcher: _Watcher) -> None:
         with self._lock:

@@ -13,7 +13,11 @@ SPARE_THREADS = 32
 """Threads beyond the limit of calls: for health, reflection and refusals when all calls are taken."""
 
 FEWEST_WAITING = 3000
-"""Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
+"""Calls of which no message is there yet that may wait for it, at least."""
+
+MOST_PENDING = 1 << 13
+"""Calls that have come and were not looked at yet. Those that were cancelled meanwhile are among them, and
+whoever resets many at once should not fill the room."""
 
 MOST_METADATA = 16 * KIB
 """Bytes of a call's headers beyond which it is refused."""
@@ -50,11 +54,10 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
 def _streams(settings: Settings) -> dict[str, int]:
     # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
     # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
-    waiting = most_waiting(settings)
     return {
-        "grpc.max_concurrent_streams": most_threads(settings),
-        "grpc.server.max_pending_requests": waiting,
-        "grpc.server.max_pending_requests_hard_limit": waiting,
+        "grpc.max_concurrent_streams": settings.max_streams_per_connection,
+        "grpc.server.max_pending_requests": MOST_PENDING,
+        "grpc.server.max_pending_requests_hard_limit": MOST_PENDING,
         # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window of a
         # fixed size has no such streams, and keeps the rate of those that are read.
         "grpc.http2.bdp_probe": 0,
