@@ -120,21 +120,26 @@ def slow() -> Iterator[dict[str, Any]]:
         honest = _Honest(server.address, 100)
         began = time.monotonic()
         streams = [(sender, stream) for sender in senders for stream in sender.begin("Gradient", 250)]
+        begun_to_read = {}
         for stream in readers.begin("Gradient", 200):
             readers.send(stream, message(small_message()))
-        sent = time.monotonic()
+            begun_to_read[stream] = time.monotonic()
         first = message(first_message(1 << 20))
-        begun = set()
+        begun = dict.fromkeys(streams, began)
         while time.monotonic() - began < 2 * IDLE:
             left = [(sender, stream) for sender, stream in streams if stream not in sender.ended]
             if not left and len(readers.ended) == 200:
                 break
             for sender, stream in left:
-                sender.send(stream, b"\0" if (sender, stream) in begun or stream % 4 == 1 else first)
-                begun.add((sender, stream))
+                if stream % 4 == 3 and begun[sender, stream] == began:
+                    sender.send(stream, first)
+                    begun[sender, stream] = time.monotonic()
+                else:
+                    sender.send(stream, b"\0")
             time.sleep(1)
-        last = max(max(attack.ended.values()) for attack in (*senders, readers))
-        yield {"last_after": round(last - sent, 1), "left": len(left), "timeout": IDLE}
+        lasted = [sender.ended[stream] - begun[sender, stream] for sender, stream in streams]
+        unread = [ended - begun_to_read[stream] for stream, ended in readers.ended.items()]
+        yield {"senders": round(max(lasted), 1), "readers": round(max(unread), 1), "timeout": IDLE}
         honest.finish()
         time.sleep(8)
         yield {"honest": honest.calls, "wrong": honest.wrong, **figures(server)}

@@ -32,7 +32,10 @@ SECONDS_TO_READ = 1.0
 """Time that an answer on its way has left when the call's is over: who reads it may learn the reason."""
 
 LOOKS = 8
-"""How often a timeout is looked at in its length; at least once a second."""
+"""How often a timeout is looked at in its length, at least."""
+
+SECONDS_BETWEEN = 0.5
+"""How often it is at least."""
 
 
 class Limits(NamedTuple):
@@ -212,4 +215,6 @@ class Watchdog:
 
     def _is_over(self) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed, min(self._limits.idle / LOOKS, 1.0))
+            return self._changed.wait_for(
+                lambda: self._closed, min(self._limits.idle / LOOKS, SECONDS_BETWEEN)
+            )
