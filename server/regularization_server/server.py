@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
+from .calls.arrivals import Arrivals
 from .calls.drain import Drain
 from .calls.handlers import handlers_for_training, handlers_of
-from .calls.health_and_reflection import StandardServicesInterceptor
+from .calls.health import Health
+from .calls.health_and_reflection import StandardThreads, standard_handlers
+from .calls.progress import Limits, Watchdog
 from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
+from .calls.unknown_methods import UnknownMethods
 from .observability.state_metrics import ServerState
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import Credentials
-from .process.grpc_options import grpc_options, most_threads
+from .process.grpc_options import grpc_options, most_threads, most_waiting
 from .process.line_limit import LineLimit
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
@@ -80,9 +83,13 @@ class Server:
         self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
-        self._health = health.HealthServicer()
         self._addresses: list[str] = []
-        self._threads = CallThreads(most_threads(self.settings), self._log)
+        limits = Limits(self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf)
+        self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
+        self._watchdog = Watchdog(limits, self._arrivals)
+        self._threads = CallThreads(most_threads(self.settings), self._log, self._arrivals)
+        self._standard_threads = StandardThreads.made(self._log, self._arrivals)
+        self._health = Health(self.settings.max_concurrent_calls, self._standard_threads.watching)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
         self._credentials: Credentials | None = None
@@ -128,10 +135,10 @@ class Server:
             raise
         self._server.start()
         credentials.start()
+        self._watchdog.start()
         if self._hand_off is not None:
             self._hand_off.start()
-        for name in SERVICES:
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.serve(*SERVICES)
         places = {} if self.metrics_address is None else {"metrics": self.metrics_address}
         shared_memory = self.regions is not None
         self._log.info("serving", addresses=list(self.addresses), shared_memory=shared_memory, **places)
@@ -149,7 +156,7 @@ class Server:
         if self._server is None:
             return True
         grace = self.settings.grace_period if grace is None else grace
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         if self.settings.drain_delay:
             self._log.info("draining", seconds=self.settings.drain_delay)
             time.sleep(self.settings.drain_delay)
@@ -172,21 +179,28 @@ class Server:
         return finished
 
     def _with_services(self, authorize: Authorize | None) -> grpc.Server:
-        calls = None if self._metrics is None else self._metrics.calls
+        metrics = self._metrics
         server = grpc.server(
             self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, authorize, calls)],
+            interceptors=[] if metrics is None else [UnknownMethods(metrics.calls.unknown)],
             options=grpc_options(self.settings),
         )
         threads = self.settings.threads or usable_cores()
-        plans = None if self._metrics is None else self._metrics.plans
+        plans = None if metrics is None else metrics.plans
         service = RegularizationService(self.budget, self.regions, threads, self._plans, plans)
-        watchers = [each for each in (calls, self._spans) if each]
-        stack = Stack(self._log, self._failures, authorize, self._calls, self._drain, watchers)
+        stack = Stack(
+            self._log,
+            self._failures,
+            authorize,
+            self._calls,
+            self._drain,
+            self._watchdog,
+            counting=None if metrics is None else metrics.calls,
+            tracing=self._spans,
+        )
         training = handlers_for_training(TrainingServices(self.budget), stack)
-        server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
+        server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
         return server
 
     def _offer_shared_memory(self) -> None:
@@ -211,6 +225,9 @@ class Server:
             self._metrics.stop()
         if self._spans is not None:
             self._spans.stop()
+        self._watchdog.close()
+        self._arrivals.close()
+        self._standard_threads.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:

@@ -222,6 +222,20 @@ class Settings:
         "Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open.",
         at_least=1,
     )
+    stream_idle_timeout: float = _setting(
+        60.0,
+        Unit.SECONDS,
+        "Time that a call may wait for its caller: for the next message, or until an answer is read. A "
+        "sender wins a second back with each 256 bytes that it brings, up to this time; none with an empty "
+        "chunk.",
+        at_least=1,
+    )
+    max_call_seconds: float | None = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that a call may take at all. Watching health may take longer.",
+        at_least=1,
+    )
     # The least in which a header and a useful chunk fit.
     max_message_bytes: int = _setting(
         4 * MIB, Unit.BYTES, "Size of the largest request message.", at_least=64 * KIB
@@ -267,11 +281,43 @@ class Settings:
         "Time that clients must leave between their own pings; one that pings more often is disconnected.",
         at_least=1,
     )
-    max_connection_age: float | None = _setting(
-        None,
-        Unit.SECONDS,
-        "Age at which a connection takes no new calls, so that clients find new replicas. Unset: none.",
+    max_connections: int = _setting(
+        1000,
+        Unit.COUNT,
+        "Connections to each address at once; further ones are closed as they come. Each takes a file "
+        "descriptor of the server.",
         at_least=1,
+    )
+    max_streams_per_connection: int = _setting(
+        256,
+        Unit.COUNT,
+        "Calls in flight on one connection; a client holds further ones back by itself, or makes another "
+        "connection. So one that begins calls and cancels them costs little.",
+        at_least=1,
+    )
+    handshake_timeout: float = _setting(
+        10.0,
+        Unit.SECONDS,
+        "Time that a new connection has to begin to speak TLS, where that is asked for, and HTTP/2.",
+        at_least=1,
+    )
+    max_connection_idle: float = _setting(
+        600.0,
+        Unit.SECONDS,
+        "Time without a call after which a connection is closed; clients make another when they need it.",
+        at_least=1,
+    )
+    max_connection_age: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Age, within a tenth, at which a connection takes no new calls, so that clients find new replicas.",
+        at_least=1,
+    )
+    max_connection_age_grace: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that the calls of a connection have when it is too old; those that take longer are cut off.",
+        at_least=0,
     )
 
     metrics_listen: str | None = _setting(

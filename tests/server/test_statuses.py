@@ -50,6 +50,8 @@ def test_codes_are_those_of_the_contract() -> None:
     other = {
         "ERROR_REASON_GRADIENT_UNDEFINED": grpc.StatusCode.FAILED_PRECONDITION,
         "ERROR_REASON_BUDGET_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "ERROR_REASON_STREAM_IDLE": grpc.StatusCode.DEADLINE_EXCEEDED,
+        "ERROR_REASON_CALL_TOO_LONG": grpc.StatusCode.DEADLINE_EXCEEDED,
         "ERROR_REASON_SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
         "ERROR_REASON_TOKEN_MISSING": grpc.StatusCode.UNAUTHENTICATED,
         "ERROR_REASON_TOKEN_REFUSED": grpc.StatusCode.UNAUTHENTICATED,

@@ -172,6 +172,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
     ERROR_REASON_TRANSFORMATION_UNKNOWN: _ErrorReason.ValueType  # 52
     """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+    ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 53
+    """DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
+    long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
+    none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
+    details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+    """
+    ERROR_REASON_CALL_TOO_LONG: _ErrorReason.ValueType  # 54
+    """DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
+    into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+    """
+    ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: _ErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 61
     """UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 
@@ -335,6 +347,18 @@ ERROR_REASON_STOPPING_RULE_UNKNOWN: ErrorReason.ValueType  # 51
 """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
 ERROR_REASON_TRANSFORMATION_UNKNOWN: ErrorReason.ValueType  # 52
 """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 53
+"""DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
+long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
+none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
+details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+"""
+ERROR_REASON_CALL_TOO_LONG: ErrorReason.ValueType  # 54
+"""DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
+into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+"""
+ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: ErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 61
 """UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
