@@ -27,7 +27,8 @@ check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code && \
+	  ../$(BIN)/buf breaking --against kept.binpb
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/mdformat --check $(DOCUMENTS)
 
@@ -46,7 +47,7 @@ generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
 check-generated: $(VENV)-generate/.ready
 	@rm -rf build/generated && mkdir -p build/generated/regularization
 	$(call generate,build/generated)
-	@for file in $$(cd build/generated && find regularization -type f); do \
+	@for file in $$(cd build/generated && find . -type f); do \
 	  cmp "build/generated/$$file" "protos/$$file" || { echo "stale: run 'make generate'"; exit 1; }; done
 
 format: $(VENV)/.check ## Format code, schema and documents.
@@ -63,6 +64,7 @@ define generate
 	$(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
 	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/regularization/v1/regularization_service.proto
 	$(PROTOC) --python_out=$(1)/regularization --mypy_out=quiet:$(1)/regularization $(TRAINING_PROTOS)
+	$(PROTOC) --include_imports --descriptor_set_out=$(1)/schema.binpb $(PROTOS) $(TRAINING_PROTOS)
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.

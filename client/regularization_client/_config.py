@@ -99,6 +99,11 @@ class CallOptions(TypedDict, total=False):
     figures: Collection[Figure] | None
     """The figures to compute; None computes all of them."""
 
+    by_segment: bool
+    """Whether the answer has the figures of each array beside the total. Default: True. False for layouts of
+    thousands of small arrays whose figures nobody looks at, or would not fit a message.
+    """
+
     non_finite: Literal["reject", "propagate"]
     """What to do about NaN and infinity in the data: refuse the call (the default), or compute with them."""
 

@@ -12,11 +12,13 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from .process.configuration import read_configuration, shown
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
 from .process.preparation import cache_or_own, give_back_freed_memory, prepare
-from .process.probe import health_of, reachable
+from .process.probe import ProbeTls, health_of, reachable
 from .process.signals import Signals
 from .settings import SettingInvalid, Settings
 
@@ -32,6 +34,28 @@ SECONDS_TO_KEEP_MEMORY = 30.0
 SECONDS_TO_FLUSH = 1.0
 """Time that the last lines of the log have to be written."""
 
+FILE, CHECK = "regularization_server.file", "regularization_server.check"
+"""Names of what options say that are no settings: the file of settings, and whether they are only checked."""
+
+
+def _configured(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Let a file have a say after flags and environment, and before defaults."""
+    if value is not None:
+        options = {
+            option.name: option
+            for option in ctx.command.params
+            if isinstance(option, click.Option) and option.name and option.expose_value and not option.hidden
+        }
+        try:
+            ctx.default_map = read_configuration(value, options)
+        except SettingInvalid as error:
+            _exit_with(error)
+        ctx.meta[FILE] = value
+
+
+def _only_checked(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[CHECK] = value
+
 
 @click.group(
     invoke_without_command=True,
@@ -42,6 +66,25 @@ SECONDS_TO_FLUSH = 1.0
     },
 )
 @click.version_option(package_name="regularization-service")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    show_envvar=True,
+    callback=_configured,
+    help='TOML file with settings, by their names here with _ for -: memory_budget = "2GiB". Flags and the '
+    "environment go first.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    allow_from_autoenv=False,
+    expose_value=False,
+    callback=_only_checked,
+    help="Show the settings that hold, and where each comes from, check the files that they name, and end: "
+    "with 0, or 2 if something is wrong.",
+)
 @setting_options
 @click.option(
     "--log-level",
@@ -82,14 +125,19 @@ def main(
 
     Stops on SIGTERM and SIGINT once the calls in flight are done, on a second signal at once.
     """
+    # A command's own defaults would be looked for in it by the command's name.
+    ctx.default_map = None
     if ctx.invoked_subcommand is None:
         try:
             parsed = Settings(**settings)
+            if ctx.meta[CHECK]:
+                _check(ctx, parsed, {"log_level": log_level, "log_format": log_format})
+                return
             if parsed.processes > 1:
                 sys.exit(_supervise(parsed, log_level, log_format))
             _serve(parsed, log_level, log_format, process, metrics_folder)
         except SettingInvalid as error:
-            _exit_with(error)
+            _exit_with(error, ctx)
 
 
 @main.command()
@@ -112,11 +160,40 @@ def main(
     show_envvar=True,
     help="PEM file with the authorities to trust. Unset: plain text.",
 )
+@click.option(
+    "--tls-certificate",
+    type=click.File("rb"),
+    show_envvar=True,
+    help="PEM file with the certificate to show, for a server with --tls-client-ca.",
+)
+@click.option("--tls-key", type=click.File("rb"), show_envvar=True, help="PEM file with its private key.")
+@click.option(
+    "--server-name",
+    metavar="NAME",
+    show_envvar=True,
+    help="Name that the server's certificate bears. Unset: the host of the address.",
+)
 @click.pass_context
-def probe(ctx: click.Context, target: str | None, timeout: float, tls_ca: BinaryIO | None) -> None:
+def probe(
+    ctx: click.Context,
+    target: str | None,
+    timeout: float,
+    tls_ca: BinaryIO | None,
+    tls_certificate: BinaryIO | None,
+    tls_key: BinaryIO | None,
+    server_name: str | None,
+) -> None:
     """Ask a server for its health: exit code 0 where it is SERVING, 1 otherwise."""
+    if (tls_certificate is None) != (tls_key is None):
+        raise click.UsageError("--tls-certificate and --tls-key must be given together")
+    if tls_ca is None and (tls_certificate is not None or server_name is not None):
+        raise click.UsageError("--tls-certificate and --server-name need --tls-ca beside them")
+    tls = None
+    if tls_ca is not None:
+        certificate, key = (None if file is None else file.read() for file in (tls_certificate, tls_key))
+        tls = ProbeTls(tls_ca.read(), certificate, key, server_name)
     address = target or reachable(ctx.find_root().params["listen"][0])
-    health = health_of(address, timeout, None if tls_ca is None else tls_ca.read())
+    health = health_of(address, timeout, tls)
     click.echo(f"{address}: {health.text}", err=not health.answered)
     sys.exit(not health.serving)
 
@@ -140,6 +217,29 @@ def warm(ctx: click.Context, names: str) -> None:
         text = f"{cache} keeps nothing: needs the extra: compiled, and a folder that can be written"
         click.echo(f"Error: {text}", err=True)
         sys.exit(1)
+
+
+def _check(ctx: click.Context, settings: Settings, log: dict[str, str]) -> None:
+    """Show the settings, once it is sure that a server could start with them, but for its addresses."""
+    from .process.logs import library_logger
+    from .process.loops import names_to_warm
+    from .server import check_files
+
+    names_to_warm(settings.warm)
+    # Warnings go to standard error, as no program around it has set anything else.
+    check_files(settings, library_logger())
+    sources = {name: _source(ctx, name) for name in (*settings.__dataclass_fields__, *log)}
+    click.echo(shown(settings, sources, log))
+
+
+def _source(ctx: click.Context, name: str) -> str:
+    """Where a setting comes from."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return str(ctx.meta[FILE])
+    if source is ParameterSource.ENVIRONMENT:
+        return f"{VARIABLE_PREFIX}_{name.upper()}"
+    return flag_of(name) if source is ParameterSource.COMMANDLINE else "default"
 
 
 def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int:
@@ -177,6 +277,8 @@ def _serve(
         Thread(target=_stop_at_end_of_input, args=(signals, metrics_folder), daemon=True).start()
     server = Server(settings, log, _metrics_in(metrics_folder, process))
     server.start()
+    if process is not None:
+        _say_that_it_serves()
     make_loops_ready(cache_or_own(settings.cache), names, log)
     while signals.next(SECONDS_TO_KEEP_MEMORY) is None:
         give_back_freed_memory()
@@ -210,17 +312,29 @@ def _signals() -> Signals:
 
 def _stop_at_end_of_input(signals: Signals, metrics_folder: Path | None) -> None:
     """Stop when the process that has started this one is gone: it holds the other end."""
-    while os.read(sys.stdin.fileno(), 1):
-        pass
+    # Where it has not read that this one serves, its end comes as an error.
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 1):
+            pass
     if metrics_folder is not None:
         # Who made it cannot remove it any more.
         rmtree(metrics_folder, ignore_errors=True)
     signals.put(signal.SIGTERM)
 
 
-def _exit_with(error: SettingInvalid) -> NoReturn:
+def _say_that_it_serves() -> None:
+    """Tell the process that has started this one, if it is still there."""
     with suppress(OSError):
-        click.echo(f"Error: {flag_of(error.setting)}: {error.text}", err=True)
+        os.write(sys.stdin.fileno(), b"s")
+
+
+def _exit_with(error: SettingInvalid, ctx: click.Context | None = None) -> NoReturn:
+    """End with a line that names the setting by its flag, or by the file that has it."""
+    name = flag_of(error.setting)
+    if ctx is not None and ctx.get_parameter_source(error.setting) is ParameterSource.DEFAULT_MAP:
+        name = f"{ctx.meta[FILE]}: {error.setting}"
+    with suppress(OSError):
+        click.echo(f"Error: {name}: {error.text}", err=True)
     sys.exit(2)
 
 

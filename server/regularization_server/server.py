@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
+from .calls.arrivals import Arrivals
 from .calls.drain import Drain
 from .calls.handlers import handlers_for_training, handlers_of
-from .calls.health_and_reflection import StandardServicesInterceptor
+from .calls.health import Health
+from .calls.health_and_reflection import StandardThreads, standard_handlers
+from .calls.progress import Limits, Watchdog
 from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
+from .calls.unknown_methods import UnknownMethods
 from .observability.state_metrics import ServerState
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
-from .process.credentials import credentials_of, token_of
-from .process.grpc_options import grpc_options, most_threads
+from .process.credentials import Credentials
+from .process.grpc_options import grpc_options, most_threads, most_waiting
+from .process.line_limit import LineLimit
 from .process.logs import library_logger
 from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from .calls.authorization import Authorize
     from .observability.metrics import Metrics
     from .observability.spans import Spans
 
@@ -74,14 +79,20 @@ class Server:
         self.budget = MemoryBudget(self.settings.memory_budget)
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
+        self._failures = LineLimit(self._log, "failed calls")
         self._plans: PlanFolder | None = None
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
-        self._health = health.HealthServicer()
         self._addresses: list[str] = []
-        self._threads = CallThreads(most_threads(self.settings), self._log)
+        limits = Limits(self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf)
+        self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
+        self._watchdog = Watchdog(limits, self._arrivals)
+        self._threads = CallThreads(most_threads(self.settings), self._log, self._arrivals)
+        self._standard_threads = StandardThreads.made(self._log, self._arrivals)
+        self._health = Health(self.settings.max_concurrent_calls, self._standard_threads.watching)
         self._server: grpc.Server | None = None
         self._hand_off: HandOff | None = None
+        self._credentials: Credentials | None = None
         self._metrics = metrics or _metrics(self.settings)
         self._spans = _spans(self.settings)
 
@@ -104,13 +115,14 @@ class Server:
         """
         if self._server is not None:
             raise RuntimeError("a server starts once")
-        credentials, token = credentials_of(self.settings), token_of(self.settings)
+        credentials = self._credentials = Credentials(self.settings, self._log)
         if self.settings.plans is not None:
             self._plans = PlanFolder(self.settings.plans, self._log)
-        self._server = self._with_services(token)
+        self._server = self._with_services(credentials.authorize)
         try:
             for address in self.settings.listen:
-                self._addresses.append(listen(self._server, address, self.settings, credentials))
+                tls = credentials.for_address()
+                self._addresses.append(listen(self._server, address, self.settings, tls))
             self._offer_shared_memory()
             if self._metrics is not None:
                 state = ServerState(self.settings, self._calls, self.budget, self.regions)
@@ -122,16 +134,17 @@ class Server:
             self._close()
             raise
         self._server.start()
+        credentials.start()
+        self._watchdog.start()
         if self._hand_off is not None:
             self._hand_off.start()
-        for name in SERVICES:
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.serve(*SERVICES)
         places = {} if self.metrics_address is None else {"metrics": self.metrics_address}
         shared_memory = self.regions is not None
         self._log.info("serving", addresses=list(self.addresses), shared_memory=shared_memory, **places)
 
     def stop(self, grace: float | None = None) -> bool:
-        """Take no new calls, let those in flight finish, and stop.
+        """Tell by health, take no new calls after the drain delay, let those in flight finish, and stop.
 
         Args:
             grace: Seconds that they have; the settings' by default. Those that take longer are cut off
@@ -143,8 +156,11 @@ class Server:
         if self._server is None:
             return True
         grace = self.settings.grace_period if grace is None else grace
+        self._health.stop()
+        if self.settings.drain_delay:
+            self._log.info("draining", seconds=self.settings.drain_delay)
+            time.sleep(self.settings.drain_delay)
         started = time.perf_counter()
-        self._health.enter_graceful_shutdown()
         self._log.info("stopping", grace=grace)
         # Calls that have just ended have this time, too: with the next line their connections are closed.
         time.sleep(self._drain.begin(self.settings.linger, grace))
@@ -162,23 +178,29 @@ class Server:
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
 
-    def _with_services(self, token: bytes | None) -> grpc.Server:
-        calls = None if self._metrics is None else self._metrics.calls
+    def _with_services(self, authorize: Authorize | None) -> grpc.Server:
+        metrics = self._metrics
         server = grpc.server(
             self._threads,
-            interceptors=[StandardServicesInterceptor(self._log, token, calls)],
+            interceptors=[] if metrics is None else [UnknownMethods(metrics.calls.unknown)],
             options=grpc_options(self.settings),
         )
         threads = self.settings.threads or usable_cores()
-        plans = None if self._metrics is None else self._metrics.plans
+        plans = None if metrics is None else metrics.plans
         service = RegularizationService(self.budget, self.regions, threads, self._plans, plans)
         stack = Stack(
-            self._log, token, self._calls, self._drain, [each for each in (calls, self._spans) if each]
+            self._log,
+            self._failures,
+            authorize,
+            self._calls,
+            self._drain,
+            self._watchdog,
+            counting=None if metrics is None else metrics.calls,
+            tracing=self._spans,
         )
         training = handlers_for_training(TrainingServices(self.budget), stack)
-        server.add_generic_rpc_handlers((handlers_of(service, stack), *training))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
+        server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
         return server
 
     def _offer_shared_memory(self) -> None:
@@ -193,6 +215,9 @@ class Server:
         """End everything now: what is still open is the watching of health, or past its grace."""
         if self._server is not None:
             self._server.stop(None)
+        if self._credentials is not None:
+            self._credentials.stop()
+        self._failures.tell()
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None
@@ -200,6 +225,9 @@ class Server:
             self._metrics.stop()
         if self._spans is not None:
             self._spans.stop()
+        self._watchdog.close()
+        self._arrivals.close()
+        self._standard_threads.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -210,6 +238,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def check_files(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Check certificates, tokens and plans as a start does.
+
+    Raises:
+        SettingInvalid: If a file cannot be read, or is not what it should be.
+    """
+    Credentials(settings, log)
+    if settings.plans is not None:
+        PlanFolder(settings.plans, log)
 
 
 def _metrics(settings: Settings) -> Metrics | None:

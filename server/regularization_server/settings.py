@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -130,6 +131,13 @@ class Settings:
         at_least=0,
         at_most=0o777,
     )
+    drain_delay: float = _setting(
+        0.0,
+        Unit.SECONDS,
+        "Time between the signal to stop, when health says NOT_SERVING, and the stop: calls are still taken, "
+        "while balancers and clients that ask for health turn to other replicas. The grace period follows.",
+        at_least=0,
+    )
     grace_period: float = _setting(
         30.0, Unit.SECONDS, "Time for calls in flight to finish when the server stops.", at_least=0
     )
@@ -214,6 +222,20 @@ class Settings:
         "Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open.",
         at_least=1,
     )
+    stream_idle_timeout: float = _setting(
+        60.0,
+        Unit.SECONDS,
+        "Time that a call may wait for its caller: for the next message, or until an answer is read. A "
+        "sender wins a second back with each 256 bytes that it brings, up to this time; none with an empty "
+        "chunk.",
+        at_least=1,
+    )
+    max_call_seconds: float | None = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that a call may take at all. Watching health may take longer.",
+        at_least=1,
+    )
     # The least in which a header and a useful chunk fit.
     max_message_bytes: int = _setting(
         4 * MIB, Unit.BYTES, "Size of the largest request message.", at_least=64 * KIB
@@ -222,7 +244,8 @@ class Settings:
         None,
         Unit.FILE,
         "PEM file with the certificate chain for TCP addresses. Unset: plain text. Unix sockets are "
-        "always plain text.",
+        "always plain text. This file, the key and the authorities are read again when they change, for "
+        "new connections; what does not work then is refused, and the old stays.",
     )
     tls_key: Path | None = _setting(None, Unit.FILE, "PEM file with the certificate's private key.")
     tls_client_ca: Path | None = _setting(
@@ -233,7 +256,15 @@ class Settings:
     token_file: Path | None = _setting(
         None,
         Unit.FILE,
-        "File with the bearer token that all calls but health checks must show. Unset: none is asked for.",
+        "File with the bearer tokens of which all calls but health checks must show one: a single token, or "
+        "lines 'name: token', of which several may have one name; '#' begins a comment. It is read again "
+        "when it changes; what is wrong then is refused, and the old stays. Unset: none is asked for.",
+    )
+    allow_plain_token: bool = _setting(
+        False,
+        Unit.SWITCH,
+        "Whether tokens may come over TCP without TLS from other hosts, for all on the way to read; for a "
+        "proxy beside the server that ends TLS.",
     )
     keepalive_time: float = _setting(
         60.0,
@@ -250,11 +281,43 @@ class Settings:
         "Time that clients must leave between their own pings; one that pings more often is disconnected.",
         at_least=1,
     )
-    max_connection_age: float | None = _setting(
-        None,
-        Unit.SECONDS,
-        "Age at which a connection takes no new calls, so that clients find new replicas. Unset: none.",
+    max_connections: int = _setting(
+        1000,
+        Unit.COUNT,
+        "Connections to each address at once; further ones are closed as they come. Each takes a file "
+        "descriptor of the server.",
         at_least=1,
+    )
+    max_streams_per_connection: int = _setting(
+        256,
+        Unit.COUNT,
+        "Calls in flight on one connection; a client holds further ones back by itself, or makes another "
+        "connection. So one that begins calls and cancels them costs little.",
+        at_least=1,
+    )
+    handshake_timeout: float = _setting(
+        10.0,
+        Unit.SECONDS,
+        "Time that a new connection has to begin to speak TLS, where that is asked for, and HTTP/2.",
+        at_least=1,
+    )
+    max_connection_idle: float = _setting(
+        600.0,
+        Unit.SECONDS,
+        "Time without a call after which a connection is closed; clients make another when they need it.",
+        at_least=1,
+    )
+    max_connection_age: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Age, within a tenth, at which a connection takes no new calls, so that clients find new replicas.",
+        at_least=1,
+    )
+    max_connection_age_grace: float = _setting(
+        3600.0,
+        Unit.SECONDS,
+        "Time that the calls of a connection have when it is too old; those that take longer are cut off.",
+        at_least=0,
     )
 
     metrics_listen: str | None = _setting(
@@ -286,6 +349,26 @@ class Settings:
             raise SettingInvalid(
                 "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
             )
+        self._check_tokens_are_encrypted()
+
+    def _check_tokens_are_encrypted(self) -> None:
+        if self.token_file is None or self.tls_certificate is not None or self.allow_plain_token:
+            return
+        for address in self.listen:
+            if not _stays_on_host(address):
+                text = f"needs TLS on {address}, or tokens are for all to read: --allow-plain-token allows it"
+                raise SettingInvalid("token_file", text)
+
+
+def _stays_on_host(address: str) -> bool:
+    """Whether only callers on this host can reach an address."""
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(Settings)}

@@ -89,7 +89,7 @@ def test_a_field_that_the_server_does_not_know_is_refused(client: Client) -> Non
 
 
 def test_a_call_whose_summary_might_not_be_received_is_refused(client: Client) -> None:
-    """Before its elements are sent, with the figures; with fewer figures it is answered."""
+    """Before its elements are sent, with the figures; with fewer, or the total alone, it is answered."""
     arrays = {f"{index:0250}": np.zeros(1) for index in range(6000)}
     with pytest.raises(InvalidRequestError, match="fewer figures") as caught:
         client.proximal_step(arrays, L1, step_size=0.1)
@@ -97,6 +97,8 @@ def test_a_call_whose_summary_might_not_be_received_is_refused(client: Client) -
     assert caught.value.field == "header.figures"
     result = client.proximal_step(arrays, L1, step_size=0.1, figures={"nonzeros"})
     assert result.nonzeros == 0
+    total = client.proximal_step(arrays, L1, step_size=0.1, by_segment=False)
+    assert (total.nonzeros, total.penalty, dict(total.segments)) == (0, 0.0, {})
 
 
 def test_the_first_nonfinite_element_is_named(client: Client) -> None:

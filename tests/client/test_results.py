@@ -85,6 +85,18 @@ def test_figures_that_a_part_lacks_are_left_out(client: Client) -> None:
         _ = combined.penalty
 
 
+def test_the_total_alone_combines_too(client: Client) -> None:
+    """Over streams and in parts; every figure is there, in total."""
+    theta = np.random.default_rng(3).standard_normal(1 << 19).astype(np.float32)
+    norm = L1Norm(strength=0.1)
+    one = client.proximal_step(theta, norm, step_size=0.3)
+    for streams in (1, 2):
+        alone = client.proximal_step(theta, norm, step_size=0.3, by_segment=False, streams=streams)
+        assert not alone.segments
+        assert (alone.exact_penalty, alone.nonzeros) == (one.exact_penalty, one.nonzeros)
+        assert alone.exact_squared_distance == one.exact_squared_distance
+
+
 def test_a_figure_that_was_left_out_cannot_be_read(client: Client) -> None:
     """It is not 0 or None by accident."""
     result = client.proximal_step(THETA, L1Norm(strength=0.1), step_size=1.0, figures=["penalty"])

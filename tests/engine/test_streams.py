@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm, SquaredL2Norm
-from regularization_kernels.engine import Chunk, FigureChoice, Layout, MemoryBudget, Method, Run, Segment
+from regularization_kernels.engine import (
+    Chunk,
+    FigureChoice,
+    Layout,
+    MemoryBudget,
+    Method,
+    Run,
+    Segment,
+    run_whole,
+)
 from regularization_kernels.errors import (
     ChunkOutOfOrder,
     GradientUndefined,
@@ -238,6 +247,20 @@ def test_figures_are_given_where_asked_for(method: Method) -> None:
                     assert got.nonzeros == (full.nonzeros if nonzeros else None)
                     has = distance and method is Method.PROXIMAL_STEP
                     assert got.squared_distance == (full.squared_distance if has else None)
+
+
+@every_method
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_total_alone_has_the_same_bits(method: Method, threads: int) -> None:
+    """Of one stream, and of several threads' parts together."""
+    layout = layout_of(takers())
+    x = without_outside(layout, vector(layout))
+    everything = stream(a_call(method, layout), {"parameters": x}).summary
+    call = a_call(method, layout, figures=FigureChoice(segments=False))
+    out = None if method is Method.PENALTY else np.empty_like(x)
+    alone = run_whole(call, Chunk(0, x), out, MemoryBudget(1 << 30), threads)
+    assert (alone.total, alone.segments) == (everything.total, ())
+    assert stream(call, {"parameters": x}).summary == alone
 
 
 @pytest.mark.parametrize("method", [Method.GRADIENT, Method.PROXIMAL_STEP])

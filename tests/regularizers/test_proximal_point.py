@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +17,12 @@ every_convex_case = pytest.mark.parametrize("case", cases_with(convex=True), ids
 every_set = pytest.mark.parametrize("case", cases_with(indicator=True), ids=lambda case: case.label)
 
 
+def tried(case: Case) -> list[tuple[Array, float]]:
+    """Every input with one of the step sizes; the next case has each with the next one."""
+    step_sizes = islice(cycle(STEP_SIZES), CASES.index(case) % len(STEP_SIZES), None)
+    return list(zip(inputs(case), step_sizes, strict=False))
+
+
 def cost(case: Case, y: Array, v: Array, step_size: float) -> float:
     """What the step must minimize, by the documented penalty."""
     return objective(case.row.terms, case.regularizer, y, v, step_size)
@@ -25,35 +31,33 @@ def cost(case: Case, y: Array, v: Array, step_size: float) -> float:
 @every_case
 def test_it_is_the_point_that_an_independent_search_finds(case: Case) -> None:
     """The oracle's point has no lower objective, and a convex row's answer is that point."""
-    for v in inputs(case):
+    for v, step_size in tried(case):
         scale = max(1.0, float(np.max(np.abs(v))))
-        for step_size in STEP_SIZES:
-            p = prox(case, v, step_size)
-            y = case.row.oracle(case.row.terms, case.regularizer, v, step_size)
-            best = cost(case, y, v, step_size)
-            slack = 1e-11 * case.row.accuracy * max(1.0, abs(best))
-            assert cost(case, p, v, step_size) <= best + slack
-            if case.regularizer.traits.convex:
-                np.testing.assert_allclose(p, y, rtol=0, atol=3e-6 * scale)
+        p = prox(case, v, step_size)
+        y = case.row.oracle(case.row.terms, case.regularizer, v, step_size)
+        best = cost(case, y, v, step_size)
+        slack = 1e-11 * case.row.accuracy * max(1.0, abs(best))
+        assert cost(case, p, v, step_size) <= best + slack
+        if case.regularizer.traits.convex:
+            np.testing.assert_allclose(p, y, rtol=0, atol=3e-6 * scale)
 
 
 @every_case
 def test_three_points(case: Case) -> None:
     """For convex rows 2(f(p) − f(u)) ≤ |u−z|²/γ − |u−p|²/γ − |p−z|²/γ; for others no u does better than p."""
     random = rng(case, 1)
-    for z in inputs(case):
-        for step_size in STEP_SIZES:
-            p = prox(case, z, step_size)
-            far = [random.normal(size=case.shape) * size for size in (0.1, 1.0, 10.0)]
-            near = [p + d * size for d in far for size in (1e-1, 1e-3)]
-            others = [prox(case, u, step_size) for u in far]
-            for u in (*far, *near, *others, z, np.zeros(case.shape), 0.99 * p, 1.01 * p):
-                gap = cost(case, u, z, step_size) - cost(case, p, z, step_size)
-                least = 0.0
-                if case.regularizer.traits.convex and math.isfinite(gap):
-                    least = float(np.sum((u - p) ** 2)) / (2 * step_size)
-                slack = 1e-11 * case.row.accuracy * max(1.0, cost(case, p, z, step_size), least)
-                assert gap >= least - slack
+    for z, step_size in tried(case):
+        p = prox(case, z, step_size)
+        far = [random.normal(size=case.shape) * size for size in (0.1, 1.0, 10.0)]
+        near = [p + d * size for d in far for size in (1e-1, 1e-3)]
+        others = [prox(case, u, step_size) for u in far]
+        for u in (*far, *near, *others, z, np.zeros(case.shape), 0.99 * p, 1.01 * p):
+            gap = cost(case, u, z, step_size) - cost(case, p, z, step_size)
+            least = 0.0
+            if case.regularizer.traits.convex and math.isfinite(gap):
+                least = float(np.sum((u - p) ** 2)) / (2 * step_size)
+            slack = 1e-11 * case.row.accuracy * max(1.0, cost(case, p, z, step_size), least)
+            assert gap >= least - slack
 
 
 @every_case

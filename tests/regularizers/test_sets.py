@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -247,19 +248,18 @@ def test_what_a_projection_gives_is_inside_near_and_stays(
 def test_a_forward_step_ends_inside(name: str, form: Format) -> None:
     """Where what is projected, or is inside already, is no point of the data type."""
     regularizer, inside = SETS[name], INSIDE[name.split("-")[0]]
-    random = np.random.default_rng(4)
+    random, sizes = np.random.default_rng(4), cycle([1e-9, 1e-4, 0.1])
     for x in starts(shape_of(name), form):
-        for start in (x, numbers(form, proximal_step(elements(form, x), regularizer, 1.0)[0])):
-            for size in (1e-9, 1e-4, 0.1):
-                given = elements(form, start)
-                slopes = elements(form, random.uniform(-1, 1, x.shape))
-                for rounding in (Rounding(), STOCHASTIC):
-                    out, summary = proximal_step(
-                        given, regularizer, size, loss_gradients=slopes, rounding=rounding
-                    )
-                    assert inside(regularizer, numbers(form, out), form)
-                    assert summary.total.penalty is not None
-                    assert summary.total.penalty.value == 0.0
+        given = elements(form, x)
+        for start in (given, proximal_step(given, regularizer, 1.0)[0]):
+            size, slopes = next(sizes), elements(form, random.uniform(-1, 1, x.shape))
+            for rounding in (Rounding(), STOCHASTIC):
+                out, summary = proximal_step(
+                    start, regularizer, size, loss_gradients=slopes, rounding=rounding
+                )
+                assert inside(regularizer, numbers(form, out), form)
+                assert summary.total.penalty is not None
+                assert summary.total.penalty.value == 0.0
 
 
 BALLS = [

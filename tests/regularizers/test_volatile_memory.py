@@ -64,19 +64,32 @@ LONG_INSTANCES = [
 ]
 
 
-@contextmanager
-def changing(room: int) -> Iterator[dict[str, memoryview]]:
-    """Memory for a call's elements, by their names, to which another process writes all the time."""
-    names = ("parameters", *OPERANDS, "result")
-    size = room * len(names)
-    descriptor = os.memfd_create("changing")
-    try:
-        os.ftruncate(descriptor, size)
-        memory = memoryview(mmap.mmap(descriptor, size))
-        with writing_to(descriptor, size):
-            yield {name: memory[room * place : room * (place + 1)] for place, name in enumerate(names)}
-    finally:
-        os.close(descriptor)
+class Changing:
+    """Memory for a call's elements, by their names, to which another process may write.
+
+    Args:
+        room: Bytes of each operand and of the result.
+    """
+
+    def __init__(self, room: int) -> None:
+        names = ("parameters", *OPERANDS, "result")
+        self._size = room * len(names)
+        self._descriptor = os.memfd_create("changing")
+        os.ftruncate(self._descriptor, self._size)
+        memory = memoryview(mmap.mmap(self._descriptor, self._size))
+        self.places = {name: memory[room * place : room * (place + 1)] for place, name in enumerate(names)}
+
+    def __enter__(self) -> Changing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    @contextmanager
+    def written_to(self) -> Iterator[None]:
+        """Have another process write to all of it as long as the block takes."""
+        with writing_to(self._descriptor, self._size):
+            yield
 
 
 def modifiers_of(regularizer: Any) -> list[dict[str, Any]]:
@@ -123,8 +136,8 @@ def calls_on(
 
 def test_calls_on_memory_that_changes_end() -> None:
     """Every regularizer, method, operand and modifier: answer or documented error, and no fault."""
-    with changing(SMALL) as memory:
-        ways = [calls_on(memory, regularizer, shape) for regularizer, shape in INSTANCES]
+    with Changing(SMALL) as memory, memory.written_to():
+        ways = [calls_on(memory.places, regularizer, shape) for regularizer, shape in INSTANCES]
         ends = [next(way) for way in islice(cycle(ways), CALLS)]
     assert sum(ends) > CALLS / 2
     new, figures = proximal_step(np.array([0.8, -0.3, 0.5]), L1Norm(strength=0.1), 1.0)
@@ -135,10 +148,11 @@ def test_calls_on_memory_that_changes_end() -> None:
 @pytest.mark.parametrize(("regularizer", "shape"), LONG_INSTANCES, ids=lambda value: str(value)[:40])
 def test_loops_over_memory_that_changes_end(regularizer: Any, shape: tuple[int, ...]) -> None:
     """Likewise where loops are compiled, and where samples are taken."""
-    with changing(8 * int(np.prod(shape))) as memory:
-        calls = calls_on(memory, regularizer, shape, plain=True)
+    with Changing(8 * int(np.prod(shape))) as memory:
+        calls = calls_on(memory.places, regularizer, shape, plain=True)
         for _ in islice(calls, 24):
             continue
         with contextlib.suppress(RegularizationError):
             compilation.wait_until_compiled()
-        assert any(islice(calls, 48))
+        with memory.written_to():
+            assert any(islice(calls, 72))

@@ -99,6 +99,17 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
             "--tls-certificate: cannot read /nowhere/pem: No such file",
         ),
         (["--token-file", "/dev/null"], "--token-file: /dev/null is empty"),
+        (
+            ["--listen", "0.0.0.0:0", "--token-file", "/dev/null"],
+            "--token-file: needs TLS on 0.0.0.0:0, or tokens are for all to read: --allow-plain-token",
+        ),
+        (["--listen", "host.example:0", "--token-file", "/dev/null"], "needs TLS on host.example:0"),
+        (
+            ["--listen", "0.0.0.0:0", "--token-file", "/dev/null", "--allow-plain-token"],
+            "--token-file: /dev/null is empty",
+        ),
+        (["--listen", "localhost:0", "--token-file", "/dev/null"], "/dev/null is empty"),
+        (["--listen", "[::1]:0", "--token-file", "/dev/null"], "/dev/null is empty"),
         (["--threads", "0"], "--threads: must be finite and >= 1, got 0"),
         (["--blas-threads", "0"], "--blas-threads: must be finite and >= 1, got 0"),
         (["--shared-memory-budget", "0"], "--shared-memory-budget: must be finite and >= 1, got 0"),

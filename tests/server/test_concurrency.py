@@ -1,31 +1,52 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization_server import Server, Settings
+from regularization_server.calls.arrivals import Arrivals
 from regularization_server.calls.threads import CallThreads
 from regularization_server.process.logs import library_logger
 
-from tests.support.messages import TIMEOUT, OpenCall, good_call
+from tests.support.messages import TIMEOUT, OpenCall, call, chunk, good_call, header, request
 from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 IDLE = 1000
+CHANNELS = 5
 
 
-def test_small_call_beside_a_thousand_idle_streams(server: Server, channel: grpc.Channel) -> None:
+def test_small_call_beside_a_thousand_idle_streams(server: Server) -> None:
     """A thousand streams that are open and idle do not keep a small call waiting."""
-    idle = [OpenCall(channel) for _ in range(IDLE)]
-    with channel_to(server.addresses[0]) as other:
-        good_call(other)
-    for open_call in idle:
-        open_call.cancel()
+    with ExitStack() as stack:
+        channels = [stack.enter_context(channel_to(server.addresses[0])) for _ in range(CHANNELS)]
+        idle = [OpenCall(channels[index % CHANNELS]) for index in range(IDLE)]
+        with channel_to(server.addresses[0]) as other:
+            good_call(other)
+        for open_call in idle:
+            open_call.cancel()
+
+
+def test_one_connection_has_a_share_of_the_calls(tmp_path: Path) -> None:
+    """A client holds back what is beyond the share of its connection, and has its turn when there is room."""
+    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), max_streams_per_connection=2)
+    with Server(settings) as server, channel_to(server.addresses[0]) as channel:
+        taken = [OpenCall(channel) for _ in range(2)]
+        with channel_to(server.addresses[0]) as other:
+            good_call(other)
+        third = call(channel, "gradient", [request("gradient", header=header("gradient"), chunk=chunk())])
+        time.sleep(0.5)
+        assert third.is_active()
+        taken[0].finish()
+        assert list(third)
+        taken[1].cancel()
 
 
 def test_calls_beyond_the_limit_are_refused(tmp_path: Path) -> None:
@@ -71,9 +92,11 @@ def busy_threads() -> int:
 
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no more threads, work waits for one that is there, and nothing is raised."""
-    threads = CallThreads(4, library_logger())
+    threads = CallThreads(4, library_logger(), Arrivals(1, TIMEOUT))
     release = threading.Event()
-    first = threads.submit(release.wait, TIMEOUT)
+    started = threading.Event()
+    threads.submit(lambda: (started.set(), release.wait(TIMEOUT)))
+    assert started.wait(TIMEOUT)
 
     start = threading.Thread.start
 
@@ -88,6 +111,5 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         threads.submit(done.set)
     assert not done.is_set()
     release.set()
-    assert first.result(TIMEOUT)
     assert done.wait(TIMEOUT)
     threads.shutdown()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -15,9 +16,20 @@ from regularization.v1.layout_pb2 import Segment
 from regularization_server import Server, Settings
 from regularization_server.process.grpc_options import LOOKAHEAD_BYTES
 
+from tests.support.attackers import attacking
 from tests.support.http2_frames import MuteSender, connected
-from tests.support.messages import SERVICE, TIMEOUT, chunk, good_call, header, l1_norm, layout_of, request
-from tests.support.processes import ServerProcess, channel_to, serving
+from tests.support.messages import (
+    SERVICE,
+    TIMEOUT,
+    OpenCall,
+    chunk,
+    good_call,
+    header,
+    l1_norm,
+    layout_of,
+    request,
+)
+from tests.support.processes import ServerProcess, channel_to, serving, until
 
 MIB = 1 << 20
 
@@ -86,3 +98,65 @@ def test_a_stream_whose_answers_are_not_read_is_held_back() -> None:
         assert MIB <= sender.sent <= LOOKAHEAD_BYTES + 6 * MIB
         with channel_to(server.addresses[0]) as channel:
             good_call(channel)
+
+
+def test_silent_connections_are_closed_and_limited() -> None:
+    """Of many that say nothing only so many are taken, those not for long, and then there is room again."""
+    settings = Settings(listen=("127.0.0.1:0",), max_connections=20, handshake_timeout=1)
+    with Server(settings) as server, ExitStack() as stack:
+        before = open_files()
+        silent = [stack.enter_context(socket.create_connection(place_of(server))) for _ in range(60)]
+        # This process has both ends.
+        assert open_files() - before <= len(silent) + 20 + 10
+        for connection in silent:
+            connection.settimeout(TIMEOUT)
+            with suppress(ConnectionResetError):
+                while connection.recv(1 << 10):
+                    pass
+        with channel_to(server.addresses[0]) as channel:
+            good_call(channel)
+
+
+def test_a_connection_without_calls_is_closed() -> None:
+    """One that speaks HTTP/2 and calls nothing is closed when it has been idle for too long."""
+    settings = Settings(listen=("127.0.0.1:0",), max_connection_idle=1)
+    with Server(settings) as server, attacking(server.addresses[0]) as connection:
+        until(lambda: connection.closed, 5)
+
+
+def test_an_old_connection_ends_within_its_grace_and_a_client_does_not_notice() -> None:
+    """A call that outlives age and grace is cut off; calls that follow each other never are."""
+    settings = Settings(listen=("127.0.0.1:0",), max_connection_age=1, max_connection_age_grace=1)
+    with Server(settings) as server, channel_to(server.addresses[0]) as channel:
+        opened = OpenCall(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(opened.answers)
+        opened.close()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            good_call(channel)
+
+
+@pytest.mark.parametrize(("kib", "served"), [(12, True), (17, False)])
+def test_headers_have_a_limit(kib: int, served: bool) -> None:
+    """16 KiB of them: with fewer a call is always served, and with more never."""
+    with Server(Settings(listen=("127.0.0.1:0",))) as server, channel_to(server.addresses[0]) as channel:
+        codes = set()
+        for _ in range(20):
+            call = channel.unary_unary("/grpc.health.v1.Health/Check").future(
+                b"", metadata=(("x-long", "x" * (kib << 10)),), timeout=TIMEOUT
+            )
+            codes.add(call.code())
+    assert codes == {grpc.StatusCode.OK if served else grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def open_files() -> int:
+    """Descriptors of this process."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def place_of(server: Server) -> tuple[str, int]:
+    """Host and port."""
+    host, _, port = server.addresses[0].rpartition(":")
+    return host, int(port)

@@ -151,11 +151,12 @@ def test_one_segment_more_is_refused_before_its_elements(
 
 
 def test_the_ways_out_of_a_refusal_lead_out() -> None:
-    """Fewer figures, or a part of the segments in each of several calls."""
+    """Fewer figures, the total alone, or a part of the segments in each of several calls."""
     method = "proximal_step"
     of = wide_layout(MAX_SEGMENTS)
     assert refused(method, of, figures=ONLY_PENALTY).field == "header.figures"
     check(method, of, figures=SummaryFigures(penalty=False, squared_distance=False))
+    check(method, of, figures=SummaryFigures(segments=False))
     for begin in range(0, MAX_SEGMENTS, 5000):
         part = ElementRange(begin=begin * WIDE.size, end=(begin + 5000) * WIDE.size)
         check(method, of, figures=ONLY_PENALTY, element_range=part)

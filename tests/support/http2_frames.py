@@ -16,7 +16,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER = 9
 FIRST_WINDOW = 65535
 LARGEST_FRAME = 16384
-DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 INITIAL_WINDOW_SIZE = 4
 EMPTY_MESSAGE = bytes(5)
@@ -35,11 +35,12 @@ def field(name: bytes, value: bytes) -> bytes:
 
 
 def headers(method: str, *more: tuple[bytes, bytes]) -> bytes:
-    """The headers of a call, and more."""
+    """The headers of a call, and more; the method is one of the service, or a path."""
+    path = method if method.startswith("/") else f"/{SERVICE}/{method}"
     of_call = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", f"/{SERVICE}/{method}".encode()),
+        (b":path", path.encode()),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),

@@ -84,7 +84,8 @@ class Call:
     @property
     def expected(self) -> Expected:
         """What the summary of the answer must say."""
-        return Expected(self.header.layout.sizes, self.begin, self.end, self.header.figures)
+        header = self.header
+        return Expected(header.layout.sizes, self.begin, self.end, header.figures, header.by_segment)
 
     def header_bytes(self, shared: shared_memory_pb2.SharedTensor | None = None) -> bytes:
         """Return the header's bytes.

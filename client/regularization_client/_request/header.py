@@ -65,6 +65,11 @@ class Header:
         known = self.method.figures
         return known if chosen is None else tuple(name for name in known if name in chosen)
 
+    @property
+    def by_segment(self) -> bool:
+        """Whether the summary is to have the figures of each segment."""
+        return self.options.get("by_segment", True)
+
     def to_bytes(
         self,
         element_range: tuple[int, int] | None = None,
@@ -93,6 +98,8 @@ class Header:
         figures = self.options.get("figures")
         if figures is not None:
             header.figures.CopyFrom(summary_pb2.SummaryFigures(**{name: name in figures for name in FIGURES}))
+        if not self.by_segment:
+            header.figures.segments = False
         header.non_finite_policy = _POLICIES[self.options.get("non_finite", "reject")]
         at_random = self.method.rounds and self.options.get("rounding") == "stochastic"
         if at_random and not isinstance(header, service.PenaltyHeader):

@@ -10,7 +10,7 @@ from regularization.v1 import summary_pb2
 Header = service.PenaltyHeader | service.GradientHeader | service.ProximalStepHeader | service.MeasureHeader
 """The message that begins a request."""
 
-FIGURES = tuple(summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name)
+FIGURES = tuple(name for name in summary_pb2.SummaryFigures.DESCRIPTOR.fields_by_name if name != "segments")
 """Names of the figures that a summary may have."""
 
 _WITHOUT_STEP = tuple(name for name in FIGURES if name != "squared_distance")

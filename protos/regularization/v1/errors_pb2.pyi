@@ -88,7 +88,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     what a message has once, more than 100 times.
     """
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
-    """UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+    """UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
     """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
     another replica.
@@ -172,15 +172,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
     ERROR_REASON_TRANSFORMATION_UNKNOWN: _ErrorReason.ValueType  # 52
     """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+    ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 53
+    """DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
+    long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
+    none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
+    details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+    """
+    ERROR_REASON_CALL_TOO_LONG: _ErrorReason.ValueType  # 54
+    """DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
+    into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+    """
+    ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: _ErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 61
+    """UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reason of an error: ErrorInfo.reason is the name of one of these values,
     ErrorInfo.domain is "regularization.v1". ErrorInfo.metadata has, where they apply: "field" (path of the
-    field at fault), "segment" (name of the segment), "element" (index in the whole vector), and the
-    figures that a value's comment names; and always "request_id": what the server's log knows the call by. It is
-    the caller's own, of the header "x-request-id" (1 to 64 letters, digits, ".", "_" and "-", the first of them a
-    letter or a digit) or else the trace id of "traceparent", where one is well-formed, and else made by the server.
-    Every call, whatever its status, has it in the trailer "x-request-id".
+    field at fault), "segment" (name of the segment), "element" (index in the whole vector), "message" (index of the
+    request message in the stream, from 0), and the figures that a value's comment names; and always "request_id": what
+    the server's log knows the call by. It is the caller's own, of the header "x-request-id" (1 to 64 letters, digits,
+    ".", "_" and "-", the first of them a letter or a digit) or else the trace id of "traceparent", where one is
+    well-formed, and else made by the server. Every call, whatever its status, has it in the trailer "x-request-id".
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -249,7 +263,7 @@ ERROR_REASON_MESSAGE_UNREADABLE: ErrorReason.ValueType  # 23
 what a message has once, more than 100 times.
 """
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
-"""UNAUTHENTICATED. The call does not show the bearer token that the server asks for."""
+"""UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
 """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
 another replica.
@@ -333,4 +347,18 @@ ERROR_REASON_STOPPING_RULE_UNKNOWN: ErrorReason.ValueType  # 51
 """INVALID_ARGUMENT. A StoppingRule of training.v1 has no kind set, or one this server does not know."""
 ERROR_REASON_TRANSFORMATION_UNKNOWN: ErrorReason.ValueType  # 52
 """INVALID_ARGUMENT. A Transformation of training.v1 has no kind set, or one this server does not know."""
+ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 53
+"""DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
+long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
+none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
+details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+"""
+ERROR_REASON_CALL_TOO_LONG: ErrorReason.ValueType  # 54
+"""DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
+into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+"""
+ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: ErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 61
+"""UNAUTHENTICATED. The server asks for a bearer token, and the call shows none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -87,8 +87,16 @@ class _RoundingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rounding
     """To nearest, ties to even."""
     ROUNDING_MODE_STOCHASTIC: _RoundingMode.ValueType  # 2
     """To one of the two neighbours at random, each with the probability that makes the mean exact. The random bits are a
-    function of the seed and of the element's index in the whole vector alone (see docs/numerics.md), so chunks,
-    streams and replicas cannot change them.
+    function of the seed and of the element's index in the whole vector alone, so chunks, streams and replicas cannot
+    change them. In integers modulo 2^64, with C = 0x9E3779B97F4A7C15 and
+
+      mix(z):  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+               z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+               z ^ (z >> 31)
+
+    element i has u = (mix(mix(seed + C) + (i + 1) * C) >> 12) / 2^52. Where |v| lies between the neighbours a <= |v| < b,
+    and f = (|v| - a) / (b - a), the magnitude becomes b where f >= 1 - u, and a otherwise. Beyond the largest finite
+    number it is rounded as to nearest. Of float64 there is nothing to round.
     """
 
 class RoundingMode(_RoundingMode, metaclass=_RoundingModeEnumTypeWrapper):
@@ -100,8 +108,16 @@ ROUNDING_MODE_NEAREST_EVEN: RoundingMode.ValueType  # 1
 """To nearest, ties to even."""
 ROUNDING_MODE_STOCHASTIC: RoundingMode.ValueType  # 2
 """To one of the two neighbours at random, each with the probability that makes the mean exact. The random bits are a
-function of the seed and of the element's index in the whole vector alone (see docs/numerics.md), so chunks,
-streams and replicas cannot change them.
+function of the seed and of the element's index in the whole vector alone, so chunks, streams and replicas cannot
+change them. In integers modulo 2^64, with C = 0x9E3779B97F4A7C15 and
+
+  mix(z):  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
+           z = (z ^ (z >> 27)) * 0x94D049BB133111EB
+           z ^ (z >> 31)
+
+element i has u = (mix(mix(seed + C) + (i + 1) * C) >> 12) / 2^52. Where |v| lies between the neighbours a <= |v| < b,
+and f = (|v| - a) / (b - a), the magnitude becomes b where f >= 1 - u, and a otherwise. Beyond the largest finite
+number it is rounded as to nearest. Of float64 there is nothing to round.
 """
 Global___RoundingMode: _TypeAlias = RoundingMode  # noqa: Y015
 
@@ -288,7 +304,8 @@ class Segment(_message.Message):
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Lengths along at most 32 axes, row-major, each >= 0, their product below 2^63 / 8. Unset: a
-        scalar, one element. A plain vector of n elements is [n]. Error: ERROR_REASON_LAYOUT_INVALID.
+        scalar, one element: who forgets the shape of a vector hears ERROR_REASON_STREAM_TOO_LONG. A plain vector of n
+        elements is [n]. Error: ERROR_REASON_LAYOUT_INVALID.
         """
 
     @_builtins.property

@@ -41,10 +41,34 @@ class RegularizationServiceStub(object):
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
-    overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
-    message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+    overlap. The client then half-closes. A request chunk need not exceed 1 MiB. Where the last result chunk is at
+    most 1 MiB, the summary comes with it, unless the two together exceed 4 MiB; so a small vector is one message
+    up and one down.
+
+    Write and read at once. Results are sent while the stream still comes, and a server whose results nobody reads
+    stops reading itself: whoever writes a long stream to its end before reading stands still after a few MiB, which
+    are what windows and buffers on the way hold. Nor will one message up, one message down do: what a group or a whole
+    segment must wait for, is answered after its last element. So write in one thread, task or callback, and read in
+    another.
+
+    What counts as an answer. A result is whole where its last message has the summary and the stream then ends with
+    status OK. Anything else is none, whatever has come.
+
+    Sizes. A response message is at most 4 MiB, which is gRPC's default limit in every language, as long as no request
+    message is larger: a chunk's answer is as large as the chunk, a summary that might be larger is refused
+    before the first element (see SummaryFigures). A request message may have 4 MiB unless the server's operator allows
+    more; a larger one gRPC itself refuses with RESOURCE_EXHAUSTED, without an ErrorInfo. So a list in a header
+    is at most that: half a million doubles of weights or of SLOPE's strengths, for which linear strengths are two numbers.
+
+    Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
+    allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+
+    The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
+    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
+    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
+    it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -73,7 +97,10 @@ class RegularizationServiceStub(object):
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
     at fault, a google.rpc.BadRequest that names it, for instance
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
-    the text is for people. After an error nothing of the call is kept.
+    the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
+    the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
+    was gRPC or a proxy that spoke.
     """
 
     def __init__(self, channel):
@@ -135,10 +162,34 @@ class RegularizationServiceServicer(object):
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
-    overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
-    message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+    overlap. The client then half-closes. A request chunk need not exceed 1 MiB. Where the last result chunk is at
+    most 1 MiB, the summary comes with it, unless the two together exceed 4 MiB; so a small vector is one message
+    up and one down.
+
+    Write and read at once. Results are sent while the stream still comes, and a server whose results nobody reads
+    stops reading itself: whoever writes a long stream to its end before reading stands still after a few MiB, which
+    are what windows and buffers on the way hold. Nor will one message up, one message down do: what a group or a whole
+    segment must wait for, is answered after its last element. So write in one thread, task or callback, and read in
+    another.
+
+    What counts as an answer. A result is whole where its last message has the summary and the stream then ends with
+    status OK. Anything else is none, whatever has come.
+
+    Sizes. A response message is at most 4 MiB, which is gRPC's default limit in every language, as long as no request
+    message is larger: a chunk's answer is as large as the chunk, a summary that might be larger is refused
+    before the first element (see SummaryFigures). A request message may have 4 MiB unless the server's operator allows
+    more; a larger one gRPC itself refuses with RESOURCE_EXHAUSTED, without an ErrorInfo. So a list in a header
+    is at most that: half a million doubles of weights or of SLOPE's strengths, for which linear strengths are two numbers.
+
+    Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
+    allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+
+    The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
+    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
+    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
+    it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -167,7 +218,10 @@ class RegularizationServiceServicer(object):
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
     at fault, a google.rpc.BadRequest that names it, for instance
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
-    the text is for people. After an error nothing of the call is kept.
+    the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
+    the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
+    was gRPC or a proxy that spoke.
     """
 
     def Penalty(self, request_iterator, context):
@@ -181,8 +235,8 @@ class RegularizationServiceServicer(object):
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
         (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
         (ERROR_REASON_TOO_MANY_CALLS).
-        * UNAUTHENTICATED: the server asks for a token that the call does not show
-        (ERROR_REASON_TOKEN_REFUSED).
+        * UNAUTHENTICATED: the server asks for a token, and the call shows none
+        (ERROR_REASON_TOKEN_MISSING) or another (ERROR_REASON_TOKEN_REFUSED).
         * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
         * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
         * INTERNAL: a fault of the server.
@@ -335,10 +389,34 @@ class RegularizationService(object):
 
     How a stream goes: the first request message has the header, and may have the first chunk too;
     every further message has a chunk and no header. Chunks follow each other without gap or
-    overlap. The client then half-closes. A request chunk need not exceed 1 MiB, and a response
-    message is never larger than the largest request message by more than its summary, so no
-    channel option is needed in any language. Where the last result chunk is at most 1 MiB, the summary
-    comes with it, unless the two together exceed 4 MiB; so a small vector is one message up and one down.
+    overlap. The client then half-closes. A request chunk need not exceed 1 MiB. Where the last result chunk is at
+    most 1 MiB, the summary comes with it, unless the two together exceed 4 MiB; so a small vector is one message
+    up and one down.
+
+    Write and read at once. Results are sent while the stream still comes, and a server whose results nobody reads
+    stops reading itself: whoever writes a long stream to its end before reading stands still after a few MiB, which
+    are what windows and buffers on the way hold. Nor will one message up, one message down do: what a group or a whole
+    segment must wait for, is answered after its last element. So write in one thread, task or callback, and read in
+    another.
+
+    What counts as an answer. A result is whole where its last message has the summary and the stream then ends with
+    status OK. Anything else is none, whatever has come.
+
+    Sizes. A response message is at most 4 MiB, which is gRPC's default limit in every language, as long as no request
+    message is larger: a chunk's answer is as large as the chunk, a summary that might be larger is refused
+    before the first element (see SummaryFigures). A request message may have 4 MiB unless the server's operator allows
+    more; a larger one gRPC itself refuses with RESOURCE_EXHAUSTED, without an ErrorInfo. So a list in a header
+    is at most that: half a million doubles of weights or of SLOPE's strengths, for which linear strengths are two numbers.
+
+    Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
+    allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+
+    The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
+    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
+    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
+    it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -367,7 +445,10 @@ class RegularizationService(object):
     "regularization.v1" and whose reason is the name of a value of ErrorReason, and, where a field is
     at fault, a google.rpc.BadRequest that names it, for instance
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
-    the text is for people. After an error nothing of the call is kept.
+    the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
+    the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
+    was gRPC or a proxy that spoke.
     """
 
     @staticmethod

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%regularization/v1/shared_memory.proto\x12\x11regularization.v1\"\xcf\x02\n\x0cSharedTensor\x12\x34\n\nparameters\x18\x01 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x38\n\x0eloss_gradients\x18\x02 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x33\n\treference\x18\x03 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x31\n\x07weights\x18\x04 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x35\n\x0bstep_scales\x18\x05 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32 .regularization.v1.SharedStretch\"4\n\rSharedStretch\x12\x0e\n\x06region\x18\x01 \x01(\x0c\x12\x13\n\x0b\x62yte_offset\x18\x02 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%regularization/v1/shared_memory.proto\x12\x11regularization.v1\"\xcf\x02\n\x0cSharedTensor\x12\x34\n\nparameters\x18\x01 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x38\n\x0eloss_gradients\x18\x02 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x33\n\treference\x18\x03 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x31\n\x07weights\x18\x04 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x35\n\x0bstep_scales\x18\x05 \x01(\x0b\x32 .regularization.v1.SharedStretch\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32 .regularization.v1.SharedStretch\"4\n\rSharedStretch\x12\x0e\n\x06region\x18\x01 \x01(\x0c\x12\x13\n\x0b\x62yte_offset\x18\x02 \x01(\x04\x42\x8f\x01\n\x11regularization.v1B\x11SharedMemoryProtoP\x01Z\"regularization/v1;regularizationv1\xa2\x02\x03RGN\xaa\x02\x11Regularization.V1\xca\x02\x11Regularization\\V1\xea\x02\x12Regularization::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.shared_memory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021regularization.v1B\021SharedMemoryProtoP\001Z\"regularization/v1;regularizationv1\242\002\003RGN\252\002\021Regularization.V1\312\002\021Regularization\\V1\352\002\022Regularization::V1'
   _globals['_SHAREDTENSOR']._serialized_start=61
   _globals['_SHAREDTENSOR']._serialized_end=396
   _globals['_SHAREDSTRETCH']._serialized_start=398

@@ -24,21 +24,22 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fregularization/v1/summary.proto\x12\x11regularization.v1\"\x8a\x01\n\x0eSummaryFigures\x12\x14\n\x07penalty\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nonzeros\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x1d\n\x10squared_distance\x18\x03 \x01(\x08H\x02\x88\x01\x01\x42\n\n\x08_penaltyB\x0b\n\t_nonzerosB\x13\n\x11_squared_distance\"\x93\x01\n\x07Summary\x12)\n\x05total\x18\x01 \x01(\x0b\x32\x1a.regularization.v1.Figures\x12\x33\n\x08segments\x18\x02 \x03(\x0b\x32!.regularization.v1.SegmentSummary\x12\x18\n\x0bplan_digest\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_plan_digest\"k\n\x0eSegmentSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07\x66igures\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Figures\x12\x13\n\x06\x63onvex\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_convex\"\xa4\x01\n\x07\x46igures\x12\x10\n\x08\x65lements\x18\x01 \x01(\x03\x12,\n\x07penalty\x18\x02 \x01(\x0b\x32\x1b.regularization.v1.ExactSum\x12\x15\n\x08nonzeros\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x35\n\x10squared_distance\x18\x04 \x01(\x0b\x32\x1b.regularization.v1.ExactSumB\x0b\n\t_nonzeros\",\n\x08\x45xactSum\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\texpansion\x18\x02 \x03(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fregularization/v1/summary.proto\x12\x11regularization.v1\"\xae\x01\n\x0eSummaryFigures\x12\x14\n\x07penalty\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nonzeros\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x1d\n\x10squared_distance\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08segments\x18\x04 \x01(\x08H\x03\x88\x01\x01\x42\n\n\x08_penaltyB\x0b\n\t_nonzerosB\x13\n\x11_squared_distanceB\x0b\n\t_segments\"\x93\x01\n\x07Summary\x12)\n\x05total\x18\x01 \x01(\x0b\x32\x1a.regularization.v1.Figures\x12\x33\n\x08segments\x18\x02 \x03(\x0b\x32!.regularization.v1.SegmentSummary\x12\x18\n\x0bplan_digest\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_plan_digest\"k\n\x0eSegmentSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07\x66igures\x18\x02 \x01(\x0b\x32\x1a.regularization.v1.Figures\x12\x13\n\x06\x63onvex\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_convex\"\xa4\x01\n\x07\x46igures\x12\x10\n\x08\x65lements\x18\x01 \x01(\x03\x12,\n\x07penalty\x18\x02 \x01(\x0b\x32\x1b.regularization.v1.ExactSum\x12\x15\n\x08nonzeros\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x35\n\x10squared_distance\x18\x04 \x01(\x0b\x32\x1b.regularization.v1.ExactSumB\x0b\n\t_nonzeros\",\n\x08\x45xactSum\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\texpansion\x18\x02 \x03(\x01\x42\x8a\x01\n\x11regularization.v1B\x0cSummaryProtoP\x01Z\"regularization/v1;regularizationv1\xa2\x02\x03RGN\xaa\x02\x11Regularization.V1\xca\x02\x11Regularization\\V1\xea\x02\x12Regularization::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.summary_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021regularization.v1B\014SummaryProtoP\001Z\"regularization/v1;regularizationv1\242\002\003RGN\252\002\021Regularization.V1\312\002\021Regularization\\V1\352\002\022Regularization::V1'
   _globals['_SUMMARYFIGURES']._serialized_start=55
-  _globals['_SUMMARYFIGURES']._serialized_end=193
-  _globals['_SUMMARY']._serialized_start=196
-  _globals['_SUMMARY']._serialized_end=343
-  _globals['_SEGMENTSUMMARY']._serialized_start=345
-  _globals['_SEGMENTSUMMARY']._serialized_end=452
-  _globals['_FIGURES']._serialized_start=455
-  _globals['_FIGURES']._serialized_end=619
-  _globals['_EXACTSUM']._serialized_start=621
-  _globals['_EXACTSUM']._serialized_end=665
+  _globals['_SUMMARYFIGURES']._serialized_end=229
+  _globals['_SUMMARY']._serialized_start=232
+  _globals['_SUMMARY']._serialized_end=379
+  _globals['_SEGMENTSUMMARY']._serialized_start=381
+  _globals['_SEGMENTSUMMARY']._serialized_end=488
+  _globals['_FIGURES']._serialized_start=491
+  _globals['_FIGURES']._serialized_end=655
+  _globals['_EXACTSUM']._serialized_start=657
+  _globals['_EXACTSUM']._serialized_end=701
 # @@protoc_insertion_point(module_scope)

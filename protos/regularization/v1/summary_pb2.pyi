@@ -34,33 +34,43 @@ class SummaryFigures(_message.Message):
     PENALTY_FIELD_NUMBER: _builtins.int
     NONZEROS_FIELD_NUMBER: _builtins.int
     SQUARED_DISTANCE_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     penalty: _builtins.bool
     """The penalty. Unset: true."""
     nonzeros: _builtins.bool
     """The number of nonzero elements. Unset: true."""
     squared_distance: _builtins.bool
     """The squared distance of a proximal step. Unset: true. Penalty and Gradient ignore it."""
+    segments: _builtins.bool
+    """One entry for each segment, beside the total. Unset: true. Without them a summary is small whatever the
+    layout, so it always fits.
+    """
     def __init__(
         self,
         *,
         penalty: _builtins.bool | None = ...,
         nonzeros: _builtins.bool | None = ...,
         squared_distance: _builtins.bool | None = ...,
+        segments: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_nonzeros", b"_nonzeros", "_penalty", b"_penalty", "_squared_distance", b"_squared_distance", "nonzeros", b"nonzeros", "penalty", b"penalty", "squared_distance", b"squared_distance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nonzeros", b"_nonzeros", "_penalty", b"_penalty", "_segments", b"_segments", "_squared_distance", b"_squared_distance", "nonzeros", b"nonzeros", "penalty", b"penalty", "segments", b"segments", "squared_distance", b"squared_distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nonzeros", b"_nonzeros", "_penalty", b"_penalty", "_squared_distance", b"_squared_distance", "nonzeros", b"nonzeros", "penalty", b"penalty", "squared_distance", b"squared_distance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nonzeros", b"_nonzeros", "_penalty", b"_penalty", "_segments", b"_segments", "_squared_distance", b"_squared_distance", "nonzeros", b"nonzeros", "penalty", b"penalty", "segments", b"segments", "squared_distance", b"squared_distance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nonzeros: _TypeAlias = _typing.Literal["nonzeros"]  # noqa: Y015
     _WhichOneofArgType__nonzeros: _TypeAlias = _typing.Literal["_nonzeros", b"_nonzeros"]  # noqa: Y015
     _WhichOneofReturnType__penalty: _TypeAlias = _typing.Literal["penalty"]  # noqa: Y015
     _WhichOneofArgType__penalty: _TypeAlias = _typing.Literal["_penalty", b"_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__segments: _TypeAlias = _typing.Literal["segments"]  # noqa: Y015
+    _WhichOneofArgType__segments: _TypeAlias = _typing.Literal["_segments", b"_segments"]  # noqa: Y015
     _WhichOneofReturnType__squared_distance: _TypeAlias = _typing.Literal["squared_distance"]  # noqa: Y015
     _WhichOneofArgType__squared_distance: _TypeAlias = _typing.Literal["_squared_distance", b"_squared_distance"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nonzeros) -> _WhichOneofReturnType__nonzeros | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__penalty) -> _WhichOneofReturnType__penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segments) -> _WhichOneofReturnType__segments | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__squared_distance) -> _WhichOneofReturnType__squared_distance | None: ...
 
@@ -86,7 +96,7 @@ class Summary(_message.Message):
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentSummary]:
         """One entry for each segment that has elements in the stream's range, or has none at all and
-        lies in or at the ends of it, in layout order.
+        lies in or at the ends of it, in layout order. Empty where they are not asked for.
         """
 
     def __init__(
@@ -220,7 +230,7 @@ class ExactSum(_message.Message):
     def expansion(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The exact sum as a list of doubles that add up to it: the first is `value`, each next is the
         exact remainder rounded to nearest-even, until nothing remains (Shewchuk 1997). Empty for 0. One
-        element where `value` is not finite.
+        element where `value` is not finite. At most 40: all bits of binary64 are 2,098, and each double takes 53 of them.
         """
 
     def __init__(

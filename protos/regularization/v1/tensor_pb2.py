@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eregularization/v1/tensor.proto\x12\x11regularization.v1\"\x8a\x01\n\x0bTensorChunk\x12\x16\n\x0e\x65lement_offset\x18\x01 \x01(\x03\x12\x12\n\nparameters\x18\x02 \x01(\x0c\x12\x16\n\x0eloss_gradients\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\x0c\x12\x0f\n\x07weights\x18\x05 \x01(\x0c\x12\x13\n\x0bstep_scales\x18\x06 \x01(\x0c\"M\n\x0bResultChunk\x12\x16\n\x0e\x65lement_offset\x18\x01 \x01(\x03\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x16\n\x0enonzero_bitmap\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eregularization/v1/tensor.proto\x12\x11regularization.v1\"\x8a\x01\n\x0bTensorChunk\x12\x16\n\x0e\x65lement_offset\x18\x01 \x01(\x03\x12\x12\n\nparameters\x18\x02 \x01(\x0c\x12\x16\n\x0eloss_gradients\x18\x03 \x01(\x0c\x12\x11\n\treference\x18\x04 \x01(\x0c\x12\x0f\n\x07weights\x18\x05 \x01(\x0c\x12\x13\n\x0bstep_scales\x18\x06 \x01(\x0c\"M\n\x0bResultChunk\x12\x16\n\x0e\x65lement_offset\x18\x01 \x01(\x03\x12\x0e\n\x06values\x18\x02 \x01(\x0c\x12\x16\n\x0enonzero_bitmap\x18\x03 \x01(\x0c\x42\x89\x01\n\x11regularization.v1B\x0bTensorProtoP\x01Z\"regularization/v1;regularizationv1\xa2\x02\x03RGN\xaa\x02\x11Regularization.V1\xca\x02\x11Regularization\\V1\xea\x02\x12Regularization::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'regularization.v1.tensor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021regularization.v1B\013TensorProtoP\001Z\"regularization/v1;regularizationv1\242\002\003RGN\252\002\021Regularization.V1\312\002\021Regularization\\V1\352\002\022Regularization::V1'
   _globals['_TENSORCHUNK']._serialized_start=54
   _globals['_TENSORCHUNK']._serialized_end=192
   _globals['_RESULTCHUNK']._serialized_start=194

@@ -57,6 +57,8 @@ class FigureChoice:
     nonzeros: bool = True
     squared_distance: bool = True
     """Of proximal steps only."""
+    segments: bool = True
+    """Those of each segment, beside the total."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,15 +73,18 @@ class Summary:
     @classmethod
     def combined(cls, parts: Iterable[Summary], choice: FigureChoice, method: Method) -> Summary:
         """The summary of several element ranges together, with the bits of one."""
+        parts = list(parts)
+        if not choice.segments:
+            return cls(Figures.combined([part.total for part in parts], choice, method), ())
         by_name: dict[str, list[SegmentFigures]] = {}
         for part in parts:
             for segment in part.segments:
                 by_name.setdefault(segment.name, []).append(segment)
         segments = tuple(
             SegmentFigures(
-                name, Figures.combined([part.figures for part in parts], choice, method), parts[0].convex
+                name, Figures.combined([each.figures for each in same], choice, method), same[0].convex
             )
-            for name, parts in by_name.items()
+            for name, same in by_name.items()
         )
         return cls(Figures.combined([segment.figures for segment in segments], choice, method), segments)
 

@@ -183,7 +183,7 @@ class Run:
                     self._leave()
             figures = [segment.figures for segment in self._figures]
             total = Figures.combined(figures, self._call.figures, self._call.method)
-            self._summary = Summary(total, tuple(self._figures))
+            self._summary = Summary(total, tuple(self._figures) if self._call.figures.segments else ())
         return self._summary
 
     def _segment_at(self, position: int) -> SegmentRun | SpanRun:

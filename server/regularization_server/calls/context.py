@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..observability.request_ids import request_id_of
+from .grpc_internals import ClientGone
 
 if TYPE_CHECKING:
     import grpc
 
+    from .progress import Progress
+
 UNIX_PEER = "unix"
 """What the peers of calls on the same host begin with; between sockets of one host nothing is lost."""
-
-
-class ClientGone(Exception):
-    """Nobody waits for the call's answer any more: it was cancelled, or its time is over."""
 
 
 class Ending(NamedTuple):
@@ -40,6 +39,7 @@ class CallContext:
     Args:
         method: Its full name, with slashes.
         transport: gRPC's context of it.
+        progress: How far it has got.
 
     Attributes:
         peer: Who calls, as gRPC names it.
@@ -48,6 +48,7 @@ class CallContext:
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
         in_shared_memory: Whether its elements lie in shared memory.
+        token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         ending: How it ended; None until then.
         was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
@@ -61,21 +62,25 @@ class CallContext:
         "in_shared_memory",
         "method",
         "peer",
+        "progress",
         "request_id",
+        "token_name",
         "transport",
         "was_cut_off",
     )
 
-    def __init__(self, method: str, transport: grpc.ServicerContext) -> None:
+    def __init__(self, method: str, transport: grpc.ServicerContext, progress: Progress) -> None:
         self._started = time.perf_counter()
         self.method = method
         self.transport = transport
+        self.progress = progress
         self.peer: str = transport.peer()
         self.request_id = request_id_of(transport.invocation_metadata())
         self.elements = 0
         self.bytes_received = 0
         self.bytes_sent = 0
         self.in_shared_memory = False
+        self.token_name: str | None = None
         self.ending: Ending | None = None
         self.was_cut_off: Callable[[], bool] = _was_not
 
@@ -90,10 +95,12 @@ class CallContext:
         return self.peer.startswith(UNIX_PEER)
 
     def check_wanted(self) -> None:
-        """Go on only where somebody waits for the answer.
+        """Go on only where somebody waits for the answer, and the call has time left.
 
         Raises:
             ClientGone: If nobody does.
+            CallTooLong: If it has none.
         """
         if not self.transport.is_active():
             raise ClientGone
+        self.progress.check_time()

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from ..contract.statuses import failure_of
-from .context import ClientGone, Ending
+from ..contract.statuses import FAULT, failure_of
+from .context import Ending
+from .grpc_internals import ClientGone
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from ..contract.statuses import Failure
     from .context import CallContext
 
@@ -19,6 +22,21 @@ OK = Ending(grpc.StatusCode.OK)
 
 SECONDS_ON_THE_WAY = 0.1
 """Time that a call may take to come, where machines are busy."""
+
+
+@contextmanager
+def nothing_told(transport: grpc.ServicerContext, log: FilteringBoundLogger) -> Iterator[None]:
+    """End a call with INTERNAL whose own layers fail: gRPC would tell the client the error's text."""
+    try:
+        yield
+    except (GeneratorExit, grpc.RpcError):
+        raise
+    except Exception as error:
+        if type(error) is Exception and not error.args:
+            # What gRPC raises by itself where a call is ended with a status.
+            raise
+        log.exception("call failed", exc_info=error)
+        transport.abort(grpc.StatusCode.INTERNAL, FAULT)
 
 
 @contextmanager
@@ -37,7 +55,14 @@ def errors_to_statuses(context: CallContext) -> Iterator[None]:
         context.ending = _ending(context, failure, error)
         context.transport.abort_with_status(failure.status)
     else:
-        context.ending = OK if context.transport.is_active() else departure(context)
+        context.ending = _good_end(context)
+
+
+def _good_end(context: CallContext) -> Ending:
+    if not context.transport.is_active():
+        return departure(context)
+    code: grpc.StatusCode | None = context.transport.code()  # type: ignore[attr-defined] # its types miss it
+    return OK if code is None else Ending(code)
 
 
 def _ending(context: CallContext, failure: Failure, error: Exception) -> Ending:
@@ -50,7 +75,10 @@ def _ending(context: CallContext, failure: Failure, error: Exception) -> Ending:
 
 
 def departure(context: CallContext) -> Ending:
-    """How a call ended whose client is gone."""
+    """How a call ended whose client is gone, or was let go."""
+    if context.progress.error is not None:
+        failure = failure_of(context.progress.error, context.request_id)
+        return Ending(failure.code, failure.reason, failure.place)
     remaining = context.transport.time_remaining()
     if remaining is not None and remaining <= _early(remaining + context.seconds):
         return Ending(grpc.StatusCode.DEADLINE_EXCEEDED)

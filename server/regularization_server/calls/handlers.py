@@ -19,7 +19,6 @@ from regularization.v1.regularization_service_pb2 import ListPlansRequest, ListR
 from ..contract.answers import Answer
 from ..contract.augmentation import AugmentAnswer
 from ..contract.refusals import MessageUnreadable
-from .context import ClientGone
 from .read_ahead import ahead
 from .service import SERVICE
 from .training import AUGMENTATION, EARLY_STOPPING
@@ -91,12 +90,13 @@ def _many_answers(
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
         with stack.around(path, transport) as context:
-            responses = method(_decoded(raws, wire.decode_request, context), context)
+            responses = method(decoded(raws, wire.decode_request, context), context)
             # Where the client is gone, nobody asks for the rest: closing frees what the method holds.
             with closing(ahead(_each_encoded(responses, encode))) as answers:
                 for raw in answers:
                     context.bytes_sent += len(raw)
-                    yield raw
+                    with context.progress.waiting():
+                        yield raw
 
     return grpc.stream_stream_rpc_method_handler(serve)
 
@@ -109,7 +109,7 @@ def _one_answer(
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
         with stack.around(path, transport) as context:
-            response = method(_decoded(raws, decode, context), context)
+            response = method(decoded(raws, decode, context), context)
             return _encoded(response, type(response).SerializeToString, context)
 
     return grpc.stream_unary_rpc_method_handler(serve)
@@ -121,21 +121,26 @@ def _unary(
     stack: Stack,
     decode: Callable[[bytes], T],
 ) -> Handler:
-    def serve(raw: bytes, transport: grpc.ServicerContext) -> bytes:
+    def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
         with stack.around(path, transport) as context:
-            (request,) = _decoded([raw], decode, context)
+            request = next(decoded(raws, decode, context), None)
+            if request is None:
+                raise MessageUnreadable(f"{context.method} takes one message, got none")
             response = method(request, context)
             return _encoded(response, type(response).SerializeToString, context)
 
-    return grpc.unary_unary_rpc_method_handler(serve)
+    # On the wire, one message is a stream of one; so its sender can be waited for as any other.
+    return grpc.stream_unary_rpc_method_handler(serve)
 
 
-def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallContext) -> Iterator[T]:
+def decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallContext) -> Iterator[T]:
     """The messages of a call as they come.
 
     Raises:
         MessageUnreadable: If one is not what the method takes.
         ClientGone: If the client is.
+        StreamIdle: If one does not come in time.
+        CallTooLong: If the call takes too long.
     """
 
     def message(index: int, raw: bytes) -> T:
@@ -145,10 +150,10 @@ def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallC
         except DecodeError as error:
             raise MessageUnreadable(f"message {index} is not what {context.method} takes") from error
 
-    received = _Received(raws)
-    context.was_cut_off = received.is_cut_off
+    messages = context.progress.messages(raws)
+    context.was_cut_off = messages.is_cut_off
     # Not a generator: while the next message is awaited, it would hold the last one.
-    return map(message, count(), received)
+    return map(message, count(), messages)
 
 
 def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) -> bytes:
@@ -162,48 +167,3 @@ def _each_encoded(responses: Generator[T], encode: Callable[[T], bytes]) -> Gene
     """The messages that answer a call. Closing this closes what they come from."""
     with closing(responses):
         yield from map(encode, responses)
-
-
-class _Received:
-    """The messages of a call as they come, and how they ended."""
-
-    def __init__(self, raws: Iterable[bytes]) -> None:
-        self._raws = iter(raws)
-        self._ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._raws)
-        except StopIteration:
-            self._ended = True
-            raise
-        except grpc.RpcError as error:
-            _cut_loose(error)
-            raise ClientGone from None
-
-    def is_cut_off(self) -> bool:
-        """Whether messages that have ended did so because the client was gone.
-
-        gRPC tells that a stream is over before it tells that it was cancelled. Asked for one more message, it
-        answers behind both.
-        """
-        if not self._ended:
-            return False
-        try:
-            next(self._raws, None)
-        except grpc.RpcError as error:
-            _cut_loose(error)
-            return True
-        return False
-
-
-def _cut_loose(error: grpc.RpcError) -> None:
-    """Let an error that gRPC has raised know nothing of the call.
-
-    gRPC keeps it. With its traceback, and with what was being handled when it came, that is all that the call
-    has, for as long as nobody looks for cycles.
-    """
-    error.__traceback__ = error.__context__ = None

@@ -1,141 +1,180 @@
-"""What happens around the calls of health and reflection: the token, counts, and a log line at debug."""
+"""The methods of health and reflection as gRPC serves them, in threads of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import wraps
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from ..contract.refusals import TokenRefused
-from ..contract.statuses import failure_of
-from ..observability.request_ids import request_id_of
-from .authorization import check_token
-from .context import CallContext
-from .endings import departure
+from ..contract.refusals import MessageUnreadable
+from .admission import Calls
+from .handlers import decoded
+from .health import SERVICE as HEALTH
+from .threads import CallThreads
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from structlog.typing import FilteringBoundLogger
 
-    from ..observability.call_metrics import CallMetrics
+    from .arrivals import Arrivals
+    from .context import CallContext
+    from .health import Health
+    from .stack import Stack
 
-    Handler = Any
-    """A ``grpc.RpcMethodHandler``; by type its behaviours are optional, but the one of its kind is there."""
-    Behaviour = Callable[..., Any]
+    Send = Callable[[bytes | None], None]
 
-SERVICE_PREFIXES = ("/regularization.", "/training.")
-"""Paths of the methods that have a stack of their own."""
+REFLECTION = reflection.SERVICE_NAME
+"""Full name of the service of reflection."""
 
-HEALTH_PREFIX = "/grpc.health."
-"""Paths of the methods that need no token: a prober has none."""
+CHECKING = 4
+"""Threads that say whether the server is well. None waits for anybody."""
+
+WATCHED = 8
+"""Threads that tell those who watch; each waits until it is read."""
+
+REFLECTIONS = 32
+"""Streams of reflection at once."""
+
+REFUSING = 4
+"""Threads that refuse further ones."""
+
+MessageT = TypeVar("MessageT", bound="Message")
 
 
-class StandardServicesInterceptor(grpc.ServerInterceptor):
-    """Wraps every handler of a server, but for those of its own service.
+class StandardThreads(NamedTuple):
+    """The threads of the standard services."""
+
+    checking: CallThreads
+    watching: CallThreads
+    reflecting: CallThreads
+
+    @classmethod
+    def made(cls, log: FilteringBoundLogger, arrivals: Arrivals) -> StandardThreads:
+        """As many as there are to be."""
+        return cls(
+            CallThreads(CHECKING, log, arrivals, "health"),
+            CallThreads(WATCHED, log, arrivals, "watched"),
+            CallThreads(REFLECTIONS + REFUSING, log, arrivals, "reflection"),
+        )
+
+    def close(self) -> None:
+        """Take no more work."""
+        for each in self:
+            each.shutdown(wait=False, cancel_futures=True)
+
+
+def standard_handlers(
+    health: Health, services: tuple[str, ...], stack: Stack, threads: StandardThreads
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Every method of health and reflection.
 
     Args:
-        log: Where each call leaves one line.
-        token: The bearer token that callers must show, except for health; None for none.
-        metrics: Where calls are counted, also those of methods that there are not; None for nowhere.
+        health: What is served.
+        services: Full names of the services to tell about, beside these two.
+        stack: What happens around each call.
+        threads: Where they run.
     """
-
-    def __init__(
-        self, log: FilteringBoundLogger, token: bytes | None, metrics: CallMetrics | None = None
-    ) -> None:
-        self._log = log
-        self._token = token
-        self._metrics = metrics
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Wrap the handler of a call."""
-        handler = continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None and self._metrics is not None:
-            self._metrics.unknown()
-        if handler is None or path.startswith(SERVICE_PREFIXES):
-            return handler
-        behaviour, make_handler = _kind_of(handler)
-        if self._token is not None and not path.startswith(HEALTH_PREFIX):
-            behaviour = _authorized(behaviour, self._token)
-        if self._metrics is not None:
-            behaviour = _counted(behaviour, path, self._metrics, handler.response_streaming)
-        return make_handler(
-            _logged(behaviour, path, self._log), handler.request_deserializer, handler.response_serializer
-        )
-
-
-def _kind_of(handler: Handler) -> tuple[Behaviour, Callable[..., Handler]]:
-    """A handler's behaviour, and what makes handlers of its kind."""
-    kinds = (
-        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
-        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
-        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
-        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+    check = _one_answer(
+        _path(HEALTH, "Check"), partial(_checked, health), stack, health_pb2.HealthCheckRequest
     )
-    return next((behaviour, make) for behaviour, make in kinds if behaviour is not None)
+    listed = _one_answer(_path(HEALTH, "List"), partial(_listed, health), stack, health_pb2.HealthListRequest)
+    watch = _watched(_path(HEALTH, "Watch"), health, stack)
+    reflected = _reflected(reflection.ReflectionServicer((*services, HEALTH, REFLECTION)), stack)
+    return (
+        grpc.method_handlers_generic_handler(
+            HEALTH,
+            {
+                "Check": grpc.stream_unary_rpc_method_handler(_in(threads.checking, check)),
+                "List": grpc.stream_unary_rpc_method_handler(_in(threads.checking, listed)),
+                "Watch": grpc.stream_stream_rpc_method_handler(_in(threads.watching, watch)),
+            },
+        ),
+        grpc.method_handlers_generic_handler(
+            REFLECTION,
+            {
+                "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
+                    _in(threads.reflecting, reflected)
+                )
+            },
+        ),
+    )
 
 
-# The attributes of a behaviour come along: one says that a health watch needs no thread of its own.
+def _path(service: str, name: str) -> str:
+    return f"/{service}/{name}"
 
 
-def _authorized(behaviour: Behaviour, token: bytes) -> Behaviour:
-    @wraps(behaviour)
-    def authorized(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
-        metadata = transport.invocation_metadata()
-        try:
-            check_token(metadata, token)
-        except TokenRefused as error:
-            transport.abort_with_status(failure_of(error, request_id_of(metadata)).status)
-        return behaviour(request, transport, *rest)
-
-    return authorized
+def _in(threads: CallThreads, behaviour: Callable[..., Any]) -> Any:
+    """A behaviour that runs in these threads: gRPC looks for them in this attribute."""
+    behaviour.experimental_thread_pool = threads  # type: ignore[attr-defined]
+    return behaviour
 
 
-def _counted(behaviour: Behaviour, path: str, metrics: CallMetrics, is_streaming: bool) -> Behaviour:
-    @wraps(behaviour)
-    def counted(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
-        context, finished = CallContext(path, transport), Event()
-        metrics.begun(context)
-        # A call that its client ends has no code, and has not finished.
-        transport.add_callback(
-            lambda: metrics.count(path, _code_of(context, finished.is_set()), context.seconds)
-        )
-        answer = behaviour(request, transport, *rest)
-        if is_streaming and answer is not None:
-            return _telling(answer, finished)
-        if not is_streaming:
-            finished.set()
-        return answer
+def _one_answer(
+    path: str, answer: Callable[[Any, CallContext], Message], stack: Stack, request_type: type[MessageT]
+) -> Callable[..., bytes]:
+    def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
+        with stack.around_health(path, transport) as context:
+            return answer(_one(raws, request_type, context), context).SerializeToString()
 
-    return counted
+    return serve
 
 
-def _telling(answers: Iterator[Any], finished: Event) -> Iterator[Any]:
-    yield from answers
-    finished.set()
+def _one(raws: Iterator[bytes], request_type: type[MessageT], context: CallContext) -> MessageT:
+    request = next(decoded(raws, request_type.FromString, context), None)
+    if request is None:
+        raise MessageUnreadable(f"{context.method} takes one message, got none")
+    return request
 
 
-def _code_of(context: CallContext, finished: bool) -> grpc.StatusCode:
-    """How a call of these services has ended."""
-    code: grpc.StatusCode | None = context.transport.code()  # type: ignore[attr-defined] # its types miss it
-    if code is not None:
-        return code
-    return grpc.StatusCode.OK if finished else departure(context).code
+def _checked(
+    health: Health, request: health_pb2.HealthCheckRequest, context: CallContext
+) -> health_pb2.HealthCheckResponse:
+    status = health.status_of(request.service)
+    if status is None:
+        context.transport.set_code(grpc.StatusCode.NOT_FOUND)
+        context.transport.set_details("the server has no service of that name")
+    return health_pb2.HealthCheckResponse(status=status)
 
 
-def _logged(behaviour: Behaviour, path: str, log: FilteringBoundLogger) -> Behaviour:
-    @wraps(behaviour)
-    def logged(request: Any, transport: grpc.ServicerContext, *rest: Any) -> Any:
-        context = CallContext(path, transport)
-        transport.add_callback(
-            lambda: log.debug("call", method=path, peer=context.peer, seconds=context.seconds)
-        )
-        return behaviour(request, transport, *rest)
+def _listed(
+    health: Health, request: health_pb2.HealthListRequest, context: CallContext
+) -> health_pb2.HealthListResponse:
+    statuses = {
+        name: health_pb2.HealthCheckResponse(status=status) for name, status in health.statuses().items()
+    }
+    return health_pb2.HealthListResponse(statuses=statuses)
 
-    return logged
+
+def _watched(path: str, health: Health, stack: Stack) -> Callable[..., None]:
+    def serve(raws: Iterator[bytes], transport: grpc.ServicerContext, send: Send) -> None:
+        with stack.around_watch(path, transport) as context:
+            request = _one(raws, health_pb2.HealthCheckRequest, context)
+            health.watch(
+                request.service,
+                transport,
+                context.progress,
+                lambda response: send(response.SerializeToString()),
+            )
+
+    # It takes no thread while it waits for a change.
+    serve.experimental_non_blocking = True  # type: ignore[attr-defined]
+    return serve
+
+
+def _reflected(servicer: reflection.ReflectionServicer, stack: Stack) -> Callable[..., Iterator[bytes]]:
+    path = _path(REFLECTION, "ServerReflectionInfo")
+    streams = Calls(REFLECTIONS)
+
+    def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
+        with stack.around_reflection(path, transport, streams) as context:
+            requests = decoded(raws, reflection_pb2.ServerReflectionRequest.FromString, context)
+            for response in servicer.ServerReflectionInfo(requests, transport):
+                with context.progress.waiting():
+                    yield response.SerializeToString()
+
+    return serve

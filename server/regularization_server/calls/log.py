@@ -1,4 +1,4 @@
-"""One line in the log for each call."""
+"""One line in the log for each call, but for those that fail by the hundred."""
 
 from __future__ import annotations
 
@@ -6,24 +6,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from ..process.line_limit import LineLimit
     from .context import CallContext, Ending
 
 
 @contextmanager
-def logged(context: CallContext, log: FilteringBoundLogger) -> Iterator[None]:
-    """Write a call's line once its ending is known."""
+def logged(context: CallContext, log: FilteringBoundLogger, failures: LineLimit) -> Iterator[None]:
+    """Write a call's line once its ending is known.
+
+    Args:
+        context: The call.
+        log: Where its line goes.
+        failures: How many lines of calls that failed there may be.
+    """
     try:
         yield
     finally:
         if context.ending is not None:
             # What becomes of its line is nothing to the call.
             with suppress(Exception):
-                _write(log, context, context.ending)
+                if _is_told(context, context.ending, failures):
+                    _write(log, context, context.ending)
             # A fault knows the frames it was raised in, and these know the context: both would stay.
             context.ending = None
+
+
+def _is_told(context: CallContext, ending: Ending, failures: LineLimit) -> bool:
+    """Whether a call has a line: any that went well or by a fault of the server, and of the others some."""
+    if ending.code is grpc.StatusCode.OK or ending.fault is not None:
+        return True
+    if ending.code is grpc.StatusCode.CANCELLED and not context.bytes_received:
+        # A stream that is opened and reset costs its client nothing, and tells nothing.
+        failures.leave_out()
+        return False
+    return failures.has_room()
 
 
 def _write(log: FilteringBoundLogger, context: CallContext, ending: Ending) -> None:

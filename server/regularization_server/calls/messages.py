@@ -7,7 +7,10 @@ from typing import TypeVar
 
 from regularization import wire
 
-from ..contract.refusals import FieldUnknown, HeaderMissing, HeaderRepeated
+from ..contract.refusals import FieldUnknown, HeaderMissing, HeaderRepeated, TooManyEmptyMessages
+
+MOST_EMPTY = 1000
+"""Messages of a stream that may carry nothing."""
 
 RequestT = TypeVar("RequestT", wire.Request, wire.CombineRequest)
 
@@ -38,10 +41,14 @@ def chunks_of(requests: Iterable[wire.Request], begin: int = 0) -> Iterator[wire
     Raises:
         HeaderRepeated: If a message after the stream's first has a header.
         FieldUnknown: If one says more than the schema has.
+        TooManyEmptyMessages: If too many carry no elements.
     """
+    empty = 0
     for index, request in enumerate(requests, begin):
         _check_known(request, index)
         _check_header(request, index)
+        if index and (request.chunk is None or not request.chunk.parameters):
+            empty = _one_more(empty, index)
         if request.chunk is not None:
             yield request.chunk
 
@@ -56,12 +63,24 @@ def statistics_of(requests: Iterable[wire.CombineRequest], begin: int = 0) -> It
     Raises:
         HeaderRepeated: If a message after the stream's first has a header.
         FieldUnknown: If one says more than the schema has.
+        TooManyEmptyMessages: If too many carry no statistics.
     """
+    empty = 0
     for index, request in enumerate(requests, begin):
         _check_known(request, index)
         _check_header(request, index)
+        if index and not request.statistics:
+            empty = _one_more(empty, index)
         if request.statistics is not None:
             yield index, request.statistics
+
+
+def _one_more(empty: int, index: int) -> int:
+    """One more than so many empty messages."""
+    if empty == MOST_EMPTY:
+        text = f"a stream may have {MOST_EMPTY} messages that carry nothing, message {index} is another"
+        raise TooManyEmptyMessages(text, message=index)
+    return empty + 1
 
 
 def _check_header(request: wire.Request | wire.CombineRequest, index: int) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..observability.request_ids import HEADER
-from .authorization import check_token
 from .context import CallContext
-from .endings import errors_to_statuses
+from .endings import errors_to_statuses, nothing_told
 from .log import logged
-from .watched import Watcher, watched
+from .watched import Watcher, watched, watched_until_gone
 
 if TYPE_CHECKING:
     import grpc
     from structlog.typing import FilteringBoundLogger
 
+    from ..process.line_limit import LineLimit
     from .admission import Calls
+    from .authorization import Authorize
     from .drain import Drain
+    from .progress import Watchdog
 
 
 class Stack:
@@ -26,34 +28,132 @@ class Stack:
 
     Args:
         log: Where each call leaves one line.
-        token: The bearer token that callers must show; None for none.
+        authorize: Looks at the bearer token that a call shows; None where none is asked for.
+        failures: How many lines of calls that fail there may be.
         calls: Where calls are counted and admitted.
         drain: How long calls last while the server stops.
-        watchers: Who is told of calls.
+        watchdog: What lets go of calls that get nowhere.
+        counting: Who is told of every call; None for nobody.
+        tracing: Who is told of all calls but those of health and reflection; None for nobody.
     """
 
     def __init__(
         self,
         log: FilteringBoundLogger,
-        token: bytes | None,
+        failures: LineLimit,
+        authorize: Authorize | None,
         calls: Calls,
         drain: Drain,
-        watchers: Sequence[Watcher] = (),
+        watchdog: Watchdog,
+        *,
+        counting: Watcher | None = None,
+        tracing: Watcher | None = None,
     ) -> None:
         self._log = log
-        self._token = token
+        self._failures = failures
+        self._authorize = authorize
         self._calls = calls
         self._drain = drain
-        self._watchers = watchers
+        self._watchdog = watchdog
+        self._counting = [each for each in (counting,) if each is not None]
+        self._watchers = [each for each in (counting, tracing) if each is not None]
 
     @contextmanager
     def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
         """Go through all layers, from the outermost on, and give the method the call's context."""
-        context = CallContext(method, transport)
-        transport.set_trailing_metadata(((HEADER, context.request_id),))
-        with logged(context, self._log), watched(context, self._watchers), errors_to_statuses(context):
-            if self._token is not None:
-                check_token(transport.invocation_metadata(), self._token)
-            with self._calls.admitted(context):
-                yield context
-                self._drain.hold(context)
+        with self._begun(method, transport) as context:
+            try:
+                with (
+                    logged(context, self._log, self._failures),
+                    watched(context, self._watchers),
+                    errors_to_statuses(context),
+                ):
+                    self._check_token(context)
+                    with self._calls.admitted(context):
+                        yield context
+                        self._drain.hold(context)
+            finally:
+                context.progress.ended()
+
+    @contextmanager
+    def around_health(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
+        """Go through the layers around a call of health: a prober has no token."""
+        with self._begun(method, transport) as context:
+            try:
+                with (
+                    self._quietly(context),
+                    watched(context, self._counting),
+                    errors_to_statuses(context),
+                ):
+                    yield context
+            finally:
+                context.progress.ended()
+
+    @contextmanager
+    def around_watch(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
+        """Likewise around a call that goes on when its handler is done, for as long as its client wants."""
+        with (
+            self._begun(method, transport, lasts=True) as context,
+            self._quietly(context),
+            watched_until_gone(context, self._counting),
+            errors_to_statuses(context),
+        ):
+            yield context
+
+    @contextmanager
+    def around_reflection(
+        self, method: str, transport: grpc.ServicerContext, streams: Calls
+    ) -> Iterator[CallContext]:
+        """Go through the layers around a call of reflection, which is counted apart from others.
+
+        Args:
+            method: Its full name, with slashes.
+            transport: gRPC's context of it.
+            streams: Where it is counted.
+        """
+        with self._begun(method, transport) as context:
+            try:
+                with (
+                    self._quietly(context),
+                    watched(context, self._counting),
+                    errors_to_statuses(context),
+                ):
+                    self._check_token(context)
+                    with streams.admitted(context):
+                        yield context
+            finally:
+                context.progress.ended()
+
+    @contextmanager
+    def _begun(
+        self, method: str, transport: grpc.ServicerContext, *, lasts: bool = False
+    ) -> Iterator[CallContext]:
+        with nothing_told(transport, self._log):
+            context = CallContext(method, transport, self._watchdog.watch(transport, lasts=lasts))
+            transport.set_trailing_metadata(((HEADER, context.request_id),))
+            yield context
+
+    def _check_token(self, context: CallContext) -> None:
+        if self._authorize is not None:
+            context.token_name = self._authorize(context.transport.invocation_metadata())
+
+    @contextmanager
+    def _quietly(self, context: CallContext) -> Iterator[None]:
+        """Write a line at debug when the call is over, and one at error where it shows a fault."""
+        context.transport.add_callback(
+            lambda: self._log.debug(
+                "call", method=context.method, peer=context.peer, seconds=round(context.seconds, 6)
+            )
+        )
+        try:
+            yield
+        finally:
+            ending, context.ending = context.ending, None
+            if ending is not None and ending.fault is not None:
+                self._log.error(
+                    "call",
+                    method=context.method,
+                    peer=context.peer,
+                    request_id=context.request_id,
+                    exc_info=ending.fault,
+                )

@@ -73,12 +73,40 @@ class SummaryTooLarge(RegularizationError):
     """The call's summary might be larger than a message that every client takes."""
 
 
+class TokenMissing(RegularizationError):
+    """The server asks for a bearer token, and the call shows none."""
+
+
 class TokenRefused(RegularizationError):
-    """The call does not show the bearer token that the server asks for."""
+    """The call shows something else than one bearer token of the server's."""
 
 
 class TooManyCalls(RegularizationError):
     """As many calls as the server takes are in flight."""
+
+
+class StreamIdle(RegularizationError):
+    """The call waits for its caller for too long."""
+
+    @classmethod
+    def sender(cls, seconds: float) -> StreamIdle:
+        """The error of a call whose next message does not come within so many seconds."""
+        text = f"the next message must come within {seconds:g} seconds: send it, or smaller ones"
+        return cls(text, limit_milliseconds=round(seconds * 1000))
+
+    @classmethod
+    def reader(cls, seconds: float) -> StreamIdle:
+        """The error of a call whose answer is not taken within so many seconds."""
+        text = f"an answer must be read within {seconds:g} seconds: read it, or send smaller messages"
+        return cls(text, limit_milliseconds=round(seconds * 1000))
+
+
+class CallTooLong(RegularizationError):
+    """The call takes longer than a call may."""
+
+
+class TooManyEmptyMessages(RegularizationError):
+    """The stream has too many messages that carry nothing."""
 
 
 class ShuttingDown(RegularizationError):

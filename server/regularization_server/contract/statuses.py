@@ -66,8 +66,12 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
     refusals.TransformationUnknown: (INVALID, errors_pb2.ERROR_REASON_TRANSFORMATION_UNKNOWN),
     refusals.ChunkSizeInvalid: (INVALID, errors_pb2.ERROR_REASON_CHUNK_SIZE_INVALID),
     refusals.SummaryTooLarge: (INVALID, errors_pb2.ERROR_REASON_SUMMARY_TOO_LARGE),
+    refusals.TokenMissing: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_MISSING),
     refusals.TokenRefused: (grpc.StatusCode.UNAUTHENTICATED, errors_pb2.ERROR_REASON_TOKEN_REFUSED),
     refusals.TooManyCalls: (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_CALLS),
+    refusals.StreamIdle: (grpc.StatusCode.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_STREAM_IDLE),
+    refusals.CallTooLong: (grpc.StatusCode.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_CALL_TOO_LONG),
+    refusals.TooManyEmptyMessages: (INVALID, errors_pb2.ERROR_REASON_TOO_MANY_EMPTY_MESSAGES),
     refusals.ShuttingDown: (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_SHUTTING_DOWN),
     refusals.RegionUnknown: (INVALID, errors_pb2.ERROR_REASON_REGION_UNKNOWN),
     refusals.RegionRangeInvalid: (INVALID, errors_pb2.ERROR_REASON_REGION_RANGE_INVALID),
@@ -80,6 +84,9 @@ STATUSES: dict[type[Exception], tuple[grpc.StatusCode, ErrorReason.ValueType]] =
 """Code and reason of every error; what is not here is a fault of the server."""
 
 INTERNAL = (grpc.StatusCode.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
+
+FAULT = "a fault of the server; its log has the details"
+"""All that a client learns of it."""
 
 # Metadata must stay below 8 KiB. The text travels three times, once percent-encoded (three bytes for one) and
 # twice in base64 (four for three); names are in base64.
@@ -111,11 +118,7 @@ def failure_of(error: Exception, request_id: str) -> Failure:
     if isinstance(error, RegularizationError) and type(error) in STATUSES:
         text, metadata, field = clipped(str(error), _TEXT_BYTES), _metadata(error), error.field
     else:
-        text, metadata, field = (
-            f"a fault of the server; its log has the details of request {request_id}",
-            {},
-            None,
-        )
+        text, metadata, field = f"{FAULT} of request {request_id}", {}, None
     place = {name: value for name, value in metadata.items() if name != "segment"}
     metadata[REQUEST_ID] = request_id
     name = ErrorReason.Name(reason)

@@ -39,6 +39,8 @@ def check_summary_fits(call: Call, plan_digest: str | None = None) -> None:
     """
     total, segments = _figures_bytes(_MOST_FIGURES), call.layout.segments
     total += _field(len(plan_digest)) if plan_digest is not None else 0
+    if not call.figures.segments:
+        return
     if total + len(segments) * _segment_bytes(MAX_NAME_BYTES, _MOST_FIGURES) <= LARGEST_SUMMARY:
         return
     there = call.segments_in_range()
@@ -47,7 +49,7 @@ def check_summary_fits(call: Call, plan_digest: str | None = None) -> None:
     if total > LARGEST_SUMMARY:
         text = (
             f"summary might have {total} bytes, and must have at most {LARGEST_SUMMARY} to be received: "
-            "ask for fewer figures, or in several calls, each for an element range"
+            "ask for the total alone, for fewer figures, or in several calls, each for an element range"
         )
         raise SummaryTooLarge(text, field="header.figures", largest_bytes=total, limit_bytes=LARGEST_SUMMARY)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..settings import MIB
+from ..settings import KIB, MIB
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -13,7 +13,14 @@ SPARE_THREADS = 32
 """Threads beyond the limit of calls: for health, reflection and refusals when all calls are taken."""
 
 FEWEST_WAITING = 3000
-"""Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
+"""Calls of which no message is there yet that may wait for it, at least."""
+
+MOST_PENDING = 1 << 13
+"""Calls that have come and were not looked at yet. Those that were cancelled meanwhile are among them, and
+whoever resets many at once should not fill the room."""
+
+MOST_METADATA = 16 * KIB
+"""Bytes of a call's headers beyond which it is refused."""
 
 LOOKAHEAD_BYTES = 4 * MIB
 """What a client may send of a stream that the server does not read. A stream sends at most this in a round
@@ -25,6 +32,11 @@ def most_threads(settings: Settings) -> int:
     return settings.max_concurrent_calls + SPARE_THREADS
 
 
+def most_waiting(settings: Settings) -> int:
+    """Calls of which no message is there yet that may wait for it."""
+    return max(2 * most_threads(settings), FEWEST_WAITING)
+
+
 def grpc_options(settings: Settings) -> list[tuple[str, int]]:
     """The options of the gRPC server, by gRPC's own names."""
     options = {
@@ -33,25 +45,36 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
         **_streams(settings),
+        **_connections(settings),
         **_keepalive(settings),
     }
-    if settings.max_connection_age is not None:
-        options["grpc.max_connection_age_ms"] = _milliseconds(settings.max_connection_age)
     return list(options.items())
 
 
 def _streams(settings: Settings) -> dict[str, int]:
     # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
     # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
-    waiting = max(2 * most_threads(settings), FEWEST_WAITING)
     return {
-        "grpc.max_concurrent_streams": most_threads(settings),
-        "grpc.server.max_pending_requests": waiting,
-        "grpc.server.max_pending_requests_hard_limit": waiting,
+        "grpc.max_concurrent_streams": settings.max_streams_per_connection,
+        "grpc.server.max_pending_requests": MOST_PENDING,
+        "grpc.server.max_pending_requests_hard_limit": MOST_PENDING,
         # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window of a
         # fixed size has no such streams, and keeps the rate of those that are read.
         "grpc.http2.bdp_probe": 0,
         "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+    }
+
+
+def _connections(settings: Settings) -> dict[str, int]:
+    return {
+        "grpc.max_allowed_incoming_connections": settings.max_connections,
+        "grpc.server_handshake_timeout_ms": _milliseconds(settings.handshake_timeout),
+        "grpc.max_connection_idle_ms": _milliseconds(settings.max_connection_idle),
+        "grpc.max_connection_age_ms": _milliseconds(settings.max_connection_age),
+        "grpc.max_connection_age_grace_ms": _milliseconds(settings.max_connection_age_grace),
+        # Between gRPC's own two limits some calls are refused, by chance.
+        "grpc.max_metadata_size": MOST_METADATA,
+        "grpc.absolute_max_metadata_size": MOST_METADATA,
     }
 
 

@@ -6,6 +6,8 @@ A log has methods, codes, reasons, places and sizes; never a name, a value or a 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
 import traceback
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from .line_limit import LineLimit
 from .log_writer import LogWriter, is_terminal, standard_error
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def command_logger(
     )
     log = made.bind(**fields)
     logging.basicConfig(handlers=[_Libraries(log)], force=True)
+    _tell_unhandled_faults(log)
     return log, writer
 
 
@@ -70,6 +74,16 @@ def library_logger() -> FilteringBoundLogger:
         wrapper_class=structlog.make_filtering_bound_logger("debug"),
     )
     return logger
+
+
+def _tell_unhandled_faults(log: FilteringBoundLogger) -> None:
+    """Log what ends a thread, or is raised where nobody can hear it: Python would write the error's text."""
+
+    def tell(unhandled: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+        log.error("unhandled fault", exc_info=unhandled.exc_value)
+
+    threading.excepthook = tell
+    sys.unraisablehook = tell
 
 
 class _Lines:
@@ -96,11 +110,16 @@ class _Libraries(logging.Handler):
     def __init__(self, log: FilteringBoundLogger) -> None:
         super().__init__()
         self._log = log
+        self._limit = LineLimit(log, "lines of libraries")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on."""
+        """Pass a record on, unless there are too many: a caller may cause them."""
+        if not self._limit.has_room():
+            return
         error = record.exc_info[1] if record.exc_info else None
-        self._log.log(record.levelno, str(record.msg), logger=record.name, exc_info=error)
+        # The sentence may have been made with the error's text.
+        text = str(record.msg) if error is None else str(record.msg).replace(str(error), "…")
+        self._log.log(record.levelno, text, logger=record.name, exc_info=error)
 
 
 def _stamp(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

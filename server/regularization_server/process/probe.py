@@ -19,25 +19,34 @@ class Health(NamedTuple):
     answered: bool = True
 
 
+class ProbeTls(NamedTuple):
+    """Whom a probe trusts and what it shows, in PEM, and which name it expects."""
+
+    authorities: bytes
+    certificate: bytes | None = None
+    key: bytes | None = None
+    server_name: str | None = None
+
+
 def reachable(address: str) -> str:
     """Where a server that listens on ``address`` is called from the same host."""
     host, colon, port = address.rpartition(":")
     return f"{WILDCARDS.get(host, host)}{colon}{port}"
 
 
-def health_of(address: str, timeout: float, authorities: bytes | None) -> Health:
+def health_of(address: str, timeout: float, tls: ProbeTls | None) -> Health:
     """The health of a server.
 
     Args:
         address: Where it is called.
         timeout: Seconds that it has to answer.
-        authorities: Certificates, in PEM, of the authorities to trust; None for plain text.
+        tls: None for plain text.
     """
     # The server command imports this and needs none of these before it has set their environment.
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with _channel(address, authorities) as channel:
+    with _channel(address, tls) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=timeout
@@ -48,9 +57,11 @@ def health_of(address: str, timeout: float, authorities: bytes | None) -> Health
     return Health(answer.status == serving, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
-def _channel(address: str, authorities: bytes | None) -> grpc.Channel:
+def _channel(address: str, tls: ProbeTls | None) -> grpc.Channel:
     import grpc
 
-    if authorities is None:
+    if tls is None:
         return grpc.insecure_channel(address)
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(authorities))
+    credentials = grpc.ssl_channel_credentials(tls.authorities, tls.key, tls.certificate)
+    name = [] if tls.server_name is None else [("grpc.ssl_target_name_override", tls.server_name)]
+    return grpc.secure_channel(address, credentials, options=name)

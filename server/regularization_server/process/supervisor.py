@@ -8,6 +8,7 @@ that has gRPC in it: the supervisor has none, and one thread, which writes its l
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from ..observability.shared_values import SharedMetrics
     from ..settings import Settings
 
-FIRST_PAUSE = 0.5
+FIRST_PAUSE = 0.1
 """Seconds before a process that has ended is started again; doubled each time that it ends soon."""
 
 LONGEST_PAUSE = 30.0
-"""Upper bound of that, in seconds."""
+"""Upper bound of that, in seconds, for a process that ends before it serves: the next may end so, too."""
 
-LONG_RUN = 60.0
+LONGEST_PAUSE_OF_SERVING = 1.0
+"""The same of a process that has served: whatever has killed it, without it calls wait or fail."""
+
+LONG_RUN = 10.0
 """Seconds after which a process has run well: when it ends, the first pause is due again."""
 
 SPARE_SECONDS = 5.0
@@ -80,6 +84,8 @@ class Child:
     starts: int = 0
     due: float | None = 0.0
     """When it is to be started; None where it runs."""
+    _line: socket.socket | None = None
+    """Its other end is the process's standard input."""
     _started: float = 0.0
     _pause: float = FIRST_PAUSE
     statuses: list[int] = field(default_factory=list)
@@ -88,11 +94,14 @@ class Child:
     def start(self) -> int:
         """Start it; its process id."""
         # Not from the working directory, and not in the terminal's group: Ctrl-C is for the supervisor. The
-        # child stops when its input ends, which it does when the supervisor is gone, in whatever way.
+        # child stops when its input ends, which it does when the supervisor is gone, in whatever way. What it
+        # writes there says that it serves.
         command = [sys.executable, "-P", "-m", "regularization_server.command", *self.arguments]
-        self.process = subprocess.Popen(  # noqa: S603 - the project's own command
-            command, stdin=subprocess.PIPE, process_group=0
-        )
+        self._line, its_end = socket.socketpair()
+        with its_end:
+            self.process = subprocess.Popen(  # noqa: S603 - the project's own command
+                command, stdin=its_end.fileno(), process_group=0
+            )
         self.starts += 1
         self.due = None
         self._started = time.monotonic()
@@ -102,16 +111,27 @@ class Child:
         """Whether it has ended since it was last asked; it is then due after a pause."""
         if self.process is None or (status := self.process.poll()) is None:
             return False
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        longest = LONGEST_PAUSE_OF_SERVING if self._has_served() else LONGEST_PAUSE
         self.process = None
         self.statuses.append(status)
         now = time.monotonic()
         if now - self._started >= LONG_RUN:
             self._pause = FIRST_PAUSE
-        self.due = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        pause = min(self._pause, longest)
+        self.due = now + pause
+        self._pause = 2 * pause
         return True
+
+    def _has_served(self) -> bool:
+        """Whether the process that has ended had served; what it was heard on is closed."""
+        if self._line is None:
+            return False
+        with self._line:
+            try:
+                return self._line.recv(1, socket.MSG_DONTWAIT) != b""
+            except OSError:
+                # It has closed its end without a word, or something that it has started has that.
+                return False
 
 
 class Supervisor:
@@ -128,7 +148,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, arguments: Sequence[str], log: FilteringBoundLogger) -> None:
         self._log = log
-        self._grace = settings.grace_period
+        self._seconds_to_stop = settings.drain_delay + settings.grace_period + SPARE_SECONDS
         self._ports = ExitStack()
         self._metrics = _metrics_of(settings)
         if self._metrics is not None:
@@ -175,7 +195,7 @@ class Supervisor:
         running = [child for child in self._children if child.process is not None]
         self._log.info("stopping processes", processes=len(running))
         self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace + SPARE_SECONDS
+        deadline = time.monotonic() + self._seconds_to_stop
         forced = None
         while any(not child.ended() for child in running if child.process is not None):
             number = self._event(deadline)

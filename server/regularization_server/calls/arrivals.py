@@ -1,0 +1,100 @@
+"""Calls of which no message is there yet: they hold no thread, and are let go where none comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..contract.refusals import StreamIdle, TooManyCalls
+
+if TYPE_CHECKING:
+    from .grpc_internals import WaitingCall
+
+SECONDS_TO_CANCEL = 0.02
+"""Of a stream that ends without a message, gRPC says only a moment later that it was cancelled."""
+
+
+class _Waiting(NamedTuple):
+    begin: float
+    give_thread: Callable[[Callable[[], None]], object]
+
+
+class Arrivals:
+    """The calls that wait for their first message.
+
+    Args:
+        limit: How many may; beyond it the one that has waited longest is refused.
+        timeout: Seconds that each may.
+    """
+
+    def __init__(self, limit: int, timeout: float) -> None:
+        self._limit = limit
+        self._timeout = timeout
+        self._lock = Lock()
+        self._waiting: dict[WaitingCall, _Waiting] = {}
+        # However many are refused at once, one thread says so: the others are for those that are not.
+        self._refusing = ThreadPoolExecutor(1, thread_name_prefix="refusals")
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, call: WaitingCall, give_thread: Callable[[Callable[[], None]], object]) -> None:
+        """Let a call wait.
+
+        Args:
+            call: The call.
+            give_thread: What gives it a thread, once its first message is there.
+        """
+        with self._lock:
+            self._waiting[call] = _Waiting(time.monotonic(), give_thread)
+            oldest = next(iter(self._waiting)) if len(self._waiting) > self._limit else None
+        call.requests.ask(lambda: self._arrived(call))
+        if oldest is not None:
+            text = f"{self._limit} calls wait for their first message: send it with the call, or try again"
+            self._refuse(oldest, TooManyCalls(text))
+
+    def end_overdue(self) -> None:
+        """Refuse those that have waited for too long."""
+        while True:
+            with self._lock:
+                oldest = next(iter(self._waiting), None)
+                if oldest is None or time.monotonic() - self._waiting[oldest].begin < self._timeout:
+                    return
+            self._refuse(oldest, StreamIdle.sender(self._timeout))
+
+    def close(self) -> None:
+        """Refuse no more."""
+        self._refusing.shutdown(wait=False, cancel_futures=True)
+
+    def _arrived(self, call: WaitingCall) -> None:
+        """Go on with a call whose first message is there, or will not come."""
+        waiting = self._taken(call)
+        if waiting is None or call.requests.is_cancelled:
+            return
+        if call.requests.has_message:
+            waiting.give_thread(call.serve)
+        else:
+            self._submit(_serve_later, call, time.monotonic() + SECONDS_TO_CANCEL)
+
+    def _refuse(self, call: WaitingCall, error: Exception) -> None:
+        if self._taken(call) is not None:
+            call.requests.refuse(error)
+            self._submit(call.serve)
+
+    def _taken(self, call: WaitingCall) -> _Waiting | None:
+        with self._lock:
+            return self._waiting.pop(call, None)
+
+    def _submit(self, *what: object) -> None:
+        # In gRPC's thread, an error would end the server. There is none to give while it is closed.
+        with suppress(RuntimeError):
+            self._refusing.submit(*what)  # type: ignore[arg-type] # a function and its arguments
+
+
+def _serve_later(call: WaitingCall, when: float) -> None:
+    time.sleep(max(when - time.monotonic(), 0.0))
+    call.serve()
