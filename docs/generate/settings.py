@@ -23,8 +23,8 @@ file that `--config FILE` (or `{VARIABLE_PREFIX}_CONFIG`) names has them, with `
 go first, then the environment, then the file. A name that the file has and nobody knows is an error.
 `--check` shows the settings that hold, as such a file, with the source of each, checks the files that they
 name, and ends. A server inside a Python program has them as attributes:
-`Settings(memory_budget=2 << 30)`; it is one process, and its log is the program's. A setting that cannot work ends the command with exit code 2
-and a line that names its flag.
+`Settings(memory_budget=2 << 30)`; it is one process, and its log is the
+program's. A setting that cannot work ends the command with exit code 2 and a line that names its flag.
 
 Times are in seconds. Sizes are in bytes, or have a unit: 512MiB, 2GB. Modes are octal.
 
