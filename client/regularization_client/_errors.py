@@ -9,6 +9,7 @@
     ├── GradientUndefinedError                      FAILED_PRECONDITION
     ├── ResourceExhaustedError                      RESOURCE_EXHAUSTED
     ├── UnavailableError                            UNAVAILABLE, after the last attempt
+    │   └── TlsError                                the two ends do not agree on encryption
     ├── DeadlineExceededError (also TimeoutError)   DEADLINE_EXCEEDED
     ├── AuthenticationError                         UNAUTHENTICATED, PERMISSION_DENIED
     ├── SharedMemoryError                           no memory can be shared, or not so much
@@ -110,6 +111,10 @@ class ResourceExhaustedError(RegularizationError):
 
 class UnavailableError(RegularizationError):
     """No server could be reached, or it went away, in every attempt that the deadline left time for."""
+
+
+class TlsError(UnavailableError):
+    """No connection could be made because of its encryption; no other attempt would end otherwise."""
 
 
 class DeadlineExceededError(RegularizationError, TimeoutError):

@@ -213,6 +213,7 @@ def test_what_all_may_take_together_is_divided() -> None:
             grace_period=0.25,
             threads=3,
             token_file=Path("/run/token"),
+            allow_plain_token=True,
             max_connection_age=60.5,
         ),
     ],

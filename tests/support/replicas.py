@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from tests.support.messages import good_call
-from tests.support.processes import ServerProcess, serving
+from tests.support.processes import ServerProcess, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +23,6 @@ ROUND_ROBIN = json.dumps(
     {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
 )
 """Turns among replicas that say that they serve, by gRPC's own client."""
-
-SECONDS_UNTIL_FOUND = 1.5
-"""Time that a client has to find a replica that is there again."""
 
 
 def free_port() -> int:
@@ -51,6 +47,10 @@ class Replica:
         self.server = self._running.enter_context(
             serving(self._folder, *self._arguments, address=self.address)
         )
+
+    def has_been_called(self) -> bool:
+        """Whether a client has found it since its last start."""
+        return self.server is not None and "event=call " in self.server.log
 
     def stop(self) -> int:
         """Stop it in order; its exit status."""
@@ -127,8 +127,9 @@ def restarted_in_turn(folder: Path, restarts: int, drain_delay: float) -> Counte
         both = stack.enter_context(replicas(folder, 2, *flags))
         caller = stack.enter_context(Caller(f"ipv4:{','.join(each.address for each in both)}"))
         for number in range(restarts):
-            time.sleep(SECONDS_UNTIL_FOUND)
+            for each in both:
+                until(each.has_been_called)
             assert both[number % 2].stop() == 0
             both[number % 2].start()
-        time.sleep(SECONDS_UNTIL_FOUND)
+        until(both[0].has_been_called)
     return caller.codes

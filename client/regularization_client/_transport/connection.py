@@ -11,12 +11,19 @@ import grpc
 from grpc.experimental import ChannelOptions
 
 from .._config import Compression, Retry, Tls
-from .._errors import ArgumentError, DeadlineExceededError, RegularizationError
+from .._errors import (
+    ArgumentError,
+    DeadlineExceededError,
+    RegularizationError,
+    TlsError,
+    UnavailableError,
+)
 from .embedded import EmbeddedServer
 from .lane import Lane, Token
 from .replay import broke_off
 from .replicas import Replica, Turns, Watch
 from .targets import address_of, single_addresses, stays_on_host
+from .tls_errors import why_not_connected
 
 T = TypeVar("T")
 
@@ -75,6 +82,7 @@ class Connection:
         self._lanes: list[Sequence[Lane]] = []
         """The channels that calls side by side have, each to every replica."""
         self._turns: Turns | None = None
+        self._has_answered = False
         self.closed = False
         """Whether no calls can be made any more."""
         self._watch = Watch(longest_silence)
@@ -127,10 +135,25 @@ class Connection:
         except RegularizationError as error:
             if lane.replica is not None and (broke_off(error) or isinstance(error, DeadlineExceededError)):
                 lane.replica.doubt()
+            self._explain(error, lane)
             raise
+        self._has_answered = True
         if lane.replica is not None:
             lane.replica.trust()
         return answer
+
+    def _explain(self, error: RegularizationError, lane: Lane) -> None:
+        """Look for what is wrong with the encryption where no call has ever come through to the one server.
+
+        Raises:
+            TlsError: If that is found.
+        """
+        if self._has_answered or self.address is None or lane.replica is not None:
+            return
+        if isinstance(error, UnavailableError) and error.reason is None:
+            text = why_not_connected(self.address, self._tls)
+            if text is not None:
+                raise TlsError(f"{self.address}: {text}", code=error.code) from error
 
     def _opened(self, addresses: Sequence[str]) -> list[Lane]:
         """Open a channel to each address."""

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from .._errors import RegularizationError, UnavailableError
+from .._errors import RegularizationError, TlsError, UnavailableError
 from .base import Conditions
 
 T = TypeVar("T")
@@ -60,6 +60,8 @@ def broke_off(error: RegularizationError) -> bool:
 
     A proxy puts the crash of a server behind it as INTERNAL, UNKNOWN or CANCELLED.
     """
+    if isinstance(error, TlsError):
+        return False
     return isinstance(error, UnavailableError) or (error.reason is None and error.code in _ON_THE_WAY)
 
 

@@ -50,6 +50,13 @@ _BY_REASON: dict[str | None, type[errors.RegularizationError]] = {
 }
 
 
+_TEXTS: dict[str | None, str] = {
+    "ERROR_REASON_TOKEN_MISSING": "the server asks for a token: give --token (in Python: token=…)",
+    "ERROR_REASON_TOKEN_REFUSED": "the server does not accept the token: it is wrong, or not valid any more",
+}
+"""What is said in place of the server's words: what to do here."""
+
+
 class _Details(NamedTuple):
     """What the status's details say, apart from its text."""
 
@@ -66,8 +73,8 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
     """
     assert isinstance(call, grpc.Call)  # noqa: S101 - grpc raises its own calls, and its types do not say so
     code = call.code()
-    text = call.details() or "the server gave no further information"
     details = _parse(_status(call))
+    text = _TEXTS.get(details.reason) or call.details() or "the server gave no further information"
     figures = dict(details.metadata)
     field = figures.pop("field", None)
     element = figures.pop("element", None)

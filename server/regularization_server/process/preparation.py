@@ -14,11 +14,13 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def prepare(blas_threads: int = 1) -> None:
-    """Set the threads of numeric libraries, memory that is used again, and as many files as allowed.
+    """Set the libraries' threads and words, memory that is used again, and as many files as allowed.
 
     Args:
         blas_threads: Of each library that NumPy and SciPy may have for BLAS.
     """
+    # gRPC writes a line to standard error for every handshake that fails, as often as any caller likes.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # These are read when a library is loaded, so that they hold for SciPy's, too, whenever that is.
     for library in ("OPENBLAS", "OMP", "MKL", "BLIS"):
         os.environ[f"{library}_NUM_THREADS"] = str(blas_threads)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE = 0.1
 """Seconds before a process that has ended is started again; doubled each time that it ends soon."""
 
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 5.0
 """Upper bound of that, in seconds, for a process that ends before it serves: the next may end so, too."""
 
 LONGEST_PAUSE_OF_SERVING = 1.0
