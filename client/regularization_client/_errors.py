@@ -53,6 +53,9 @@ class RegularizationError(Exception):
     metadata: Mapping[str, str]
     """The figures that the reason comes with, such as "expected" and "received"."""
 
+    retry_after: float | None
+    """Seconds after which the server would have the call tried again; None where it does not say so."""
+
     def __init__(
         self,
         message: str,
@@ -63,6 +66,7 @@ class RegularizationError(Exception):
         segment: str | None = None,
         element: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -72,6 +76,7 @@ class RegularizationError(Exception):
         self.segment = segment
         self.element = element
         self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         """Return the message, and the place where it does not name one."""
@@ -97,7 +102,11 @@ class GradientUndefinedError(RegularizationError):
 
 
 class ResourceExhaustedError(RegularizationError):
-    """The server has no memory, or no room for another call, just now."""
+    """The server has no memory, or no room for another call, just now, after the last attempt.
+
+    ``metadata["scope"]`` says for whom: "caller" where it is this caller who has as much as one may have,
+    "server" where all callers together have it all.
+    """
 
 
 class UnavailableError(RegularizationError):

@@ -18,10 +18,12 @@ from regularization_kernels.engine import MemoryBudget, ResultChunk
 from regularization_server.calls.admission import Calls
 from regularization_server.calls.drain import Drain
 from regularization_server.calls.handlers import handlers_of
+from regularization_server.calls.quotas import quotas_of
 from regularization_server.calls.service import SERVICE, RegularizationService
 from regularization_server.calls.stack import Stack
 from regularization_server.contract.answers import Answer
 from regularization_server.process.logs import library_logger
+from regularization_server.settings import Settings
 
 
 @pytest.mark.parametrize("message", [GradientResponse, ProximalStepResponse])
@@ -68,8 +70,9 @@ def test_a_sparse_answer_is_never_larger(nonzeros: int) -> None:
 def test_every_method_of_the_schema_is_served() -> None:
     """The service has a handler for each method of the schema, of its kind."""
     descriptor = GradientRequest.DESCRIPTOR.file.services_by_name["RegularizationService"]
-    stack = Stack(library_logger(), None, Calls(1), Drain())
-    handlers: Any = handlers_of(RegularizationService(MemoryBudget(0)), stack)
+    quotas = quotas_of(Settings(), MemoryBudget(0))
+    stack = Stack(library_logger(), None, quotas, Calls(1), Drain(), window=0)
+    handlers: Any = handlers_of(RegularizationService(), stack)
     for method in descriptor.methods:
         handler = handlers.service(Details(f"/{SERVICE}/{method.name}"))
         assert (handler.request_streaming, handler.response_streaming) == (

@@ -61,9 +61,8 @@ class Calls:
             if self._closed:
                 raise ShuttingDown("the server is shutting down: replay the stream on another")
             if self._handlers >= self._limit:
-                raise TooManyCalls(
-                    f"the server takes {self._limit} calls at once: try again, or another replica"
-                )
+                text = f"the server takes {self._limit} calls at once: try again, or another replica"
+                raise TooManyCalls(text, scope="server")
             self._handlers += 1
             self._open += 1
 

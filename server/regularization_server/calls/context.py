@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import grpc
+    from regularization_kernels.engine import MemoryBudget
+
+    from .callers import Caller
+    from .held_messages import HeldMessages
 
 UNIX_PEER = "unix"
 """What the peers of calls on the same host begin with; between sockets of one host nothing is lost."""
@@ -40,16 +44,25 @@ class CallContext:
         bytes_received: Bytes of its request messages.
         bytes_sent: Bytes of its response messages.
         in_shared_memory: Whether its elements lie in shared memory.
+        caller: Who makes it, once that is known.
+        memory: Where it takes its buffers from: its caller's share of the memory budget.
+        messages: What its messages take of that.
         ending: How it ended; None until then.
     """
 
+    caller: Caller
+    memory: MemoryBudget
+    messages: HeldMessages
     __slots__ = (
         "_started",
         "bytes_received",
         "bytes_sent",
+        "caller",
         "elements",
         "ending",
         "in_shared_memory",
+        "memory",
+        "messages",
         "method",
         "peer",
         "transport",

@@ -93,7 +93,8 @@ def _many_answers(
         with stack.around(path, transport) as context:
             responses = method(_decoded(raws, wire.decode_request, context), context)
             # Where the client is gone, nobody asks for the rest: closing frees what the method holds.
-            with closing(ahead(_each_encoded(responses, encode))) as answers:
+            encoded = _each_encoded(responses, encode, context)
+            with closing(ahead(encoded, context.messages.may_wait)) as answers:
                 for raw in answers:
                     context.bytes_sent += len(raw)
                     yield raw
@@ -122,7 +123,7 @@ def _unary(
     decode: Callable[[bytes], T],
 ) -> Handler:
     def serve(raw: bytes, transport: grpc.ServicerContext) -> bytes:
-        with stack.around(path, transport) as context:
+        with stack.around(path, transport, streamed=False) as context:
             (request,) = _decoded([raw], decode, context)
             response = method(request, context)
             return _encoded(response, type(response).SerializeToString, context)
@@ -140,6 +141,7 @@ def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallC
 
     def message(index: int, raw: bytes) -> T:
         context.bytes_received += len(raw)
+        context.messages.received(len(raw))
         try:
             return decode(raw)
         except DecodeError as error:
@@ -156,10 +158,19 @@ def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) ->
     return raw
 
 
-def _each_encoded(responses: Generator[T], encode: Callable[[T], bytes]) -> Generator[bytes]:
+def _each_encoded(
+    responses: Generator[T], encode: Callable[[T], bytes], context: CallContext
+) -> Generator[bytes]:
     """The messages that answer a call. Closing this closes what they come from."""
+
+    def message(response: T) -> bytes:
+        raw = encode(response)
+        context.messages.made(len(raw))
+        return raw
+
     with closing(responses):
-        yield from map(encode, responses)
+        # Not a loop: while an answer waits to be sent, it would hold what it was made of.
+        yield from map(message, responses)
 
 
 def _received(raws: Iterable[bytes]) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..settings import MIB
+from ..settings import KIB
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -15,9 +15,10 @@ SPARE_THREADS = 32
 FEWEST_WAITING = 3000
 """Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
 
-LOOKAHEAD_BYTES = 4 * MIB
-"""What a client may send of a stream that the server does not read. A stream sends at most this in a round
-trip: 400 MiB/s where that takes 10 ms."""
+_STREAMS_IN_BUDGET = 2048
+"""Streams whose windows together fill the memory budget."""
+
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 16 * KIB, 512 * KIB
 
 
 def most_threads(settings: Settings) -> int:
@@ -25,14 +26,23 @@ def most_threads(settings: Settings) -> int:
     return settings.max_concurrent_calls + SPARE_THREADS
 
 
-def grpc_options(settings: Settings) -> list[tuple[str, int]]:
+def stream_window(memory_budget: int) -> int:
+    """Bytes that a client may send of a stream before the server reads them; each stream is charged for them.
+
+    While the server waits for a message, it takes all of that message. So the window costs rate only where
+    messages are smaller, and the way is long.
+    """
+    return min(max(memory_budget // _STREAMS_IN_BUDGET, _SMALLEST_WINDOW), _LARGEST_WINDOW)
+
+
+def grpc_options(settings: Settings, window: int) -> list[tuple[str, int]]:
     """The options of the gRPC server, by gRPC's own names."""
     options = {
         # Two servers on one address are mostly a mistake that the second should hear of.
         "grpc.so_reuseport": int(settings.reuse_port),
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
-        **_streams(settings),
+        **_streams(settings, window),
         **_keepalive(settings),
     }
     if settings.max_connection_age is not None:
@@ -40,7 +50,7 @@ def grpc_options(settings: Settings) -> list[tuple[str, int]]:
     return list(options.items())
 
 
-def _streams(settings: Settings) -> dict[str, int]:
+def _streams(settings: Settings, window: int) -> dict[str, int]:
     # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
     # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
     waiting = max(2 * most_threads(settings), FEWEST_WAITING)
@@ -51,7 +61,7 @@ def _streams(settings: Settings) -> dict[str, int]:
         # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window of a
         # fixed size has no such streams, and keeps the rate of those that are read.
         "grpc.http2.bdp_probe": 0,
-        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+        "grpc.http2.lookahead_bytes": window,
     }
 
 
