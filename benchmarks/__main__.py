@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness.report import Findings, print_aims
 from benchmarks.subjects import (
+    attacks,
     catalogue,
     comparison,
     concurrency,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "long_vectors": long_vectors.run,
     "concurrency": concurrency.run,
     "catalogue": catalogue.run,
+    "attacks": attacks.run,
 }
 
 
