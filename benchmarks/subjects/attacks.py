@@ -137,17 +137,17 @@ def run(*, quick: bool = False) -> Attacked:
     heading(
         "Attacks: what a server takes whose callers want more than its budget",
         f"""
-        A server with --memory-budget {BUDGET // MEBIBYTE}MiB and eight honest calls behind it. Then streams,
-        20 on a connection, each of which declares a large segment and sends one element; or sends chunks and
-        reads no answer; or has a header of 4 MB with a group for every byte; or sends chunks of one element
-        that wait. Each attack lasts {SECONDS:g} s, and resident memory is read every 20 ms.
+        A server with --memory-budget {BUDGET // MEBIBYTE}MiB and honest calls behind it, four at a time. Then
+        streams, 20 on a connection, each of which declares a large segment and sends one element; or sends
+        chunks and reads no answer; or has a header of 4 MB with a group for every byte; or sends chunks of
+        one element that wait. Each attack lasts {SECONDS:g} s, and resident memory is read every 20 ms.
         """,
     )
     most, endings = {}, {}
     with started(lambda address: regularization_server(address, f"--memory-budget={BUDGET}")) as server:
-        for _ in range(8):
+        for _ in range(2):
             _call_honestly(server)
-        server.settle()
+        time.sleep(SECONDS_AFTER / 2)
         before = server.resident
         for name, (messages, streams) in ATTACKS.items():
             with Sampler({name: psutil.Process(server.process.pid)}) as sampler:
@@ -160,13 +160,16 @@ def run(*, quick: bool = False) -> Attacked:
 
 
 def _call_honestly(server: ServerProcess) -> None:
+    """Let the server do what it does at any time: four calls side by side, all of whose answers are read."""
     over = threading.Event()
     with grpc.insecure_channel(server.address) as channel:
-        answers = _stream(channel, unread(over))
+        calls = [_stream(channel, unread(over)) for _ in range(4)]
         for _ in range(64):
-            next(answers)
+            for answers in calls:
+                next(answers)
         over.set()
-        answers.cancel()
+        for answers in calls:
+            answers.cancel()
 
 
 def _attack(server: ServerProcess, messages: Messages, streams: int) -> Counter[str]:

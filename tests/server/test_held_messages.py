@@ -12,7 +12,7 @@ from regularization.v1.layout_pb2 import Segment
 from regularization_kernels.engine import MemoryBudget
 from regularization_kernels.errors import BudgetExceeded
 from regularization_server import Server, Settings
-from regularization_server.calls.held_messages import ANSWERS_IN_HAND, SMALL, HeldMessages
+from regularization_server.calls.held_messages import ANSWERS_IN_HAND, REQUESTS_IN_HAND, SMALL, HeldMessages
 from regularization_server.process.grpc_options import stream_window
 
 from tests.support.messages import (
@@ -43,15 +43,15 @@ def test_the_largest_messages_count() -> None:
         assert budget.used == window
         for size in (large, SMALL, large):
             held.received(size)
-            assert budget.used == window + large - SMALL
+            assert budget.used == window + REQUESTS_IN_HAND * (large - SMALL)
         held.made(large)
-        assert budget.used == window + (1 + ANSWERS_IN_HAND) * (large - SMALL)
+        assert budget.used == window + (REQUESTS_IN_HAND + ANSWERS_IN_HAND) * (large - SMALL)
         assert held.may_wait(2)
-        assert budget.used == window + (3 + ANSWERS_IN_HAND) * (large - SMALL)
+        assert budget.used == window + (REQUESTS_IN_HAND + ANSWERS_IN_HAND + 2) * (large - SMALL)
         assert not held.may_wait(20)
         with pytest.raises(BudgetExceeded):
             held.received(MIB)
-        assert budget.used == window + (3 + ANSWERS_IN_HAND) * (large - SMALL)
+        assert budget.used == window + (REQUESTS_IN_HAND + ANSWERS_IN_HAND + 2) * (large - SMALL)
     assert budget.used == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote
@@ -18,6 +19,10 @@ _NETWORK_BITS = 64
 
 _CERTIFICATE_NAMES = ("x509_common_name", "x509_subject_alternative_name")
 """What gRPC says of a certificate that it has checked: the subject's name, or else its other names."""
+
+
+_PEERS_REMEMBERED = 1024
+"""Connections whose address is not read again at every call."""
 
 
 class CallerKind(Enum):
@@ -60,6 +65,7 @@ def caller_of(transport: grpc.ServicerContext, token_name: str | None = None) ->
     return Caller(CallerKind.ADDRESS, address_in(peer))
 
 
+@lru_cache(_PEERS_REMEMBERED)
 def address_in(peer: str) -> str:
     """The address in gRPC's name of a peer, without the port; of IPv6 its network."""
     found = re.fullmatch(r"ipv[46]:\[?(.*?)\]?(?::\d+)?", unquote(peer))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SMALL = 16 * KIB
 """Bytes of a message that is not charged: the call's thread takes more."""
 
+REQUESTS_IN_HAND = 3
+"""Times a request that its call takes: the message, and in float64 what is computed of it."""
+
 ANSWERS_IN_HAND = 3
 """Copies of an answer that exist at once: the result, the message made of it, and the one that gRPC sends."""
 
@@ -76,7 +79,7 @@ class HeldMessages:
 
     def _sum(self, request: int, answer: int, answers: int) -> int:
         """Bytes that messages of these sizes take, beyond those of small ones."""
-        return self._window + (request - SMALL) + answers * (answer - SMALL)
+        return self._window + REQUESTS_IN_HAND * (request - SMALL) + answers * (answer - SMALL)
 
     def __enter__(self) -> Self:
         return self
