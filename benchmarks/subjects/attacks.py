@@ -96,7 +96,7 @@ def tiny_chunks(over: threading.Event) -> Iterator[bytes]:
 
 
 ATTACKS: dict[str, tuple[Messages, int]] = {
-    "declared, not sent": (declared, 400),
+    "declared, not sent": (declared, 200),
     "answers not read": (unread, 200),
     "headers of 4 MB": (large_header, 20),
     "chunks of one element": (tiny_chunks, 20),

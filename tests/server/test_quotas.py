@@ -18,7 +18,12 @@ from regularization.v1.layout_pb2 import Segment
 from regularization_client import Client, L1Norm, ResourceExhaustedError, Retry
 from regularization_server import Server, Settings
 from regularization_server.calls.callers import address_in
-from regularization_server.contract.retries import SECONDS_FOR_A_CALL
+from regularization_server.contract.retries import (
+    LONGEST_SECONDS,
+    SECONDS_APART,
+    SECONDS_FOR_A_CALL,
+    ComingAgain,
+)
 from regularization_server.shared_memory.regions import NoRoom, Regions, Share, TooManyRegions
 
 from tests.support.messages import (
@@ -226,13 +231,23 @@ def test_the_client_waits_as_long_as_it_is_asked_to(server: Server) -> None:
         never = Retry(attempts=1)
         with Client(target, retry=never) as impatient, pytest.raises(ResourceExhaustedError) as caught:
             impatient.penalty(theta, L1)
-        assert caught.value.retry_after == SECONDS_FOR_A_CALL
+        assert caught.value.retry_after == pytest.approx(SECONDS_FOR_A_CALL)
         end = Timer(0.1, lambda: [stream.finish() for stream in streams])
         end.start()
         started = time.monotonic()
         assert client.penalty(theta, L1).penalty == pytest.approx(0.3)
         assert time.monotonic() - started >= SECONDS_FOR_A_CALL
         end.join()
+
+
+def test_refused_calls_come_again_one_after_the_other() -> None:
+    """The more are refused, the longer the last is asked to wait, up to a bound."""
+    refused = ComingAgain()
+    times = [refused.next() for _ in range(1000)]
+    assert times[0] == pytest.approx(SECONDS_FOR_A_CALL)
+    assert times[100] == pytest.approx(SECONDS_FOR_A_CALL + 100 * SECONDS_APART, abs=0.1)
+    assert max(times) <= LONGEST_SECONDS
+    assert times[-1] == pytest.approx(LONGEST_SECONDS)
 
 
 def test_one_user_leaves_regions_to_the_others() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from regularization_kernels.engine import MemoryBudget
 
 from ..contract.refusals import TooManyCalls
+from ..contract.retries import ComingAgain
 from .callers import Caller, CallerKind
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class _Held:
 
     memory: MemoryBudget
     calls: int = 0
+    refused: ComingAgain = field(default_factory=ComingAgain)
 
 
 class Quotas:
@@ -81,7 +83,7 @@ class Quotas:
                 held = self._held[caller] = _Held(self._share(limits.memory))
             if limits.calls is not None and held.calls >= limits.calls:
                 text = f"a caller has {limits.calls} calls at once: wait until one of yours has ended"
-                raise TooManyCalls(text, scope="caller")
+                raise TooManyCalls(text, "caller", held.refused.next())
             held.calls += 1
             return held.memory
 
