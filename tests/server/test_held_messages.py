@@ -12,7 +12,13 @@ from regularization.v1.layout_pb2 import Segment
 from regularization_kernels.engine import MemoryBudget
 from regularization_kernels.errors import BudgetExceeded
 from regularization_server import Server, Settings
-from regularization_server.calls.held_messages import ANSWERS_IN_HAND, REQUESTS_IN_HAND, SMALL, HeldMessages
+from regularization_server.calls.held_messages import (
+    ANSWERS_IN_HAND,
+    PARTS_OF_WINDOW,
+    REQUESTS_IN_HAND,
+    SMALL,
+    HeldMessages,
+)
 from regularization_server.process.grpc_options import stream_window
 
 from tests.support.messages import (
@@ -37,10 +43,10 @@ def test_the_largest_messages_count() -> None:
     """The window, a request and the copies of an answer, each as large as the largest so far."""
     budget, window, large = MemoryBudget(MIB), 10 * KIB, 100 * KIB
     with HeldMessages(budget, window) as held:
-        assert budget.used == window
+        assert budget.used == window // PARTS_OF_WINDOW
         held.received(SMALL)
         held.made(SMALL)
-        assert budget.used == window
+        assert budget.used == window // PARTS_OF_WINDOW
         for size in (large, SMALL, large):
             held.received(size)
             assert budget.used == window + REQUESTS_IN_HAND * (large - SMALL)
@@ -56,23 +62,23 @@ def test_the_largest_messages_count() -> None:
 
 
 def test_a_stream_is_charged_for_what_may_come_unread() -> None:
-    """A stream of small messages has its window of the budget until it ends, and a single call has none."""
+    """A stream of small messages has a part of its window of the budget until it ends."""
     settings = Settings(listen=("127.0.0.1:0",), memory_budget=256 * MIB)
     with Server(settings) as server, channel_to(server.addresses[0]) as channel:
         window = stream_window(256 * MIB)
-        assert window == 128 * KIB
+        assert window == MIB
         streams = [OpenCall(channel) for _ in range(3)]
-        assert server.budget.used == 3 * window
+        assert server.budget.used == 3 * window // PARTS_OF_WINDOW
         for stream in streams:
             stream.finish()
         until(lambda: server.budget.used == 0)
 
 
 @pytest.mark.parametrize(
-    ("budget", "window"), [(1, 16 * KIB), (256 * MIB, 128 * KIB), (1 << 30, 512 * KIB), (1 << 40, 512 * KIB)]
+    ("budget", "window"), [(1, 16 * KIB), (256 * MIB, MIB), (1 << 30, 4 * MIB), (1 << 40, 4 * MIB)]
 )
 def test_windows_follow_the_budget(budget: int, window: int) -> None:
-    """Two thousand streams together have as much unread as the budget is, within what streams can do with."""
+    """256 streams together have as much unread as the budget is, within what streams can do with."""
     assert stream_window(budget) == window
 
 

@@ -25,6 +25,11 @@ ANSWERS_IN_HAND = 3
 """Copies of an answer that exist at once: the result, the message made of it, and the one that gRPC sends."""
 
 
+PARTS_OF_WINDOW = 8
+"""Of a window, a stream is charged for one of so many parts until a message comes that is not small: most
+calls are one message, and that is small."""
+
+
 class HeldMessages:
     """What the messages of one call take.
 
@@ -45,7 +50,7 @@ class HeldMessages:
         self._request = SMALL
         self._answer = SMALL
         self._answers = ANSWERS_IN_HAND
-        self._held.add(window)
+        self._held.add(window // PARTS_OF_WINDOW)
 
     def received(self, size: int) -> None:
         """Account for a request message that is there.

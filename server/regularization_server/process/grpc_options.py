@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..settings import KIB
+from ..settings import KIB, MIB
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -15,10 +15,10 @@ SPARE_THREADS = 32
 FEWEST_WAITING = 3000
 """Calls that may wait for a thread, at least: the number beyond which gRPC by itself refuses all."""
 
-_STREAMS_IN_BUDGET = 2048
+_STREAMS_IN_BUDGET = 256
 """Streams whose windows together fill the memory budget."""
 
-_SMALLEST_WINDOW, _LARGEST_WINDOW = 16 * KIB, 512 * KIB
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 16 * KIB, 4 * MIB
 
 
 def most_threads(settings: Settings) -> int:
@@ -27,10 +27,9 @@ def most_threads(settings: Settings) -> int:
 
 
 def stream_window(memory_budget: int) -> int:
-    """Bytes that a client may send of a stream before the server reads them; each stream is charged for them.
+    """Bytes that a client may send of a stream before the server reads them.
 
-    While the server waits for a message, it takes all of that message. So the window costs rate only where
-    messages are smaller, and the way is long.
+    A stream sends at most this in a round trip: with 4 MiB, 400 MiB/s where that takes 10 ms.
     """
     return min(max(memory_budget // _STREAMS_IN_BUDGET, _SMALLEST_WINDOW), _LARGEST_WINDOW)
 
