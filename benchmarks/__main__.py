@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness.report import Findings, print_aims
 from benchmarks.subjects import (
+    attacks,
     catalogue,
     comparison,
     concurrency,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "concurrency": concurrency.run,
     "observability": observability.run,
     "catalogue": catalogue.run,
+    "attacks": attacks.run,
 }
 
 

@@ -43,11 +43,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What to do where a server goes away: replay the call from its start, on another replica maybe.
+    """What to do where a server goes away, or asks to wait: replay the call from its start.
 
     That is after UNAVAILABLE, and where a call breaks off on the way without a word of the server: INTERNAL,
-    UNKNOWN or CANCELLED without a reason, as proxies put it. What a server itself refuses, for want of memory
-    or because of a fault, is not replayed.
+    UNKNOWN or CANCELLED without a reason, as proxies put it. The replay goes to another replica, if there is
+    one. A call that is refused for want of memory, or of room for a call, is replayed where the server says
+    after what time, and no sooner; whatever else a server refuses is not.
 
     Every method is a pure function of its request, so a replay cannot do harm. Only calls on shared memory
     are not always replayed: see ``Client.shared_array``. Pauses between attempts double from ``first_pause``

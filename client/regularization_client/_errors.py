@@ -57,6 +57,9 @@ class RegularizationError(Exception):
     metadata: Mapping[str, str]
     """The figures that the reason comes with, such as "expected" and "received"."""
 
+    retry_after: float | None
+    """Seconds after which the server would have the call tried again; None where it does not say so."""
+
     def __init__(
         self,
         message: str,
@@ -68,6 +71,7 @@ class RegularizationError(Exception):
         element: int | None = None,
         request_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -78,6 +82,7 @@ class RegularizationError(Exception):
         self.element = element
         self.request_id = request_id
         self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         """Return the message, the place where it does not name one, and the request's id."""
@@ -106,7 +111,11 @@ class GradientUndefinedError(RegularizationError):
 
 
 class ResourceExhaustedError(RegularizationError):
-    """The server has no memory, or no room for another call, just now."""
+    """The server has no memory, or no room for another call, just now, after the last attempt.
+
+    ``metadata["scope"]`` says for whom: "caller" where it is this caller who has as much as one may have,
+    "server" where all callers together have it all.
+    """
 
 
 class UnavailableError(RegularizationError):

@@ -28,7 +28,7 @@ class RegularizationError(Exception):
         field: str | None = None,
         segment: str | None = None,
         element: int | None = None,
-        **metadata: int,
+        **metadata: int | str,
     ) -> None:
         super().__init__(text)
         self.text = text

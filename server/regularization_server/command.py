@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .observability.metrics import Metrics
     from .process.logs import LogFormat
 
-SECONDS_TO_KEEP_MEMORY = 30.0
+SECONDS_TO_KEEP_MEMORY = 10.0
 """How often memory that was freed goes back to the system."""
 
 SECONDS_TO_FLUSH = 1.0

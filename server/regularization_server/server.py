@@ -16,6 +16,7 @@ from .calls.handlers import handlers_for_training, handlers_of
 from .calls.health import Health
 from .calls.health_and_reflection import StandardThreads, standard_handlers
 from .calls.progress import Limits, Watchdog
+from .calls.quotas import USUAL_PERCENT, part_of, quotas_of
 from .calls.service import SERVICE, RegularizationService
 from .calls.stack import Stack
 from .calls.threads import CallThreads
@@ -25,14 +26,15 @@ from .observability.state_metrics import ServerState
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
 from .process.credentials import Credentials
-from .process.grpc_options import grpc_options, most_threads, most_waiting
+from .process.grpc_options import grpc_options, most_threads, most_waiting, stream_window
 from .process.line_limit import LineLimit
 from .process.logs import library_logger
+from .process.memory_limit import MEMORY_BUDGET, SHARED_MEMORY_BUDGET, with_budgets
 from .process.plan_folder import PlanFolder
 from .settings import SettingInvalid, Settings
 from .shared_memory.hand_off import HandOff
 from .shared_memory.listener import group_of, listen_for_hand_off
-from .shared_memory.regions import SYSTEM_SHARES_MEMORY, Regions
+from .shared_memory.regions import SYSTEM_SHARES_MEMORY, Regions, Share
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -72,11 +74,12 @@ class Server:
         log: FilteringBoundLogger | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = with_budgets(settings or Settings())
         if self.settings.processes != 1:
             text = f"must be 1 for a server in one process, got {self.settings.processes}: start the command"
             raise SettingInvalid("processes", text)
-        self.budget = MemoryBudget(self.settings.memory_budget)
+        self.budget = MemoryBudget(self.settings.memory_budget or MEMORY_BUDGET)
+        self.quotas = quotas_of(self.settings, self.budget)
         self.regions = _regions(self.settings)
         self._log = log or library_logger()
         self._failures = LineLimit(self._log, "failed calls")
@@ -179,26 +182,28 @@ class Server:
         return finished
 
     def _with_services(self, authorize: Authorize | None) -> grpc.Server:
-        metrics = self._metrics
+        metrics, window = self._metrics, stream_window(self.budget.total)
         server = grpc.server(
             self._threads,
             interceptors=[] if metrics is None else [UnknownMethods(metrics.calls.unknown)],
-            options=grpc_options(self.settings),
+            options=grpc_options(self.settings, window),
         )
         threads = self.settings.threads or usable_cores()
         plans = None if metrics is None else metrics.plans
-        service = RegularizationService(self.budget, self.regions, threads, self._plans, plans)
+        service = RegularizationService(self.regions, threads, self._plans, plans)
         stack = Stack(
             self._log,
             self._failures,
             authorize,
+            self.quotas,
             self._calls,
             self._drain,
             self._watchdog,
+            window=window,
             counting=None if metrics is None else metrics.calls,
             tracing=self._spans,
         )
-        training = handlers_for_training(TrainingServices(self.budget), stack)
+        training = handlers_for_training(TrainingServices(), stack)
         standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
         server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
         return server
@@ -275,8 +280,19 @@ def _spans(settings: Settings) -> Spans | None:
     return Spans(settings.traces_endpoint)
 
 
+def _share_of_regions(settings: Settings, budget: int) -> Share:
+    """What one user of the host may have of shared memory: all, where none other comes and nothing is set."""
+    usual = 100 if settings.shared_memory_group is None else USUAL_PERCENT
+    regions = settings.max_regions_per_caller
+    return Share(
+        part_of(budget, settings.memory_share_per_caller or usual),
+        part_of(settings.shared_memory_regions, usual) if regions is None else regions,
+    )
+
+
 def _regions(settings: Settings) -> Regions | None:
     """Memory to share; None where it is not wanted, no client could get it, or the system has none such."""
     if settings.shared_memory and SYSTEM_SHARES_MEMORY and any(map(is_unix, settings.listen)):
-        return Regions(settings.shared_memory_budget, settings.shared_memory_regions)
+        budget = settings.shared_memory_budget or SHARED_MEMORY_BUDGET
+        return Regions(budget, settings.shared_memory_regions, _share_of_regions(settings, budget))
     return None

@@ -43,6 +43,7 @@ class Unit(Enum):
     GROUP = "GROUP"
     MODE = "MODE"
     NAMES = "NAMES"
+    PERCENT = "PERCENT"
     SECONDS = "SECONDS"
     SWITCH = "SWITCH"
     URL = "URL"
@@ -149,12 +150,24 @@ class Settings:
         "part of the grace period, and at most half of what a call's deadline leaves. 0: none.",
         at_least=0,
     )
-    memory_budget: int = _setting(
-        GIB,
+    memory_budget: int | None = _setting(
+        None,
         Unit.BYTES,
-        "What all calls together may buffer, for instance 512MiB; large headers count, too. What "
-        "does not fit is refused before it is allocated.",
+        "What all calls together may hold, for instance 512MiB: elements that wait for others, large "
+        "headers, messages in hand, and what may come of each stream before it is read. What does not fit is "
+        "refused. Unset: 1024MiB, and in a container at most a quarter of its memory: a quarter is for "
+        "shared memory, and half for the libraries, their machine code, and what threads compute in.",
         at_least=1,
+    )
+    memory_share_per_caller: int | None = _setting(
+        None,
+        Unit.PERCENT,
+        "What one caller may have of the memory budget, and of shared memory. A caller is known by its "
+        "token's name, its certificate's subject or its address (of IPv6 the network); for shared memory it "
+        "is a user of the host. Calls over Unix sockets without a named token are all one caller's. Unset: "
+        "90; and 100 for those, and of shared memory where the server's own user alone may have it.",
+        at_least=1,
+        at_most=100,
     )
     threads: int | None = _setting(
         None,
@@ -198,10 +211,11 @@ class Settings:
         "Whether clients on the same host may have memory that they share with the server. They get "
         "it beside the server's Unix sockets; without one there is none.",
     )
-    shared_memory_budget: int = _setting(
-        4 * GIB,
+    shared_memory_budget: int | None = _setting(
+        None,
         Unit.BYTES,
-        "Size of all regions of shared memory together, in whole pages; apart from the memory budget.",
+        "Size of all regions of shared memory together, in whole pages; apart from the memory budget. Unset: "
+        "4096MiB, and in a container at most a quarter of its memory, in which regions count as they fill.",
         at_least=1,
     )
     shared_memory_regions: int = _setting(
@@ -209,6 +223,13 @@ class Settings:
         Unit.COUNT,
         "Regions of shared memory at once, and connections that they are handed out over. Each "
         "takes a file descriptor of the server.",
+        at_least=1,
+    )
+    max_regions_per_caller: int | None = _setting(
+        None,
+        Unit.COUNT,
+        "Regions, and connections that they are handed out over, of one user of the host. Unset: nine tenths "
+        "of all, and all of them where the server's own user alone may have shared memory.",
         at_least=1,
     )
     shared_memory_group: str | None = _setting(
@@ -220,6 +241,14 @@ class Settings:
         2000,
         Unit.COUNT,
         "Calls in flight beyond which new ones are refused. A call holds a thread while its stream is open.",
+        at_least=1,
+    )
+    max_calls_per_caller: int | None = _setting(
+        None,
+        Unit.COUNT,
+        "Calls in flight of one caller (see --memory-share-per-caller) beyond which its new ones are "
+        "refused. Unset: nine tenths of --max-concurrent-calls, and all of them over Unix sockets without a "
+        "named token.",
         at_least=1,
     )
     stream_idle_timeout: float = _setting(

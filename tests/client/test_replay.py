@@ -15,7 +15,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 from regularization.v1 import regularization_service_pb2 as service
-from regularization_client import ArgumentError, Client, L1Norm, RegularizationError, Retry, UnavailableError
+from regularization_client import (
+    ArgumentError,
+    Client,
+    L1Norm,
+    RegularizationError,
+    ResourceExhaustedError,
+    Retry,
+    UnavailableError,
+)
 
 from tests.support.faulty_server import answering, echo
 from tests.support.processes import serving
@@ -256,3 +264,48 @@ def test_a_client_that_is_closed_makes_no_more_calls() -> None:
         with pytest.raises(ArgumentError, match="the client is closed"):
             client.proximal_step(THETA, L1, step_size=1.0)
     assert len(calls) == 1
+
+
+class AsksToWait:
+    """Refuses the first call for some time, and then echoes."""
+
+    def __init__(self, seconds: int, nanoseconds: int = 0) -> None:
+        self.calls = 0
+        self._retry = error_details_pb2.RetryInfo()
+        self._retry.retry_delay.seconds = seconds
+        self._retry.retry_delay.nanos = nanoseconds
+
+    def __call__(self, requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer a stream."""
+        self.calls += 1
+        if self.calls == 1:
+            status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="full")
+            status.details.add().Pack(self._retry)
+            context.abort_with_status(rpc_status.to_status(status))
+        yield from echo(requests, context)
+
+
+def test_a_call_is_replayed_no_sooner_than_the_server_asks() -> None:
+    """Where the server says when, a call that it has refused is made again, then."""
+    server = AsksToWait(0, 300_000_000)
+    with answering(server) as target, Client(target, retry=QUICK) as client:
+        started = time.monotonic()
+        step = client.proximal_step(THETA, L1, step_size=1.0)
+    assert time.monotonic() - started >= 0.3
+    assert server.calls == 2
+    np.testing.assert_array_equal(step.parameters, THETA)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timeout"), [(5, 2.0), (601, None), (-1, None), (1 << 40, None)], ids=str
+)
+def test_a_wait_that_is_too_long_is_not_begun(seconds: int, timeout: float | None) -> None:
+    """Beyond the deadline, or what anybody would wait, or before now: the refusal is raised at once."""
+    server = AsksToWait(seconds)
+    with answering(server) as target, Client(target, retry=QUICK) as client:
+        started = time.monotonic()
+        with pytest.raises(ResourceExhaustedError) as caught:
+            client.proximal_step(THETA, L1, step_size=1.0, timeout=timeout)
+    assert time.monotonic() - started < 2
+    assert server.calls == 1
+    assert caught.value.retry_after == (seconds if seconds == 5 else None)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import resource
 import tracemalloc
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
-from regularization_kernels import Box, GroupLasso, Groups, L1Norm, NuclearNorm, compilation
-from regularization_kernels.engine import Chunk, Layout, MemoryBudget, Method, Run, Segment
+from regularization_kernels import (
+    Box,
+    GroupLasso,
+    Groups,
+    L1Norm,
+    L2Norm,
+    NuclearNorm,
+    TopK,
+    TotalVariation,
+    compilation,
+)
+from regularization_kernels.engine import Chunk, Joint, Layout, MemoryBudget, Method, Run, Segment
+from regularization_kernels.engine.buffering import PIECES
 from regularization_kernels.errors import BudgetExceeded, ValueNotFinite
 
 from tests.support.engine_streams import PLENTY, a_call
 
 CHUNK = 1 << 15
+MIB = 1 << 20
 every_method = pytest.mark.parametrize("method", list(Method), ids=lambda method: method.value)
 
 
@@ -27,6 +41,12 @@ class Watched(MemoryBudget):
         """Take bytes, and remember."""
         super().reserve(size)
         self.most = max(self.most, self.used)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
 
 
 def only(shape: tuple[int, ...], regularizer: Any) -> Layout:
@@ -139,6 +159,115 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(
     assert figures["requested_bytes"] > figures["available_bytes"]
     assert (figures["available_bytes"], figures["budget_bytes"]) == (4096, 4096)
     assert budget.used == 0
+
+
+LONG = 50_000_000
+"""Elements of a segment that is declared, and hardly sent: 400 MB of float64."""
+
+
+DECLARED = {
+    "segment": only((LONG,), TotalVariation(strength=0.1)),
+    "reduction": only((LONG,), L2Norm(strength=0.1)),
+    "joint": Layout(
+        np.dtype(np.float64),
+        (Segment("w", (LONG,), joint="all"),),
+        (Joint("all", TopK(fraction=0.5)),),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", [Method.PENALTY, Method.PROXIMAL_STEP], ids=lambda method: method.value)
+@pytest.mark.parametrize("layout", DECLARED.values(), ids=DECLARED)
+def test_what_has_not_come_takes_nothing(method: Method, layout: Layout) -> None:
+    """Of a segment of 400 MB whose first element is there, a few pages are held, in fact and by the books."""
+    budget = MemoryBudget(1 << 40)
+    with Run(a_call(method, layout), budget) as run:
+        run.feed(Chunk(0, np.ones(1)))
+        before = resident()
+        run.feed(Chunk(1, np.ones(1)))
+        assert resident() - before < 2 * MIB
+        assert budget.used < (PIECES if layout is DECLARED["joint"] else 0) + MIB // 4
+        run.feed(Chunk(2, np.ones(10 * MIB // 8)))
+        assert resident() - before >= 10 * MIB
+        assert 10 * MIB < budget.used < 16 * 10 * MIB
+    assert budget.used == 0
+
+
+def test_what_waits_is_refused_once_the_budget_is_out() -> None:
+    """Of two segments that do not fit together, one is refused on its way, and the other has its room."""
+    layout = only((1 << 20,), TotalVariation(strength=0.1))
+    call, chunks = (
+        a_call(Method.PENALTY, layout),
+        [Chunk(at, np.zeros(CHUNK)) for at in range(0, 1 << 20, CHUNK)],
+    )
+    need = Watched(PLENTY)
+    stream_through(Method.PENALTY, layout, need)
+    budget = MemoryBudget(need.most * 3 // 2)
+    fed: dict[Run, int] = {Run(call, budget): 0, Run(call, budget): 0}
+    refused: list[Run] = []
+    while not refused:
+        for run in fed:
+            try:
+                run.feed(chunks[fed[run]])
+            except BudgetExceeded:
+                refused.append(run)
+                run.close()
+            else:
+                fed[run] += 1
+    assert len(refused) == 1
+    assert fed[refused[0]] > len(chunks) // 2
+    (other,) = fed.keys() - set(refused)
+    for chunk in chunks[fed[other] :]:
+        other.feed(chunk)
+    other.finish()
+    other.close()
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [GroupLasso(strength=0.1, groups=Groups(size=4_000)), TotalVariation(strength=0.1)],
+    ids=["group", "segment"],
+)
+def test_chunks_of_single_elements_are_accounted_for(regularizer: Any) -> None:
+    """What is remembered of 4,000 chunks whose answers wait is taken from the budget, too."""
+    budget = Watched(PLENTY)
+    layout = only((4_000,), regularizer)
+    element = np.ones(1)
+    tracemalloc.start()
+    try:
+        with Run(a_call(Method.PROXIMAL_STEP, layout), budget) as run:
+            for index in range(layout.size - 1):
+                run.feed(Chunk(index, element))
+            most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 100 * layout.size < most <= budget.most + MIB // 4
+    assert budget.used == 0
+
+
+def test_a_share_is_part_of_the_whole() -> None:
+    """What a share gives the whole gives, too; a share ends where either does, and says which."""
+    whole = MemoryBudget(100)
+    one, other = MemoryBudget(60, whole), MemoryBudget(60, whole)
+    one.reserve(50)
+    other.reserve(40)
+    assert (whole.used, one.used, other.used) == (90, 50, 40)
+    with pytest.raises(BudgetExceeded, match="the caller's share") as caught:
+        one.reserve(11)
+    assert caught.value.metadata["scope"] == "caller"
+    with pytest.raises(BudgetExceeded) as caught:
+        other.reserve(11)
+    assert caught.value.metadata == {
+        "requested_bytes": 11,
+        "available_bytes": 10,
+        "budget_bytes": 100,
+        "scope": "server",
+    }
+    assert (whole.used, one.used, other.used) == (90, 50, 40)
+    one.release(50)
+    other.release(40)
+    assert (whole.used, one.used, other.used) == (0, 0, 0)
 
 
 def test_calls_share_the_budget() -> None:

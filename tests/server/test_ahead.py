@@ -82,3 +82,28 @@ def test_makes_them_itself_where_there_is_no_thread(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert list(ahead(numbered(20))) == list(numbered(20))
+
+
+def test_makes_them_itself_where_there_is_no_memory() -> None:
+    """Where no answers may wait, none is made before the last is taken, and no thread is started."""
+    made = 0
+
+    def answers() -> Generator[bytes]:
+        nonlocal made
+        for answer in numbered(20):
+            made += 1
+            yield answer
+
+    asked: list[int] = []
+
+    def has_no_room(spare: int) -> bool:
+        asked.append(spare)
+        return False
+
+    given = ahead(answers(), has_no_room)
+    before = threading.active_count()
+    for taken, answer in enumerate(given, 1):
+        assert answer == b"%d" % (taken - 1)
+        assert made == taken
+        assert threading.active_count() == before
+    assert (made, asked) == (20, [SPARE])

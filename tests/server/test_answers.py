@@ -20,11 +20,13 @@ from regularization_server.calls.arrivals import Arrivals
 from regularization_server.calls.drain import Drain
 from regularization_server.calls.handlers import handlers_of
 from regularization_server.calls.progress import Limits, Watchdog
+from regularization_server.calls.quotas import quotas_of
 from regularization_server.calls.service import SERVICE, RegularizationService
 from regularization_server.calls.stack import Stack
 from regularization_server.contract.answers import Answer
 from regularization_server.process.line_limit import LineLimit
 from regularization_server.process.logs import library_logger
+from regularization_server.settings import Settings
 
 
 @pytest.mark.parametrize("message", [GradientResponse, ProximalStepResponse])
@@ -72,8 +74,9 @@ def test_every_method_of_the_schema_is_served() -> None:
     """The service has a handler for each method of the schema; each reads a stream, if only of one."""
     descriptor = GradientRequest.DESCRIPTOR.file.services_by_name["RegularizationService"]
     log, watchdog = library_logger(), Watchdog(Limits(1), Arrivals(1, 1))
-    stack = Stack(log, LineLimit(log, "failed calls"), None, Calls(1), Drain(), watchdog)
-    handlers: Any = handlers_of(RegularizationService(MemoryBudget(0)), stack)
+    quotas, failures = quotas_of(Settings(), MemoryBudget(0)), LineLimit(log, "failed calls")
+    stack = Stack(log, failures, None, quotas, Calls(1), Drain(), watchdog, window=0)
+    handlers: Any = handlers_of(RegularizationService(), stack)
     for method in descriptor.methods:
         handler = handlers.service(Details(f"/{SERVICE}/{method.name}"))
         assert handler.request_streaming

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from regularization.v1.layout_pb2 import Segment
 from regularization_server import Server, Settings
-from regularization_server.process.grpc_options import LOOKAHEAD_BYTES
+from regularization_server.process.grpc_options import stream_window
 
 from tests.support.attackers import attacking
 from tests.support.http2_frames import MuteSender, connected
@@ -95,7 +95,7 @@ def test_a_stream_whose_answers_are_not_read_is_held_back() -> None:
         sender = MuteSender(connection, "ProximalStep", chain([first], chunks))
         sender.send_all(64 * MIB, quiet=2)
         # What the engine took of it, and one message that is half there.
-        assert MIB <= sender.sent <= LOOKAHEAD_BYTES + 6 * MIB
+        assert MIB <= sender.sent <= stream_window(server.budget.total) + 6 * MIB
         with channel_to(server.addresses[0]) as channel:
             good_call(channel)
 

@@ -240,21 +240,35 @@ def test_a_block_is_taken_from_the_budget() -> None:
     assert budget.used == 0
 
 
+def test_samples_that_have_not_come_take_nothing() -> None:
+    """Of a block of 256 MiB whose first element is there, a page is held, and what it takes to compute it."""
+    augmentation = Augmentation(FLOAT64, (1 << 17,), 256, 7, transformations=(Mixup(block=256),))
+    budget = MemoryBudget(1 << 40)
+    with Augmenting(augmentation, budget) as augmenting:
+        assert budget.used == 0
+        augmenting.feed(Chunk(0, np.ones(1)))
+        assert 4096 <= budget.used < 1 << 16
+        augmenting.feed(Chunk(1, np.ones(1 << 17)))
+        assert 1 << 20 <= budget.used < 1 << 23
+    assert budget.used == 0
+
+
 def test_answers_that_wait_are_taken_from_the_budget() -> None:
     """One for each chunk, however small; they go back as they are given."""
-    augmentation = Augmentation(FLOAT64, (1 << 10,), 64, 7, transformations=(Mixup(block=32),))
+    augmentation = Augmentation(FLOAT64, (1 << 10,), 96, 7, transformations=(Mixup(block=32),))
     budget = MemoryBudget(20 << 20)
     samples = np.ones(augmentation.samples * augmentation.sample_size)
-    block = samples.size // 2
+    block = samples.size // 3
     with Augmenting(augmentation, budget) as augmenting:
+        augmenting.feed(Chunk(0, samples[:block]))
         held = budget.used
-        augmenting.feed(Chunk(0, samples[:5]))
+        augmenting.feed(Chunk(block, samples[:5]))
         assert budget.used > held
-        augmenting.feed(Chunk(5, samples[5:block]))
+        augmenting.feed(Chunk(block + 5, samples[5:block]))
         assert budget.used == held
 
         def element_by_element() -> None:
-            for at in range(block, samples.size - 1):
+            for at in range(2 * block, samples.size - 1):
                 augmenting.feed(Chunk(at, samples[at : at + 1]))
 
         with pytest.raises(BudgetExceeded):

@@ -23,6 +23,7 @@ from .shared_memory import SharedMemory
 from .statistics import StatisticsReader
 
 _FORGOTTEN = (status.REGION_UNKNOWN, status.SHARED_MEMORY_UNAVAILABLE)
+_REFUSED = (status.SHUTTING_DOWN, status.TOO_MANY_CALLS)
 _log = logging.getLogger("regularization_client")
 
 
@@ -94,12 +95,16 @@ class InSharedMemory:
         header = call.header_bytes(placement.stretches)
 
         def untouched(error: RegularizationError) -> bool:
-            return error.reason == status.SHUTTING_DOWN or not call.method.has_results
+            return error.reason in _REFUSED or not call.method.has_results
 
         def harmless(error: RegularizationError) -> bool:
             if self._connection.closed:
                 return False
-            return untouched(error) or (not placement.in_place and self._memory.server_gone())
+            if untouched(error):
+                return True
+            # What the server refuses with its own words is over.
+            is_over = error.retry_after is not None or self._memory.server_gone()
+            return is_over and not placement.in_place
 
         try:
             summary = replayed(

@@ -1,4 +1,4 @@
-"""Replay a call where a server goes away, while there is time; or end it early, from another thread."""
+"""Replay a call where a server goes away or asks to wait, while there is time; or end it early."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ def replayed(
 ) -> T:
     """Return what the attempt returns, given the seconds that are left, again where the call broke off.
 
+    Or where the server asks for another attempt: it is made no sooner than it says.
+
     Args:
         attempt: Given the seconds that are left.
         conditions: How often, and how long in all.
@@ -91,11 +93,11 @@ def replayed(
         try:
             return attempt(timeout)
         except RegularizationError as error:
-            if not broke_off(error):
+            if not broke_off(error) and error.retry_after is None:
                 raise
             # At random, so that those that one server has left do not meet again at the next, all at once.
             bound = min(retry.first_pause * 2.0 ** min(number - 1, 60), retry.longest_pause)
-            pause = random.uniform(0, bound)  # noqa: S311 - no secret
+            pause = (error.retry_after or 0.0) + random.uniform(0, bound)  # noqa: S311 - no secret
             if number >= retry.attempts or not _in_time(pause, deadline) or not harmless(error):
                 raise
             if not _paused(pause, cancellation):

@@ -18,11 +18,17 @@ REGION_UNKNOWN = "ERROR_REASON_REGION_UNKNOWN"
 SHUTTING_DOWN = "ERROR_REASON_SHUTTING_DOWN"
 """The reason of a server that takes no calls any more."""
 
+TOO_MANY_CALLS = "ERROR_REASON_TOO_MANY_CALLS"
+"""The reason of a server that has no room for a call: nothing of it was done."""
+
 SHARED_MEMORY_UNAVAILABLE = "ERROR_REASON_SHARED_MEMORY_UNAVAILABLE"
 """The reason of a server that shares none."""
 
 REQUEST_ID_TRAILER = "x-request-id"
 """Name of the trailer with the id that the server's log knows the call by."""
+
+LONGEST_WAIT = 600.0
+"""The most seconds that a server may ask to wait; beyond that its word is not taken."""
 
 _LONGEST_ID = 64
 _DOMAIN = "regularization.v1"
@@ -63,6 +69,7 @@ class _Details(NamedTuple):
     reason: str | None
     metadata: dict[str, str]
     field: str | None
+    retry_after: float | None
 
 
 def from_call(call: grpc.RpcError) -> errors.RegularizationError:
@@ -88,6 +95,7 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
         element=_index(element),
         request_id=_request_id(figures.pop("request_id", None), call),
         metadata=figures,
+        retry_after=details.retry_after,
     )
 
 
@@ -100,14 +108,23 @@ def _status(call: grpc.Call) -> status_pb2.Status | None:
 
 
 def _parse(status: status_pb2.Status | None) -> _Details:
-    reason, metadata, field = None, {}, None
+    reason, metadata, field, retry_after = None, {}, None, None
     for detail in status.details if status is not None else ():
         information, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         if _unpacked(detail, information) and information.domain == _DOMAIN:
             reason, metadata = information.reason or None, dict(information.metadata)
         elif _unpacked(detail, request) and request.field_violations:
             field = request.field_violations[0].field
-    return _Details(reason, metadata, field)
+        elif _unpacked(detail, retry):
+            retry_after = _wait_of(retry)
+    return _Details(reason, metadata, field, retry_after)
+
+
+def _wait_of(retry: error_details_pb2.RetryInfo) -> float | None:
+    """Return the seconds to wait, if they are some that anybody would wait."""
+    seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return seconds if 0 <= seconds <= LONGEST_WAIT else None
 
 
 def _unpacked(detail: any_pb2.Any, into: Message) -> bool:

@@ -75,9 +75,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     an element outside it.
     """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
-    fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
-    "budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
+    """RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, or its messages in
+    hand, do not fit the memory budget; metadata: "requested_bytes", "available_bytes", "budget_bytes", and "scope":
+    "server" where all callers together have the budget, "caller" where this caller has its share of it. What has come
+    of a segment counts, not what is declared, so a call may be refused on its way. Where RetryInfo comes with the
+    error, try again after that time, or on another replica; without it, the call never fits: send smaller segments,
+    or fewer groups.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 21
     """UNAVAILABLE. The server is shutting down; replay the stream on another."""
@@ -90,8 +93,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 24
     """UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 25
-    """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
-    another replica.
+    """RESOURCE_EXHAUSTED. As many calls as the server takes are in flight; metadata: "scope": "server" where they are of
+    all callers together, "caller" where this caller has as many as one may have. Try again after the time in
+    RetryInfo, or on another replica.
     """
     ERROR_REASON_REGION_UNKNOWN: _ErrorReason.ValueType  # 26
     """INVALID_ARGUMENT. No such region of shared memory: the handle was never given out, or the region
@@ -250,9 +254,12 @@ ERROR_REASON_GRADIENT_UNDEFINED: ErrorReason.ValueType  # 19
 an element outside it.
 """
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, does not
-fit the server's memory budget; nothing was allocated; metadata: "requested_bytes", "available_bytes",
-"budget_bytes". Try again later, on another replica, or with smaller segments and fewer groups.
+"""RESOURCE_EXHAUSTED. What the call must buffer, or what its header would take once it is read, or its messages in
+hand, do not fit the memory budget; metadata: "requested_bytes", "available_bytes", "budget_bytes", and "scope":
+"server" where all callers together have the budget, "caller" where this caller has its share of it. What has come
+of a segment counts, not what is declared, so a call may be refused on its way. Where RetryInfo comes with the
+error, try again after that time, or on another replica; without it, the call never fits: send smaller segments,
+or fewer groups.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The server is shutting down; replay the stream on another."""
@@ -265,8 +272,9 @@ what a message has once, more than 100 times.
 ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 24
 """UNAUTHENTICATED. The call shows something else than one bearer token of the server's. Example: it was replaced."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 25
-"""RESOURCE_EXHAUSTED. As many calls as the server takes are in flight. Try again later, or on
-another replica.
+"""RESOURCE_EXHAUSTED. As many calls as the server takes are in flight; metadata: "scope": "server" where they are of
+all callers together, "caller" where this caller has as many as one may have. Try again after the time in
+RetryInfo, or on another replica.
 """
 ERROR_REASON_REGION_UNKNOWN: ErrorReason.ValueType  # 26
 """INVALID_ARGUMENT. No such region of shared memory: the handle was never given out, or the region

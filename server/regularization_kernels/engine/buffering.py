@@ -14,6 +14,7 @@ import numpy as np
 from ..formats import fraction_bits
 from ..regularizer import SCALING, SETTLING, Locality
 from .chunk import Chunk
+from .filling import filled_bytes, unfilled
 from .workspace import PIECE
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 PIECES = 16 << 20
 """Bytes that it takes to compute one piece after the other."""
+
+
+OBJECT_BYTES = 192
+"""Bytes of a chunk, or of an array of it, beside the elements: measured, rounded up."""
 
 
 class Stage(ABC):
@@ -83,7 +88,7 @@ class GroupStage(Stage):
             self._reservation.reduce_to(0)
             part = part.part(cut, part.end)
         if part.parameters.size:
-            self._reservation.add(part.nbytes)
+            self._reservation.add(part.nbytes + OBJECT_BYTES * (1 + len(part.arrays())))
             self._waiting.append(part.copied())
 
     def _pieces(self, done: Chunk) -> Iterator[Chunk]:
@@ -98,29 +103,44 @@ class GroupStage(Stage):
 
 
 class SegmentStage(Stage):
-    """The whole segment is needed: everything waits for its last element."""
+    """The whole segment is needed: everything waits for its last element.
+
+    What has come is accounted for with all that it will take to compute it, so that nothing is missing once
+    the last element is there. What has not come takes nothing.
+    """
 
     def __init__(self, segment: PreparedSegment, reservation: Reservation) -> None:
         super().__init__(segment, reservation)
         self._whole: Chunk | None = None
+        self._most = 0
 
     def add(self, part: Chunk) -> Iterator[Chunk]:
         """Give the segment once it is there."""
         size = self._segment.size
         if self._whole is None:
-            self._reservation.add(self._bytes(size, part))
+            self._most = self._bytes(size, part)
+            self._reservation.check_fits(self._most)
             if part.parameters.size == size:
+                self._reservation.add(self._most)
                 yield part
                 return
-            self._whole = Chunk(
-                self._start, **{name: np.empty(size, array.dtype) for name, array in part.arrays().items()}
-            )
+        self._account_for(part)
+        if self._whole is None:
+            arrays = {name: unfilled(size, array.dtype) for name, array in part.arrays().items()}
+            self._whole = Chunk(self._start, **arrays)
         place = self._whole.part(part.element_offset, part.end)
         for name, array in part.arrays().items():
             getattr(place, name)[...] = array
         if part.end == self._start + size:
             yield self._whole
             self._whole = None
+
+    def _account_for(self, part: Chunk) -> None:
+        """Take from the budget what the segment takes up to the end of this part, in whole pages."""
+        width = part.parameters.itemsize
+        length = self._segment.size * width
+        filled = filled_bytes((part.end - self._start) * width, length)
+        self._reservation.raise_to(-(-self._most * filled // length))
 
 
 class WaitingStage(SegmentStage):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..arrays import DataType
 
 
+ANSWER_BYTES = 256
+"""Bytes that an answer takes while it waits for its elements, beside these: measured, rounded up."""
+
+
 class _Pending:
     """The answer to one chunk, as far as it is known."""
 
@@ -40,6 +44,11 @@ class ResultAssembly:
         self._out = out
         self._first = first
         self._pending: deque[_Pending] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Number of the answers that are not complete."""
+        return len(self._pending)
 
     def expect(self, chunk: Chunk) -> None:
         """An answer to this chunk will come; chunks are contiguous."""

@@ -10,12 +10,13 @@ import numpy as np
 
 from ..arrays import ElementArray
 from ..interruption import go_on, interruptible
+from .budget import Reservation
 from .call import Call
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
 from .neighbours import side_by_side
-from .results import ResultAssembly
+from .results import ANSWER_BYTES, ResultAssembly
 from .span import run_of, spans
 from .succession import Succession
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from types import TracebackType
 
-    from .budget import MemoryBudget, Reservation
+    from .budget import MemoryBudget
     from .segment import SegmentRun
     from .span import SpanRun
 
@@ -45,9 +46,9 @@ class State(Enum):
 class Run:
     """One call on a stream of chunks.
 
-    Memory is bounded by the chunk, and beyond that by the group or segment that a regularizer
-    needs whole; that part is taken from the budget before it is allocated. Close it, or use it as a
-    context, to give everything back.
+    Memory is bounded by the chunk, and beyond that by what has come of the group or segment that a
+    regularizer needs whole; that part is taken from the budget before it is allocated. Close it, or use
+    it as a context, to give everything back.
 
     Args:
         call: What is asked for.
@@ -85,6 +86,7 @@ class Run:
         self._current: SegmentRun | SpanRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation | ExitStack] = []
+        self._waiting = Reservation(budget)
         self._summary: Summary | None = None
 
     @property
@@ -111,7 +113,9 @@ class Run:
             self._succession.check(chunk)
             if chunk.parameters.size:
                 self._compute(chunk)
-            return self._results.completed()
+            results = self._results.completed()
+            self._account_for_waiting()
+            return results
 
     def summary(self) -> Summary:
         """The figures of the call, as soon as all its elements are there; the run stays open.
@@ -140,6 +144,7 @@ class Run:
         """Give back everything that is held; nothing can be asked of it any more."""
         self._state = State.CLOSED
         self._release_delivered()
+        self._waiting.close()
         if self._current is not None:
             self._current.reservation.close()
             self._current = None
@@ -173,6 +178,12 @@ class Run:
                 end = min(chunk.end, segment.end)
                 segment.add(chunk.part(position, end))
                 position = self._succession.position = end
+
+    def _account_for_waiting(self) -> None:
+        """Take from the budget what is remembered of chunks whose answers are not complete."""
+        size = self._results.waiting * ANSWER_BYTES
+        self._waiting.reduce_to(size)
+        self._waiting.raise_to(size)
 
     def _combined(self) -> Summary:
         self._release_delivered()

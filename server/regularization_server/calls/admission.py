@@ -8,6 +8,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ..contract.refusals import ShuttingDown, TooManyCalls
+from ..contract.retries import ComingAgain
 
 if TYPE_CHECKING:
     from .context import CallContext
@@ -26,6 +27,7 @@ class Calls:
         self._closed = False
         self._handlers = 0
         self._open = 0
+        self._refused = ComingAgain()
 
     @property
     def in_flight(self) -> int:
@@ -66,9 +68,8 @@ class Calls:
             if self._closed:
                 raise ShuttingDown("the server is shutting down: replay the stream on another")
             if self._handlers >= self._limit:
-                raise TooManyCalls(
-                    f"the server takes {self._limit} calls at once: try again, or another replica"
-                )
+                text = f"the server takes {self._limit} calls at once: try again, or another replica"
+                raise TooManyCalls(text, "server", self._refused.next())
             self._handlers += 1
             self._open += 1
 

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..contract.refusals import StreamIdle, TooManyCalls
+from ..contract.retries import SECONDS_FOR_A_CALL
 
 if TYPE_CHECKING:
     from .grpc_internals import WaitingCall
@@ -55,7 +56,7 @@ class Arrivals:
         call.requests.ask(lambda: self._arrived(call))
         if oldest is not None:
             text = f"{self._limit} calls wait for their first message: send it with the call, or try again"
-            self._refuse(oldest, TooManyCalls(text))
+            self._refuse(oldest, TooManyCalls(text, "server", SECONDS_FOR_A_CALL))
 
     def end_overdue(self) -> None:
         """Refuse those that have waited for too long."""

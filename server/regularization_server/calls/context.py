@@ -11,7 +11,10 @@ from .grpc_internals import ClientGone
 
 if TYPE_CHECKING:
     import grpc
+    from regularization_kernels.engine import MemoryBudget
 
+    from .callers import Caller
+    from .held_messages import HeldMessages
     from .progress import Progress
 
 UNIX_PEER = "unix"
@@ -49,17 +52,26 @@ class CallContext:
         bytes_sent: Bytes of its response messages.
         in_shared_memory: Whether its elements lie in shared memory.
         token_name: Name of the token that it shows; None where none is asked for, or it has no name.
+        caller: Who makes it, once that is known.
+        memory: Where it takes its buffers from: its caller's share of the memory budget.
+        messages: What its messages take of that. Health and reflection have none of these three.
         ending: How it ended; None until then.
         was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
 
+    caller: Caller
+    memory: MemoryBudget
+    messages: HeldMessages
     __slots__ = (
         "_started",
         "bytes_received",
         "bytes_sent",
+        "caller",
         "elements",
         "ending",
         "in_shared_memory",
+        "memory",
+        "messages",
         "method",
         "peer",
         "progress",

@@ -90,9 +90,10 @@ def _many_answers(
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
         with stack.around(path, transport) as context:
-            responses = method(decoded(raws, wire.decode_request, context), context)
+            responses = method(_charged(raws, wire.decode_request, context), context)
             # Where the client is gone, nobody asks for the rest: closing frees what the method holds.
-            with closing(ahead(_each_encoded(responses, encode))) as answers:
+            encoded = _each_encoded(responses, encode, context)
+            with closing(ahead(encoded, context.messages.may_wait)) as answers:
                 for raw in answers:
                     context.bytes_sent += len(raw)
                     with context.progress.waiting():
@@ -109,7 +110,7 @@ def _one_answer(
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
         with stack.around(path, transport) as context:
-            response = method(decoded(raws, decode, context), context)
+            response = method(_charged(raws, decode, context), context)
             return _encoded(response, type(response).SerializeToString, context)
 
     return grpc.stream_unary_rpc_method_handler(serve)
@@ -122,8 +123,8 @@ def _unary(
     decode: Callable[[bytes], T],
 ) -> Handler:
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> bytes:
-        with stack.around(path, transport) as context:
-            request = next(decoded(raws, decode, context), None)
+        with stack.around(path, transport, streamed=False) as context:
+            request = next(_charged(raws, decode, context), None)
             if request is None:
                 raise MessageUnreadable(f"{context.method} takes one message, got none")
             response = method(request, context)
@@ -156,6 +157,20 @@ def decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallCo
     return map(message, count(), messages)
 
 
+def _charged(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallContext) -> Iterator[T]:
+    """Likewise; each is charged to the caller's memory before it is read.
+
+    Raises:
+        BudgetExceeded: If one does not fit.
+    """
+
+    def message(raw: bytes) -> T:
+        context.messages.received(len(raw))
+        return decode(raw)
+
+    return decoded(raws, message, context)
+
+
 def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) -> bytes:
     """The one message that answers a call."""
     raw = encode(response)
@@ -163,7 +178,16 @@ def _encoded(response: T, encode: Callable[[T], bytes], context: CallContext) ->
     return raw
 
 
-def _each_encoded(responses: Generator[T], encode: Callable[[T], bytes]) -> Generator[bytes]:
+def _each_encoded(
+    responses: Generator[T], encode: Callable[[T], bytes], context: CallContext
+) -> Generator[bytes]:
     """The messages that answer a call. Closing this closes what they come from."""
+
+    def message(response: T) -> bytes:
+        raw = encode(response)
+        context.messages.made(len(raw))
+        return raw
+
     with closing(responses):
-        yield from map(encode, responses)
+        # Not a loop: while an answer waits to be sent, it would hold what it was made of.
+        yield from map(message, responses)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grpc_health.v1 import health_pb2
 
 from ..contract.refusals import TooManyCalls
+from ..contract.retries import SECONDS_FOR_A_CALL
 
 if TYPE_CHECKING:
     import grpc
@@ -75,9 +76,8 @@ class Health:
         watcher = _Watcher(self, service, progress, send)
         with self._lock:
             if len(self._watchers) >= self._limit:
-                raise TooManyCalls(
-                    f"the server takes {self._limit} watchers of its health: ask for it instead"
-                )
+                text = f"the server takes {self._limit} watchers of its health: ask for it instead"
+                raise TooManyCalls(text, "server", SECONDS_FOR_A_CALL)
             self._watchers.add(watcher)
         if not transport.add_callback(lambda: self._leave(watcher)):
             self._leave(watcher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -21,14 +21,18 @@ class _Over(NamedTuple):
     error: BaseException | None
 
 
-def ahead(answers: Generator[bytes]) -> Generator[bytes]:
+def ahead(
+    answers: Generator[bytes], may_wait: Callable[[int], bool] = lambda answers: True
+) -> Generator[bytes]:
     """Yield the answers of a generator. After the first ones, a thread computes the next meanwhile.
 
-    The thread ends before this does. Where the system has no thread left, the caller's does all.
+    The thread ends before this does. Where the system has no thread left, or no memory for answers that wait,
+    the caller's does all.
 
     Args:
         answers: The answers. An error of theirs is raised here, in its turn. This can be closed only where
             they wait for nothing that lasts longer than the call.
+        may_wait: Asked once whether there is room for so many answers as large as those before.
     """
     with closing(answers):
         for _ in range(ALONE):
@@ -36,6 +40,9 @@ def ahead(answers: Generator[bytes]) -> Generator[bytes]:
             if answer is None:
                 return
             yield answer
+        if not may_wait(SPARE):
+            yield from answers
+            return
         maker = _Maker(answers)
         try:
             maker.start()

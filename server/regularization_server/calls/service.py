@@ -38,7 +38,7 @@ from .messages import chunks_of, first_of, statistics_of
 if TYPE_CHECKING:
     from regularization.v1.summary_pb2 import Summary as SummaryMessage
     from regularization_kernels.arrays import DataType
-    from regularization_kernels.engine import Call, Chunk, MemoryBudget, ResultChunk, Round, Summary
+    from regularization_kernels.engine import Call, Chunk, ResultChunk, Round, Summary
 
     from ..contract.header_bytes import ReadHeader
     from ..contract.planned import PlannedLayout
@@ -104,7 +104,6 @@ class RegularizationService:
     """The service of the contract.
 
     Args:
-        budget: Where all calls take their buffers from.
         regions: The memory that is shared with clients; None where none is.
         threads: How many work at once on a call in shared memory.
         plans: The plans that headers may name; None for none.
@@ -113,13 +112,11 @@ class RegularizationService:
 
     def __init__(
         self,
-        budget: MemoryBudget,
         regions: Regions | None = None,
         threads: int = 1,
         plans: PlanFolder | None = None,
         figures: PlanMetrics | None = None,
     ) -> None:
-        self._budget = budget
         self._regions = regions
         self._threads = threads
         self._plans = plans
@@ -128,13 +125,13 @@ class RegularizationService:
 
     def penalty(self, requests: Requests, context: CallContext) -> PenaltyResponse:
         """Compute the penalty of a stream of chunks."""
-        with Reservation(self._budget) as held:
+        with Reservation(context.memory) as held:
             opened = self._opened(requests, context, Method.PENALTY, held)
             call = opened.call
             if opened.shared is not None:
                 _check_no_elements(opened.requests, call.layout.data_type, call.begin)
                 return PenaltyResponse(summary=self._computed(opened, opened.shared, context))
-            with Run(call, self._budget, check=context.check_wanted) as run:
+            with Run(call, context.memory, check=context.check_wanted) as run:
                 for chunk in chunks_of(opened.requests):
                     feed(run, chunk, call.layout.data_type, context)
                 return PenaltyResponse(summary=summary_of(run.finish(), opened.plan_digest))
@@ -149,10 +146,10 @@ class RegularizationService:
 
     def measure(self, requests: Requests, context: CallContext) -> MeasureResponse:
         """Measure a part of a vector."""
-        with Reservation(self._budget) as held:
+        with Reservation(context.memory) as held:
             asked, part, shared, requests = self._opened_part(requests, context, held)
             threads = 1 if shared is None else self._threads
-            with Measuring(asked, part, self._budget, threads, context.check_wanted) as measuring:
+            with Measuring(asked, part, context.memory, threads, context.check_wanted) as measuring:
                 if shared is None:
                     for chunk in chunks_of(requests):
                         feed(measuring, chunk, asked.data_type, context)
@@ -163,10 +160,10 @@ class RegularizationService:
 
     def combine(self, requests: Iterator[wire.CombineRequest], context: CallContext) -> CombineResponse:
         """Combine the statistics of parts."""
-        with Reservation(self._budget) as held:
+        with Reservation(context.memory) as held:
             raw, first = first_of(requests)
             asked = self._charged_round(read_header(raw, CombineHeader), context, held)
-            with Combination(asked, self._budget, context.check_wanted) as parts:
+            with Combination(asked, context.memory, context.check_wanted) as parts:
                 for index, statistics in statistics_of(chain([first], requests)):
                     _combine(parts, statistics, index)
                 return combined(parts)
@@ -180,7 +177,7 @@ class RegularizationService:
         return ListPlansResponse(plans=() if self._plans is None else self._plans.listed())
 
     def _answers(self, requests: Requests, context: CallContext, method: Method) -> Generator[Answer]:
-        with Reservation(self._budget) as held:
+        with Reservation(context.memory) as held:
             opened = self._opened(requests, context, method, held)
             if opened.shared is None:
                 yield from self._streamed(opened, context)
@@ -193,7 +190,7 @@ class RegularizationService:
     def _streamed(self, opened: _Opened, context: CallContext) -> Iterator[Answer]:
         call, may_be_sparse = opened.call, opened.may_be_sparse
         is_whole = False
-        with Run(call, self._budget, check=context.check_wanted) as run:
+        with Run(call, context.memory, check=context.check_wanted) as run:
             for chunk in chunks_of(opened.requests):
                 for result in feed(run, chunk, call.layout.data_type, context):
                     if result.element_offset + result.values.size < call.end:
@@ -208,7 +205,7 @@ class RegularizationService:
                 yield Answer(summary=self._told(opened, run.finish()))
 
     def _computed(self, opened: _Opened, shared: SharedRun, context: CallContext) -> SummaryMessage:
-        return self._told(opened, shared.compute(self._budget, self._threads, context.check_wanted))
+        return self._told(opened, shared.compute(context.memory, self._threads, context.check_wanted))
 
     def _told(self, opened: _Opened, summary: Summary) -> SummaryMessage:
         """The message of a call's figures, of which those of a step are noted."""

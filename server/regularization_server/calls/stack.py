@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..observability.request_ids import HEADER
+from .callers import caller_of
 from .context import CallContext
 from .endings import errors_to_statuses, nothing_told
+from .held_messages import HeldMessages
 from .log import logged
 from .watched import Watcher, watched, watched_until_gone
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .authorization import Authorize
     from .drain import Drain
     from .progress import Watchdog
+    from .quotas import Quotas
 
 
 class Stack:
@@ -30,9 +33,11 @@ class Stack:
         log: Where each call leaves one line.
         authorize: Looks at the bearer token that a call shows; None where none is asked for.
         failures: How many lines of calls that fail there may be.
+        quotas: What each caller may have.
         calls: Where calls are counted and admitted.
         drain: How long calls last while the server stops.
         watchdog: What lets go of calls that get nowhere.
+        window: Bytes that a client may send of a stream before they are read.
         counting: Who is told of every call; None for nobody.
         tracing: Who is told of all calls but those of health and reflection; None for nobody.
     """
@@ -42,25 +47,38 @@ class Stack:
         log: FilteringBoundLogger,
         failures: LineLimit,
         authorize: Authorize | None,
+        quotas: Quotas,
         calls: Calls,
         drain: Drain,
         watchdog: Watchdog,
         *,
+        window: int,
         counting: Watcher | None = None,
         tracing: Watcher | None = None,
     ) -> None:
         self._log = log
         self._failures = failures
         self._authorize = authorize
+        self._quotas = quotas
         self._calls = calls
         self._drain = drain
         self._watchdog = watchdog
+        self._window = window
         self._counting = [each for each in (counting,) if each is not None]
         self._watchers = [each for each in (counting, tracing) if each is not None]
 
     @contextmanager
-    def around(self, method: str, transport: grpc.ServicerContext) -> Iterator[CallContext]:
-        """Go through all layers, from the outermost on, and give the method the call's context."""
+    def around(
+        self, method: str, transport: grpc.ServicerContext, *, streamed: bool = True
+    ) -> Iterator[CallContext]:
+        """Go through all layers, from the outermost on, and give the method the call's context.
+
+        Args:
+            method: Its full name, with slashes.
+            transport: gRPC's context of the call.
+            streamed: Whether the client may send more than one message.
+        """
+        window = self._window if streamed else 0
         with self._begun(method, transport) as context:
             try:
                 with (
@@ -69,7 +87,12 @@ class Stack:
                     errors_to_statuses(context),
                 ):
                     self._check_token(context)
-                    with self._calls.admitted(context):
+                    context.caller = caller_of(transport, context.token_name)
+                    with (
+                        self._quotas.counted(context),
+                        self._calls.admitted(context),
+                        HeldMessages(context.memory, window) as context.messages,
+                    ):
                         yield context
                         self._drain.hold(context)
             finally:

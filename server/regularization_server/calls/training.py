@@ -18,7 +18,6 @@ from .service import feed
 if TYPE_CHECKING:
     from regularization import wire
     from regularization.training.v1.early_stopping_pb2 import CheckResponse
-    from regularization_kernels.engine import MemoryBudget
 
     from .context import CallContext
 
@@ -30,18 +29,11 @@ AUGMENTATION = augmentation_pb2.DESCRIPTOR.services_by_name["AugmentationService
 
 
 class TrainingServices:
-    """Both services of ``training.v1``.
-
-    Args:
-        budget: Where all calls take their buffers from.
-    """
-
-    def __init__(self, budget: MemoryBudget) -> None:
-        self._budget = budget
+    """Both services of ``training.v1``."""
 
     def check(self, raw: bytes, context: CallContext) -> CheckResponse:
         """Say whether to stop training."""
-        with Reservation(self._budget) as held:
+        with Reservation(context.memory) as held:
             asked = asked_in(raw, held)
             return answer_of(verdict_of(*asked, context.check_wanted))
 
@@ -52,7 +44,7 @@ class TrainingServices:
         # The header's bytes are not kept.
         messages = chunks_of(chain([first], requests))
         del raw, first
-        with Augmenting(augmentation, self._budget, context.check_wanted) as augmenting:
+        with Augmenting(augmentation, context.memory, context.check_wanted) as augmenting:
             for message in messages:
                 augmented = feed(augmenting, message, augmentation.data_type, context)
                 for mixes in augmented.mixes:

@@ -82,7 +82,17 @@ class TokenRefused(RegularizationError):
 
 
 class TooManyCalls(RegularizationError):
-    """As many calls as the server takes are in flight."""
+    """As many calls as the server takes, or takes of one caller, are in flight.
+
+    Args:
+        text: The rule and the number that breaks it.
+        scope: "caller" or "server": whose calls they are.
+        seconds: After how many the call may come again.
+    """
+
+    def __init__(self, text: str, scope: str, seconds: float) -> None:
+        super().__init__(text, scope=scope)
+        self.seconds = seconds
 
 
 class StreamIdle(RegularizationError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
 from regularization.v1 import errors_pb2
@@ -15,6 +18,7 @@ from regularization_kernels.errors import RegularizationError
 
 from ..observability.request_ids import HEADER
 from . import refusals
+from .retries import seconds_to_wait
 
 DOMAIN = "regularization.v1"
 """The domain of every ``ErrorInfo``."""
@@ -122,14 +126,17 @@ def failure_of(error: Exception, request_id: str) -> Failure:
     place = {name: value for name, value in metadata.items() if name != "segment"}
     metadata[REQUEST_ID] = request_id
     name = ErrorReason.Name(reason)
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest] = [
-        error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
-    ]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)]
     if field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=clipped(field, _NAME_BYTES), description=text
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    seconds = seconds_to_wait(error)
+    if seconds is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(seconds * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return Failure(code, name, text, place, _status(code, text, details, request_id))
 
 
@@ -148,12 +155,7 @@ def _metadata(error: RegularizationError) -> dict[str, str]:
     return {name: clipped(str(value), _NAME_BYTES) for name, value in figures.items() if value is not None}
 
 
-def _status(
-    code: grpc.StatusCode,
-    text: str,
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.BadRequest],
-    request_id: str,
-) -> grpc.Status:
+def _status(code: grpc.StatusCode, text: str, details: Iterable[Message], request_id: str) -> grpc.Status:
     packed = []
     for detail in details:
         packed.append(any_pb2.Any())

@@ -58,7 +58,7 @@ class StateMetrics:
         self._set("regularization_memory_budget_limit_bytes", state.budget.total)
         offers = state.regions is not None
         self._set("regularization_shared_memory_regions_limit", offers * settings.shared_memory_regions)
-        self._set("regularization_shared_memory_limit_bytes", offers * settings.shared_memory_budget)
+        self._set("regularization_shared_memory_limit_bytes", offers * (settings.shared_memory_budget or 0))
         self._set("process_max_fds", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def refresh(self) -> None:

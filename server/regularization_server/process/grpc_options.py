@@ -22,9 +22,10 @@ whoever resets many at once should not fill the room."""
 MOST_METADATA = 16 * KIB
 """Bytes of a call's headers beyond which it is refused."""
 
-LOOKAHEAD_BYTES = 4 * MIB
-"""What a client may send of a stream that the server does not read. A stream sends at most this in a round
-trip: 400 MiB/s where that takes 10 ms."""
+_STREAMS_IN_BUDGET = 256
+"""Streams whose windows together fill the memory budget."""
+
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 16 * KIB, 4 * MIB
 
 
 def most_threads(settings: Settings) -> int:
@@ -37,21 +38,29 @@ def most_waiting(settings: Settings) -> int:
     return max(2 * most_threads(settings), FEWEST_WAITING)
 
 
-def grpc_options(settings: Settings) -> list[tuple[str, int]]:
+def stream_window(memory_budget: int) -> int:
+    """Bytes that a client may send of a stream before the server reads them.
+
+    A stream sends at most this in a round trip: with 4 MiB, 400 MiB/s where that takes 10 ms.
+    """
+    return min(max(memory_budget // _STREAMS_IN_BUDGET, _SMALLEST_WINDOW), _LARGEST_WINDOW)
+
+
+def grpc_options(settings: Settings, window: int) -> list[tuple[str, int]]:
     """The options of the gRPC server, by gRPC's own names."""
     options = {
         # Two servers on one address are mostly a mistake that the second should hear of.
         "grpc.so_reuseport": int(settings.reuse_port),
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": -1,
-        **_streams(settings),
+        **_streams(settings, window),
         **_connections(settings),
         **_keepalive(settings),
     }
     return list(options.items())
 
 
-def _streams(settings: Settings) -> dict[str, int]:
+def _streams(settings: Settings, window: int) -> dict[str, int]:
     # Of calls that come faster than threads take them, gRPC refuses some beyond the first number, and all
     # beyond the second, as CANCELLED, which nobody replays. Those beyond the limit of calls hear why instead.
     return {
@@ -61,7 +70,7 @@ def _streams(settings: Settings) -> dict[str, int]:
         # The probe lets a stream send tens of MiB that nobody reads, and more as time goes on. A window of a
         # fixed size has no such streams, and keeps the rate of those that are read.
         "grpc.http2.bdp_probe": 0,
-        "grpc.http2.lookahead_bytes": LOOKAHEAD_BYTES,
+        "grpc.http2.lookahead_bytes": window,
     }
 
 

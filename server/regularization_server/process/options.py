@@ -60,6 +60,7 @@ TYPES: dict[Unit, Any] = {
     Unit.GROUP: str,
     Unit.MODE: Octal(),
     Unit.NAMES: str,
+    Unit.PERCENT: int,
     Unit.SECONDS: float,
     Unit.SWITCH: bool,
     Unit.URL: str,

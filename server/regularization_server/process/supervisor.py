@@ -14,10 +14,11 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from .addresses import is_unix
 from .cores import usable_cores
+from .memory_limit import with_budgets
 from .options import arguments_of
 from .ports import reserved
 from .signals import Signals
@@ -57,17 +58,18 @@ def shares(settings: Settings) -> list[Settings]:
     Raises:
         SettingInvalid: If a share is too small.
     """
-    count = settings.processes
+    settings, count = with_budgets(settings), settings.processes
     return [
         replace(
             settings,
             processes=1,
             reuse_port=True,
             listen=tuple(_address_of(address, index) for address in settings.listen),
-            memory_budget=settings.memory_budget // count,
-            shared_memory_budget=settings.shared_memory_budget // count,
-            shared_memory_regions=max(settings.shared_memory_regions // count, 1),
-            threads=max((settings.threads or usable_cores()) // count, 1),
+            memory_budget=_divided(settings.memory_budget, count, at_least=0),
+            shared_memory_budget=_divided(settings.shared_memory_budget, count, at_least=0),
+            shared_memory_regions=_divided(settings.shared_memory_regions, count),
+            max_regions_per_caller=_divided(settings.max_regions_per_caller, count),
+            threads=_divided(settings.threads or usable_cores(), count),
             metrics_listen=None,
         )
         for index in range(count)
@@ -228,6 +230,15 @@ def _metrics_of(settings: Settings) -> SharedMetrics | None:
     from ..observability.shared_values import SharedMetrics
 
     return SharedMetrics(settings.metrics_listen)
+
+
+@overload
+def _divided(number: int, count: int, at_least: int = 1) -> int: ...
+@overload
+def _divided(number: int | None, count: int, at_least: int = 1) -> int | None: ...
+def _divided(number: int | None, count: int, at_least: int = 1) -> int | None:
+    """The share of one of so many processes; None where nothing is set."""
+    return None if number is None else max(number // count, at_least)
 
 
 def _address_of(address: str, index: int) -> str:

@@ -45,6 +45,7 @@ class _Connection:
     """A client, what it has sent of its next request, and the handles that are its own."""
 
     socket: socket.socket
+    user: int
     received: bytearray = field(default_factory=bytearray)
     handles: set[bytes] = field(default_factory=set)
 
@@ -136,24 +137,32 @@ class HandOff:
             self._log.warning("no connection for shared memory", error=str(error))
             time.sleep(_SECONDS_WITHOUT_DESCRIPTOR)
             return
-        if len(self._connections) >= self._most_connections or not self._admits(peer):
+        user = self._admitted_user(peer)
+        if user is None or not self._has_room_for(user):
             peer.close()
             return
         peer.setblocking(False)
-        connection = _Connection(peer)
+        connection = _Connection(peer, user)
         self._connections.add(connection)
         self._selector.register(peer, selectors.EVENT_READ, partial(self._read, connection))
 
-    def _admits(self, peer: socket.socket) -> bool:
-        """Whether a client may have memory: the system says who it is, not the client."""
+    def _has_room_for(self, user: int) -> bool:
+        """Whether there may be another connection, and another one of this user."""
+        if len(self._connections) >= self._most_connections:
+            return False
+        theirs = sum(connection.user == user for connection in self._connections)
+        return theirs < self._regions.share.regions
+
+    def _admitted_user(self, peer: socket.socket) -> int | None:
+        """The user who comes, if it may have memory; the system says who it is, not the client."""
         raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, user, group = _CREDENTIALS.unpack(raw)
         if user == os.geteuid():
-            return True
+            return int(user)
         if self._group is not None and self._group in {group, *_further_groups(peer)}:
-            return True
+            return int(user)
         self._log.info("refused shared memory", user=user, group=group)
-        return False
+        return None
 
     def _read(self, connection: _Connection) -> None:
         # What is passed along with the bytes is not taken: without a place for it, the system drops it.
@@ -191,7 +200,7 @@ class HandOff:
 
     def _allocate(self, connection: _Connection, size: int) -> None:
         try:
-            region, descriptor = self._regions.allocate(size)
+            region, descriptor = self._regions.allocate(size, connection.user)
         except NoRoom:
             _send(connection, Reply(Status.NO_ROOM))
         except TooManyRegions:

@@ -12,8 +12,10 @@ import fcntl
 import os
 import secrets
 import weakref
+from dataclasses import dataclass
 from mmap import MAP_SHARED, PAGESIZE, mmap
 from threading import RLock
+from typing import NamedTuple
 
 from regularization.hand_off import HANDLE_BYTES
 
@@ -35,6 +37,23 @@ class NoRoom(Exception):
 
 class TooManyRegions(Exception):
     """The server has as many regions as it may have."""
+
+
+class Share(NamedTuple):
+    """What one owner of regions may have at once."""
+
+    budget: int
+    """Bytes of its regions together."""
+    regions: int
+    """How many there may be."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """What an owner has at present."""
+
+    used: int = 0
+    mapped: int = 0
 
 
 class Region:
@@ -66,11 +85,14 @@ class Regions:
     Args:
         budget: Bytes that all regions together may have, in whole pages.
         limit: Regions that there may be.
+        share: What one owner may have of these; None for all.
     """
 
-    def __init__(self, budget: int, limit: int) -> None:
+    def __init__(self, budget: int, limit: int, share: Share | None = None) -> None:
         self._budget = budget
         self._limit = limit
+        self.share = share or Share(budget, limit)
+        self._held: dict[int, _Held] = {}
         self._regions: dict[bytes, Region] = {}
         self._used = 0
         self._mapped = 0
@@ -87,28 +109,30 @@ class Regions:
         """Regions that are mapped: those that can be named, and those that a call still uses."""
         return self._mapped
 
-    def allocate(self, size: int) -> tuple[Region, int]:
+    def allocate(self, size: int, owner: int) -> tuple[Region, int]:
         """Make a region of zeros.
 
         Args:
             size: Number of bytes.
+            owner: The user who gets it.
 
         Returns:
             The region, and a descriptor of its memory, which the caller closes.
 
         Raises:
-            NoRoom: If the size is 0, or exceeds what is left of the budget or of the system's memory.
-            TooManyRegions: If the limit is reached, or the process may open no more files.
+            NoRoom: If the size is 0, or exceeds what is left of the budget, of the owner's share of it, or of
+                the system's memory.
+            TooManyRegions: If the limit or the owner's is reached, or the process may open no more files.
         """
-        taken = self._take(size)
+        taken = self._take(size, owner)
         try:
             descriptor, memory = _sealed_memory(size)
         except OSError as error:
-            self._give_back(taken)
+            self._give_back(taken, owner)
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise TooManyRegions from error
             raise NoRoom from error
-        weakref.finalize(memory, self._give_back, taken).atexit = False
+        weakref.finalize(memory, self._give_back, taken, owner).atexit = False
         region = Region(secrets.token_bytes(HANDLE_BYTES), memory)
         self._regions[region.handle] = region
         return region, descriptor
@@ -133,22 +157,27 @@ class Regions:
         """Forget a handle; its memory goes when no call uses it any more."""
         self._regions.pop(handle, None)
 
-    def _take(self, size: int) -> int:
+    def _take(self, size: int, owner: int) -> int:
         # A mapping takes whole pages: regions of single bytes must be charged for them.
         taken = -(-size // PAGESIZE) * PAGESIZE
         with self._lock:
-            if not 0 < taken <= self._budget - self._used:
+            held = self._held.get(owner, _Held())
+            if not 0 < taken <= min(self._budget - self._used, self.share.budget - held.used):
                 raise NoRoom
-            if self._mapped >= self._limit:
+            if self._mapped >= self._limit or held.mapped >= self.share.regions:
                 raise TooManyRegions
+            self._held[owner] = _Held(held.used + taken, held.mapped + 1)
             self._used += taken
             self._mapped += 1
         return taken
 
-    def _give_back(self, taken: int) -> None:
+    def _give_back(self, taken: int, owner: int) -> None:
         with self._lock:
             self._used -= taken
             self._mapped -= 1
+            held = self._held.pop(owner)
+            if held.mapped > 1:
+                self._held[owner] = _Held(held.used - taken, held.mapped - 1)
 
 
 def _sealed_memory(size: int) -> tuple[int, mmap]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...engine import Reservation
+from ...engine.filling import filled_bytes, unfilled
 from ...engine.results import ResultAssembly
 from ...engine.succession import Succession
 from ...errors import OperandUnsupported, ValueNotFinite
@@ -70,8 +71,9 @@ class Augmented:
 class Augmenting:
     """One augmentation of a stream of chunks.
 
-    Memory is bounded by a block of samples that are mixed, or else by a sample or a few; it is taken from the
-    budget before it is allocated. Close it, or use it as a context, to give it back.
+    Memory is bounded by a block of samples that are mixed, or else by a sample or a few; as much of that as
+    has come is taken from the budget, before it is written. Close it, or use it as a context, to give it
+    back.
 
     Args:
         augmentation: What is asked for.
@@ -98,11 +100,12 @@ class Augmenting:
         self._results = ResultAssembly(augmentation.data_type)
         self._reservation = Reservation(budget)
         most = min(self._stride, augmentation.end - augmentation.begin) * self._sample_size
-        self._held = most * (2 * augmentation.data_type.itemsize + _NUMBER_BYTES)
-        self._held += _SCRATCH_BYTES if most else 0
-        self._reservation.add(self._held)
+        self._most_held = most * (2 * augmentation.data_type.itemsize + _NUMBER_BYTES)
+        self._most_held += _SCRATCH_BYTES if most else 0
+        self._reservation.check_fits(self._most_held)
+        self._held = 0
         self._answers = 0
-        self._waiting: ElementArray = np.empty(most, augmentation.data_type)
+        self._waiting: ElementArray = unfilled(most, augmentation.data_type)
         self._first_sample = augmentation.begin
         self._filled = 0
 
@@ -120,8 +123,8 @@ class Augmenting:
         mixes: list[SampleMixes] = []
         if not chunk.parameters.size:
             return Augmented(mixes, [])
-        self._reservation.add(_ANSWER_BYTES)
         self._answers += 1
+        self._account_for(chunk.parameters.size)
         self._results.expect(chunk)
         with np.errstate(all="ignore"), interruptible(self._check):
             position = chunk.element_offset
@@ -136,7 +139,7 @@ class Augmenting:
                     mixes += self._computed()
         results = self._results.completed()
         self._answers -= len(results)
-        self._reservation.reduce_to(self._held + self._answers * _ANSWER_BYTES)
+        self._account_for(0)
         return Augmented(mixes, results)
 
     def finish(self) -> None:
@@ -159,6 +162,18 @@ class Augmenting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _account_for(self, more: int) -> None:
+        """Take from the budget what samples and answers take once so many elements more are there.
+
+        What the first samples took is held for those after them.
+        """
+        width, length = self._augmentation.data_type.itemsize, self._waiting.nbytes
+        filled = filled_bytes(min((self._filled + more) * width, length), length)
+        self._held = max(self._held, -(-self._most_held * filled // length))
+        size = self._held + self._answers * _ANSWER_BYTES
+        self._reservation.reduce_to(size)
+        self._reservation.raise_to(size)
 
     def _wanted(self) -> int:
         """Elements of the samples that are computed together next."""
