@@ -143,7 +143,9 @@ def _decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallC
         try:
             return decode(raw)
         except DecodeError as error:
-            raise MessageUnreadable(f"message {index} is not what {context.method} takes") from error
+            raise MessageUnreadable(
+                f"message {index} is not what {context.method} takes", message=index
+            ) from error
 
     # Not a generator: while the next message is awaited, it would hold the last one.
     return map(message, count(), _received(raws))
