@@ -2,10 +2,10 @@
 
     python -m conformance.check_client -- python examples/conformance_client.py
 
-A program in any other language does the same. It is started with the server's address, reads calls to make from
-its input and writes what came of them to its output: each a line of JSON, with as many bytes behind it as the
-line says, which are messages in gRPC's frames. Every request is decoded and encoded again by generated code, and
-so is every response: that is what is checked.
+A program in any other language does the same. It is started with the server's address, reads calls to make
+from its input and writes what came of them to its output: each a line of JSON, and behind it as many bytes as
+it says, which are messages in gRPC's frames. Every request is decoded and encoded again by generated code,
+and so is every response: that is what is checked.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def frames(data: bytes):
 def call(channel: grpc.Channel, job: dict, requests: list[bytes]) -> tuple[dict, list[bytes]]:
     """Make a call: what the answer's line says of its end, and the responses."""
     request, response = types(job["method"])
-    # gRPC writes the requests in a thread of its own while the loop below reads: a long stream needs both at once.
+    # gRPC writes the requests in a thread of its own while this one reads: a long stream needs both at once.
     method = channel.stream_stream(f"/{job['method']}", request.SerializeToString, response.FromString)
     responses = []
     try:
-        for each in method(map(request.FromString, requests), timeout=job["deadline_seconds"]):
-            responses.append(each.SerializeToString())
+        answers = method(map(request.FromString, requests), timeout=job["deadline_seconds"])
+        responses.extend(each.SerializeToString() for each in answers)
     except grpc.RpcError as error:
         details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
         encoded = base64.b64encode(details).decode()

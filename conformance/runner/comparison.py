@@ -45,7 +45,7 @@ def same(expected: float, got: float, allowed: float = 0.0) -> bool:
         return math.isnan(expected) and math.isnan(got)
     if struct.pack("<d", expected) == struct.pack("<d", got):
         return True
-    return math.isfinite(expected) and abs(expected - got) <= allowed
+    return allowed > 0 and math.isfinite(expected) and abs(expected - got) <= allowed
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--known-failing",
         type=Path,
         metavar="FILE",
-        help="vectors that may fail, a name a line, # begins a comment; one that passes all the same is an error",
+        help="vectors that may fail, a name a line, # begins a comment; one that passes is an error",
     )
     return made
 

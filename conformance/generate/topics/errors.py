@@ -407,17 +407,3 @@ def vectors() -> Iterator[Vector]:
     """All of them."""
     for refusal in refusals():
         yield refusal.vector()
-
-
-NOT_BY_ONE_STREAM = {
-    "SHUTTING_DOWN": "the server must be stopping",
-    "INTERNAL": "the server must have a fault",
-    "TOKEN_REFUSED": "the server must ask for a token (token_file)",
-    "TOO_MANY_CALLS": "it takes more calls in flight than the server takes",
-    "REGION_UNKNOWN": "the server must listen on a Unix socket",
-    "REGION_RANGE_INVALID": "it takes a region, which the hand-off socket gives out",
-    "REGION_OVERLAP": "it takes a region, which the hand-off socket gives out",
-    "MEASUREMENT_INCOMPLETE": "it takes a measurement of the server's own after one round of several",
-    "STATISTICS_OVERLAP": "it takes statistics of the server's own",
-}
-"""Reasons that have no vector, and why."""

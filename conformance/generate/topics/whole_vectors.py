@@ -7,6 +7,7 @@ from typing import Any
 
 from regularization.v1.layout_pb2 import Segment
 
+from ...runner.streams import elements
 from ..layouts import LOSSES, METHODS, POINT, call, joint, layout, segment, snake
 from ..numbers import FLOAT32, FLOAT64
 from ..vector import Vector, vector
@@ -24,6 +25,7 @@ REDUCTIONS: dict[str, dict[str, Any]] = {
 }
 """Regularizers of locality REDUCTION."""
 PARTS = {"two": [0, 5, 12], "four": [0, 1, 2, 9, 12], "one": [0, 12]}
+MANY = 600
 BETWEEN = segment("between", [2], {"l1_norm": {"strength": 0.2}})
 
 
@@ -46,7 +48,27 @@ def vectors() -> Iterator[Vector]:
             kind="measured",
             parts=PARTS["four"],
         )
+    yield from _many()
     yield from _joints()
+
+
+def _many() -> Iterator[Vector]:
+    """So many elements that what is asked for may take several rounds.
+
+    Without squared distances: a cut inside a block shows in their last bits where a lane has several terms.
+    """
+    kinds: dict[str, dict[str, Any]] = {
+        "l1_ball": {"radius": 20.5},
+        "simplex": {"radius": 2.5},
+        "top_k": {"count": "77"},
+    }
+    for name, parameters in kinds.items():
+        of = layout(segment("theta", [MANY], {name: parameters}))
+        step = call("ProximalStep", of, elements(7, MANY), figures={"squared_distance": False})
+        about = f"ProximalStep of {name} in parts, of many elements."
+        yield vector(
+            f"measured/{name}/many_elements", about, step, kind="measured", parts=[0, 100, 451, MANY]
+        )
 
 
 def _joints() -> Iterator[Vector]:
