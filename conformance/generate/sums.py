@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from itertools import pairwise
 
 from regularization.v1.summary_pb2 import ExactSum
 
@@ -30,11 +33,14 @@ class Terms:
 
     def products(self) -> list[float]:
         """The lanes' sums times the scale, of all blocks."""
-        lanes: dict[tuple[int, int], float] = {}
-        for index, value in enumerate(self.values, self.first):
-            lane = index // BLOCK, index % LANES
-            lanes[lane] = lanes.get(lane, 0.0) + value
-        return [lane * self.scale for lane in lanes.values()]
+        ends = [*range(BLOCK - self.first % BLOCK, len(self.values), BLOCK), len(self.values)]
+        products: list[float] = []
+        for begin, end in pairwise([0, *ends]):
+            block = self.values[begin:end]
+            # Not by sum, which compensates for rounding in newer versions of Python.
+            lanes = (reduce(operator.add, block[lane::LANES], 0.0) for lane in range(min(LANES, len(block))))
+            products += [lane * self.scale for lane in lanes]
+        return products
 
 
 @dataclass(frozen=True)

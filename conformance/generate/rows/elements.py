@@ -116,7 +116,7 @@ def _log_sum_step(m: Message, x: Real, size: Real) -> Real:
 def _entropy_term(m: Message, x: float) -> float:
     if x < 0:
         return math.inf
-    return float(m.strength * (x * math.log(x))) if x > 0 else 0.0
+    return float(m.strength * (x * float(mp.log(x)))) if x > 0 else 0.0
 
 
 def _entropy_step(m: Message, x: Real, size: Real) -> Real:
@@ -221,7 +221,7 @@ ELEMENTS = {
     ),
     "scad": by_element(_scad_term, scad_slope, scad_step, scale=lambda m: 1.0, convex=False),
     "log_sum": by_element(
-        lambda m, x: math.log(1 + abs(x) / m.epsilon),
+        lambda m, x: float(mp.log(1 + abs(x) / m.epsilon)),
         lambda m, x: mpf(m.strength) * sign(x) / (abs(x) + mpf(m.epsilon)),
         _log_sum_step,
         convex=False,

@@ -1,21 +1,22 @@
-"""Groups: norms of groups, sets of groups, and counts of groups, tiles and blocks."""
+"""Groups: functions of norms, and a set for each group."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from fractions import Fraction
 from types import SimpleNamespace
 
 from mpmath import mpf
 
 from ..numbers import Real
 from ..sums import Terms
+from .counts import COUNTS
 from .elements import mcp_step, scad_slope, scad_step
+from .partitions import Part, interleave, parts
 from .row import Message, Row, Shape, Vector, of_set, sign, soft, uniform_size
 from .vectors import (
+    LAST_BITS,
     OVERLOOKED,
     largest,
     norm,
@@ -27,38 +28,6 @@ from .vectors import (
     scaled_to,
     share,
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """A group: the places of its elements, in order, and its weight."""
-
-    places: list[int]
-    weight: float
-
-
-def parts(groups: Message, shape: Shape) -> list[Part]:
-    """The groups of a segment."""
-    count = math.prod(shape)
-    partition = groups.WhichOneof("partition")
-    if partition == "axis":
-        inner = math.prod(shape[groups.axis + 1 :])
-        slices = shape[groups.axis]
-        places = [[p for p in range(count) if p // inner % slices == index] for index in range(slices)]
-    else:
-        sizes = [groups.size] * (count // groups.size) if partition == "size" else groups.sizes.values
-        ends = list(itertools.accumulate(sizes))
-        places = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
-    if groups.WhichOneof("weighting") == "weights":
-        weights = list(groups.weights.values)
-    else:
-        weights = [math.sqrt(len(each)) if groups.sqrt_size else 1.0 for each in places]
-    return [Part(each, weight) for each, weight in zip(places, weights, strict=True)]
-
-
-def interleave(groups: Message, shape: Shape) -> bool:
-    """Whether slices along the axis have others between their elements."""
-    return groups.WhichOneof("partition") == "axis" and any(length > 1 for length in shape[: groups.axis])
 
 
 def _norms_error(m: Message, shape: Shape, x: list[float]) -> float:
@@ -144,6 +113,24 @@ def _sparse_slope(m: Message, shape: Shape, x: Vector) -> Vector:
     return [mpf(m.l1_strength) * sign(each) + slope for each, slope in zip(x, slopes, strict=True)]
 
 
+def _exclusive_terms(m: Message, shape: Shape, x: list[float]) -> list[Terms]:
+    def term(part: Part, v: list[float]) -> float:
+        total = math.fsum(map(abs, v))
+        return part.weight * (0.5 * (total * total))
+
+    sums = [sum((abs(Fraction(x[p])) for p in part.places), Fraction(0)) for part in parts(m.groups, shape)]
+    error = 0.0 if all(Fraction(float(each)) == each for each in sums) else LAST_BITS
+    return [Terms(m.strength, _placed(m, shape, x, term), error=error)]
+
+
+def _exclusive_slope(m: Message, shape: Shape, x: Vector) -> Vector:
+    def slope(part: Part, v: Vector) -> Vector:
+        total = mpf(m.strength) * mpf(part.weight) * sum(map(abs, v), mpf(0))
+        return [total * sign(each) for each in v]
+
+    return _each(m, shape, x, slope)
+
+
 def _exclusive_step(m: Message, shape: Shape, x: Vector, sizes: Vector) -> Vector:
     def of_group(part: Part, v: Vector) -> Vector:
         u = uniform_size(sizes) * mpf(m.strength) * mpf(part.weight)
@@ -199,92 +186,6 @@ def _norm_within(lower: float, upper: float, v: list[float]) -> bool:
     return lower * (1 - OVERLOOKED) <= math.hypot(*v) <= upper * (1 + OVERLOOKED)
 
 
-def _counted(places: Callable[[Message, Shape], list[list[int]]]) -> Row:
-    """At most so many groups that are not zero."""
-
-    def inside(m: Message, shape: Shape, x: list[float]) -> bool:
-        groups = places(m, shape)
-        return sum(any(x[p] for p in each) for each in groups) <= share(m, len(groups))
-
-    def project(m: Message, shape: Shape, x: Vector) -> Vector:
-        groups = places(m, shape)
-        kept = largest([norm([x[p] for p in each]) for each in groups], share(m, len(groups)))
-        stay = {p for each, length in zip(groups, kept, strict=True) if length for p in each}
-        return [each if p in stay else mpf(0) for p, each in enumerate(x)]
-
-    return of_set(inside, project, convex=False)
-
-
-def _blocks(m: Message, shape: Shape) -> list[list[int]]:
-    rows, columns = shape[0], math.prod(shape[1:])
-    return [
-        [(top + row) * columns + left + column for row in range(m.rows) for column in range(m.columns)]
-        for top in range(0, rows, m.rows)
-        for left in range(0, columns, m.columns)
-    ]
-
-
-def runs(m: Message, shape: Shape) -> list[list[int]]:
-    """The places of each run of m consecutive elements along the axis."""
-    axis = m.axis if m.HasField("axis") else len(shape) - 1
-    inner = math.prod(shape[axis + 1 :])
-    lines: dict[tuple[int, int, int], list[int]] = {}
-    for place in range(math.prod(shape)):
-        position = place // inner % shape[axis]
-        lines.setdefault((place // (inner * shape[axis]), place % inner, position // m.m), []).append(place)
-    return list(lines.values())
-
-
-def _run_project(m: Message, shape: Shape, x: Vector) -> Vector:
-    result = list(x)
-    for run in runs(m, shape):
-        for place, value in zip(run, largest([x[p] for p in run], m.n), strict=True):
-            result[place] = value
-    return result
-
-
-def _tiles(shape: Shape) -> list[list[int]]:
-    inner = math.prod(shape[2:])
-    return [
-        [((top + row) * shape[1] + left + column) * inner + at for row in range(4) for column in range(4)]
-        for top in range(0, shape[0], 4)
-        for left in range(0, shape[1], 4)
-        for at in range(inner)
-    ]
-
-
-def _few(mask: tuple[tuple[int, ...], ...], n: int) -> bool:
-    return all(sum(row) <= n for row in mask) and all(sum(column) <= n for column in zip(*mask, strict=True))
-
-
-def _tile_inside(n: int, v: list[float]) -> bool:
-    return _few(tuple(tuple(int(each != 0) for each in v[row : row + 4]) for row in range(0, 16, 4)), n)
-
-
-def _tile_project(n: int, v: Vector) -> Vector:
-    choices = [row for row in itertools.product((1, 0), repeat=4) if sum(row) <= n]
-    masks = (mask for mask in itertools.product(choices, repeat=4) if _few(mask, n))
-
-    # Of the vectors' numbers no square and no sum of squares rounds.
-    squares = [float(each) ** 2 for each in v]
-
-    def kept(mask: tuple[tuple[int, ...], ...]) -> float:
-        return math.fsum(map(operator.mul, squares, itertools.chain(*mask)))
-
-    # max takes the first of equal sums, and patterns that have an earlier element come first.
-    return [each * stays for each, stays in zip(v, itertools.chain(*max(masks, key=kept)), strict=True)]
-
-
-def _tile_step(m: Message, shape: Shape, x: Vector) -> Vector:
-    result = list(x)
-    for tile in _tiles(shape):
-        values = [x[p] for p in tile]
-        if not _tile_inside(m.n, [float(each) for each in values]):
-            for place, value in zip(tile, _tile_project(m.n, values), strict=True):
-                result[place] = value
-    return result
-
-
 def _level(m: Message, groups: Message) -> Message:
     return SimpleNamespace(strength=m.strength, groups=groups)
 
@@ -329,36 +230,16 @@ def _scad_of_norm(m: Message, r: float) -> float:
 
 
 GROUPS = {
+    **COUNTS,
     "group_lasso": GROUP_LASSO,
     "sparse_group_lasso": Row(_sparse_terms, _sparse_slope, _sparse_step),
-    "exclusive_lasso": Row(
-        lambda m, shape, x: [
-            Terms(
-                m.strength,
-                _placed(m, shape, x, lambda p, v: p.weight * (0.5 * (sum(map(abs, v)) * sum(map(abs, v))))),
-            )
-        ],
-        lambda m, shape, x: _each(
-            m,
-            shape,
-            x,
-            lambda p, v: [
-                mpf(m.strength) * mpf(p.weight) * sum(map(abs, v), mpf(0)) * sign(each) for each in v
-            ],
-        ),
-        _exclusive_step,
-    ),
+    "exclusive_lasso": Row(_exclusive_terms, _exclusive_slope, _exclusive_step),
     "group_linf": Row(
         lambda m, shape, x: [
             Terms(m.strength, _placed(m, shape, x, lambda p, v: p.weight * max(map(abs, v))))
         ],
         lambda m, shape, x: _each(m, shape, x, lambda p, v: peaks(v, mpf(m.strength) * mpf(p.weight))),
         _linf_step,
-    ),
-    "n_of_m": of_set(
-        lambda m, shape, x: all(sum(x[p] != 0 for p in run) <= m.n for run in runs(m, shape)),
-        _run_project,
-        convex=False,
     ),
     "max_norm": of_sets(
         lambda m, weight, v: math.hypot(*v) <= weight * m.radius * (1 + OVERLOOKED),
@@ -381,14 +262,7 @@ GROUPS = {
         lambda m, weight, v: _onto_norms(weight * mpf(m.lower), weight * mpf(m.upper), v),
         convex=False,
     ),
-    "top_k_groups": _counted(lambda m, shape: [part.places for part in parts(m.groups, shape)]),
-    "transposable_sparsity": of_set(
-        lambda m, shape, x: all(_tile_inside(m.n, [x[p] for p in tile]) for tile in _tiles(shape)),
-        _tile_step,
-        convex=False,
-    ),
     "tree_group_lasso": Row(_tree_terms, _tree_slope, _tree_step),
-    "block_sparsity": _counted(_blocks),
 }
 
 BALLS_OF_GROUPS = {

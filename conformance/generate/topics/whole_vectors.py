@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from regularization.v1.layout_pb2 import Segment
+from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.layout_pb2 import ElementRange, Segment
 
 from ...runner.streams import elements
 from ..layouts import LOSSES, METHODS, POINT, call, joint, layout, segment, snake
@@ -27,6 +28,7 @@ REDUCTIONS: dict[str, dict[str, Any]] = {
 PARTS = {"two": [0, 5, 12], "four": [0, 1, 2, 9, 12], "one": [0, 12]}
 MANY = 600
 BETWEEN = segment("between", [2], {"l1_norm": {"strength": 0.2}})
+BETWEEN_TOO = segment("between too", [2])
 
 
 def vectors() -> Iterator[Vector]:
@@ -49,7 +51,29 @@ def vectors() -> Iterator[Vector]:
             parts=PARTS["four"],
         )
     yield from _many()
+    yield from _asked()
     yield from _joints()
+
+
+def _asked() -> Iterator[Vector]:
+    """What a first round asks about, as Combine tells it that has no part yet."""
+    largest: dict[str, Any] = {"top_k": {"count": "2"}}
+    of = layout(BETWEEN, segment("theta", [12], largest), BETWEEN_TOO, segment("other", [3], largest))
+    ranges = [ElementRange(begin=2, end=14), ElementRange(begin=16, end=19)]
+    for name, about, asked, missing in (
+        ("asked", "Without a part, Combine tells which elements are asked about.", of, ranges),
+        ("nothing_asked", "Of a sum over elements nothing is asked.", layout(BETWEEN), []),
+    ):
+        header = service.CombineHeader(layout=asked, method=service.METHOD_PENALTY)
+        answer = service.CombineResponse(complete=not missing, missing=missing, measured=missing)
+        yield Vector(
+            f"measured/{name}",
+            about,
+            "Combine",
+            [service.CombineRequest(header=header)],
+            [answer],
+            more={"unspecified": ["statistics", "measurement"]},
+        )
 
 
 def _many() -> Iterator[Vector]:
