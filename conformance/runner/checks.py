@@ -164,8 +164,10 @@ def _measurement(
             message = service.MeasureRequest(header=header, chunk=_stretch(whole.chunk, begin, end, width))
             outcome = caller.call(vector.name, f"{SERVICE}/Measure", [message.SerializeToString()])
             parts += [answer.statistics for answer in _answered(outcome, "Measure")]
-        messages = [service.CombineRequest(header=service.CombineHeader(**shared), statistics=parts[0])]
-        messages += [service.CombineRequest(statistics=part) for part in parts[1:]]
+        # In any order the answer is the same.
+        last, *others = reversed(parts)
+        messages = [service.CombineRequest(header=service.CombineHeader(**shared), statistics=last)]
+        messages += [service.CombineRequest(statistics=part) for part in others]
         outcome = caller.call(
             vector.name, f"{SERVICE}/Combine", [message.SerializeToString() for message in messages]
         )

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from regularization_server import Server, Settings
 
 from conformance import check_client, check_server
 from conformance.runner.report import FAILED, PASSED, UNUSABLE
@@ -62,6 +63,19 @@ def test_the_server_passes(target: str, capfd: pytest.CaptureFixture[str]) -> No
     """With a table of the topics."""
     assert code_of(check_server, target, *SOME) == PASSED
     assert "measured" in capfd.readouterr().out
+
+
+def test_a_server_that_asks_for_a_token_is_shown_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without it nothing passes."""
+    token = tmp_path / "token"
+    token.write_text("a-token-of-the-operator\n")
+    with Server(Settings(listen=("127.0.0.1:0",), token_file=token)) as server:
+        arguments = [server.addresses[0], "--only", ONE]
+        assert code_of(check_server, *arguments, "--token-file", str(token)) == PASSED
+        assert code_of(check_server, *arguments) == FAILED
+    assert "UNAUTHENTICATED" in capfd.readouterr().out
 
 
 def test_an_unexpected_pass_is_an_error(

@@ -39,8 +39,8 @@ def vectors() -> Iterator[Vector]:
     """All of them."""
     yield from _chunking()
     yield from _ranges()
-    yield _long("ProximalStep", FLOAT32, 2**19 + 1001, 200_000)
-    yield _long("Penalty", FLOAT64, 2**18 + 77, 100_000)
+    yield _long("ProximalStep", FLOAT32, 2**18 + 70_001, 100_000)
+    yield _long("Penalty", FLOAT64, 2**18 + 77, 130_000)
 
 
 def _chunking() -> Iterator[Vector]:
