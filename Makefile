@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
 TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
-DOCUMENTS := $(wildcard *.md docs/*.md)
+DOCUMENTS := $(wildcard *.md docs/*.md conformance/*.md)
 # The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \

@@ -66,10 +66,11 @@ class RegularizationServiceStub:
     wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
-    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
-    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
-    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
-    it is the sum g + 0, so that a -0 of g becomes +0.
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
+    or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
+    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
+    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -225,10 +226,11 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
-    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
-    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
-    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
-    it is the sum g + 0, so that a -0 of g becomes +0.
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
+    or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
+    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
+    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -380,10 +382,11 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
-    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent stays -0 in a step that
-    only scales elements or leaves them where they are, as an exempt segment does; a negative number that is too small
-    for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g
-    it is the sum g + 0, so that a -0 of g becomes +0.
+    was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
+    or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
+    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
+    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as

@@ -149,7 +149,9 @@ def decoded(raws: Iterable[bytes], decode: Callable[[bytes], T], context: CallCo
         try:
             return decode(raw)
         except DecodeError as error:
-            raise MessageUnreadable(f"message {index} is not what {context.method} takes") from error
+            raise MessageUnreadable(
+                f"message {index} is not what {context.method} takes", message=index
+            ) from error
 
     messages = context.progress.messages(raws)
     context.was_cut_off = messages.is_cut_off

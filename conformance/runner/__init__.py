@@ -1,0 +1,1 @@
+"""What both programs that check share: vectors, calls, comparison and report."""
