@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .units import KIB, MIB, Unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-
-KIB = 2**10
-MIB = 2**20
-GIB = 2**30
 
 
 class SettingInvalid(ValueError):
@@ -30,31 +27,6 @@ class SettingInvalid(ValueError):
         super().__init__(f"{setting}: {text}")
         self.setting = setting
         self.text = text
-
-
-class Unit(Enum):
-    """What a value is, or what it is counted in. The name is what the command's help calls it."""
-
-    ADDRESS = "ADDRESS"
-    BYTES = "BYTES"
-    COUNT = "COUNT"
-    FILE = "FILE"
-    FOLDER = "FOLDER"
-    GROUP = "GROUP"
-    MODE = "MODE"
-    NAMES = "NAMES"
-    PERCENT = "PERCENT"
-    SECONDS = "SECONDS"
-    SWITCH = "SWITCH"
-    URL = "URL"
-
-    def text(self, value: object) -> str:
-        """The value as the command reads and shows it: modes are octal, sizes whole MiB where they can be."""
-        if self is Unit.MODE:
-            return f"{value:o}"
-        if self is Unit.BYTES and isinstance(value, int) and value % MIB == 0:
-            return f"{value // MIB}MiB"
-        return str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,9 @@ def test_operands(catalogue: dict[str, Any]) -> None:
     assert list(catalogue["nuclear_norm"].operands) == [reference]
 
 
+STABLE = "grpc.reflection.v1.ServerReflection"
+
+
 def reflect(channel: grpc.Channel, **request: str) -> Any:
     """The server's answer to one reflection request."""
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
@@ -113,8 +116,24 @@ def test_reflection_lists_the_services(process_channel: grpc.Channel) -> None:
         "training.v1.AugmentationService",
         "training.v1.EarlyStoppingService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+
+
+def test_reflection_answers_under_its_stable_name_too(process_channel: grpc.Channel) -> None:
+    """As newer tools ask for it, and with its own schema."""
+    ask = process_channel.stream_stream(f"/{STABLE}/ServerReflectionInfo")
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=STABLE)
+    (raw,) = ask(iter([request.SerializeToString()]), timeout=TIMEOUT)
+    answer = reflection_pb2.ServerReflectionResponse.FromString(raw)
+    pool = descriptor_pool.DescriptorPool()
+    for file in answer.file_descriptor_response.file_descriptor_proto:
+        pool.AddSerializedFile(file)
+    (method,) = pool.FindServiceByName(STABLE).methods
+    assert method.input_type.full_name == "grpc.reflection.v1.ServerReflectionRequest"
+    nested = method.output_type.fields_by_name["list_services_response"].message_type
+    assert nested.full_name == "grpc.reflection.v1.ListServiceResponse"
 
 
 def test_reflection_gives_the_schema(process_channel: grpc.Channel) -> None:

@@ -14,6 +14,8 @@ from ..contract.refusals import MessageUnreadable
 from .admission import Calls
 from .handlers import decoded
 from .health import SERVICE as HEALTH
+from .reflection_versions import NAMES as REFLECTION
+from .reflection_versions import know_stable
 from .threads import CallThreads
 
 if TYPE_CHECKING:
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from .stack import Stack
 
     Send = Callable[[bytes | None], None]
-
-REFLECTION = reflection.SERVICE_NAME
-"""Full name of the service of reflection."""
 
 CHECKING = 4
 """Threads that say whether the server is well. None waits for anybody."""
@@ -83,7 +82,8 @@ def standard_handlers(
     )
     listed = _one_answer(_path(HEALTH, "List"), partial(_listed, health), stack, health_pb2.HealthListRequest)
     watch = _watched(_path(HEALTH, "Watch"), health, stack)
-    reflected = _reflected(reflection.ReflectionServicer((*services, HEALTH, REFLECTION)), stack)
+    know_stable()
+    servicer, streams = reflection.ReflectionServicer((*services, HEALTH, *REFLECTION)), Calls(REFLECTIONS)
     return (
         grpc.method_handlers_generic_handler(
             HEALTH,
@@ -93,13 +93,16 @@ def standard_handlers(
                 "Watch": grpc.stream_stream_rpc_method_handler(_in(threads.watching, watch)),
             },
         ),
-        grpc.method_handlers_generic_handler(
-            REFLECTION,
-            {
-                "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                    _in(threads.reflecting, reflected)
-                )
-            },
+        *(
+            grpc.method_handlers_generic_handler(
+                name,
+                {
+                    "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
+                        _in(threads.reflecting, _reflected(name, servicer, stack, streams))
+                    )
+                },
+            )
+            for name in REFLECTION
         ),
     )
 
@@ -166,9 +169,10 @@ def _watched(path: str, health: Health, stack: Stack) -> Callable[..., None]:
     return serve
 
 
-def _reflected(servicer: reflection.ReflectionServicer, stack: Stack) -> Callable[..., Iterator[bytes]]:
-    path = _path(REFLECTION, "ServerReflectionInfo")
-    streams = Calls(REFLECTIONS)
+def _reflected(
+    name: str, servicer: reflection.ReflectionServicer, stack: Stack, streams: Calls
+) -> Callable[..., Iterator[bytes]]:
+    path = _path(name, "ServerReflectionInfo")
 
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
         with stack.around_reflection(path, transport, streams) as context:

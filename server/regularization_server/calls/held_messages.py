@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from regularization_kernels.engine import Reservation
 from regularization_kernels.errors import BudgetExceeded
 
-from ..settings import KIB
+from ..units import KIB
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -31,8 +31,8 @@ from ..contract.known_layouts import KnownLayouts
 from ..contract.planned import planned_layout
 from ..contract.summaries import LARGEST_MESSAGE, check_summary_fits, summary_of
 from ..contract.tensors import chunk_of
-from ..settings import MIB
 from ..shared_memory.shared_calls import SHARED, SharedElements, SharedRun
+from ..units import MIB
 from .messages import chunks_of, first_of, statistics_of
 
 if TYPE_CHECKING:

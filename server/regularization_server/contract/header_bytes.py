@@ -18,7 +18,7 @@ from regularization.v1.regularization_service_pb2 import CombineHeader, MeasureH
 from regularization_kernels.engine import MAX_SEGMENTS
 from regularization_kernels.errors import LayoutInvalid
 
-from ..settings import KIB
+from ..units import KIB
 from .binding import within
 from .header_memory import MOST_FIELDS, memory_of, refuse_group
 from .known_layouts import LARGEST, size_of

@@ -10,7 +10,7 @@ from regularization.fields import BYTES, GROUP, Field, fields
 from regularization_kernels.engine import MAX_AXES
 from regularization_kernels.errors import LayoutInvalid
 
-from ..settings import KIB
+from ..units import KIB
 from .binding import is_list
 from .refusals import FieldUnknown
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..settings import KIB, MIB
+from ..units import KIB, MIB
 
 if TYPE_CHECKING:
     from regularization_kernels.engine import Layout

@@ -12,7 +12,7 @@ from regularization.v1 import plan_pb2
 from regularization_kernels.engine import MAX_NAME_BYTES, Joint, Layout, Segment
 from regularization_kernels.errors import FieldMissing, FieldOutOfRange, RegularizationError
 
-from ..settings import KIB
+from ..units import KIB
 from .binding import within
 from .header_memory import VALUE_BYTES_KEPT
 from .plans import Plan, Setting

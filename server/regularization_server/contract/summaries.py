@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regularization.v1 import summary_pb2
 from regularization_kernels.engine import MAX_NAME_BYTES, FigureBounds, figure_bounds
 
-from ..settings import MIB
+from ..units import MIB
 from .refusals import SummaryTooLarge
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from regularization.suggestions import unknown
 
-from ..settings import SETTINGS, SettingInvalid, Unit
+from ..settings import SETTINGS, SettingInvalid
+from ..units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..settings import KIB, MIB
+from ..units import KIB, MIB
 
 if TYPE_CHECKING:
     from ..settings import Settings

@@ -11,7 +11,7 @@ from itertools import accumulate
 from threading import Condition, Thread
 from typing import NamedTuple
 
-from ..settings import MIB
+from ..units import MIB
 
 MOST_WAITING = 4 * MIB
 """Bytes of lines that may wait to be written; further ones are dropped, and counted."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..settings import GIB
+from ..units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

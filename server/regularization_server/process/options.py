@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..settings import GIB, KIB, MIB, SETTINGS, Setting, Settings, Unit
+from ..settings import SETTINGS, Setting, Settings
+from ..units import GIB, KIB, MIB, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

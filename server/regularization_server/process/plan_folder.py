@@ -14,7 +14,8 @@ from regularization_kernels.errors import RegularizationError
 from ..contract.plans import Plan
 from ..contract.refusals import PlanUnknown
 from ..contract.statuses import clipped
-from ..settings import KIB, SettingInvalid
+from ..settings import SettingInvalid
+from ..units import KIB
 
 if TYPE_CHECKING:
     from pathlib import Path

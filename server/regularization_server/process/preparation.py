@@ -7,7 +7,7 @@ import os
 import resource
 from pathlib import Path
 
-from ..settings import MIB
+from ..units import MIB
 
 # glibc's parameters of mallopt(3), by their numbers in malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8

@@ -5,7 +5,8 @@ from __future__ import annotations
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..settings import MIB, SettingInvalid
+from ..settings import SettingInvalid
+from ..units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
