@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -237,9 +237,12 @@ class Watchdog:
     def _look(self) -> None:
         while not self._is_over():
             now = time.monotonic()
+            # Whatever goes wrong with one call, the others are watched on.
             for progress in self._watched():
-                progress.end_if_overdue(now)
-            self._arrivals.end_overdue()
+                with suppress(Exception):
+                    progress.end_if_overdue(now)
+            with suppress(Exception):
+                self._arrivals.end_overdue()
 
     def _watched(self) -> list[Progress]:
         with self._changed:
