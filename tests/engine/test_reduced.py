@@ -35,13 +35,14 @@ from regularization_kernels.engine import (
     Segment,
     run_whole,
 )
+from regularization_kernels.engine.results import ANSWER_BYTES
 from regularization_kernels.engine.whole_vectors import reduced
 from regularization_kernels.errors import BudgetExceeded, GradientUndefined, ValueNotFinite
 from regularization_kernels.reductions.census import Census, CensusQuestion, Interval, Order
 from regularization_kernels.reductions.exact_sums import sum_of_squares
 from regularization_kernels.reductions.resolved import Resolved
 
-from tests.regularizers.test_volatile_memory import calls_on, changing
+from tests.regularizers.test_volatile_memory import Changing, calls_on
 from tests.support.engine_streams import PLENTY, AnyArray, a_call, elements_of, stream
 
 SIZE = 5000
@@ -197,11 +198,11 @@ def test_an_error_names_the_element(by_statistics: None) -> None:
 
 @pytest.mark.parametrize("regularizer", ROWS[::3], ids=repr)
 def test_a_stream_holds_its_segment_as_it_came(regularizer: Regularizer) -> None:
-    """Parameters, results, and what a piece takes: no copy in float64."""
+    """Parameters, results, what a piece takes, and two answers that wait: no copy in float64."""
     size = reduced.LONG
     call = a_call(Method.PROXIMAL_STEP, only(regularizer, np.float32, size))
     operands = {"parameters": np.random.default_rng(0).normal(size=size).astype(np.float32)}
-    needed = 2 * 4 * size + (16 << 20)
+    needed = 2 * 4 * size + (16 << 20) + 2 * ANSWER_BYTES
     stream(call, operands, [1000, 500_000], MemoryBudget(needed))
     with pytest.raises(BudgetExceeded):
         stream(call, operands, [1000, 500_000], MemoryBudget(needed - 1))
@@ -344,8 +345,8 @@ def test_compiled_rules_have_the_bits_of_numpy(
 @pytest.mark.parametrize("regularizer", ROWS[::2], ids=repr)
 def test_memory_that_changes_is_no_fault(by_statistics: None, regularizer: Regularizer) -> None:
     """Another process writes between the passes: calls end, with an answer or a documented error."""
-    with changing(8 * SIZE) as memory:
-        calls = calls_on(memory, regularizer, (SIZE,))
+    with Changing(8 * SIZE) as memory, memory.written_to():
+        calls = calls_on(memory.places, regularizer, (SIZE,))
         assert any(list(islice(calls, 60)))
 
 

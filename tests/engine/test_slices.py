@@ -34,6 +34,7 @@ from regularization_kernels.engine import (
     Segment,
     run_whole,
 )
+from regularization_kernels.engine.results import ANSWER_BYTES
 from regularization_kernels.engine.whole_vectors import measurement, reduced
 from regularization_kernels.engine.whole_vectors.measurement import MOST_BYTES
 from regularization_kernels.errors import (
@@ -267,12 +268,12 @@ def test_small_and_empty_shapes(
 
 @pytest.mark.parametrize("regularizer", ROWS[::3], ids=repr)
 def test_a_stream_holds_its_segment_as_it_came(regularizer: Regularizer) -> None:
-    """Parameters, results, and what a piece takes: no copy in float64."""
+    """Parameters, results, what a piece takes, and two answers that wait: no copy in float64."""
     shape = (1 << 15, *SHAPE[1:])
     size = math.prod(shape)
     call = a_call(Method.PROXIMAL_STEP, only(regularizer, np.float32, shape))
     operands = {"parameters": np.random.default_rng(0).normal(size=size).astype(np.float32)}
-    needed = 2 * 4 * size + (16 << 20)
+    needed = 2 * 4 * size + (16 << 20) + 2 * ANSWER_BYTES
     stream(call, operands, [1000, 500_000], MemoryBudget(needed))
     with pytest.raises(BudgetExceeded):
         stream(call, operands, [1000, 500_000], MemoryBudget(needed - 1))

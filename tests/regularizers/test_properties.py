@@ -118,9 +118,11 @@ def slack(case: Case, p: Vector, x: Vector, step_size: float, off: Vector) -> fl
     if not case.regularizer.traits.indicator:
         of_terms = total(np.abs(case.row.terms(case.regularizer, p)))
     signs = np.where(np.arange(case.size) % 2, 1.0, -1.0).reshape(case.shape)
-    # A sparse point stays sparse, whatever its other elements are rounded to.
+    # A sparse point stays sparse, whatever its other elements are rounded to; but what is too small for the
+    # data type is rounded to 0.
     stays = (p == 0) & case.regularizer.traits.separable
-    moves = [np.where(stays, 0.0, off * sign) for sign in (signs, np.sign(p), 1.0, -1.0)]
+    room = np.where(stays, np.minimum(off, float(np.finfo(np.float32).smallest_subnormal)), off)
+    moves = [room * sign for sign in (signs, np.sign(p), 1.0, -1.0)]
     changes = [abs(cost(case, p + move, x, step_size) - best) for move in moves]
     return 1e-12 * (abs(best) + of_terms) + max(c for c in (0.0, *changes) if math.isfinite(c)) + 1e-300
 
