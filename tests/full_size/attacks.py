@@ -1,4 +1,4 @@
-"""Attacks of full size on a server of its own: ``python -m tests.attacks [NAME...]``.
+"""Attacks of full size on a server of its own: ``python -m tests.full_size.attacks [NAME...]``.
 
 The ordinary tests have the same at a small size (tests/server/test_half_sent.py, test_progress.py and
 test_connections.py). Everything stays on this host, on a Unix socket, and ends by itself.
