@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from regularization.training.v1 import augmentation_pb2, early_stopping_pb2
 from regularization.v1 import regularization_service_pb2
 

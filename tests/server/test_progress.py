@@ -19,7 +19,10 @@ import pytest
 from regularization.v1.layout_pb2 import ParameterLayout, Segment
 from regularization.v1.regularizers_pb2 import Regularizer, TrendFilter
 from regularization_server import Server, Settings
+from regularization_server.calls.arrivals import Arrivals
 from regularization_server.calls.messages import MOST_EMPTY
+from regularization_server.calls.progress import SECONDS_BETWEEN, Limits, Progress
+from regularization_server.calls.threads import CallThreads
 
 from tests.support.attackers import attacking, message
 from tests.support.messages import (
@@ -281,3 +284,51 @@ def test_a_stream_may_have_so_many_empty_messages(server: Server, channel: grpc.
     with pytest.raises(grpc.RpcError) as caught:
         answers(channel, method, [first, *empty, request(method), last])
     assert Failed.of(caught.value).reason == "ERROR_REASON_TOO_MANY_EMPTY_MESSAGES"
+
+
+class Late:
+    """Messages of which the next one is there after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        self.waited: list[float] = []
+
+    def next_within(self, seconds: float) -> bytes:
+        """Give the message, or none in time; nobody really waits."""
+        self.waited.append(seconds)
+        if len(self.waited) < self._looks:
+            raise TimeoutError
+        return bytes(100)
+
+
+def test_a_sender_is_not_blamed_for_a_slow_reader_however_long_that_takes() -> None:
+    """Nor is it looked for without a pause, where it had hardly any time left itself."""
+    transport: Any = None
+    progress, late = Progress(Limits(IDLE), transport), Late(5_000)
+    progress._patience = 1e-6
+    messages: Any = late
+    with progress.waiting():
+        assert progress.next_of(messages) == bytes(100)
+    assert min(late.waited[1:]) >= SECONDS_BETWEEN
+
+
+def test_work_that_fails_costs_no_thread() -> None:
+    """The one that ran it goes on, and the log says what it was."""
+    log, done = Logged(), threading.Event()
+    threads = CallThreads(1, log, Arrivals(1, IDLE))  # type: ignore[arg-type] # all that is used of a log
+    threads.run(lambda: 1 // 0)
+    threads.run(done.set)
+    assert done.wait(10)
+    assert [type(error) for error in log.errors] == [ZeroDivisionError]
+    threads.shutdown()
+
+
+class Logged:
+    """A log of errors."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+    def error(self, event: str, *, exc_info: BaseException) -> None:
+        """Keep one."""
+        self.errors.append(exc_info)

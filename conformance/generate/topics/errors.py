@@ -75,7 +75,7 @@ def _headers() -> Iterator[Refusal]:
     yield Refusal(
         "rounding_unknown", "FIELD_OUT_OF_RANGE", stream(TWO, rounding={"mode": 9}), "header.rounding.mode"
     )
-    of_unknown_type = ParameterLayout(data_type=99, segments=TWO.segments)  # type: ignore[arg-type]
+    of_unknown_type = ParameterLayout(data_type=99, segments=TWO.segments)  # type: ignore[arg-type] # a newer one
     yield Refusal("data_type_99", "DATA_TYPE_UNSUPPORTED", stream(of_unknown_type), "header.layout.data_type")
     shared = {"parameters": {"region": bytes(16)}, "result": {"region": bytes(16)}}
     yield Refusal(

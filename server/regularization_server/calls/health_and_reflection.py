@@ -113,7 +113,7 @@ def _path(service: str, name: str) -> str:
 
 def _in(threads: CallThreads, behaviour: Callable[..., Any]) -> Any:
     """A behaviour that runs in these threads: gRPC looks for them in this attribute."""
-    behaviour.experimental_thread_pool = threads  # type: ignore[attr-defined]
+    behaviour.experimental_thread_pool = threads  # type: ignore[attr-defined] # a function may have any
     return behaviour
 
 
@@ -165,7 +165,7 @@ def _watched(path: str, health: Health, stack: Stack) -> Callable[..., None]:
             )
 
     # It takes no thread while it waits for a change.
-    serve.experimental_non_blocking = True  # type: ignore[attr-defined]
+    serve.experimental_non_blocking = True  # type: ignore[attr-defined] # likewise
     return serve
 
 

@@ -112,16 +112,20 @@ class Progress:
 
     def next_of(self, requests: Requests) -> Any:
         """The next message, where it comes in time."""
-        self.check_time()
-        begin = time.monotonic()
-        try:
-            message = requests.next_within(min(self._patience, self._end - begin))
-        except TimeoutError:
+        patience = self._patience
+        while True:
             self.check_time()
-            if self._waits_since is not None:
-                # It is the reader that is slow: perhaps it takes an answer before it sends more.
-                return self.next_of(requests)
-            raise StreamIdle.sender(self._limits.idle) from None
+            begin = time.monotonic()
+            try:
+                message = requests.next_within(min(patience, self._end - begin))
+                break
+            except TimeoutError:
+                self.check_time()
+                if self._waits_since is None:
+                    raise StreamIdle.sender(self._limits.idle) from None
+                # It is the reader that is slow: perhaps it takes an answer before it sends more. The watchdog
+                # knows how long that may last.
+                patience = max(patience, SECONDS_BETWEEN)
         self._patience -= time.monotonic() - begin
         brought = max(len(message) - ENVELOPE, 0) / BYTES_A_SECOND
         self._patience = min(self._patience + brought, self._limits.idle)

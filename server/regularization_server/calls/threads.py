@@ -63,7 +63,7 @@ class CallThreads(ThreadPoolExecutor):
         return Future()
 
     def run(self, work: Work) -> None:
-        """Run something that raises nothing in a thread."""
+        """Run something in a thread; an error of its goes to the log."""
         with self._changing:
             inbox = self._free.pop() if self._free else None
             if inbox is None and (self._count == self._limit or self._closed):
@@ -105,7 +105,7 @@ class CallThreads(ThreadPoolExecutor):
 
     def _serve(self, inbox: SimpleQueue[Work | None]) -> None:
         while (work := self._next(inbox)) is not None:
-            work()
+            self._do(work)
             # What a call has goes with it, not with the next one.
             del work
             with self._changing:
@@ -115,6 +115,13 @@ class CallThreads(ThreadPoolExecutor):
                     inbox.put(None)
                 else:
                     self._free.append(inbox)
+
+    def _do(self, work: Work) -> None:
+        try:
+            work()
+        except Exception as error:
+            # Calls end with a status. Whatever else goes wrong, the thread is there for the next one.
+            self._log.error("work failed", exc_info=error)
 
     def _next(self, inbox: SimpleQueue[Work | None]) -> Work | None:
         """What to do next; None for nothing more."""
