@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,9 @@ class Metrics:
     def _keep_written(self) -> None:
         self.refresh()
         while not self._stopped.wait(SECONDS_BETWEEN_LOOKS):
-            self.refresh()
+            # Where no more files may be opened, it cannot look at itself; calls end, and then it can.
+            with suppress(OSError):
+                self.refresh()
 
 
 class _Registry(CollectorRegistry):
