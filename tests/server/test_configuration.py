@@ -12,6 +12,10 @@ import pytest
 from click.testing import CliRunner
 from regularization_server import Settings
 from regularization_server.command import main
+from regularization_server.process.configuration import KINDS
+from regularization_server.process.memory_limit import with_budgets
+from regularization_server.process.options import TYPES
+from regularization_server.units import Unit
 
 from tests.server.test_command import run
 from tests.support.certificates import Authority
@@ -24,6 +28,7 @@ OTHER: dict[str, Any] = {
     "unix_socket_mode": 0o600,
     "grace_period": 7,
     "memory_budget": "300MiB",
+    "memory_share_per_caller": 50,
     "max_message_bytes": 100000,
     "max_connection_age": 60.5,
     "cache": "/run/cache",
@@ -71,6 +76,22 @@ def test_a_file_sets_everything(file: Path) -> None:
         "max_message_bytes": "100000",
         "grace_period": 7.0,
     }
+
+
+def test_what_is_a_number_to_the_command_is_one_in_the_file() -> None:
+    """Of whatever unit: nobody writes quotes around it."""
+    numbers = [unit for unit, kind in TYPES.items() if kind in (int, float)]
+    assert Unit.PERCENT in numbers
+    assert [unit for unit in numbers if int not in KINDS[unit][0]] == []
+
+
+def test_budgets_that_follow_from_the_machine_are_told() -> None:
+    """They are not set, and hold all the same."""
+    shown = CliRunner().invoke(main, ["--check", "--shared-memory-budget=1MiB"]).output
+    here = with_budgets(Settings())
+    assert here.memory_budget is not None
+    assert f'# memory_budget is unset: here "{Unit.BYTES.text(here.memory_budget)}"' in shown
+    assert "shared_memory_budget is unset" not in shown
 
 
 def test_one_address_needs_no_list(file: Path) -> None:

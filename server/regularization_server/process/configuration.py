@@ -11,6 +11,7 @@ from regularization.suggestions import unknown
 
 from ..settings import SETTINGS, SettingInvalid
 from ..units import Unit
+from .memory_limit import with_budgets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ KINDS: dict[Unit, tuple[tuple[type, ...], str]] = {
     Unit.BYTES: ((int, str), 'a number of bytes such as 1073741824 or "512MiB"'),
     Unit.COUNT: ((int,), "a whole number"),
     Unit.MODE: ((int, str), 'a file mode such as "660" or 0o660'),
+    Unit.PERCENT: ((int,), "a whole number of per cent"),
     Unit.SECONDS: ((int, float), "a number of seconds"),
     Unit.SWITCH: ((bool,), "true or false"),
 }
@@ -60,7 +62,7 @@ def read_configuration(path: Path, options: Mapping[str, click.Option]) -> dict[
 
 
 def shown(settings: Settings, sources: Mapping[str, str], log: Mapping[str, str]) -> str:
-    """Settings as a file that has them all, with the source of each as a comment.
+    """Settings as a file that has them all; comments tell the source of each, and this machine's budgets.
 
     Args:
         settings: The settings.
@@ -69,8 +71,10 @@ def shown(settings: Settings, sources: Mapping[str, str], log: Mapping[str, str]
     """
     values = {name: _in_toml(name, getattr(settings, name)) for name in SETTINGS}
     values |= {name: json.dumps(value) for name, value in log.items()}
+    here = with_budgets(settings)
     lines = {
-        name: f"# {name} is unset" if value is None else f"{name} = {value}" for name, value in values.items()
+        name: f"{name} = {value}" if value is not None else f"# {name} is unset{_here(name, here)}"
+        for name, value in values.items()
     }
     width = max(map(len, lines.values()))
     return "\n".join(
@@ -93,6 +97,12 @@ def _check(name: str, value: Any, option: click.Option) -> None:
             setting.check(name, converted)
 
 
+def _here(name: str, settings: Settings) -> str:
+    """What a setting is on this machine that nobody has set; empty where it is nothing."""
+    value = _in_toml(name, getattr(settings, name, None))
+    return "" if value is None else f": here {value}"
+
+
 def _in_toml(name: str, value: Any) -> str | None:
     if value is None:
         return None
@@ -101,7 +111,7 @@ def _in_toml(name: str, value: Any) -> str | None:
     unit = SETTINGS[name].unit
     if unit is Unit.SWITCH:
         return "true" if value else "false"
-    if unit in (Unit.COUNT, Unit.SECONDS):
+    if unit in (Unit.COUNT, Unit.PERCENT, Unit.SECONDS):
         return str(value)
     # JSON's strings are TOML's, too.
     return json.dumps(unit.text(value))
