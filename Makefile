@@ -20,9 +20,8 @@ help: ## Show this help.
 run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table on screen, picture in build/digits.
 	$(BIN)/python examples/digits/train.py --output build/digits
 
-# One more than there are cores: tests wait for the servers that they start a good part of their time.
 test: $(VENV)/.test ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema, Dockerfile and documents.
 	$(BIN)/ruff check .

@@ -36,6 +36,9 @@ NEEDED_WHOLE = tuple(
 PATIENCE, IMPATIENCE = 10.0, 0.2
 """Seconds for calls that shall come to an end, and for those that may never get a thread."""
 
+PATIENCE_TO_START = 60.0
+"""Seconds for the server to start, beside other tests."""
+
 FEWEST = 80
 """Functions at least that these calls run through."""
 
@@ -56,7 +59,11 @@ class FaultyServer:
                 stderr=log,
                 text=True,
             )
-        until(lambda: '"serving"' in self.log)
+        try:
+            until(lambda: '"serving"' in self.log, PATIENCE_TO_START)
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def log(self) -> str:

@@ -25,7 +25,7 @@ _RANGES = {
 }
 
 _BORDERS = (0, 1 << 18, 1 << 31, 1 << 32, 1 << 53, 1 << 60, 1 << 62, 1 << 63, 1 << 64)
-NEAR = sorted({sign * (border + off) for border in _BORDERS for off in (-2, -1, 0, 1, 2) for sign in (1, -1)})
+NEAR = sorted({sign * (border + off) for border in _BORDERS for off in (-1, 0, 1) for sign in (1, -1)})
 """Where integers of some length end, doubles skip some, and vectors are too long; and next to it."""
 
 
