@@ -240,7 +240,9 @@ class RegularizationServiceServicer(object):
         * UNAUTHENTICATED: the server asks for a token, and the call shows none
         (ERROR_REASON_TOKEN_MISSING) or another (ERROR_REASON_TOKEN_REFUSED).
         * UNAVAILABLE: the server shuts down or is out of reach; replay the stream.
-        * DEADLINE_EXCEEDED, CANCELLED: as usual in gRPC.
+        * DEADLINE_EXCEEDED: the stream stands still, or the call takes longer than the server allows
+        (ERROR_REASON_STREAM_IDLE, ERROR_REASON_CALL_TOO_LONG).
+        * DEADLINE_EXCEEDED, CANCELLED without an ErrorInfo: as usual in gRPC.
         * INTERNAL: a fault of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
