@@ -63,7 +63,9 @@ class RegularizationServiceStub:
 
     Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
     allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
-    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection. A call's headers may
+    have 16 KiB. One connection has at most 256 streams at once, unless the operator allows another number: gRPC lets
+    further calls wait for one that ends, so whoever holds more open opens another connection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
@@ -101,8 +103,8 @@ class RegularizationServiceStub:
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
-    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
-    was gRPC or a proxy that spoke.
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
+    ErrorInfo it was gRPC or a proxy that spoke.
     """
 
     @_typing.overload
@@ -225,7 +227,9 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
 
     Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
     allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
-    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection. A call's headers may
+    have 16 KiB. One connection has at most 256 streams at once, unless the operator allows another number: gRPC lets
+    further calls wait for one that ends, so whoever holds more open opens another connection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
@@ -263,8 +267,8 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
-    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
-    was gRPC or a proxy that spoke.
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
+    ErrorInfo it was gRPC or a proxy that spoke.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -383,7 +387,9 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Connections. A client that pings to keep its connection alive waits at least 10 s between pings, unless the operator
     allows less; gRPC closes that of one that pings more often (ENHANCE_YOUR_CALM). A server with a token
-    wants the header "authorization: Bearer <token>" with every call, also with those of reflection.
+    wants the header "authorization: Bearer <token>" with every call, also with those of reflection. A call's headers may
+    have 16 KiB. One connection has at most 256 streams at once, unless the operator allows another number: gRPC lets
+    further calls wait for one that ends, so whoever holds more open opens another connection.
 
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
@@ -421,8 +427,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     "header.layout.segments[2].regularizer.l1_norm.strength". Branch on the code and the reason;
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
-    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an ErrorInfo it
-    was gRPC or a proxy that spoke.
+    google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
+    ErrorInfo it was gRPC or a proxy that spoke.
     """
 
     @_abc_1.abstractmethod
