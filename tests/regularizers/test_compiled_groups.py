@@ -54,7 +54,10 @@ every_grouping = pytest.mark.parametrize("grouping", GROUPS)
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # Compiling takes all the time: one row has every kind of loop compiled, the others one of each kind.
 STEPS = [("group_lasso", FLOAT64), *((row, FLOAT32) for row in ROWS)]
-FORWARD_STEPS = [("group_lasso", FLOAT32), *((row, FLOAT64) for row in ROWS)]
+# How a loop steps along loss gradients is alike for all: rows that take longest to compile are left out.
+FORWARD_STEPS = [("group_lasso", FLOAT32)] + [
+    (row, FLOAT64) for row in ROWS if row not in {"exclusive_lasso", "group_linf", "group_scad", "group_mcp"}
+]
 every_step = pytest.mark.parametrize(("row", "dtype"), STEPS, ids=str)
 every_forward_step = pytest.mark.parametrize(("row", "dtype"), FORWARD_STEPS, ids=str)
 
@@ -150,7 +153,7 @@ def test_groups_of_every_short_size_have_the_same_bits(row: str, monkeypatch: py
         assert repr(figures) == repr(same)
 
 
-@pytest.mark.parametrize("m", [1, 5, 16, 17])
+@pytest.mark.parametrize("m", [5, 16, 17])
 def test_runs_of_every_length_have_the_same_bits(m: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those for whose length a network is compiled, and longer ones; with ties, and with what is unknown."""
     x = vector(FLOAT64, m)[: (1 << 16) // m * m]

@@ -24,9 +24,14 @@ def has(server: ServerProcess, library: str) -> bool:
     return library in Path(f"/proc/{server.process.pid}/maps").read_text()
 
 
+def own_cache(folder: Path) -> dict[str, str]:
+    """An environment in which nothing is kept yet."""
+    return {"XDG_CACHE_HOME": str(folder)}
+
+
 def test_a_server_compiles_at_the_first_large_call(tmp_path: Path) -> None:
     """It lives long; a small call is not worth it."""
-    with serving(tmp_path) as server, Client(server.address) as client:
+    with serving(tmp_path, environment=own_cache(tmp_path)) as server, Client(server.address) as client:
         client.proximal_step(LARGE[:1000], L1Norm(strength=0.1), step_size=1.0)
         assert not has(server, "llvmlite")
         client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
@@ -51,10 +56,11 @@ def test_the_next_server_needs_no_compiler(tmp_path: Path) -> None:
 
 def test_loops_are_made_after_the_start(tmp_path: Path) -> None:
     """Of those that are named; the log says when they are there."""
-    with serving(tmp_path, "--warm", "isotonic, l1_ball", "--log-format", "json") as server:
+    arguments = ("--warm", "isotonic, l1_ball", "--log-format", "json")
+    with serving(tmp_path, *arguments, environment=own_cache(tmp_path)) as server:
         until(lambda: '"regularizers": 2' in server.log, 120)
         assert server.log.index('"serving"') < server.log.index('"warm"')
-    assert [*(tmp_path / "cache" / "regularization-service").glob("*.loop")]
+    assert [*(tmp_path / "regularization-service").glob("*.loop")]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

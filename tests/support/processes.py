@@ -55,7 +55,7 @@ def serving(
 ) -> Iterator[ServerProcess]:
     """A server process that is ready, on a Unix socket unless another address is given.
 
-    It begins with no machine code, and keeps its own in the folder.
+    It takes machine code from the folder of the run's tests, and keeps its own there.
     """
     address = address or f"unix:{folder / 's'}"
     log_file = folder / "log"
@@ -63,7 +63,7 @@ def serving(
         process = subprocess.Popen(
             [*command, "--listen", address, *arguments],
             stderr=log,
-            env={**os.environ, "XDG_CACHE_HOME": os.fspath(folder / "cache"), **(environment or {})},
+            env={**os.environ, **(environment or {})},
         )
     server = ServerProcess(process, address, log_file)
     try:
