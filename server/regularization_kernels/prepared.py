@@ -73,14 +73,18 @@ class Pass:
     """Whether the result may lie where the parameters or the loss gradients do."""
     at_random: bool
     """Whether results are rounded at random; else to nearest."""
+    neighbours: bool = False
+    """Whether the elements are those of several short segments side by side."""
 
 
 FusedLoop = tuple[Callable[..., int], tuple[Any, ...]]
 """A compiled loop, and arguments of the regularizer's own.
 
 The loop takes parameters, loss gradients (any array where there are none), result (any where there is none),
-step size, the regularizer's own arguments, position of the first element in the segment, and the lanes of
+step size, the regularizer's own arguments, position of the first element in its segment, and the lanes of
 penalty and squared distance, ``(blocks, 256)`` each; where it rounds at random, last the first element's
-state (``formats.random_state``). It gives the number of nonzeros, or -1 - i where it
+state (``formats.random_state``). Of neighbours the lanes are those of each segment, ``(n, 256)``, and behind
+them come where among the elements each segment ends, and their counts of nonzeros, which it adds to:
+``(n,)`` int64 each. It gives the number of nonzeros, or -1 - i where it
 stopped because one of the elements from i on is not finite; results are then written up to i.
 """

@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .buffers import borrowed
+from .lane_sums import LARGEST, sums_of_lanes
 from .summation import LANES, BlockSum, ExactSum, add_to_lanes
 
 if TYPE_CHECKING:
     from .arrays import Float64Array
-
-_LARGEST = 2.0**900
-"""Magnitude up to which a number's high bits are split off by adding a power of two."""
 
 
 class ShortSums(BlockSum):
@@ -64,9 +62,20 @@ class ShortSums(BlockSum):
             self._sums_beside = ShortSums(self._edges, scale)
         return self._sums_beside
 
+    def rows(self, first: int, last: int) -> Float64Array:
+        """The lanes of some of the stretches, to be added to: ``(last - first, 256)``."""
+        return self._lanes[first:last]
+
     def sums(self) -> list[ExactSum]:
         """The sum of each stretch's terms so far."""
-        return sums_of_rows(self._numbers())
+        found = None if self._sums_beside is not None else sums_of_lanes(self._lanes, self._scale)
+        if found is None:
+            return sums_of_rows(self._numbers())
+        values, remainders, left = found
+        sums = _pairs(values, remainders)
+        for row in left.tolist():
+            sums[row] = ExactSum.of((self._lanes[row] * self._scale).tolist())
+        return sums
 
     def _numbers(self) -> Float64Array:
         """In a row for each stretch, numbers whose exact sum is that of its terms."""
@@ -98,7 +107,7 @@ def sums_of_rows(numbers: Float64Array) -> list[ExactSum]:
     with borrowed(numbers.size) as memory:
         high = memory[: numbers.size].reshape(numbers.shape)
         while (tops := np.max(np.abs(rest, out=high), axis=1)).any():
-            if not (tops < _LARGEST).all():
+            if not (tops < LARGEST).all():
                 return [ExactSum.of(row.tolist()) for row in numbers]
             powers = np.ldexp(1.0, np.frexp(tops)[1] + headroom)[:, np.newaxis]
             np.add(rest, powers, out=high)
@@ -115,10 +124,14 @@ def _added(parts: list[Float64Array], count: int) -> list[ExactSum]:
     one, other = parts
     values = one + other
     moved = values - one
-    errors = (one - (values - moved)) + (other - moved)
+    return _pairs(values, (one - (values - moved)) + (other - moved))
+
+
+def _pairs(values: Float64Array, remainders: Float64Array) -> list[ExactSum]:
+    """The exact sums of values with what remains of each, whose nearest double the value is."""
     return [
-        ExactSum(value, (value, error) if error else (value,)) if value else _ZERO
-        for value, error in zip(values.tolist(), errors.tolist(), strict=True)
+        ExactSum(value, (value, remainder) if remainder else (value,)) if value else _ZERO
+        for value, remainder in zip(values.tolist(), remainders.tolist(), strict=True)
     ]
 
 

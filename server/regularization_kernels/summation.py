@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +37,7 @@ _SPLITTABLE = 2.0**900
 """Numbers to which float64 can add a multiple with which they are rounded."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExactSum:
+class ExactSum(NamedTuple):
     """A sum, rounded once, and exactly.
 
     Attributes:

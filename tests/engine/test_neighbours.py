@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -11,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from regularization_kernels import Huber, L1Norm, NegativeEntropy
+from regularization_kernels import Huber, L1Norm, NegativeEntropy, compilation
 from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Rounding, Run, Segment
 from regularization_kernels.engine.call import FigureChoice, RoundingMode
-from regularization_kernels.engine.neighbours import MOST, SHORT, side_by_side
-from regularization_kernels.engine.span import spans
+from regularization_kernels.engine.operator import SegmentOperator
+from regularization_kernels.engine.units import MOST, SHORT, units_of
 from regularization_kernels.errors import (
     GradientUndefined,
     OperandInconsistent,
@@ -24,12 +27,14 @@ from regularization_kernels.errors import (
     RegularizationError,
     ValueNotFinite,
 )
+from regularization_kernels.lane_sums import sums_of_lanes
 from regularization_kernels.regularizer import Regularizer
 from regularization_kernels.short_sums import ShortSums, sums_of_rows
-from regularization_kernels.summation import BlockSum, ExactSum
+from regularization_kernels.summation import LANES, BlockSum, ExactSum
 
 PLENTY = 1 << 40
 FLOAT32 = np.dtype(np.float32)
+AT_RANDOM = Rounding(RoundingMode.STOCHASTIC, 7)
 
 
 def layout_of(sizes: list[int], regularizer: Regularizer | None, *, shared: bool, **options: Any) -> Layout:
@@ -199,7 +204,7 @@ def test_only_what_is_short_and_alike_goes_together() -> None:
     ]
     segments += [Segment(str(index), (1,), one) for index in range(MOST + 1)]
     layout = Layout(FLOAT32, tuple(segments))
-    names = [[segment.name for segment in together] for together in side_by_side(spans(layout.segments))]
+    names = [[segment.name for segment in together] for together in units_of(layout.segments)]
     assert names[:7] == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g"], ["h"], ["i"]]
     assert [len(together) for together in names[7:]] == [MOST, 1]
 
@@ -233,3 +238,105 @@ def test_sums_of_rows_are_exact(seed: int, width: int, scale: float) -> None:
     for row, total in zip(table, sums_of_rows(table), strict=True):
         assert total == ExactSum.of(row.tolist())
         assert sum(map(Fraction, total.expansion), Fraction()) == sum(map(Fraction, row), Fraction())
+
+
+@contextmanager
+def loops_from(elements: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compiled loops work on so many elements or more."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compilation, "SMALLEST", elements)
+        yield
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
+@pytest.mark.parametrize(
+    ("method", "regularizer", "data_type", "options"),
+    [
+        (Method.PROXIMAL_STEP, L1Norm(strength=0.3), np.float32, {}),
+        (Method.PROXIMAL_STEP, Huber(strength=0.2, delta=0.5), np.float64, {"loss_gradients": True}),
+        (
+            Method.PROXIMAL_STEP,
+            L1Norm(strength=0.3),
+            np.int16,
+            {"rounding": Rounding(RoundingMode.STOCHASTIC, 7)},
+        ),
+        (Method.PENALTY, L1Norm(strength=0.3), np.float32, {}),
+    ],
+)
+def test_a_loop_over_all_of_them_has_the_same_bits(
+    method: Method,
+    regularizer: Regularizer,
+    data_type: Any,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Empty ones among them, however the stream is cut, rounded to nearest and at random, summed exactly."""
+    sizes, data_type = [0, 1, 300, 0, 255, 5000, 256, 257, 0, 1000, 0] * 2, np.dtype(data_type)
+    total, options = sum(sizes), dict(options)
+    arrays = {"parameters": numbers(total, data_type, 0)}
+    if options.pop("loss_gradients", False):
+        arrays["loss_gradients"] = numbers(total, data_type, 1)
+    call = Call(
+        method, layout_of(sizes, regularizer, shared=True, data_type=data_type), step_size=0.7, **options
+    )
+    for cuts in [], [1], [100, 302, 7000], [total // 2]:
+        with loops_from(1 << 62, monkeypatch):
+            by_numpy = outcome(call, arrays, cuts)
+        with loops_from(1, monkeypatch):
+            outcome(call, arrays, cuts)
+            compilation.wait_until_compiled()
+            with monkeypatch.context() as patch:
+                patch.setattr(SegmentOperator, "compute", nothing)
+                assert outcome(call, arrays, cuts) == by_numpy
+
+
+def nothing(*_: Any) -> None:
+    """NumPy has nothing to do where there is a loop."""
+    pytest.fail("computed by NumPy")
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
+def test_a_loop_stops_at_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the element and its segment, and what a call with NaN takes is as NumPy has it."""
+    sizes = [300, 300, 300]
+    x = numbers(900, FLOAT32, 0)
+    x[450] = np.nan
+    layout = layout_of(sizes, L1Norm(strength=0.3), shared=True)
+    calls = [
+        Call(Method.PROXIMAL_STEP, layout, step_size=0.7, propagate_non_finite=taken)
+        for taken in (False, True)
+    ]
+    with loops_from(1 << 62, monkeypatch):
+        by_numpy = outcome(calls[1], {"parameters": x}, [310])
+    with loops_from(1, monkeypatch):
+        for _ in range(2):
+            error = error_of(calls[0], Chunk(0, x))
+            by_loop = outcome(calls[1], {"parameters": x}, [310])
+            compilation.wait_until_compiled()
+    assert isinstance(error, ValueNotFinite)
+    assert (error.segment, error.element) == ("s1", 450)
+    assert by_loop == by_numpy
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
+@pytest.mark.parametrize("scale", [1.0, 0.3, 1e270, 1e-300])
+def test_sums_of_lanes_are_exact(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop gives what rationals do, or leaves the row: what lies too far apart, or is not finite."""
+    random = np.random.default_rng(0)
+    lanes = random.normal(size=(64, LANES))
+    lanes[8:24] *= 10.0 ** random.integers(-4, 4, (16, LANES))
+    lanes[24:32, 3:] = 0.0
+    lanes[32] = -0.0
+    lanes[33:40] *= 10.0 ** random.integers(-150, 150, (7, LANES))
+    lanes[40:42] *= 1e-310
+    lanes[42, 5], lanes[43, 7] = np.nan, np.inf
+    with loops_from(1, monkeypatch):
+        sums_of_lanes(lanes, scale)
+        compilation.wait_until_compiled()
+        found = sums_of_lanes(lanes, scale)
+    assert found is not None
+    values, remainders, left = found
+    assert {42, 43} <= set(left.tolist()) <= {*range(8, 24), *range(33, 44)}
+    for row in set(range(64)) - set(left.tolist()):
+        total = ExactSum.of((lanes[row] * scale).tolist())
+        assert total.expansion == tuple(number for number in (values[row], remainders[row]) if number)

@@ -10,9 +10,10 @@ from .budget import MemoryBudget, Reservation
 from .call import Call, FigureChoice, Rounding, RoundingMode
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
-from .layout import Layout, PreparedSegment
+from .layout import Layout
 from .methods import Method, Operand
 from .parallel import run_whole
+from .prepared_segment import PreparedSegment
 from .run import Run, State
 from .specifications import (
     MAX_AXES,

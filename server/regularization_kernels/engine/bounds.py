@@ -11,7 +11,7 @@ from .methods import Method
 if TYPE_CHECKING:
     from ..expansions import Exponents
     from .call import Call
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
 
 
 class FigureBounds(NamedTuple):

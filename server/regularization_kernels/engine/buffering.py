@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .budget import Reservation
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
 
 
 PIECES = 16 << 20

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ElementRangeInvalid, FieldMissing, FieldOutOfRange, RegularizationError
-from .layout import Layout, PreparedSegment
+from .layout import Layout
 from .methods import Method
+from .prepared_segment import PreparedSegment
 from .specifications import check_step_size
 
 
@@ -99,23 +100,16 @@ class Call:
                 if segment.step_size_in(None) is None:
                     text = f"must be set: segment {segment.name!r} has none of its own"
                     raise FieldMissing(text, field="step_size", segment=segment.name)
-        self._check_methods()
+        try:
+            self.layout.require(self.method)
+        except RegularizationError as error:
+            error.within("layout")
+            raise
         if self.element_range is not None:
             try:
                 self.layout.check_range(*self.element_range)
             except ElementRangeInvalid as error:
                 error.within("element_range")
-                raise
-
-    def _check_methods(self) -> None:
-        for index, segment in enumerate(self.layout.segments):
-            try:
-                if self.method is Method.PROXIMAL_STEP:
-                    segment.require_proximal_step()
-                else:
-                    segment.require_penalty(self.method.value)
-            except RegularizationError as error:
-                error.within(f"layout.segments[{index}]")
                 raise
 
     @property
@@ -130,13 +124,17 @@ class Call:
 
     def segments_in_range(self) -> list[PreparedSegment]:
         """The segments that have elements in the range, or have none at all and lie in it."""
+        return [segment for unit in self.units_in_range() for segment in unit]
+
+    def units_in_range(self) -> list[tuple[PreparedSegment, ...]]:
+        """The same, those together that one run of the engine is for."""
         begin, end = self.begin, self.end
-        return [
-            segment
-            for segment in self.layout.segments
-            if (
-                begin <= segment.start <= end
-                if not segment.size
-                else segment.start < end and begin < segment.end
-            )
-        ]
+        units = []
+        for unit in self.layout.units:
+            first, last = unit[0].start, unit[-1].end
+            if begin <= first and last <= end:
+                units.append(unit)
+            elif first <= end and begin <= last:
+                inside = tuple([segment for segment in unit if segment.lies_in(begin, end)])
+                units += [inside] if inside else []
+        return units

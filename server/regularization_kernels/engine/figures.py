@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """The figures of a set of elements; None where not asked for."""
 
     elements: int
@@ -37,24 +37,22 @@ class Figures:
         parts = tuple(parts)
         if len(parts) == 1:
             return parts[0]
+        elements, penalties, nonzeros, distances = zip(*parts, strict=True) if parts else ((),) * 4
         return cls(
-            elements=sum(part.elements for part in parts),
-            penalty=_added([part.penalty for part in parts]) if choice.penalty else None,
-            nonzeros=sum(part.nonzeros or 0 for part in parts) if choice.nonzeros else None,
+            elements=sum(elements),
+            penalty=_added(penalties) if choice.penalty else None,
+            nonzeros=sum(filter(None, nonzeros)) if choice.nonzeros else None,
             squared_distance=(
-                _added([part.squared_distance for part in parts])
-                if choice.squared_distance and method is Method.PROXIMAL_STEP
-                else None
+                _added(distances) if choice.squared_distance and method is Method.PROXIMAL_STEP else None
             ),
         )
 
 
-def _added(sums: list[ExactSum | None]) -> ExactSum:
-    return ExactSum.of(number for part in sums if part is not None for number in part.expansion)
+def _added(sums: Iterable[ExactSum | None]) -> ExactSum:
+    return ExactSum.of(chain.from_iterable([part.expansion for part in sums if part is not None]))
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentFigures:
+class SegmentFigures(NamedTuple):
     """The figures of one segment's elements, as far as the call had them."""
 
     name: str
@@ -98,8 +96,8 @@ class Tally:
         regularizer: The segment's; None where that is exempt.
     """
 
-    can_take_over = True
-    """Whether compiled loops may count for it, in lanes of its own."""
+    of_neighbours = False
+    """Whether it is for several segments, so that compiled loops count for each."""
 
     def __init__(self, choice: FigureChoice, method: Method, regularizer: Regularizer | None) -> None:
         self._choice = choice
@@ -115,18 +113,23 @@ class Tally:
         """Whether any figure needs the elements themselves."""
         return self._choice.penalty or self._choice.nonzeros or self._choice.squared_distance
 
-    def running(self, position: int, size: int) -> tuple[Float64Array, Float64Array]:
-        """The lanes of penalty and squared distance for these elements of the segment."""
-        return self._penalty.running(position, size), self._squared_distance.running(position, size)
+    def running(self, position: int, size: int) -> tuple[int, tuple[npt.NDArray[Any], ...]]:
+        """What a compiled loop counts in, for these elements of the segment.
+
+        Returns:
+            The position of the first, and the lanes of penalty and squared distance.
+        """
+        lanes = self._penalty.running(position, size), self._squared_distance.running(position, size)
+        return position, lanes
 
     def take_over(
-        self, position: int, size: int, nonzeros: int, lanes: tuple[Float64Array, Float64Array]
+        self, position: int, size: int, nonzeros: int, running: tuple[npt.NDArray[Any], ...]
     ) -> None:
-        """Take over what was counted elsewhere, the lanes being those that ``running`` gave."""
+        """Take over what was counted elsewhere, in what ``running`` gave."""
         self._elements += size
         self._nonzeros += nonzeros
-        self._penalty.take_over(position, lanes[0])
-        self._squared_distance.take_over(position, lanes[1])
+        self._penalty.take_over(position, running[0])
+        self._squared_distance.take_over(position, running[1])
 
     def count(self, parameters: Float64Array, position: int, workspace: Workspace) -> None:
         """Count elements from ``position`` of the segment on, and those of them that are not 0."""

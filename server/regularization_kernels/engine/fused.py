@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .chunk import Chunk
     from .figures import Tally
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
 
 
 class FusedOperator:
@@ -35,7 +35,7 @@ class FusedOperator:
         self._segment = segment
         self._tally = tally
         self._step_size = segment.step_size_in(call.step_size) or 0.0
-        self._is_possible = call.method is not Method.GRADIENT and tally.can_take_over
+        self._is_possible = call.method is not Method.GRADIENT
         stepping = call.method is Method.PROXIMAL_STEP
         # Of float64 there is nothing to round.
         rounding = stepping and call.layout.data_type != FLOAT64
@@ -74,12 +74,12 @@ class FusedOperator:
         x, position = piece.parameters, piece.element_offset - self._segment.start
         g = x if piece.loss_gradients is None else piece.loss_gradients
         target = np.empty(0, x.dtype) if out is None else out
-        lanes = self._tally.running(position, x.size)
+        first, running = self._tally.running(position, x.size)
         state = () if self._seed is None else (random_state(self._seed, piece.element_offset),)
-        nonzeros = loop(x, g, target, self._step_size, *own, position, *lanes, *state)
+        nonzeros = loop(x, g, target, self._step_size, *own, first, *running, *state)
         if nonzeros < 0:
             return -1 - nonzeros
-        self._tally.take_over(position, x.size, nonzeros, lanes)
+        self._tally.take_over(position, x.size, nonzeros, running)
         return x.size
 
     def _loop(self, piece: Chunk, stepping: bool, in_place: bool) -> FusedLoop | None:
@@ -98,6 +98,7 @@ class FusedOperator:
             checking=self._checking,
             in_place=in_place,
             at_random=self._seed is not None,
+            neighbours=self._tally.of_neighbours,
         )
         if self._is_cut_anywhere:
             found = prepared.fused(wanted, size)

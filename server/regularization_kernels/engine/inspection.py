@@ -14,7 +14,7 @@ from .workspace import borrowed_workspace
 if TYPE_CHECKING:
     from .call import Call
     from .chunk import Chunk
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
 
 
 class Inspection:

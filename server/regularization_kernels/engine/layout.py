@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..arrays import DataType
@@ -13,15 +13,14 @@ from ..errors import (
     ElementRangeInvalid,
     JointInvalid,
     LayoutInvalid,
-    MethodUnsupported,
-    ModifierUnsupported,
     RegularizationError,
 )
 from ..formats import DATA_TYPES
 from ..modifiers import modified
-from ..regularizer import Locality
 from ..summation import BLOCK
 from .joint import check_alone, prepared_joint
+from .methods import Method
+from .prepared_segment import PreparedSegment
 from .specifications import (
     MAX_ELEMENTS,
     MAX_SEGMENTS,
@@ -31,146 +30,13 @@ from .specifications import (
     joints_by_name,
     require_zeros_kept,
 )
+from .units import units_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..prepared import Prepared
-    from ..regularizer import Regularizer
     from .joint import PreparedJoint
-
-_WHOLE = {
-    Locality.SEGMENT: "it is needed whole",
-    Locality.REDUCTION: "it is needed whole without a measurement",
-}
-"""Why a segment may not be cut, by its locality."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedSegment:
-    """A segment in its place, made ready: what the engine computes with.
-
-    Args:
-        specification: The segment as the layout was given it.
-        start: Position of its first element in the vector.
-        size: Number of its elements.
-        regularizer: Its regularizer with its modifiers, for what is known of it; None where it is exempt.
-        prepared: The same made ready for shape and data type, for what is computed.
-        is_resolved: Whether all is known of its elements together, so that each can be computed by itself.
-        joint: What it shares with other segments, whose regularizer is then its own; None where it is alone.
-        forward: Whether that was measured after a forward step; None where it makes no difference.
-        penalty: Of a resolved one, the doubles whose exact sum is what is known of its penalty.
-    """
-
-    specification: Segment
-    start: int
-    size: int
-    regularizer: Regularizer | None
-    prepared: Prepared | None
-    is_resolved: bool = False
-    joint: PreparedJoint | None = None
-    forward: bool | None = None
-    penalty: tuple[float, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.specification.name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths along its axes."""
-        return self.specification.shape
-
-    @property
-    def end(self) -> int:
-        """One past its last element, in the vector."""
-        return self.start + self.size
-
-    @property
-    def has_map(self) -> bool:
-        """Whether its regularizer is no penalty but a map."""
-        return self.regularizer is not None and self.regularizer.traits.map
-
-    @property
-    def convex(self) -> bool | None:
-        """Whether its regularizer is a convex function; None where that is a map."""
-        if self.regularizer is None:
-            return True
-        return None if self.has_map else self.regularizer.traits.convex
-
-    @property
-    def locality(self) -> Locality:
-        """How far it may be cut: anywhere where it is exempt or resolved, not at all if it must be whole."""
-        if self.regularizer is None or self.is_resolved:
-            return Locality.ELEMENT
-        locality = self.regularizer.locality
-        if locality is Locality.REDUCTION and (self.prepared is None or self.prepared.reduction() is None):
-            return Locality.SEGMENT
-        return locality
-
-    @property
-    def waiting_for(self) -> PreparedJoint | None:
-        """What its elements have to wait for, beside themselves."""
-        return self.joint if self.size and not self.is_resolved else None
-
-    def resolved(
-        self, prepared: Prepared, penalty: tuple[float, ...], forward: bool | None = None
-    ) -> PreparedSegment:
-        """The same segment with what computes each of its elements by itself, and what is known already."""
-        return replace(self, prepared=prepared, is_resolved=True, penalty=penalty, forward=forward)
-
-    def step_size_in(self, step_size: float | None) -> float | None:
-        """Its step size in a call with this one."""
-        own = (self.joint or self).specification.step_size
-        return step_size if own is None else own
-
-    def require_penalty(self, method: str) -> None:
-        """Check that it has a penalty, which this method needs.
-
-        Raises:
-            MethodUnsupported: If its regularizer is a map.
-        """
-        if self.regularizer is not None and self.has_map:
-            text = f"must have a penalty for {method}, and {self.regularizer.name} is a map"
-            raise MethodUnsupported(text, field="regularizer", segment=self.name)
-
-    def require_proximal_step(self) -> None:
-        """Check that it has a proximal step.
-
-        Raises:
-            ModifierUnsupported: If it is smoothed, and not convex.
-        """
-        if self.regularizer is not None and self.specification.smoothing is not None and not self.convex:
-            text = f"has a proximal step of convex regularizers only, which {self.regularizer.name} is not"
-            raise ModifierUnsupported(text, field="smoothing", segment=self.name)
-
-    def cut(self, position: int) -> int:
-        """The largest place at or before ``position`` where a piece of it may end."""
-        return position if self.prepared is None else self.prepared.cut(position)
-
-    def workspace(self, elements: int) -> int:
-        """Float64 numbers that computing so many elements at once needs, apart from input and result."""
-        return 0 if self.prepared is None else self.prepared.workspace(elements)
-
-    def may_be_cut(self, position: int) -> bool:
-        """Whether an element range may begin or end at this position inside the segment."""
-        if self.is_resolved or position in (0, self.size):
-            return True
-        return self.locality not in _WHOLE and self.cut(position) == position
-
-    def require_cut(self, position: int) -> None:
-        """Check that an element range may begin or end at this position inside the segment.
-
-        Raises:
-            ElementRangeInvalid: If it may not. The error's element is that of the vector.
-        """
-        if self.may_be_cut(position):
-            return
-        cuts = f"cuts are where groups end, such as at {self.cut(position)}"
-        rule = _WHOLE.get(self.locality, cuts)
-        text = f"must not cut segment {self.name!r} (locality {self.locality.name}) at its element {position}"
-        raise ElementRangeInvalid(f"{text}: {rule}", segment=self.name, element=self.start + position)
 
 
 class Layout:
@@ -196,7 +62,7 @@ class Layout:
         JointInvalid: If a joint regularizer, or a segment that names one, breaks a rule.
     """
 
-    __slots__ = ("data_type", "joints", "segments", "starts")
+    __slots__ = ("_having", "_units", "data_type", "joints", "segments", "starts")
 
     def __init__(
         self, data_type: DataType, segments: tuple[Segment, ...], joints: tuple[Joint, ...] = ()
@@ -210,6 +76,9 @@ class Layout:
         self.data_type = data_type
         self.segments, self.joints = _joined(tuple(_prepared(segments, data_type)), joints, data_type)
         self.starts = (0, *(segment.end for segment in self.segments))
+        # Found out when first asked for: a layout is kept for the steps to come.
+        self._having: frozenset[Method] = frozenset()
+        self._units: tuple[tuple[PreparedSegment, ...], ...] | None = None
 
     def with_resolved(self, resolved: Mapping[str, PreparedSegment]) -> Layout:
         """The same layout with some segments, by their names, in a resolved form."""
@@ -218,7 +87,15 @@ class Layout:
         # These hold nothing together any more.
         done = {segment.joint.name for segment in resolved.values() if segment.joint is not None}
         layout.joints = tuple(joint for joint in self.joints if joint.name not in done)
+        layout._units = None
         return layout
+
+    @property
+    def units(self) -> tuple[tuple[PreparedSegment, ...], ...]:
+        """The segments in their order, those together that one run of the engine is for."""
+        if self._units is None:
+            self._units = units_of(self.segments)
+        return self._units
 
     @property
     def size(self) -> int:
@@ -250,6 +127,26 @@ class Layout:
             if segment.may_be_cut(position):
                 return start + position
         return start
+
+    def require(self, method: Method) -> None:
+        """Check that every segment has a method.
+
+        Raises:
+            MethodUnsupported: If a segment's regularizer does not have it.
+            ModifierUnsupported: If it does not take a segment's modifier.
+        """
+        if method in self._having:
+            return
+        for index, segment in enumerate(self.segments):
+            try:
+                if method is Method.PROXIMAL_STEP:
+                    segment.require_proximal_step()
+                else:
+                    segment.require_penalty(method.value)
+            except RegularizationError as error:
+                error.within(f"segments[{index}]")
+                raise
+        self._having |= {method}
 
     def check_within(self, begin: int, end: int) -> None:
         """Check that a range of elements is one of the vector.

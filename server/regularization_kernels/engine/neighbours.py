@@ -1,70 +1,22 @@
-"""Short segments side by side that are computed alike: the engine takes them as one, and counts for each.
-
-What a segment costs by itself, whatever its length, is more than a short one's elements cost. A model has
-hundreds of those.
-"""
+"""Short segments side by side that are computed alike: the engine takes them as one, and counts for each."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..regularizer import Locality
 from ..short_sums import ShortSums
 from .figures import Figures, Tally
-from .workspace import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from ..summation import ExactSum
     from .call import Call
-    from .layout import PreparedSegment
-
-SHORT = 1 << 14
-"""Elements of a segment up to which it goes along with its neighbours."""
-
-MOST = 256
-"""Segments that are taken as one: so many that their own costs are small, and a few hundred KiB of sums."""
-
-
-def side_by_side(spans: Iterable[list[PreparedSegment]]) -> Iterator[list[PreparedSegment]]:
-    """Spans in their order, those of one segment together that can be computed as one, up to a piece."""
-    together: list[PreparedSegment] = []
-    size = 0
-    for span in spans:
-        first = span[0]
-        if together and not (
-            len(together) < MOST and size + first.size <= PIECE and _are_alike(together[-1], first)
-        ):
-            yield together
-            together = []
-            size = 0
-        together += span
-        size += first.size
-    if together:
-        yield together
-
-
-def _are_alike(one: PreparedSegment, other: PreparedSegment) -> bool:
-    """Whether every element of both is computed by itself, and in the same way."""
-    step_size, other_step_size = one.specification.step_size, other.specification.step_size
-    return (
-        one.regularizer is other.regularizer
-        and one.prepared is other.prepared
-        and one.locality is Locality.ELEMENT
-        and max(one.size, other.size) <= SHORT
-        # Equal zeros may differ in their signs.
-        and (step_size is other_step_size or step_size == other_step_size != 0.0)
-        and one.specification.keeps_zeros is other.specification.keeps_zeros
-        and not one.is_resolved
-        and one.joint is other.joint is None
-    )
+    from .prepared_segment import PreparedSegment
 
 
 def as_one(segments: tuple[PreparedSegment, ...]) -> PreparedSegment:
@@ -91,7 +43,7 @@ class NeighboursTally(Tally):
         segments: The neighbours.
     """
 
-    can_take_over = False
+    of_neighbours = True
 
     def __init__(self, call: Call, segments: tuple[PreparedSegment, ...]) -> None:
         regularizer = segments[0].regularizer
@@ -101,13 +53,31 @@ class NeighboursTally(Tally):
         edges = np.array(self._edges, np.int64)
         self._penalties = self._penalty = ShortSums(edges, 1.0 if regularizer is None else regularizer.scale)
         self._distances = self._squared_distance = ShortSums(edges)
-        self._nonzeros_of = [0] * len(segments)
+        self._nonzeros_of = np.zeros(len(segments), np.int64)
         # Of the first and the last one, an element range may have a part.
         self._ends = max(call.begin - start, 0), min(call.end - start, self._edges[-1])
 
+    def running(self, position: int, size: int) -> tuple[int, tuple[npt.NDArray[Any], ...]]:
+        """What a compiled loop counts in.
+
+        Returns:
+            The position of the first element in its segment; and of each segment that has some of these
+            elements the lanes of penalty and squared distance, where among them it ends, and its nonzeros.
+        """
+        end, edges = position + size, self._edges
+        first, last = bisect_right(edges, position) - 1, bisect_left(edges, end)
+        ends = np.minimum(np.array(edges[first + 1 : last + 1], np.int64), end) - position
+        sums = self._penalties.rows(first, last), self._distances.rows(first, last)
+        return position - edges[first], (*sums, ends, self._nonzeros_of[first:last])
+
+    def take_over(
+        self, position: int, size: int, nonzeros: int, running: tuple[npt.NDArray[Any], ...]
+    ) -> None:
+        """What is counted elsewhere is counted in its own memory."""
+
     def figures(self) -> list[Figures]:
         """What was counted, of each segment."""
-        count = len(self._nonzeros_of)
+        count = self._nonzeros_of.size
         nothing: list[ExactSum | None] = [None] * count
         choice, (begin, end) = self._choice, self._ends
         return [
@@ -115,7 +85,7 @@ class NeighboursTally(Tally):
             for (first, last), penalty, nonzeros, distance in zip(
                 pairwise(self._edges),
                 self._penalties.sums() if choice.penalty else nothing,
-                self._nonzeros_of if choice.nonzeros else [None] * count,
+                self._nonzeros_of.tolist() if choice.nonzeros else [None] * count,
                 self._distances.sums() if self._has_distance else nothing,
                 strict=True,
             )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .chunk import Chunk
     from .figures import Tally
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
     from .workspace import Workspace
 
 Scalar = TypeVar("Scalar", bound=np.generic)

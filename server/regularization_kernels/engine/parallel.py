@@ -19,6 +19,7 @@ from .chunk import Chunk
 from .figures import Summary
 from .helpers import on_threads
 from .run import Run
+from .units import SHORT
 from .whole_vectors.reduced import resolved_call
 from .workspace import PIECE
 
@@ -60,6 +61,8 @@ def run_whole(
     """
     with np.errstate(all="ignore"), interruptible(check):
         call = resolved_call(call, chunk, threads, check, budget)
+    if call.end - call.begin < SHORT * len(call.layout.segments):
+        threads = 1  # what Python does for each of many short segments, no two threads do at once
     ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
     if len(ranges) == 1:
         return _run(call, chunk, out, budget, check, volatile)

@@ -15,9 +15,8 @@ from .call import Call
 from .chunk import Chunk, ResultChunk
 from .figures import Figures, SegmentFigures, Summary
 from .methods import Method
-from .neighbours import side_by_side
 from .results import ANSWER_BYTES, ResultAssembly
-from .span import run_of, spans
+from .span import run_of
 from .succession import Succession
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Run:
         self._results = ResultAssembly(call.layout.data_type, out, call.begin)
         self._state = State.OPEN
         self._succession = Succession(call.layout, call.begin, call.end)
-        self._upcoming = side_by_side(spans(call.segments_in_range()))
+        self._upcoming = iter(call.units_in_range())
         self._current: SegmentRun | SpanRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation | ExitStack] = []
@@ -204,10 +203,10 @@ class Run:
         return self._current
 
     def _advance(self) -> bool:
-        span = next(self._upcoming, None)
-        if span is not None:
-            self._current = run_of(self._call, span, self._budget, self._results, volatile=self._volatile)
-        return span is not None
+        unit = next(self._upcoming, None)
+        if unit is not None:
+            self._current = run_of(self._call, unit, self._budget, self._results, volatile=self._volatile)
+        return unit is not None
 
     def _leave(self) -> None:
         if self._current is not None:

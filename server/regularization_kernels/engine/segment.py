@@ -21,8 +21,8 @@ from .workspace import PIECE
 
 if TYPE_CHECKING:
     from ..reductions.reduction import Reduction
-    from .layout import PreparedSegment
     from .methods import Operand
+    from .prepared_segment import PreparedSegment
     from .results import ResultAssembly
 
 

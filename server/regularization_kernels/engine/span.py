@@ -19,41 +19,25 @@ from .whole_vectors.reduced import resolved_joints
 from .workspace import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from .call import Call
     from .figures import SegmentFigures
-    from .layout import PreparedSegment
+    from .prepared_segment import PreparedSegment
     from .results import ResultAssembly
-
-
-def spans(segments: Iterable[PreparedSegment]) -> Iterator[list[PreparedSegment]]:
-    """The segments, those together that wait for each other; in most layouts each is alone."""
-    span: list[PreparedSegment] = []
-    end = 0
-    for segment in segments:
-        if span and segment.start >= end:
-            yield span
-            span = []
-        span.append(segment)
-        joint = segment.waiting_for
-        end = max(end, segment.start if joint is None else joint.end)
-    if span:
-        yield span
 
 
 def run_of(
     call: Call,
-    span: list[PreparedSegment],
+    unit: tuple[PreparedSegment, ...],
     budget: MemoryBudget,
     results: ResultAssembly,
     *,
     volatile: bool = False,
 ) -> SegmentRun | SpanRun:
     """The way of a span's elements through the engine, or of neighbours that are computed as one."""
-    if span[0].waiting_for is None:
-        return SegmentRun(call, tuple(span), budget, results, volatile=volatile)
-    return SpanRun(call, span, budget, results, volatile=volatile)
+    kind = SegmentRun if unit[0].waiting_for is None else SpanRun
+    return kind(call, unit, budget, results, volatile=volatile)
 
 
 class SpanRun:
@@ -70,7 +54,7 @@ class SpanRun:
     def __init__(
         self,
         call: Call,
-        segments: list[PreparedSegment],
+        segments: tuple[PreparedSegment, ...],
         budget: MemoryBudget,
         results: ResultAssembly,
         *,

@@ -34,9 +34,10 @@ several elements of the row at once."""
 Loop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, position of the first element, and the lanes of each block that is touched, ``(blocks, 256)``,
-of the penalty and of the squared distance; where it rounds at random, the first element's state, too. Gives
-the number of nonzeros, or -1 - i where it stopped because one of the elements from i on is not finite;
-results are then written up to i."""
+of the penalty and of the squared distance; of neighbours where each ends and their counts of nonzeros,
+``(n,)`` int64 each; where it rounds at random, the first element's state, too. Gives the number of nonzeros,
+or -1 - i where it stopped because one of the elements from i on is not finite; results are then written up to
+i."""
 
 _INCREMENT = np.uint64(INCREMENT)
 
@@ -64,6 +65,8 @@ class Variant:
     data_type: np.dtype[Any]
     parameters: int
     """How many parameters the regularizer has."""
+    neighbours: bool = False
+    """Whether the elements are those of several short segments, each of which has lanes and a count."""
     looking_up: bool = False
     """Whether the step has a figure of the element's group in front of the parameters."""
 
@@ -81,6 +84,7 @@ class Variant:
             at_random=wanted.at_random,
             data_type=wanted.data_type,
             parameters=parameters,
+            neighbours=wanted.neighbours,
         )
 
 
@@ -202,7 +206,58 @@ def _compiled(variant: Variant) -> MachineCode:
             begin += row
         return nonzeros
 
+    if variant.neighbours:
+        return compiled(_of_neighbours(loop), _signature(numba, variant, form))
     return compiled(loop, _signature(numba, variant, form))
+
+
+def _of_neighbours(loop: Callable[..., int]) -> Callable[..., Any]:
+    """The loop over several segments, one after the other, by the loop over one; for Numba."""
+    import numba
+
+    jit: Any = numba.njit(error_model="numpy")
+    of_one = jit(loop)
+
+    def neighbours(
+        x: ANY,
+        loss_gradients: ANY,
+        out: ANY,
+        step_size: float,
+        parameters: tuple[float, ...],
+        position: int,
+        penalty: ANY,
+        squared_distance: ANY,
+        ends: ANY,
+        nonzeros: ANY,
+        state: Any,
+        figures: ANY,
+        inner: int,
+    ) -> Any:
+        total = begin = 0
+        for segment in range(ends.size):
+            end = ends[segment]
+            if end > begin:
+                count = of_one(
+                    x[begin:end],
+                    loss_gradients[begin:end],
+                    out[begin:end],
+                    step_size,
+                    parameters,
+                    position,
+                    penalty[segment : segment + 1],
+                    squared_distance[segment : segment + 1],
+                    state + np.uint64(begin) * _INCREMENT,
+                    figures,
+                    inner,
+                )
+                if count < 0:
+                    return count - begin
+                nonzeros[segment] += count
+                total += count
+            begin, position = end, 0
+        return total
+
+    return neighbours
 
 
 def _look_up(figures: ANY, inner: int, position: int, out: ANY) -> None:
@@ -238,6 +293,7 @@ def _signature(numba: Any, variant: Variant, form: Conversion) -> Any:
     # Elements may be unaligned: in a message they begin where the fields before them end.
     elements = numba.types.Array(element, 1, "C", readonly=True, aligned=False)
     lanes = numba.types.Array(numba.float64, 2, "C")
+    counts = numba.types.Array(numba.int64, 1, "C")
     return numba.int64(
         elements,
         elements,
@@ -247,6 +303,7 @@ def _signature(numba: Any, variant: Variant, form: Conversion) -> Any:
         numba.int64,
         lanes,
         lanes,
+        *((counts, counts) if variant.neighbours else ()),
         numba.uint64,
         numba.types.Array(numba.float64, 1, "C"),
         numba.int64,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...reductions.rules import Rule
     from ...reductions.statistics import Statistic
     from ..call import Call
-    from ..layout import PreparedSegment
+    from ..prepared_segment import PreparedSegment
     from .resolution import Asked
 
 

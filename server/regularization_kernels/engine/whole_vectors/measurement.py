@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...reductions.reduction import Reduction
     from ...reductions.statistics import Statistic
     from ..call import Call
-    from ..layout import PreparedSegment
+    from ..prepared_segment import PreparedSegment
 
 MOST_BYTES = (1 << 20) - 1024
 """Bytes of the longest measurement."""

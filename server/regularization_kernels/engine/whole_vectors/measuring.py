@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...reductions.statistics import Statistic
     from ..budget import MemoryBudget
     from ..chunk import Chunk
-    from ..layout import PreparedSegment
+    from ..prepared_segment import PreparedSegment
 
 
 class _Place(NamedTuple):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..budget import MemoryBudget
     from ..call import Call
     from ..chunk import Chunk
-    from ..layout import PreparedSegment
+    from ..prepared_segment import PreparedSegment
     from .resolution import Asked
 
 LONG = 1 << 20

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...reductions.survey import Search
     from ..call import Call
     from ..joint import PreparedJoint
-    from ..layout import PreparedSegment
+    from ..prepared_segment import PreparedSegment
 
 ResultT = TypeVar("ResultT")
 
