@@ -14,7 +14,7 @@ PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy_grpc=$(VENV)-generate/bin/protoc-gen-mypy_grpc
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs image generate check-generated format clean
+.PHONY: help run test check fuzz soak bench docs image generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code,
 	  ../$(BIN)/buf breaking --against kept.binpb
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/mdformat --check $(DOCUMENTS)
+
+fuzz: $(VENV)/.fuzz ## Try a million inputs at the decoders and the service, and say which fail.
+	$(BIN)/python -m tests.fuzz
+
+soak: $(VENV)/.test ## Make a hundred thousand calls, and say what of them is left in the server.
+	$(BIN)/python -m tests.full_size.soak
 
 bench: $(VENV)/.bench ## Measure speed and memory, as ratios from one run.
 	$(BIN)/python -m benchmarks
@@ -70,7 +76,7 @@ define generate
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.
-$(VENV)/.demo $(VENV)/.test $(VENV)/.check $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.demo $(VENV)/.test $(VENV)/.check $(VENV)/.bench $(VENV)/.fuzz: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 

@@ -52,8 +52,9 @@ class Retry:
 
     Every method is a pure function of its request, so a replay cannot do harm. Only calls on shared memory
     are not always replayed: see ``Client.shared_array``. Pauses between attempts double from ``first_pause``
-    to ``longest_pause`` and are drawn at random below that; all attempts and pauses together stay within the
-    call's timeout.
+    to ``longest_pause``, and each is drawn at random between half of that and all of it; all attempts and
+    pauses together stay within the call's timeout. By default seven attempts take 3.2 to 6.3 seconds, within
+    which a server that was started again is found.
     """
 
     attempts: int = 7

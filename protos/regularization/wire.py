@@ -178,7 +178,7 @@ def decode_combine_request(raw: bytes) -> CombineRequest:
             statistics = content
         else:
             return CombineRequest(None, None, Unknown("", field.number))
-    return CombineRequest(memoryview(b"".join(header)) if header else None, statistics)
+    return CombineRequest(_joined(header), statistics)
 
 
 def decode_response(raw: bytes) -> Response:
@@ -202,17 +202,31 @@ def _request_in_pieces(raw: bytes) -> Request:
         if found is None:
             return Request(None, None, Unknown("", field.number))
         found.append(raw[field.content : field.end])
-    # Messages that stand one behind the other are, to protobuf, one that has the fields of both.
-    header = memoryview(b"".join(pieces[_HEADER])) if pieces[_HEADER] else None
+    header = _joined(pieces[_HEADER])
     if not pieces[_CHUNK]:
         return Request(header, None)
-    message = TensorChunk.FromString(b"".join(pieces[_CHUNK]))
+    message = TensorChunk()
+    for piece in pieces[_CHUNK]:
+        message.MergeFromString(piece)
     unknown = next(unknown_fields(message, "chunk"), None)
     if unknown is not None:
         return Request(None, None, unknown)
     # Each reading of a message's bytes makes a new object, so each is read once.
     payloads = {name: getattr(message, name) for name in _PAYLOADS}
     return Request(header, Chunk(message.element_offset, **payloads))
+
+
+def _joined(pieces: Sequence[bytes]) -> memoryview | None:
+    """A header of its pieces: to protobuf, messages one behind the other are one with the fields of both.
+
+    Raises:
+        google.protobuf.message.DecodeError: If one is no message: no field goes on in the next.
+    """
+    if len(pieces) > 1:
+        for piece in pieces:
+            for _ in fields(piece, 0, len(piece), MOST_FIELDS):
+                pass
+    return memoryview(b"".join(pieces)) if pieces else None
 
 
 def _response_of(message: service.GradientResponse) -> Response:

@@ -116,6 +116,18 @@ def test_attempts_are_limited(attempts: int) -> None:
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
+def test_attempts_are_not_over_before_a_server_can_be_back() -> None:
+    """Pauses are drawn at random, but none is shorter than half of its bound."""
+    server = FailsMidway(failures=100, after=0)
+    retry = Retry(attempts=5, first_pause=0.1)
+    with answering(server) as target, Client(target, retry=retry) as client:
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            client.proximal_step(THETA, L1, step_size=1.0)
+    assert time.monotonic() - began >= (0.1 + 0.2 + 0.4 + 0.8) / 2
+    assert server.calls == 5
+
+
 def test_attempts_end_with_the_deadline() -> None:
     """Pauses do not go beyond it."""
     server = FailsMidway(failures=10**6, after=0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PACKAGES = (
     "regularization_server.calls",
@@ -65,11 +65,19 @@ def _plain(function: Any) -> Any:
 
 
 class Fault:
-    """A function that is watched, and maybe fails."""
+    """A function that is watched, and before which something happens.
 
-    def __init__(self, target: Function, *, raises: bool) -> None:
+    Args:
+        target: The function.
+        happens: Called before it with its positional and its named arguments; what it raises, the function
+            raises.
+    """
+
+    def __init__(
+        self, target: Function, happens: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None
+    ) -> None:
         self._target = target
-        self._raises = raises
+        self._happens = happens
         self.called = False
         self._places = [
             (module, name)
@@ -80,14 +88,14 @@ class Fault:
         ] or [(target.owner, target.name)]
 
     def begin(self) -> None:
-        """Begin. What the function is given is in the text of the error that is raised."""
+        """Begin."""
         kind = type(self._target.function)
         plain = _plain(self._target.function)
 
         def instead(*arguments: Any, **keywords: Any) -> Any:
             self.called = True
-            if self._raises:
-                raise ValueError(f"{CANARY} {arguments!r} {keywords!r}")
+            if self._happens is not None:
+                self._happens(arguments, keywords)
             return plain(*arguments, **keywords)
 
         wrapped: Any = kind(instead) if kind in (classmethod, staticmethod, property) else instead
@@ -100,6 +108,11 @@ class Fault:
             setattr(owner, name, self._target.function)
 
 
+def _fail(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    """Raise an error whose text has what the function is given."""
+    raise ValueError(f"{CANARY} {arguments!r} {keywords!r}")
+
+
 def _obey() -> None:
     known = functions()
     chosen: dict[str, Fault] = {}
@@ -109,7 +122,7 @@ def _obey() -> None:
         for fault in chosen.values():
             fault.end()
         names = {"watch": list(known), "fail": [name], "rest": []}[command]
-        chosen = {each: Fault(known[each], raises=command == "fail") for each in names}
+        chosen = {each: Fault(known[each], _fail if command == "fail" else None) for each in names}
         for fault in chosen.values():
             fault.begin()
         print(*called, flush=True)

@@ -13,12 +13,15 @@ from tests.support.messages import KINDS, Failed, answers
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FAULTS = {"ERROR_REASON_UNSPECIFIED", "ERROR_REASON_INTERNAL"}
-_DOCUMENTED = {
+FAULTS = {"ERROR_REASON_UNSPECIFIED", "ERROR_REASON_INTERNAL"}
+"""Reasons that no caller should ever see."""
+
+DOCUMENTED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+"""Codes of what a caller did, or asked too much for."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Outcome:
         """Whether it is an answer, or a failure for which the schema has a reason that is the caller's."""
         if self.failed is None:
             return True
-        known = set(ErrorReason.keys()) - _FAULTS
-        return self.failed.code in _DOCUMENTED and self.failed.reason in known
+        known = set(ErrorReason.keys()) - FAULTS
+        return self.failed.code in DOCUMENTED and self.failed.reason in known
 
 
 def outcome_of(channel: grpc.Channel, method: str, stream: Iterable[Any]) -> Outcome:

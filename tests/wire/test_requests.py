@@ -146,3 +146,12 @@ def test_any_bytes_are_read_as_protobuf_reads_them(raw: bytes) -> None:
 def test_damaged_requests_are_read_as_protobuf_reads_them(raw: bytes) -> None:
     """With bytes changed, gone or cut off."""
     assert same_for_protobuf(raw)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_no_field_goes_on_in_the_next_piece(number: int) -> None:
+    """Header or chunk in two pieces, each cut in a field: joined they would be one, and are none."""
+    content = HEADER.SerializeToString() if number == 1 else field(2, bytes(8))
+    raw = field(number, content[:4]) + field(number, content[4:])
+    assert same_for_protobuf(raw)
+    assert outcome(read, fields, raw) is None

@@ -32,9 +32,10 @@ _COMPRESSIONS = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Defl
 _OPTIONS = (
     # Of the addresses behind one name; several targets have a channel each.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    # A replay waits less than a second; the channel is to have tried anew by then.
+    # All replays of a call take three seconds or more. By then each channel is to have tried anew, however
+    # long its server was away: between two tries every call on it fails, though the server may be back.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # Every channel its own connection: two clients of one process are not to share a flow control window.
     ("grpc.use_local_subchannel_pool", 1),
     (ChannelOptions.SingleThreadedUnaryStream, 1),

@@ -96,8 +96,9 @@ def replayed(
             if not broke_off(error) and error.retry_after is None:
                 raise
             # At random, so that those that one server has left do not meet again at the next, all at once.
+            # Never so short that all attempts are over before a server can be back.
             bound = min(retry.first_pause * 2.0 ** min(number - 1, 60), retry.longest_pause)
-            pause = (error.retry_after or 0.0) + random.uniform(0, bound)  # noqa: S311 - no secret
+            pause = (error.retry_after or 0.0) + random.uniform(bound / 2, bound)  # noqa: S311 - no secret
             if number >= retry.attempts or not _in_time(pause, deadline) or not harmless(error):
                 raise
             if not _paused(pause, cancellation):

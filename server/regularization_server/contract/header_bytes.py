@@ -138,6 +138,10 @@ def _read(raw: memoryview, kind: type[HeaderMessage]) -> ReadHeader:
         return ReadHeader(message, (), ())
     # To protobuf, a message that is there twice is one with the fields of both.
     if len(layouts) > 1:
+        # Each must be one: no field goes on in the next.
+        for layout in layouts:
+            for _ in fields(raw, layout.content, layout.end, MAX_SEGMENTS + MOST_FIELDS):
+                pass
         raw = memoryview(b"".join(raw[field.content : field.end] for field in layouts))
         layouts = [Field(0, BYTES, 0, 0, len(raw))]
     with within("layout"):
