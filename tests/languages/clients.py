@@ -49,6 +49,7 @@ class Language:
 
 COMMANDS = {
     "Node and TypeScript": ("node", "npm"),
+    "C++": ("cmake", "c++", "pkg-config", "protoc", "grpc_cpp_plugin"),
 }
 """What tells by its absence that a toolchain is not installed."""
 
