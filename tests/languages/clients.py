@@ -50,6 +50,7 @@ class Language:
 COMMANDS = {
     "Node and TypeScript": ("node", "npm"),
     "C++": ("cmake", "c++", "pkg-config", "protoc", "grpc_cpp_plugin"),
+    "Go": ("go", "protoc", "protoc-gen-go"),
 }
 """What tells by its absence that a toolchain is not installed."""
 
