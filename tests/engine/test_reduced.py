@@ -271,6 +271,25 @@ def squares_of_all_sizes() -> list[AnyArray]:
     ]
 
 
+def test_the_compiled_sum_of_squares_of_float32_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies near 0, or grows from tile to tile; of what is not finite there is none."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(compilation.patience, "pieces", 0)
+    sum_of_squares(np.ones(1 << 15, np.float32))
+    compilation.wait_until_compiled()
+    random = np.random.default_rng(1)
+    plain = random.normal(size=40_001).astype(np.float32)
+    scale = np.float32(2.0) ** random.integers(-60, 60, plain.size).astype(np.float32)
+    rising = np.float32(2.0) ** np.repeat(np.arange(-60, 60), 400)[: plain.size].astype(np.float32)
+    tiny = np.where(random.random(plain.size) < 0.001, np.float32(1e-45), plain)
+    small, large = plain * np.float32(1e-38), np.float32(3.4e38) * np.tanh(plain)
+    for x in (plain, plain * scale, plain * rising, plain * rising[::-1], tiny, small, large, 0 * plain):
+        squares = np.square(x.astype(np.float64))
+        assert sum(map(Fraction, sum_of_squares(x) or ())) == sum(map(Fraction, squares.tolist()))
+        for odd in (math.inf, math.nan):
+            assert sum_of_squares(np.append(x, np.float32(odd))) is None
+
+
 def test_the_compiled_sum_of_squares_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the last double, which is that of exact arithmetic; and both leave alone what they cannot add."""
     pytest.importorskip("numba")

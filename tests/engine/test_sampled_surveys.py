@@ -118,7 +118,10 @@ def test_thresholds_are_exact(name: str, sampled: Callable[[AnyArray], Any], ord
         asked: list[Question[Any]] = []
         facts = answered(survey.facts(), x, asked)
         if order is Order.MAGNITUDES or facts.first_negative is None:
-            assert answered(survey.total(), x, asked) == at_once(exact.total())
+            total = at_once(exact.total())
+            for bound in (Fraction(radius), total, total * Fraction(1, 2), total - Fraction(5e-324)):
+                assert answered(survey.exceeds(bound), x, asked) == (total > bound)
+            assert answered(survey.total(), x, asked) == total
         assert answered(survey.threshold(radius), x, asked) == at_once(exact.threshold(radius))
 
 
@@ -153,6 +156,7 @@ def test_a_vector_inside_takes_one_look() -> None:
     asked: list[Question[Any]] = []
     assert answered(few.facts(), x, asked).nonzeros == np.count_nonzero(x)
     assert answered(small.facts(), x, asked).nan == 0
+    assert not answered(small.exceeds(2.0 * float(np.abs(x).sum())), x, asked)
     assert answered(small.total(), x, asked) == sum(map(Fraction, np.abs(x).tolist()))
     assert [type(each) for each in asked] == [SplitQuestion] * 2
 
@@ -206,13 +210,41 @@ def test_compiled_splits_are_the_same(
         assert compiled.facts == plainly.facts
         assert compiled.is_complete == plainly.is_complete
         if compiled.is_complete:
-            assert (compiled.sum_above, compiled.sum_below) == (plainly.sum_above, plainly.sum_below)
+            assert compiled.sum_above == plainly.sum_above
             np.testing.assert_array_equal(compiled.between(), plainly.between())
     terms = np.abs(plain.astype(data_type)) if order is Order.MAGNITUDES else plain.astype(data_type)
     counted = Split(SplitQuestion(order, 1.5, 1.75, summing, Room(1 << 20)))
     counted.add(plain.astype(data_type), 0)
     assert counted.facts.above == np.count_nonzero(terms > 1.75)
     assert counted.sum_above == (sum(map(Fraction, terms[terms > 1.75].tolist())) if summing else 0)
+
+
+@pytest.mark.parametrize("order", list(Order)[:2])
+def test_sums_of_float32_are_exact_at_any_threshold(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
+    """Where multiples of one unit add up without rounding, where they do not, and where that changes."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(compilation.patience, "pieces", 0)
+    random = np.random.default_rng(2)
+    plain = random.normal(size=33_001).astype(np.float32)
+    growing = plain * np.float32(2.0) ** np.repeat(np.arange(-40, 30), 501)[: plain.size].astype(np.float32)
+    fine = np.float32(1.0) + random.integers(0, 1 << 23, plain.size).astype(np.float32) * np.float32(2.0**-23)
+    Split(SplitQuestion(order, 1.5, 1.75, True, Room(1))).add(np.zeros(1 << 15, np.float32), 0)
+    compilation.wait_until_compiled()
+    highs = [-0.5, 2.0**-149, 2.0**-20, 1.75]
+    for x in (
+        plain,
+        growing,
+        fine,
+        plain[::-1].copy() * np.float32(1e37),
+        np.full(33_000, 1e-45, np.float32),
+    ):
+        terms = np.abs(x) if order is Order.MAGNITUDES else x
+        for high in map(float, np.float32(highs)):
+            split = Split(SplitQuestion(order, high, high, True, Room(1 << 20)))
+            split.add(x, 0)
+            higher = terms[np.isfinite(terms) & (terms > np.float32(high))]
+            assert split.is_complete
+            assert split.sum_above == sum(map(Fraction, higher.tolist()))
 
 
 @pytest.mark.parametrize("room", [1 << 20, 1 << 30])

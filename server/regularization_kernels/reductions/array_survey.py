@@ -175,10 +175,31 @@ def exact_threshold(
         others: How many others there are, all of them above the threshold; > 0 where there are no numbers.
         sum_of_others: What these add up to.
     """
-    mass, exact = sum_of_others + exact_sum(numbers), Fraction(radius)
+    least = _believed(_nearly(numbers, radius, others, float(sum_of_others)))
+    candidates = numbers[numbers > least]
+    if candidates.size or others:
+        found = _threshold(candidates, Fraction(radius), others, sum_of_others)
+        if candidates.size == numbers.size or found >= Fraction(least):
+            return found
+    return _threshold(numbers, Fraction(radius), others, sum_of_others)
+
+
+def _nearly(numbers: Float64Array, radius: float, others: int, sum_of_others: float) -> float:
+    """About the threshold, in the same way."""
     while True:
         go_on()
-        threshold = (mass - exact) / (others + numbers.size)
+        threshold = (float(np.sum(numbers)) + sum_of_others - radius) / (others + numbers.size)
+        higher = numbers[numbers > threshold]
+        if higher.size == numbers.size or not others + higher.size:
+            return threshold
+        numbers = higher
+
+
+def _threshold(numbers: Float64Array, radius: Fraction, others: int, sum_of_others: Fraction) -> Fraction:
+    mass = sum_of_others + exact_sum(numbers)
+    while True:
+        go_on()
+        threshold = (mass - radius) / (others + numbers.size)
         left_out = numbers <= _next_below(threshold)
         if not left_out.any():
             return threshold

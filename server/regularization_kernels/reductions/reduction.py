@@ -89,6 +89,10 @@ class SetReduction(Reduction):
             share: Of what a sum or a norm may miss its bound by.
         """
 
+    def is_outside(self, survey: Survey, share: float) -> Search[bool]:
+        """Whether there is a ``breach``; more than that need not be known."""
+        return (yield from self.breach(survey, share)) is not None
+
     @abstractmethod
     def projection(self, survey: Survey) -> Search[Rule]:
         """The rule of the nearest point; the point asked about is finite and outside."""
@@ -107,8 +111,7 @@ class SetReduction(Reduction):
         """0 inside, infinity outside, NaN where there is one."""
         if (yield from self.specials(survey))[0]:
             return math.nan
-        breach = yield from self.breach(survey, 1.0)
-        return 0.0 if breach is None else math.inf
+        return math.inf if (yield from self.is_outside(survey, 1.0)) else 0.0
 
     def slope(self, survey: Survey) -> Search[Rule]:
         """0 inside, NaN where there is one."""
@@ -130,8 +133,7 @@ class SetReduction(Reduction):
         nan, infinite = yield from self.specials(survey)
         if nan:
             return Constant(math.nan)
-        breach = yield from self.breach(survey, share_left_alone(self.data_type))
-        if breach is None:
+        if not (yield from self.is_outside(survey, share_left_alone(self.data_type))):
             return Same()
         if infinite:
             return Constant(math.nan)

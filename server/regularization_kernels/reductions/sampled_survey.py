@@ -29,6 +29,8 @@ _DEVIATIONS = 4.0
 """By so many standard deviations a vector may differ from its sample before the expectation fails."""
 _MOST_BETWEEN = 1 << 21
 """Numbers between the two that are kept: 16 bytes each, with their positions."""
+_LEAST = 2.0**-149
+"""The least positive number of float32."""
 _FEWEST, _MOST, _SHARE = 1 << 14, 1 << 22, 1 << 8
 
 
@@ -96,7 +98,7 @@ class SampledSurvey(Survey):
             summing: Whether sums are needed.
         """
         if self._order is Order.MAGNITUDES and inside:
-            low = high = _in_float32(np.max(sample, initial=1.0))
+            low = high = _LEAST  # so that all but zeros are above
         elif self._order is Order.MAGNITUDES and low <= 0:
             return
         between = int(np.count_nonzero((sample >= low) & (sample <= high)))
@@ -111,9 +113,20 @@ class SampledSurvey(Survey):
     def total(self) -> Search[Fraction]:
         """The exact sum of the magnitudes, or of numbers of which none is negative; all are finite."""
         split = yield from self._complete_split()
-        if split is None or not split.question.summing:
-            return (yield from super().total())
-        return split.sum_above + exact_sum(split.between()[0]) + split.sum_below
+        if split is not None and split.question.summing:
+            numbers, _ = split.between()
+            if split.above + int(np.count_nonzero(numbers)) == split.nonzeros:
+                return split.sum_above + exact_sum(numbers)
+        return (yield from super().total())
+
+    def exceeds(self, bound: float | Fraction) -> Search[bool]:
+        """Whether ``total`` is above a bound, which it is where that of the largest numbers is."""
+        split = yield from self._complete_split()
+        if split is not None and split.question.summing:
+            between = Fraction(max(split.question.low, 0.0)) * split.kept
+            if split.sum_above + between > bound:
+                return True
+        return (yield from super().exceeds(bound))
 
     def place(self, count: int) -> Search[Place]:
         """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""

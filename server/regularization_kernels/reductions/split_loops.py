@@ -13,8 +13,12 @@ from ..machine_code import MachineCode, compiled
 from .census import Order
 from .tile_sums import MOST_PARTIALS, TILE, tile_sums
 
-_FEW = 1 << 6
-"""Numbers that are looked through one by one where any of them lies between."""
+_FEW = 8
+"""Numbers that are looked through one by one where any of them lies between: one of an integer's bytes for
+each."""
+
+_EXACT = 2.0**53
+"""So many units add up without rounding."""
 
 _LARGEST_EXPONENT = 900
 SUMMABLE = 2.0**_LARGEST_EXPONENT
@@ -30,9 +34,8 @@ class Found(IntEnum):
     ABOVE = 3
     FIRST_NEGATIVE = 4
     """The index of the first number below 0; -1 where there is none, and at the beginning."""
-    SUMS_ABOVE = 5
+    SUMS = 5
     """How many partial sums there are of the numbers above."""
-    SUMS_BELOW = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class SplitLoop:
     """Which loop.
 
     It takes numbers, the two that they are split at, and room: for what is found, for partial sums of what is
-    above and what is below, and for what lies between and where. It gives how many lie between; -1 where sums
-    were wanted, and a finite number is too large for them.
+    above, and for what lies between and where. It gives how many lie between; -1 where sums were wanted, and
+    a finite number is too large for them.
     """
 
     order: Order
@@ -53,7 +56,7 @@ class SplitLoop:
 
 def room_for_sums(size: int) -> int:
     """At least how many partial sums there are of so many numbers."""
-    return (size // TILE + 1) * MOST_PARTIALS
+    return (size // TILE + 1) * (MOST_PARTIALS + 1) + 1
 
 
 @kept
@@ -64,8 +67,11 @@ def compiled_split(variant: SplitLoop) -> MachineCode:
     kind = variant.data_type.type
     of_numbers, summing = variant.order is Order.NUMBERS, variant.summing
     none, infinity, write_sums = kind(0), kind(np.inf), tile_sums()
-    nonzeros, infinite, nan, above, first_negative, sums_above, sums_below = map(int, Found)
+    nonzeros, infinite, nan, above, first_negative, sums = map(int, Found)
+    precision = np.finfo(kind).nmant
     jit: Any = numba.njit(error_model="numpy")
+    # Sums that are exact may be taken in any order, so several numbers at once.
+    in_any_order: Any = numba.njit(error_model="numpy", fastmath={"reassoc", "nsz"})
 
     def term(number: Any) -> Any:
         return number if of_numbers else abs(number)
@@ -98,45 +104,65 @@ def compiled_split(variant: SplitLoop) -> MachineCode:
                 top = max(top, magnitude)
         return top
 
-    def collect(tile: ANY, begin: int, low: Any, high: Any, values: ANY, places: ANY, collected: int) -> int:
-        """Copy what lies between; how many that are then."""
-        for start in range(0, tile.size, _FEW):
-            few = tile[start : start + _FEW]
-            between = np.int32(0)
-            for j in range(few.size):
-                number = term_of(few[j])
-                between = np.int32(between + np.int32((number >= low) & (number <= high)))
-            for j in range(few.size if between else 0):
-                if term_of(few[j]) >= low and term_of(few[j]) <= high:
-                    values[collected] = term_of(few[j])
-                    places[collected] = begin + start + j
-                    collected += 1
-        return collected
-
-    def sort_out(tile: ANY, low: Any, high: Any, higher: ANY, lower: ANY) -> None:
+    def mark(tile: ANY, low: Any, high: Any, marks: ANY) -> None:
         for j in range(tile.size):
             number = term_of(tile[j])
-            finite = abs(number) < infinity  # and no branch, so that several elements go at once
-            higher[j] = np.float64(number) if finite & (number > high) else 0.0
-            lower[j] = np.float64(number) if finite & (number < low) else 0.0
+            marks[j] = (number >= low) & (number <= high)
+
+    def collect(tile: ANY, begin: int, marks: ANY, words: ANY, room: tuple[ANY, ANY], collected: int) -> int:
+        """Copy what is marked; how many that are then."""
+        values, places = room
+        for word in range((tile.size + _FEW - 1) // _FEW):
+            if words[word]:
+                for j in range(_FEW * word, _FEW * (word + 1)):
+                    if marks[j]:
+                        values[collected] = term_of(tile[j])
+                        places[collected] = begin + j
+                        collected += 1
+        return collected
+
+    def unit_above(high: Any) -> float:
+        """What all numbers above a positive one are multiples of; 0 where it is not positive."""
+        power = 1.0
+        while power > high > none:
+            power *= 0.5
+        while 2.0 * power <= high < infinity:
+            power *= 2.0
+        return power * 2.0**-precision if high > none else 0.0
+
+    def plus(total: float, number: Any) -> float:
+        return total + np.float64(number)
+
+    def add_up(tile: ANY, high: Any) -> float:
+        total = 0.0
+        for j in range(tile.size):
+            number = term_of(tile[j])
+            total = added(total, number if (number > high) & (number < infinity) else none)
+        return total
+
+    def sort_out(tile: ANY, high: Any, higher: ANY) -> None:
+        for j in range(tile.size):
+            number = term_of(tile[j])
+            # No branch, so that several elements go at once.
+            higher[j] = np.float64(number) if (number > high) & (number < infinity) else 0.0
 
     def copy(x: ANY, tile: ANY) -> None:
         for j in range(x.size):
             tile[j] = x[j]
 
-    term_of = jit(term)
-    counted, largest_in, collected_from, sorted_out, copied = map(
-        jit, (count, largest, collect, sort_out, copy)
+    term_of, added = jit(term), in_any_order(plus)
+    counted, largest_in, marked, collected_from, sorted_out, copied, added_up, multiples_above = map(
+        jit, (count, largest, mark, collect, sort_out, copy, add_up, unit_above)
     )
 
-    def loop(
-        x: ANY, low: Any, high: Any, found: ANY, above_sums: ANY, below_sums: ANY, values: ANY, places: ANY
-    ) -> int:
+    def loop(x: ANY, low: Any, high: Any, found: ANY, partials: ANY, values: ANY, places: ANY) -> int:
         low, high = kind(low), kind(high)
-        tile = np.empty(TILE, kind)
-        higher, lower, multiples = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+        tile, marks = np.empty(TILE, kind), np.zeros(TILE, np.uint8)
+        words = marks.view(np.uint64)
+        higher, multiples = np.empty(TILE), np.empty(TILE)
         exponent, limit = 0, kind(1) if summing else infinity
-        collected = 0
+        room = _EXACT * multiples_above(high)
+        total, summed, collected = 0.0, 0, 0
         for begin in range(0, x.size, TILE):
             size = min(TILE, x.size - begin)
             # A copy: others may write to the elements meanwhile, but not to what is counted and then summed.
@@ -155,20 +181,28 @@ def compiled_split(variant: SplitLoop) -> MachineCode:
                     if exponent > _LARGEST_EXPONENT:
                         return -1
             if between != 0:
-                collected = collected_from(part, begin, low, high, values, places, collected)
-            if summing:
-                sorted_out(part, low, high, higher[:size], lower[:size])
-                found[sums_above] = write_sums(
-                    higher[:size], multiples[:size], exponent, above_sums, found[sums_above]
-                )
-                found[sums_below] = write_sums(
-                    lower[:size], multiples[:size], exponent, below_sums, found[sums_below]
-                )
+                if size < TILE:
+                    marks[size:] = 0
+                marked(part, low, high, marks)
+                collected = collected_from(part, begin, marks, words, (values, places), collected)
+            if summing and (summed + size) * np.float64(limit) > room:
+                # What was added up is exact, and with these it might not be.
+                partials[found[sums]] = total
+                found[sums] += 1
+                total, summed = 0.0, 0
+            if summing and size * np.float64(limit) > room:
+                sorted_out(part, high, higher)
+                found[sums] = write_sums(higher[:size], multiples[:size], exponent, partials, found[sums])
+            elif summing:
+                total += added_up(part, high)
+                summed += size
+        partials[found[sums]] = total
+        found[sums] += 1
         return collected
 
     # Elements may be unaligned: in a message they begin where the fields before them end.
     numbers = numba.from_dtype(variant.data_type)
     elements = numba.types.Array(numbers, 1, "C", readonly=True, aligned=False)
     number, integers = numba.float64, numba.types.Array(numba.int64, 1, "C")
-    sums, values = (numba.types.Array(each, 1, "C") for each in (number, numbers))
-    return compiled(loop, numba.int64(elements, number, number, integers, sums, sums, values, integers))
+    partials, values = (numba.types.Array(each, 1, "C") for each in (number, numbers))
+    return compiled(loop, numba.int64(elements, number, number, integers, partials, values, integers))

@@ -58,7 +58,7 @@ class SplitQuestion(Question["Split"]):
         order: Whether of the numbers of the vector, or of their magnitudes.
         low: The lower one of the two; it lies between itself. A number of the vector's data type.
         high: The higher one: likewise.
-        summing: Whether it is asked what those above and below add up to.
+        summing: Whether it is asked what those above add up to.
         room: For those between.
     """
 
@@ -89,7 +89,6 @@ class Split(Statistic):
     infinite: int = 0
     nan: int = 0
     _sum_above: tuple[float, ...] = ()
-    _sum_below: tuple[float, ...] = ()
     _between: list[tuple[npt.NDArray[Any], Places]] = field(default_factory=list)
 
     @property
@@ -103,9 +102,9 @@ class Split(Statistic):
         return sum(map(Fraction, self._sum_above), Fraction())
 
     @property
-    def sum_below(self) -> Fraction:
-        """What those below add up to: likewise."""
-        return sum(map(Fraction, self._sum_below), Fraction())
+    def kept(self) -> int:
+        """How many lie between, where there was room."""
+        return sum(values.size for values, _ in self._between)
 
     def between(self) -> tuple[Float64Array, Places]:
         """The numbers that lie between, and their positions, in an order that is not told."""
@@ -129,16 +128,15 @@ class Split(Statistic):
             return False
         found = np.zeros(len(Found), np.int64)
         found[Found.FIRST_NEGATIVE] = -1
-        above, below = (np.empty(room_for_sums(x.size) if question.summing else 0) for _ in range(2))
+        partials = np.empty(room_for_sums(x.size) if question.summing else 1)
         values, places = np.empty(x.size, x.dtype), np.empty(x.size, np.int64)
-        between = loop(x, question.low, question.high, found, above, below, values, places)
+        between = loop(x, question.low, question.high, found, partials, values, places)
         if between < 0:
             return False
-        nonzeros, infinite, nan, higher, first, sums_above, sums_below = found.tolist()
+        nonzeros, infinite, nan, higher, first, sums = found.tolist()
         negative = None if first < 0 else (position + first, float(x[first]))
         self._count(nonzeros, infinite, nan, higher, negative)
-        self._sum_above = added(self._sum_above, above[:sums_above].tolist())
-        self._sum_below = added(self._sum_below, below[:sums_below].tolist())
+        self._sum_above = added(self._sum_above, partials[:sums].tolist())
         self._keep(values[:between], places[:between] + position)
         return True
 
@@ -157,7 +155,6 @@ class Split(Statistic):
         if question.summing:
             self.is_complete &= not np.any(finite & (np.abs(x) >= SUMMABLE))
             self._sum_above = added(self._sum_above, exact_expansion(terms[above & finite]))
-            self._sum_below = added(self._sum_below, exact_expansion(terms[(terms < question.low) & finite]))
         places = np.flatnonzero((terms >= question.low) & ~above)
         self._keep(terms[places], places + position)
 
@@ -165,7 +162,6 @@ class Split(Statistic):
         """Take in what another split has, to the same question."""
         self._count(other.nonzeros, other.infinite, other.nan, other.above, other.first_negative)
         self._sum_above = added(self._sum_above, other._sum_above)
-        self._sum_below = added(self._sum_below, other._sum_below)
         self.is_complete &= other.is_complete
         self._between += other._between
 

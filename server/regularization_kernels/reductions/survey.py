@@ -135,6 +135,10 @@ class Survey:
                 mass, seen = mass + census.mass(0, bins), seen + census.count(0, bins)
         return mass
 
+    def exceeds(self, bound: float | Fraction) -> Search[bool]:
+        """Whether ``total`` is above a bound."""
+        return (yield from self.total()) > bound
+
     def place(self, count: int) -> Search[Place]:
         """Where the ``count``-th largest stands, from 1 on, which is not 0; all are finite."""
         place, _ = yield from self._place(lambda _, above, __: above >= count)

@@ -23,6 +23,8 @@ BLOCK = 1 << 15
 """Elements that stay in the cache from one operation to the next."""
 SAMPLE = 1 << 14
 """Elements from which the threshold of more is guessed."""
+_FIRST = 16
+"""Of so many numbers of a sample, one is looked at first, to begin near the threshold."""
 _STEPS = 32
 """After so many the numbers are sorted: hardly any vector needs more than six."""
 _HUGE = 1e250
@@ -136,11 +138,16 @@ def expected_threshold(sample: Float64Array, radius: float, deviations: float) -
     Returns:
         The expected threshold, then the lower number, then the higher one.
     """
-    threshold = _newton(sample, radius, float(np.min(sample)))
-    excess = sample[sample > threshold] - threshold
+    few = sample[::_FIRST]
+    start = _newton(few, radius * few.size / sample.size, float(np.min(few)))
+    threshold = _newton(sample, radius, start)
+    higher = sample[sample > threshold]
+    excess = higher - threshold
     margin = deviations * math.sqrt(float(np.dot(excess, excess)))
     low = _newton(sample, radius + margin, threshold)
-    high = _newton(sample, radius - margin, threshold) if margin < radius else float(np.max(sample))
+    if not higher.size or margin >= radius:
+        return threshold, low, float(np.max(sample))
+    high = _newton(higher, radius - margin, threshold)  # above which nothing else is, either
     return threshold, low, high
 
 

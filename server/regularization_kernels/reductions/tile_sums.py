@@ -30,6 +30,24 @@ MOST_PARTIALS = 54
 
 
 @cache
+def rounding_number() -> Callable[[int], float]:
+    """A compiled function: what numbers are rounded with to multiples of a unit, by adding and taking it off.
+
+    Of the power of two that all their magnitudes are below; 2^41 units are as much.
+    """
+    import numba
+
+    def write(exponent: int) -> float:
+        # The lowest unit is that of all float64 numbers, so that nothing is left of them then.
+        field = max(exponent + _ROUNDING + _BIAS, 1)
+        return np.int64((np.int64(field) << _MANTISSA) | _HALF).view(np.float64)
+
+    jit: Any = numba.njit(error_model="numpy")
+    rounding: Callable[[int], float] = jit(write)
+    return rounding
+
+
+@cache
 def tile_sums() -> Callable[[ANY, ANY, int, ANY, int], int]:
     """A compiled function: it writes a tile's partial sums, and gives how many there are then.
 
@@ -58,15 +76,12 @@ def tile_sums() -> Callable[[ANY, ANY, int, ANY, int], int]:
             left = np.int32(left + np.int32(remainder != 0.0))
         return int(left)
 
-    split_off, added_up = jit(split), in_any_order(add_up)
+    split_off, added_up, rounding_to = jit(split), in_any_order(add_up), rounding_number()
 
     def write(rest: ANY, multiples: ANY, exponent: int, partials: ANY, count: int) -> int:
         left = 1
         while left != 0:
-            # The lowest unit is that of all float64 numbers, so that nothing is left of them then.
-            field = max(exponent + _ROUNDING + _BIAS, 1)
-            rounding = np.int64((np.int64(field) << _MANTISSA) | _HALF).view(np.float64)
-            left = split_off(rest, multiples, rounding)
+            left = split_off(rest, multiples, rounding_to(exponent))
             partials[count] = added_up(multiples)
             count += 1
             exponent -= _BITS

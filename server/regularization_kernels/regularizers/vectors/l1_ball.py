@@ -31,12 +31,17 @@ class _Reduction(SetReduction):
 
     def breach(self, survey: Survey, share: float) -> Search[tuple[str, float] | None]:
         """The sum of magnitudes, where it is above the radius."""
-        facts = yield from survey.facts()
-        bound = self.radius + share * self.allowed(survey.size, self.radius)
-        total = math.inf if facts.infinite else (yield from survey.total())
-        if total <= bound:
+        if not (yield from self.is_outside(survey, share)):
             return None
+        facts = yield from survey.facts()
+        total = math.inf if facts.infinite else (yield from survey.total())
         return f"must have magnitudes that add up to at most {self.radius!r}", rounded(total)
+
+    def is_outside(self, survey: Survey, share: float) -> Search[bool]:
+        """Whether the sum of magnitudes is above the radius."""
+        if (yield from survey.facts()).infinite:
+            return True
+        return (yield from survey.exceeds(self.radius + share * self.allowed(survey.size, self.radius)))
 
     def expect(self, survey: Survey) -> None:
         """Tell the survey which threshold may be looked for."""

@@ -38,7 +38,7 @@ class _Reduction(Reduction):
             return Constant(math.nan)  # no ceiling is known
         if less == 0:
             return Clipped(math.inf)
-        if (yield from survey.total()) <= less:
+        if not (yield from survey.exceeds(less)):
             return Constant(0.0)
         return Clipped(rounded((yield from survey.threshold(less))))
 

@@ -45,6 +45,16 @@ class _Reduction(SetReduction):
             return None
         return f"must add up to {self.radius!r}", rounded(total)
 
+    def is_outside(self, survey: Survey, share: float) -> Search[bool]:
+        """Whether a number is negative, or the sum not the radius."""
+        facts = yield from survey.facts()
+        if facts.first_negative is not None or facts.infinite:
+            return True
+        allowed = share * self.allowed(survey.size, self.radius)
+        if (yield from survey.exceeds(self.radius + allowed)):
+            return True
+        return (yield from survey.total()) < self.radius - allowed
+
     def first_outside(self, survey: Survey) -> Search[int]:
         """The first that is negative."""
         return ((yield from survey.facts()).first_negative or (0,))[0]
