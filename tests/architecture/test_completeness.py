@@ -60,7 +60,9 @@ def names_of(message: Descriptor) -> list[str]:
 
 
 def fields_of(cls: Any) -> list[str]:
-    """A dataclass's field names, in order, without those that it derives."""
+    """Field names of a dataclass, in order, without those that it derives, or of a named tuple."""
+    if issubclass(cls, tuple):
+        return list(cls._fields)
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
