@@ -22,6 +22,7 @@ from regularization.v1.plan_pb2 import (
 )
 from regularization.v1.regularizers_pb2 import (
     Box,
+    Dropout,
     GroupLasso,
     Groups,
     GroupSizes,
@@ -32,6 +33,7 @@ from regularization.v1.regularizers_pb2 import (
     TopK,
 )
 from regularization.v1.tensor_pb2 import TensorChunk
+from regularization_client import dropout_mask
 from regularization_server import Server, Settings
 
 from tests.server.test_measuring import ENUM, check_parts, measured, rounds
@@ -212,6 +214,39 @@ def test_zeros_stay_in_shared_memory_and_in_parts(channel: grpc.Channel, client:
     got, summary = in_shared_memory(client, channel, method, of, given)
     assert (got, summary) == (expected, figures)
     check_parts(channel, method, of, given, rounds(channel, method, of, measured(channel, method, of, given)))
+
+
+def dropping(step: int, *, of_rule: int | None = None, rate: float | None = 0.5) -> ParameterLayout:
+    """A layout of a thousand elements that a rule drops, at a step of training."""
+    rule = PlanRule(pattern="*", regularizer=Regularizer(dropout=Dropout(rate=rate, seed=7, step=of_rule)))
+    if rate is None:
+        rule.schedules.append(Schedule(field="rate", linear=Ramp(initial=0.25, final=0.75, begin=0, end=20)))
+    return planned(Plan(rules=[rule]), step, {"w": (1000,)})
+
+
+def kept(channel: grpc.Channel, of: ParameterLayout, begin: int = 0, end: int = 1000) -> list[bool]:
+    """Which elements of a part are not dropped."""
+    part = ElementRange(begin=begin, end=end)
+    message = request(
+        "proximal_step",
+        header=header("proximal_step", of, element_range=part),
+        chunk=TensorChunk(element_offset=begin, parameters=np.ones(end - begin, "<f4").tobytes()),
+    )
+    got = outcome_of(channel, "proximal_step", [message])
+    assert got.succeeded, got
+    return (np.frombuffer(got.values, "<f4") != 0).tolist()
+
+
+def test_what_is_dropped_changes_with_the_plan_s_step(process_channel: grpc.Channel) -> None:
+    """The mask is that of the call's step, in any part, and of the rule's own where it sets one."""
+    for step in (0, 1, 10, 2**63 - 1):
+        mask = dropout_mask(1000, rate=0.5, seed=7, step=step).tolist()
+        assert kept(process_channel, dropping(step)) == mask
+        assert kept(process_channel, dropping(step), 300, 800) == mask[300:800]
+        own = dropout_mask(1000, rate=0.5, seed=7, step=3).tolist()
+        assert kept(process_channel, dropping(step, of_rule=3)) == own
+    scheduled = dropout_mask(1000, rate=0.5, seed=7, step=10).tolist()
+    assert kept(process_channel, dropping(10, rate=None)) == scheduled
 
 
 def test_a_name_s_own_rule_comes_first_and_then_the_first_pattern(process_channel: grpc.Channel) -> None:

@@ -2366,7 +2366,9 @@ class Dropout(_message.Message):
     Error: ERROR_REASON_FIELD_MISSING.
     """
     step: _builtins.int
-    """Of training; each step has another mask. Unset: 0."""
+    """Of training; each step has another mask. Unset: 0, or in a rule of a plan the step that the header asks for
+    (PlanAtStep.step).
+    """
     rescale: _builtins.bool
     """Whether elements that stay are divided by 1 - rate, so that the mean stays; else they stay to the bit. Unset: true."""
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import regularization_kernels
 from regularization.patterns import Patterns
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
     from regularization.v1 import plan_pb2
+    from regularization_kernels import Dropout
     from regularization_kernels.regularizer import Regularizer
 
 MAX_RULES = 256
@@ -83,6 +84,8 @@ class _Rule:
     message: RegularizerMessage
     scheduled: tuple[_Scheduled, ...]
     freeze_from: int | None
+    follows_step: bool
+    """Whether the regularizer is of a step of training that it does not say: it is the call's."""
 
     def at(self, step: int) -> Setting:
         """What it does at a step of training."""
@@ -91,9 +94,11 @@ class _Rule:
             setting = replace(setting, keeps_zeros=True)
         if step % self.every:
             return Setting(step_size=setting.step_size, keeps_zeros=setting.keeps_zeros)
-        if not self.scheduled:
-            return setting
-        return replace(setting, regularizer=_scheduled_at(step, self.message, self.scheduled))
+        if self.scheduled:
+            setting = replace(setting, regularizer=_scheduled_at(step, self.message, self.scheduled))
+        if self.follows_step:
+            setting = replace(setting, regularizer=replace(cast("Dropout", setting.regularizer), step=step))
+        return setting
 
 
 class Plan:
@@ -187,7 +192,10 @@ def _rule(index: int, message: plan_pb2.PlanRule, check: Callable[[], None]) -> 
         smoothing = message.smoothing if message.HasField("smoothing") else None
         values = _values_in(message.regularizer)
         setting = Setting(regularizer, step_size, box, smoothing, message.joint, values)
-        rule = _Rule(setting, every, message.regularizer, scheduled, _freeze_from(message))
+        follows_step = message.regularizer.HasField("dropout") and not message.regularizer.dropout.HasField(
+            "step"
+        )
+        rule = _Rule(setting, every, message.regularizer, scheduled, _freeze_from(message), follows_step)
         if rule.freeze_from is not None:
             _check_zeros_kept(rule)
         return rule
