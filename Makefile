@@ -72,7 +72,8 @@ define generate
 	$(PROTOC) --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS)
 	$(PROTOC) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) protos/regularization/v1/regularization_service.proto
 	$(PROTOC) --python_out=$(1)/regularization --mypy_out=quiet:$(1)/regularization $(TRAINING_PROTOS)
-	$(PROTOC) --include_imports --descriptor_set_out=$(1)/schema.binpb $(PROTOS) $(TRAINING_PROTOS)
+	$(PROTOC) --proto_path=protos/third_party --include_imports --descriptor_set_out=$(1)/schema.binpb \
+	  $(PROTOS) $(TRAINING_PROTOS) google/rpc/status.proto google/rpc/error_details.proto
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.
