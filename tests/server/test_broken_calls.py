@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -119,7 +119,8 @@ class HandWrittenClient:
                     changed = event.changed_settings.get(SettingCodes.MAX_CONCURRENT_STREAMS)
                     self.most_streams = self.most_streams if changed is None else changed.new_value
             if not self.is_over:
-                self.flush()
+                with suppress(BrokenPipeError):  # whoever has closed may have left a last word to be read
+                    self.flush()
 
     def has(self, kind: type[Event], stream: int | None = None) -> bool:
         """Whether such an event has come, of a stream if one is given."""
