@@ -119,7 +119,7 @@ def _serve_and_leak(arguments: list[str]) -> None:
         kept.append(bytes(LEAKED - sys.getsizeof(b"")))
         return around(*given, **named)
 
-    Stack.around = leaking  # type: ignore[method-assign]
+    Stack.around = leaking  # type: ignore[method-assign] # the leak of the control
     serve(arguments)
 
 

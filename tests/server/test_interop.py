@@ -129,7 +129,7 @@ def test_timeout_before_anything_is_sent(channel: grpc.Channel) -> None:
     """A deadline that is over already is not waited for, nor is the server asked."""
     with pytest.raises(grpc.RpcError) as caught:
         answers(channel, "gradient", [request("gradient", header=header("gradient"))], timeout=1e-6)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined] # a call, too
 
 
 @pytest.mark.parametrize("name", ["test status message", UNICODE])
@@ -160,4 +160,4 @@ def test_unimplemented_method_and_service(channel: grpc.Channel, path: str) -> N
     """``unimplemented_method``, ``unimplemented_service``: with this status, whatever is sent."""
     with pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(path)(b"\xff" * 100, timeout=TIMEOUT)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined] # a call, too
