@@ -6,7 +6,7 @@ PROTOS := $(wildcard protos/regularization/v1/*.proto)
 TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
 DOCUMENTS := $(wildcard *.md docs/*.md conformance/*.md)
 # Of the cases of a test that has many, one of so many is tried.
-SHARE ?= 3
+SHARE ?= 4
 # The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
@@ -22,7 +22,7 @@ help: ## Show this help.
 run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table on screen, picture in build/digits.
 	$(BIN)/python examples/digits/train.py --output build/digits
 
-test: $(VENV)/.test ## Run all tests, on a third of the cases where there are many; on all by: make test SHARE=1
+test: $(VENV)/.test ## Run all tests, on a quarter of the cases where there are many; on all by: make test SHARE=1
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --share $(SHARE)
 
 check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema, Dockerfile and documents.

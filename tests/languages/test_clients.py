@@ -97,7 +97,7 @@ def test_a_long_stream_is_written_and_read_at_once(run: Run, target: str, tmp_pa
     done = run(target, values)
     assert (done.returncode, done.stderr) == (0, "")
     expected = stepped(values)
-    assert np.fromfile(tmp_path / "out", "<u4").tolist() == expected.view("<u4").tolist()
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "out", "<u4"), expected.view("<u4"))
     said = figures(done.stdout)
     assert float(said["penalty"]) == pytest.approx(0.1 * np.abs(expected, dtype=np.float64).sum(), rel=1e-12)
     assert said["nonzeros"] == f"{np.count_nonzero(expected)} of {LONG}"

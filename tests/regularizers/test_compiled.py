@@ -62,7 +62,7 @@ class Way:
 
 # Compiling takes all the time. What a loop reads, writes and counts is alike for all formulas, and these are
 # the same in all ways. So one row is tried in every way of float32 and float64, and in two of each other
-# type that have everything in them; the others in two, and one case of each in one of another data type.
+# type that have everything in them; the others in one of two, and one case of each in a coarse data type.
 WAYS = [
     Way(dtype, forward, in_place, finite)
     for dtype, forward in product([FLOAT32, FLOAT64], [False, True])
@@ -78,21 +78,26 @@ def coarse_ways(dtype: np.dtype[Any]) -> list[Way]:
     return [Way(dtype, False, False, not holds_nan), Way(dtype, True, True, True, True)]
 
 
-def other_ways() -> dict[str, Way]:
-    """A way of a coarse data type for one case of all with the same formulas, by the case's label."""
-    first = {case.regularizer.formulas: case.label for case in reversed(LOOPED)}
-    ways = chain.from_iterable(zip(*map(coarse_ways, COARSE), strict=True))
-    return dict(zip(sorted(first.values()), cycle(ways), strict=False))
-
-
-OTHER_WAYS = other_ways()
+# By the label of the first case of all with the same formulas.
+FIRST = {case.regularizer.formulas: case.label for case in reversed(LOOPED)}
+ONE_WAY = dict(zip(sorted(FIRST.values()), cycle(TWO_WAYS), strict=False))
+OTHER_WAYS = dict(
+    zip(
+        sorted(FIRST.values()),
+        cycle(chain.from_iterable(zip(*map(coarse_ways, COARSE), strict=True))),
+        strict=False,
+    )
+)
 STEPS = [
     pytest.param(case, way, id=f"{case.label}-{way}")
     for case in LOOPED
     for way in (
         [*WAYS, *AT_RANDOM_TOO, *chain(*map(coarse_ways, COARSE))]
         if case.label == "l1_norm"
-        else [*TWO_WAYS, *([OTHER_WAYS[case.label]] if case.label in OTHER_WAYS else [])]
+        else [
+            ONE_WAY[FIRST[case.regularizer.formulas]],
+            *([OTHER_WAYS[case.label]] if case.label in OTHER_WAYS else []),
+        ]
     )
 ]
 

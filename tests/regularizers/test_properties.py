@@ -67,7 +67,7 @@ LIFTED = {"total_variation", "total_variation_2d", "trend_filter", "isotonic"}
 """Rows to which a constant that is added to all elements does not matter."""
 
 
-def law(names: set[str] | None = None, examples: int = 15) -> Callable[[Law], Any]:
+def law(names: set[str] | None = None, examples: int = 10) -> Callable[[Law], Any]:
     """A test of every row, or of those of these names, on some cases."""
     rows = [row for row in ROWS if names is None or row.name in names]
 

@@ -62,7 +62,7 @@ LOOPED = "group_lasso"
 
 SECONDS_TO_COMPILE = 200
 COMBINATIONS = 300
-ATTACKS_BETWEEN = 5
+ATTACKS_BETWEEN = 8
 """Hostile calls for each honest one."""
 
 PATHS = {method: list(hostile.integers(METHODS[method].request.DESCRIPTOR)) for method in METHODS}
@@ -141,7 +141,7 @@ class Caller:
     def attack_everywhere(self, share: int) -> int:
         """Try each value in each place, by one method after the other; how many calls that took.
 
-        Of the values in a place one in ``share`` is tried, another one in the next place.
+        Of the values in a place one in ``2 * share`` is tried, another one in the next place.
         """
         calls, turns = 0, count()
         for at, method in enumerate(METHODS):
@@ -150,7 +150,7 @@ class Caller:
                 values: list[int | None] = [*hostile.near_values(path[-1])]
                 values += [None] * (30 if path[-1].is_repeated else 0)
                 for index, value in enumerate(values):
-                    if cases and (index + len(path)) % len(METHODS) == at and next(turns) % share == 0:
+                    if cases and (index + len(path)) % len(METHODS) == at and next(turns) % (2 * share) == 0:
                         self.attack(method, cases[index % len(cases)], [path], [value])
                         calls += 1
         return calls

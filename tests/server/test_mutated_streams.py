@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.processes import ServerProcess
 
 STREAMS = 3_000
+BROKEN_BETWEEN = 5
+"""Broken streams for each honest one."""
 
 
 def test_mutated_streams_end_as_documented(
@@ -40,7 +42,8 @@ def test_mutated_streams_end_as_documented(
         got = outcome_of(process_channel, method, broken)
         assert got.is_documented, (got, method, broken)
         succeeded += got.succeeded
-        good_call(process_channel)
+        if index % BROKEN_BETWEEN == 0:
+            good_call(process_channel)
         method, stream = another, other
     assert streams / 10 < succeeded < streams / 1.5
     assert server_process.process.poll() is None
@@ -50,10 +53,10 @@ def test_mutated_streams_end_as_documented(
 def test_numbers_at_the_ends_of_the_range_end_as_documented(
     server_process: ServerProcess, process_channel: grpc.Channel, share: int
 ) -> None:
-    """Of every regularizer by every method: elements, parameters and step sizes."""
+    """Of regularizers by each method, half of all ways: elements, parameters and step sizes."""
     random = Random(2)  # noqa: S311 - the same calls every time
     ways = list(product(CASES, METHODS, (0.1, 1.0)))
-    for case, method, some in random.sample(ways, len(ways) // share):
+    for case, method, some in random.sample(ways, len(ways) // (2 * share)):
         regularizer = message_of(case.regularizer)
         holder = getattr(regularizer, case.regularizer.name)
         for path in hostile.reals(holder.DESCRIPTOR):

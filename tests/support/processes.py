@@ -17,7 +17,7 @@ import grpc
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-SECONDS_TO_START = 30
+SECONDS_TO_START = 60
 SECONDS_TO_STOP = 30
 COMMAND = Path(sys.executable).with_name("regularization-server")
 
