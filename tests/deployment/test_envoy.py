@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -22,15 +20,16 @@ import pytest
 from regularization.v1.regularization_service_pb2 import ProximalStepRequest, ProximalStepResponse
 from regularization_client import Client, InvalidRequestError, L1Norm, Retry
 
-from tests.support.processes import ServerProcess, serving, until
-from tests.support.sources import ROOT
+from tests.support.processes import ServerProcess, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
+pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
 
-CONFIGURATION = ROOT / "docker" / "envoy" / "envoy.yaml"
+from examples.web import serve
+from examples.web.serve import free_port
+
 ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
 SERVICE = "/regularization.v1.RegularizationService"
 KILLS = 3
@@ -38,58 +37,12 @@ KILLS = 3
 pytestmark = pytest.mark.skipif(ENVOY is None, reason="Envoy is not installed (the extra: deployment)")
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def configuration(ports: list[int], front: int, admin: int) -> dict[str, Any]:
-    """The project's configuration, with addresses of this host."""
-    said: dict[str, Any] = yaml.safe_load(
-        CONFIGURATION.read_text().replace("/etc/envoy/schema.binpb", str(ROOT / "protos" / "schema.binpb"))
-    )
-    said["admin"]["address"]["socket_address"]["port_value"] = admin
-    listener = said["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": front}
-    cluster = said["static_resources"]["clusters"][0]
-    (endpoints,) = cluster["load_assignment"]["endpoints"]
-    endpoints["lb_endpoints"] = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-        for port in ports
-    ]
-    return said
-
-
 @contextmanager
 def envoy(folder: Path, ports: list[int]) -> Iterator[int]:
     """Envoy in front of servers on these ports, once it knows that they serve; its own port."""
-    front, admin = free_port(), free_port()
-    file, log = folder / "envoy.yaml", folder / "envoy.log"
-    file.write_text(yaml.safe_dump(configuration(ports, front, admin)))
-    command = [str(ENVOY), "--config-path", str(file), "--use-dynamic-base-id", "--concurrency", "1"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stderr=output)
-
-    def all_serve() -> bool:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            page = f"http://127.0.0.1:{admin}/clusters?format=json"
-            with urllib.request.urlopen(page, timeout=5) as got:
-                (cluster,) = json.load(got)["cluster_statuses"]
-        except OSError:
-            return False
-        states = [each["health_status"] for each in cluster["host_statuses"]]
-        return len(states) == len(ports) and states == [{"eds_health_status": "HEALTHY"}] * len(ports)
-
-    try:
-        until(all_serve, 30)
+    front = free_port()
+    with serve.envoy(folder, ports, front):
         yield front
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager
