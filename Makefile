@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
 TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
+# The files whose methods read streams of requests: browsers have none, and get a variant without.
+STREAMING := $(shell grep -l '(stream [A-Za-z]*Request)' $(PROTOS) $(TRAINING_PROTOS))
 DOCUMENTS := $(wildcard *.md docs/*.md conformance/*.md)
 # Of the cases of a test that has many, one of so many is tried.
 SHARE ?= 3
@@ -74,6 +76,10 @@ define generate
 	$(PROTOC) --python_out=$(1)/regularization --mypy_out=quiet:$(1)/regularization $(TRAINING_PROTOS)
 	$(PROTOC) --proto_path=protos/third_party --include_imports --descriptor_set_out=$(1)/schema.binpb \
 	  $(PROTOS) $(TRAINING_PROTOS) google/rpc/status.proto google/rpc/error_details.proto
+	@for file in $(subst protos/,,$(STREAMING)); do mkdir -p "$(1)/web/$$(dirname "$$file")" && \
+	  sed -e 's/(stream \([A-Za-z]*Request\))/(\1)/' \
+	    -e "1i // Made of $$file by make generate, for gRPC-web: a stream of requests is one message there.\n" \
+	    "protos/$$file" > "$(1)/web/$$file"; done
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.

@@ -124,6 +124,18 @@ def test_refusals_in_json_have_a_status(front: int, method: str) -> None:
     assert said["details"][0]["reason"] == "ERROR_REASON_FIELD_OUT_OF_RANGE"
 
 
+def test_a_refusal_after_answers_leaves_json_without_a_summary(front: int) -> None:
+    """Envoy ends the array all the same, with status 200: the summary tells what is whole."""
+    (first,) = in_json(1.0, 2.0)
+    first["chunk"]["parameters"] = base64.b64encode(np.array([1.0], "<f4").tobytes()).decode()
+    nan = {
+        "chunk": {"offset": 1, "parameters": base64.b64encode(np.array([np.nan], "<f4").tobytes()).decode()}
+    }
+    body = json.dumps([first, nan]).encode()
+    answers = json.loads(posted(front, body, content_type="application/json"))
+    assert not any("summary" in answer for answer in answers)
+
+
 def test_browsers_call_by_grpc_web(front: int) -> None:
     """One message in, messages and a frame of trailers out."""
     message = ProximalStepRequest()

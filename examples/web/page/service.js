@@ -34,8 +34,10 @@ export class Service {
   /** Gradient or proximal step of a vector: the values, and a summary. */
   async transform(method, call) {
     const answers = await this.#call(method, [call]);
-    const values = answers.flatMap((answer) => decoded(answer.chunk?.values ?? ""));
-    return { values, summary: answers.at(-1).summary };
+    const summary = answers.at(-1)?.summary;
+    // A refusal that comes after answers is lost in JSON: the array just ends.
+    if (!summary) throw new Error("The answer is not whole.");
+    return { values: answers.flatMap((answer) => decoded(answer.chunk?.values ?? "")), summary };
   }
 
   /** Where a method is. */
