@@ -99,9 +99,9 @@ def vectors() -> Iterator[Vector]:
     for name, (rule, history) in CASES.items():
         yield _vector(name, CheckRequest(rule=ParseDict(rule, StoppingRule()), history=history))
     for name, (more, history, runs) in RUNS.items():
-        rule = ParseDict({"medianOfRuns": {"mode": MIN, **more}}, StoppingRule())
+        median = ParseDict({"medianOfRuns": {"mode": MIN, **more}}, StoppingRule())
         completed = [CompletedRun(values=run) for run in runs]
-        yield _vector(f"median/{name}", CheckRequest(rule=rule, history=history, completed_runs=completed))
+        yield _vector(f"median/{name}", CheckRequest(rule=median, history=history, completed_runs=completed))
 
 
 def _vector(name: str, request: CheckRequest) -> Vector:

@@ -61,7 +61,7 @@ def normal(word: int) -> float:
     place, rest = f >> 46, (f % 2**46) >> 16
     here = _table(octave, place)
     beyond = _table(octave, place + 1) if place < 63 else _table(octave + 1, 0) if octave < 53 else 0
-    magnitude = (here + ((beyond - here) * rest >> 30)) / 2**24
+    magnitude: float = (here + ((beyond - here) * rest >> 30)) / 2**24
     return -magnitude if word >> 63 else magnitude
 
 
