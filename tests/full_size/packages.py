@@ -1,8 +1,8 @@
 """The distribution in clean environments: every Python, and both ends of its dependencies' ranges.
 
-Run it with ``python -m tests.full_size.packages``; it needs ``uv``, and takes minutes. Wheel and sdist, the
-client alone and with the server, with the lowest and the newest releases that the ranges allow: each is installed
-in an environment of its own for each Python from 3.11 on that is found, and does what ``tests/packages/smoke.py``
+Run it with ``python -m tests.full_size.packages``; it needs ``uv``, and takes minutes. Wheel and sdist,
+client and server, with the lowest and the newest releases that the ranges allow: each is installed in an
+environment of its own for each Python from 3.11 on that is found, and does what ``tests/packages/smoke.py``
 says. Where the server is, some of the tests run, too.
 """
 
@@ -114,7 +114,7 @@ def main() -> None:
     if shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") is None:
         raise SystemExit("uv is not installed: pip install uv")
     failed = 0
-    with tempfile.TemporaryDirectory() as name, serving(Path(name), address="127.0.0.1:50947") as server:
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
         folder = Path(name)
         uv("build", "--quiet", "--out-dir", str(folder / "dist"), ".")
         ((wheel,), (sdist,)) = (list((folder / "dist").glob(f"*{end}")) for end in (".whl", ".tar.gz"))
