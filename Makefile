@@ -15,8 +15,12 @@ PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy=$(VENV)-generate/bin/protoc-gen-mypy \
   --plugin=protoc-gen-mypy_grpc=$(VENV)-generate/bin/protoc-gen-mypy_grpc
 
+# Extras that may go into the image.
+LOCKED := server compiled traces
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade --python-version 3.11
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz soak bench docs image generate check-generated format clean
+.PHONY: help run test check fuzz soak bench docs image lock generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +54,14 @@ docs: $(VENV)/.demo ## Regenerate the pages of regularizers and settings, and th
 
 image: ## Build the server's image with docker or podman (BASE=... for another base image).
 	docker/build
+
+lock: $(VENV)/.check ## Choose anew which releases, by their hashes, go into the image.
+	@mkdir -p build
+	$(LOCK) $(foreach extra,$(LOCKED),--extra $(extra)) pyproject.toml --output-file build/all.txt
+	for extra in $(LOCKED); do \
+	  $(LOCK) --extra "$$extra" --constraint build/all.txt pyproject.toml --output-file "docker/lock/$$extra.txt" || exit; done
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(LOCK) - --output-file docker/lock/build.txt
 
 generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
 	$(call generate,protos)

@@ -4,63 +4,35 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import struct
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from regularization.v1.regularization_service_pb2 import ProximalStepRequest, ProximalStepResponse
-from regularization_client import Client, InvalidRequestError, L1Norm, Retry
-
-from tests.support.processes import ServerProcess, serving
+from regularization_client import Client, InvalidRequestError, L1Norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
 
-from examples.web import serve
-from examples.web.serve import free_port
+from tests.support.envoy import ENVOY, before_replicas, calls_beside_kills
 
-ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
 SERVICE = "/regularization.v1.RegularizationService"
 KILLS = 3
 
 pytestmark = pytest.mark.skipif(ENVOY is None, reason="Envoy is not installed (the extra: deployment)")
 
 
-@contextmanager
-def envoy(folder: Path, ports: list[int]) -> Iterator[int]:
-    """Envoy in front of servers on these ports, once it knows that they serve; its own port."""
-    front = free_port()
-    with serve.envoy(folder, ports, front):
-        yield front
-
-
-@contextmanager
-def replica(folder: Path, port: int) -> Iterator[ServerProcess]:
-    """A server on a port."""
-    folder.mkdir(exist_ok=True)
-    with serving(folder, address=f"127.0.0.1:{port}") as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an Envoy before two replicas."""
-    folder, ports = tmp_path_factory.mktemp("envoy"), [free_port(), free_port()]
-    with ExitStack() as stack:
-        for port in ports:
-            stack.enter_context(replica(folder / str(port), port))
-        yield stack.enter_context(envoy(folder, ports))
+    with before_replicas(tmp_path_factory.mktemp("envoy"), 2) as fronted:
+        yield fronted.port
 
 
 def posted(port: int, body: bytes, method: str = "ProximalStep", **headers: str) -> bytes:
@@ -182,23 +154,7 @@ def test_a_page_of_this_host_may_call(front: int) -> None:
 @pytest.mark.timeout(300)
 def test_a_replica_that_dies_in_the_middle_of_a_call_costs_no_answer(tmp_path: Path) -> None:
     """The client replays what Envoy says has broken off; the other replica has the same bits."""
-    x = np.random.default_rng(1).normal(size=8_000_000).astype(np.float32)
-    with Client() as alone:
-        expected = alone.proximal_step(x, L1Norm(strength=0.1), step_size=1.0).parameters.tobytes()
-    ports = [free_port(), free_port()]
-    with ExitStack() as stack:
-        stacks = {port: stack.enter_context(ExitStack()) for port in ports}
-        servers = {port: stacks[port].enter_context(replica(tmp_path / str(port), port)) for port in ports}
-        port = stack.enter_context(envoy(tmp_path, ports))
-        client = stack.enter_context(Client(f"127.0.0.1:{port}", retry=Retry(attempts=8)))
-        for kill in range(KILLS):
-            victim = ports[kill % 2]
-            timer = threading.Timer(0.02 * (1 + kill % 4), servers[victim].process.kill)
-            timer.start()
-            begun = time.monotonic()
-            got = client.proximal_step(x, L1Norm(strength=0.1), step_size=1.0)
-            timer.join()
-            assert got.parameters.tobytes() == expected
-            assert time.monotonic() - begun < 60
-            stacks[victim].close()
-            servers[victim] = stacks[victim].enter_context(replica(tmp_path / str(victim), victim))
+    calls = calls_beside_kills(tmp_path, KILLS)
+    assert len(calls.seconds) == KILLS
+    assert calls.right == KILLS
+    assert max(calls.seconds) < 60
