@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/regularization/v1/*.proto)
 TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
+# The files whose methods read streams of requests: browsers have none, and get a variant without.
+STREAMING := $(shell grep -l '(stream [A-Za-z]*Request)' $(PROTOS) $(TRAINING_PROTOS))
 DOCUMENTS := $(wildcard *.md docs/*.md conformance/*.md)
 # Of the cases of a test that has many, one of so many is tried.
 SHARE ?= 4
@@ -13,8 +15,12 @@ PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy=$(VENV)-generate/bin/protoc-gen-mypy \
   --plugin=protoc-gen-mypy_grpc=$(VENV)-generate/bin/protoc-gen-mypy_grpc
 
+# Extras that may go into the image.
+LOCKED := server compiled traces
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade --python-version 3.11
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz soak bench docs image generate check-generated format clean
+.PHONY: help run test check fuzz soak bench docs image lock generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +55,14 @@ docs: $(VENV)/.demo ## Regenerate the pages of regularizers and settings, and th
 image: ## Build the server's image with docker or podman (BASE=... for another base image).
 	docker/build
 
+lock: $(VENV)/.check ## Choose anew which releases, by their hashes, go into the image.
+	@mkdir -p build
+	$(LOCK) $(foreach extra,$(LOCKED),--extra $(extra)) pyproject.toml --output-file build/all.txt
+	for extra in $(LOCKED); do \
+	  $(LOCK) --extra "$$extra" --constraint build/all.txt pyproject.toml --output-file "docker/lock/$$extra.txt" || exit; done
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(LOCK) - --output-file docker/lock/build.txt
+
 generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
 	$(call generate,protos)
 
@@ -74,6 +88,10 @@ define generate
 	$(PROTOC) --python_out=$(1)/regularization --mypy_out=quiet:$(1)/regularization $(TRAINING_PROTOS)
 	$(PROTOC) --proto_path=protos/third_party --include_imports --descriptor_set_out=$(1)/schema.binpb \
 	  $(PROTOS) $(TRAINING_PROTOS) google/rpc/status.proto google/rpc/error_details.proto
+	@for file in $(subst protos/,,$(STREAMING)); do mkdir -p "$(1)/web/$$(dirname "$$file")" && \
+	  sed -e 's/(stream \([A-Za-z]*Request\))/(\1)/' \
+	    -e "1i // Made of $$file by make generate, for gRPC-web: a stream of requests is one message there.\n" \
+	    "protos/$$file" > "$(1)/web/$$file"; done
 endef
 
 # One stamp for each extra of pyproject.toml that is installed.

@@ -81,9 +81,10 @@ class Vector:
 
     @property
     def data_type(self) -> str:
-        """The layout's data type, by its name in the schema."""
+        """The elements' data type, by its name in the schema."""
         requests = self.document.get("requests") or [{}]
-        return str(requests[0].get("header", {}).get("layout", {}).get("dataType", ""))
+        header = requests[0].get("header", {})
+        return str(header.get("layout", header).get("dataType", ""))
 
 
 def load(name: str, folder: Path = VECTORS) -> Vector:

@@ -13,6 +13,8 @@ from regularization.v1 import errors_pb2, summary_pb2
 from regularization_kernels import errors, schedules, summation
 from regularization_kernels.engine import Operand
 from regularization_kernels.formats import nearest, stochastic
+from regularization_kernels.training import early_stopping
+from regularization_kernels.training.augmentation import augmenting
 from regularization_server.calls import messages, service
 from regularization_server.contract import answers, plans, refusals, statuses, summaries
 
@@ -244,6 +246,20 @@ MUTANTS = [
     ),
     Mutant("schedules are a step late", _wrapped(schedules.Ramp, "at", _later), "plans/schedule_linear_*"),
     Mutant("rules hold a step early", _wrapped(plans._Rule, "at", _later), "plans/every_*"),
+    Mutant(
+        "ties are improvements",
+        _wrapped(
+            early_stopping.Patience,
+            "_improves",
+            lambda of: lambda self, value, on: value == on or of(self, value, on),
+        ),
+        "early_stopping/patience/ties_*",
+    ),
+    Mutant(
+        "another partner",
+        _wrapped(augmenting, "partners", lambda of: lambda key, *sizes: of(key + 1, *sizes)),
+        "augmentation/transformations/mixup",
+    ),
     Mutant("measured after one round", _wrapped(service, "combined", _at_once), "measured/l2_norm/*"),
     Mutant(
         "any digest will do",

@@ -4,110 +4,35 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import socket
 import struct
-import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from regularization.v1.regularization_service_pb2 import ProximalStepRequest, ProximalStepResponse
-from regularization_client import Client, InvalidRequestError, L1Norm, Retry
-
-from tests.support.processes import ServerProcess, serving, until
-from tests.support.sources import ROOT
+from regularization_client import Client, InvalidRequestError, L1Norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
+pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
 
-CONFIGURATION = ROOT / "docker" / "envoy" / "envoy.yaml"
-ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+from tests.support.envoy import ENVOY, before_replicas, calls_beside_kills
+
 SERVICE = "/regularization.v1.RegularizationService"
 KILLS = 3
 
 pytestmark = pytest.mark.skipif(ENVOY is None, reason="Envoy is not installed (the extra: deployment)")
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def configuration(ports: list[int], front: int, admin: int) -> dict[str, Any]:
-    """The project's configuration, with addresses of this host."""
-    said: dict[str, Any] = yaml.safe_load(
-        CONFIGURATION.read_text().replace("/etc/envoy/schema.binpb", str(ROOT / "protos" / "schema.binpb"))
-    )
-    said["admin"]["address"]["socket_address"]["port_value"] = admin
-    listener = said["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": front}
-    cluster = said["static_resources"]["clusters"][0]
-    (endpoints,) = cluster["load_assignment"]["endpoints"]
-    endpoints["lb_endpoints"] = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-        for port in ports
-    ]
-    return said
-
-
-@contextmanager
-def envoy(folder: Path, ports: list[int]) -> Iterator[int]:
-    """Envoy in front of servers on these ports, once it knows that they serve; its own port."""
-    front, admin = free_port(), free_port()
-    file, log = folder / "envoy.yaml", folder / "envoy.log"
-    file.write_text(yaml.safe_dump(configuration(ports, front, admin)))
-    command = [str(ENVOY), "--config-path", str(file), "--use-dynamic-base-id", "--concurrency", "1"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stderr=output)
-
-    def all_serve() -> bool:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            page = f"http://127.0.0.1:{admin}/clusters?format=json"
-            with urllib.request.urlopen(page, timeout=5) as got:
-                (cluster,) = json.load(got)["cluster_statuses"]
-        except OSError:
-            return False
-        states = [each["health_status"] for each in cluster["host_statuses"]]
-        return len(states) == len(ports) and states == [{"eds_health_status": "HEALTHY"}] * len(ports)
-
-    try:
-        until(all_serve, 30)
-        yield front
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def replica(folder: Path, port: int) -> Iterator[ServerProcess]:
-    """A server on a port."""
-    folder.mkdir(exist_ok=True)
-    with serving(folder, address=f"127.0.0.1:{port}") as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of an Envoy before two replicas."""
-    folder, ports = tmp_path_factory.mktemp("envoy"), [free_port(), free_port()]
-    with ExitStack() as stack:
-        for port in ports:
-            stack.enter_context(replica(folder / str(port), port))
-        yield stack.enter_context(envoy(folder, ports))
+    with before_replicas(tmp_path_factory.mktemp("envoy"), 2) as fronted:
+        yield fronted.port
 
 
 def posted(port: int, body: bytes, method: str = "ProximalStep", **headers: str) -> bytes:
@@ -171,6 +96,18 @@ def test_refusals_in_json_have_a_status(front: int, method: str) -> None:
     assert said["details"][0]["reason"] == "ERROR_REASON_FIELD_OUT_OF_RANGE"
 
 
+def test_a_refusal_after_answers_leaves_json_without_a_summary(front: int) -> None:
+    """Envoy ends the array all the same, with status 200: the summary tells what is whole."""
+    (first,) = in_json(1.0, 2.0)
+    first["chunk"]["parameters"] = base64.b64encode(np.array([1.0], "<f4").tobytes()).decode()
+    nan = {
+        "chunk": {"offset": 1, "parameters": base64.b64encode(np.array([np.nan], "<f4").tobytes()).decode()}
+    }
+    body = json.dumps([first, nan]).encode()
+    answers = json.loads(posted(front, body, content_type="application/json"))
+    assert not any("summary" in answer for answer in answers)
+
+
 def test_browsers_call_by_grpc_web(front: int) -> None:
     """One message in, messages and a frame of trailers out."""
     message = ProximalStepRequest()
@@ -217,23 +154,7 @@ def test_a_page_of_this_host_may_call(front: int) -> None:
 @pytest.mark.timeout(300)
 def test_a_replica_that_dies_in_the_middle_of_a_call_costs_no_answer(tmp_path: Path) -> None:
     """The client replays what Envoy says has broken off; the other replica has the same bits."""
-    x = np.random.default_rng(1).normal(size=8_000_000).astype(np.float32)
-    with Client() as alone:
-        expected = alone.proximal_step(x, L1Norm(strength=0.1), step_size=1.0).parameters.tobytes()
-    ports = [free_port(), free_port()]
-    with ExitStack() as stack:
-        stacks = {port: stack.enter_context(ExitStack()) for port in ports}
-        servers = {port: stacks[port].enter_context(replica(tmp_path / str(port), port)) for port in ports}
-        port = stack.enter_context(envoy(tmp_path, ports))
-        client = stack.enter_context(Client(f"127.0.0.1:{port}", retry=Retry(attempts=8)))
-        for kill in range(KILLS):
-            victim = ports[kill % 2]
-            timer = threading.Timer(0.02 * (1 + kill % 4), servers[victim].process.kill)
-            timer.start()
-            begun = time.monotonic()
-            got = client.proximal_step(x, L1Norm(strength=0.1), step_size=1.0)
-            timer.join()
-            assert got.parameters.tobytes() == expected
-            assert time.monotonic() - begun < 60
-            stacks[victim].close()
-            servers[victim] = stacks[victim].enter_context(replica(tmp_path / str(victim), victim))
+    calls = calls_beside_kills(tmp_path, KILLS)
+    assert len(calls.seconds) == KILLS
+    assert calls.right == KILLS
+    assert max(calls.seconds) < 60

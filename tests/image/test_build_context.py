@@ -26,7 +26,7 @@ def test_everything_that_the_wheel_takes_is_sent() -> None:
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     project = PROJECT["project"]
     needed = {path.split("/")[0] for path in [*packages, project["readme"], *project["license-files"]]}
-    assert needed | {"pyproject.toml"} == SENT
+    assert needed | {"pyproject.toml", "docker/lock"} == SENT
 
 
 def test_bytecode_is_not_sent() -> None:

@@ -5,10 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..vector import Vector
-from . import catalogue, errors, operands, policies, results, rows, shapes, streams, whole_vectors
+from . import (
+    augmentation,
+    catalogue,
+    early_stopping,
+    errors,
+    operands,
+    policies,
+    results,
+    rows,
+    shapes,
+    streams,
+    whole_vectors,
+)
+
+TOPICS = (
+    rows,
+    shapes,
+    streams,
+    operands,
+    results,
+    whole_vectors,
+    policies,
+    early_stopping,
+    augmentation,
+    catalogue,
+    errors,
+)
 
 
 def vectors() -> Iterator[Vector]:
     """All of them, in the order of the index."""
-    for topic in (rows, shapes, streams, operands, results, whole_vectors, policies, catalogue, errors):
+    for topic in TOPICS:
         yield from topic.vectors()

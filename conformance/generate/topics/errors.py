@@ -31,6 +31,7 @@ def refusals() -> Iterator[Refusal]:
     yield from _measuring()
     yield from _plans()
     yield from _bytes()
+    yield from _empty_messages()
     yield from _other_services()
 
 
@@ -286,6 +287,11 @@ def _bytes() -> Iterator[Refusal]:
     first.header.layout.segments[0].regularizer.Clear()
     first.header.layout.segments[0].regularizer.MergeFromString(b"\xc2\x3e\x00")
     yield Refusal("field_1000", "REGULARIZER_UNKNOWN", [serialized(first)], REGULARIZER)
+
+
+def _empty_messages() -> Iterator[Refusal]:
+    nothing = request("ProximalStep", chunk=TensorChunk())
+    yield Refusal("chunks_without_elements", "TOO_MANY_EMPTY_MESSAGES", [*stream(TWO), *[nothing] * 1001])
 
 
 def _other_services() -> Iterator[Refusal]:

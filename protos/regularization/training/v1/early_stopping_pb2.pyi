@@ -189,9 +189,10 @@ class Patience(_message.Message):
     4. The value is no improvement, and with it `patience` of them have been counted: STOP_REASON_PATIENCE.
 
     A value is an improvement where value - min_delta > best (MODE_MAX), or value + min_delta < best (MODE_MIN), in
-    binary64; best is the last improvement, at first the worst infinity. So NaN never is. An improvement sets the count
-    back to 0, unless there is a baseline that it does not improve on in the same way: then it is counted, too, but does
-    not stop. Values after the one that stops are not looked at.
+    binary64; best is the last improvement, at first the worst infinity. So NaN never is, nor is a value that stops by 1
+    or 3. An improvement sets the count back to 0, unless there is a baseline that it does not improve on in the same
+    way: then it is counted, too, but does not stop. A value that stops by 1, 2 or 3 leaves the count as it is,
+    as in Lightning, also where it is an improvement. Values after the one that stops are not looked at.
 
     Keras' EarlyStopping is: its patience, |min_delta|, baseline, start_from = start_from_epoch, earliest_stop = 1; and,
     in releases where its best is None at first, first_is_best. Lightning's is: its patience (counted in checks, as there),
@@ -227,7 +228,7 @@ class Patience(_message.Message):
     improvements then. Unset: false.
     """
     cooldown: _builtins.int
-    """How many values after each improvement are not counted, unless they are improvements. Unset: 0. >= 0.
+    """How many values after each improvement that sets the count back are not counted. Unset: 0. >= 0.
     Error: ERROR_REASON_FIELD_OUT_OF_RANGE.
     """
     baseline: _builtins.float
@@ -395,7 +396,9 @@ class CheckResponse(_message.Message):
     the best values. Unset where there is none.
     """
     wait: _builtins.int
-    """Of patience, how many values are counted since the last improvement; of the others, how many came since the best."""
+    """Of patience, the count of values that are no improvement; of the others, how many came since the best, or in all,
+    where there is none.
+    """
     stop_index: _builtins.int
     """Index of the value that stops. Unset where none does."""
     def __init__(

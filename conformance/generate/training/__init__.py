@@ -1,0 +1,1 @@
+"""What training.v1 says beside regularizers, by its comments."""
