@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import (
+    Box,
     ElasticNet,
     Huber,
     L1Norm,
@@ -182,6 +183,27 @@ def test_an_error_names_the_segment_of_its_element(
     error = error_of(call, Chunk(0, **arrays))
     assert isinstance(error, kind)
     assert (error.segment, error.element) == (f"s{index // 10}", index)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_none_may_have_elements(method: Method) -> None:
+    """Figures of empty segments are zeros, whatever they are regularized with."""
+    layout = layout_of([0, 0, 0], L1Norm(strength=0.1), None)
+    with Run(Call(method, layout, step_size=0.1), MemoryBudget(PLENTY)) as run:
+        run.feed(Chunk(0, np.empty(0, np.float32)))
+        summary = run.finish()
+    assert [segment.name for segment in summary.segments] == ["s0", "s1", "s2"]
+    assert {segment.figures.penalty for segment in summary.segments} == {ExactSum(0.0, ())}
+
+
+def test_an_operand_is_refused_by_the_first_that_does_not_take_it() -> None:
+    """In the order of the segments, whichever kind comes first among the neighbours."""
+    ones = np.ones(40, np.float32)
+    box = Box(lower=0.0, upper=1.0)
+    call = Call(Method.PENALTY, layout_of([10, 0, 10, 10, 10], None, box, L1Norm(strength=0.1)))
+    error = error_of(call, Chunk(0, ones[:25]), Chunk(25, ones[:5]), Chunk(30, ones[:10], weights=ones[:10]))
+    assert isinstance(error, OperandUnsupported)
+    assert error.segment == "s4"
 
 
 def test_a_segment_has_the_operands_of_its_first_chunk() -> None:

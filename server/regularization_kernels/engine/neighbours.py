@@ -6,6 +6,7 @@ and biases alternate, and the biases are often exempt.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..short_sums import ShortSums
+from ..summation import ExactSum
 from .budget import Reservation
 from .figures import Figures, SegmentFigures, Tally
 from .fused import FusedOperator
@@ -24,7 +26,6 @@ from .operator import SegmentOperator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..summation import ExactSum
     from .budget import MemoryBudget
     from .call import Call
     from .chunk import Chunk
@@ -67,7 +68,7 @@ class NeighboursRun:
         ways = [way for way in self._ways if way.is_for(first, last)]
         operands = part.operands
         if any(way.inspection.operands != operands for way in ways):
-            self._inspect(part, first, last)
+            self._inspect(part, ways, first)
         out = self._results.destination(part.element_offset, part.end) if self._has_results else None
         # Of each way that is left, how many elements of the part are done.
         left = {}
@@ -94,12 +95,13 @@ class NeighboursRun:
             for segment, figures in zip(self._unit, self._counts.figures(), strict=True)
         ]
 
-    def _inspect(self, part: Chunk, first: int, last: int) -> None:
+    def _inspect(self, part: Chunk, ways: list[_Way], first: int) -> None:
         """Have operands that have changed looked at, in the order of the segments that get them."""
         operands = part.operands
-        for way, piece in self._pieces(part, first, last):
+        for way in sorted(ways, key=lambda way: way.first_from(first)):
             if way.inspection.operands != operands:
-                way.inspection.take(operands, piece)
+                begin = max(self._start + self._counts.edges[way.first_from(first)], part.element_offset)
+                way.inspection.take(operands, part.part(begin, part.end))
 
     def _pieces(self, part: Chunk, first: int, last: int) -> Iterator[tuple[_Way, Chunk]]:
         """The elements of segments in a row that are computed alike, and how."""
@@ -126,8 +128,12 @@ class _Way:
 
     def is_for(self, first: int, last: int) -> bool:
         """Whether any of these neighbours is of the kind."""
-        places = self._places
-        return bool(places.searchsorted(first) < places.searchsorted(last))
+        return self.first_from(first) < last
+
+    def first_from(self, first: int) -> int:
+        """The first neighbour of the kind, from one on; the largest number where there is none."""
+        at = int(self._places.searchsorted(first))
+        return int(self._places[at]) if at < self._places.size else sys.maxsize
 
 
 class _Counts:
@@ -178,6 +184,8 @@ class _Counts:
         sums = {id(each): each.sums() for each in self._penalties}
         if len(sums) == 1:
             return next(iter(sums.values()))
+        if not sums:
+            return [ExactSum.of(())] * len(self._unit)
         by_kind = [sums[id(each)] for each in self._penalties]
         return [by_kind[kind][index] for index, kind in enumerate(self._unit.kind_of)]
 

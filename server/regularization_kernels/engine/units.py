@@ -57,10 +57,11 @@ class Unit(tuple["PreparedSegment", ...]):
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
-        """The neighbours by how they are computed, in the order of their first ones."""
+        """The neighbours by how they are computed, in the order of their first; empty ones are of none."""
         places: dict[Hashable, list[int]] = {}
         for place, segment in enumerate(self):
-            places.setdefault(_way(segment), []).append(place)
+            if segment.size:
+                places.setdefault(_way(segment), []).append(place)
         start, size = self[0].start, self[-1].end - self[0].start
         kinds = []
         for own in places.values():
@@ -72,8 +73,8 @@ class Unit(tuple["PreparedSegment", ...]):
 
     @cached_property
     def kind_of(self) -> list[int]:
-        """Of each neighbour, which of the kinds it is."""
-        found = np.empty(len(self), np.int64)
+        """Of each neighbour, which of the kinds it is; of an empty one, any."""
+        found = np.zeros(len(self), np.int64)
         for index, kind in enumerate(self.kinds):
             found[kind.places] = index
         return found.tolist()
