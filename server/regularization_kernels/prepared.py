@@ -84,7 +84,8 @@ The loop takes parameters, loss gradients (any array where there are none), resu
 step size, the regularizer's own arguments, position of the first element in its segment, and the lanes of
 penalty and squared distance, ``(blocks, 256)`` each; where it rounds at random, last the first element's
 state (``formats.random_state``). Of neighbours the lanes are those of each segment, ``(n, 256)``, and behind
-them come where among the elements each segment ends, and their counts of nonzeros, which it adds to:
-``(n,)`` int64 each. It gives the number of nonzeros, or -1 - i where it
-stopped because one of the elements from i on is not finite; results are then written up to i.
+them come where among the elements each segment begins and the last one ends, ``(n + 1,)``, which of them to
+take, in their order, and the counts of nonzeros of each, which it adds to, ``(n,)``, all int64. It gives the
+number of nonzeros, or -1 - i where it stopped because one of the elements from i on is not finite; results
+are then written up to i.
 """

@@ -62,6 +62,11 @@ class ShortSums(BlockSum):
             self._sums_beside = ShortSums(self._edges, scale)
         return self._sums_beside
 
+    @property
+    def edges(self) -> npt.NDArray[np.int64]:
+        """Where each stretch begins, and last where the last one ends."""
+        return self._edges
+
     def rows(self, first: int, last: int) -> Float64Array:
         """The lanes of some of the stretches, to be added to: ``(last - first, 256)``."""
         return self._lanes[first:last]

@@ -14,13 +14,15 @@ import numpy as np
 from .arrays import FLOAT32, FLOAT64
 from .background import Background
 from .compilation import SHORTEST_SEQUENCE, SMALLEST, wait_until_compiled
+from .engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 from .engine.whole_vectors.reduced import LONG
 from .errors import RegularizationError
 from .in_process import penalty, proximal_step
-from .regularizer import REGULARIZERS, Regularizer
+from .regularizer import REGULARIZERS, Locality, Regularizer
 from .regularizers.elements.levels import Levels
 from .regularizers.groups.base import Groups
 from .regularizers.vectors.slope import Oscar
+from .summation import LANES
 
 ALL = "all"
 """In place of names: every regularizer."""
@@ -88,7 +90,8 @@ def warm(names: Iterable[str]) -> None:
     """Have the loops of the usual calls made, and wait for them.
 
     The calls are proximal steps with and without loss gradients, in place and not, and penalties, in float32
-    and float64, with figures. What is computed without loops, such as matrices, is left out.
+    and float64, with figures; of sums over elements also such calls on many short segments in float32, every
+    other one of them exempt. What is computed without loops, such as matrices, is left out.
 
     Args:
         names: Of regularizers.
@@ -100,9 +103,18 @@ def warm(names: Iterable[str]) -> None:
         sample = sample_of(name)
         for elements in _sizes(sample):
             for call in _usual_calls(sample, elements):
-                with suppress(RegularizationError), np.errstate(all="ignore"):
-                    call()
+                _ask(call)
             wait_until_compiled()
+        if sample.locality is Locality.ELEMENT:
+            for call in _calls_on_short_segments(sample):
+                _ask(call)
+            wait_until_compiled()
+
+
+def _ask(call: Callable[[], Any]) -> None:
+    """Carry a call out, for the loops that it asks for."""
+    with suppress(RegularizationError), np.errstate(all="ignore"):
+        call()
 
 
 def warm_in_background(names: Iterable[str]) -> Future[None]:
@@ -127,3 +139,21 @@ def _usual_calls(regularizer: Regularizer, elements: int) -> Iterator[Callable[[
         for out in (np.empty_like(x), x):
             yield partial(proximal_step, x, regularizer, 0.5, out=out)
             yield partial(proximal_step, x, regularizer, 0.5, out=out, loss_gradients=np.ones_like(x))
+
+
+def _calls_on_short_segments(regularizer: Regularizer) -> Iterator[Callable[[], Any]]:
+    # As many as need a loop for their sums.
+    count = SMALLEST // LANES
+    segments = tuple(
+        Segment(str(index), (LANES,), None if index % 2 else regularizer) for index in range(count)
+    )
+    layout, x = Layout(FLOAT32, segments), np.ones(count * LANES, FLOAT32)
+
+    def call(method: Method, out: Any = None, loss_gradients: Any = None) -> None:
+        asked = Call(method, layout, step_size=0.5)
+        run_whole(asked, Chunk(0, x, loss_gradients), out, MemoryBudget(x.nbytes))
+
+    yield partial(call, Method.PENALTY)
+    for out in (np.empty_like(x), x):
+        yield partial(call, Method.PROXIMAL_STEP, out)
+        yield partial(call, Method.PROXIMAL_STEP, out, np.ones_like(x))

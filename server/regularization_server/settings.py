@@ -168,7 +168,8 @@ class Settings:
         Unit.NAMES,
         "Regularizers, apart by commas, or all, whose compiled loops the command has ready soon after it "
         "serves: of the cache, or compiled beside the calls, for steps and penalties in float32 and float64 "
-        "with figures. Unset: none; a loop is taken of the cache or compiled at the first large call for it.",
+        "with figures, and of sums over elements for many short arrays in float32. Unset: none; a loop is "
+        "taken of the cache or compiled at the first large call for it.",
     )
     plans: Path | None = _setting(
         None,

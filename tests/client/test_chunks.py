@@ -17,12 +17,13 @@ SOURCE = ArrayStore(np.zeros(1, np.float32))
 
 def call(*stretches: tuple[int, int]) -> Call:
     """A call over tensors of these many elements, each with these many operands beside its parameters."""
-    made, begin = [], 0
+    made, sizes, begin = [], {}, 0
     for size, operands in stretches:
         sources = dict.fromkeys(["parameters", "loss_gradients", "reference"][: operands + 1], SOURCE)
         made.append(Stretch(begin, begin + size, sources, None))
+        sizes[str(begin)] = size
         begin += size
-    return Call(Header(PROXIMAL_STEP, Layout(b"", {}, {}), {}), np.dtype("<f4"), made)
+    return Call(Header(PROXIMAL_STEP, Layout(b"", sizes, {}), {}), np.dtype("<f4"), made)
 
 
 def extents(of: Call, chunk_bytes: int) -> list[list[tuple[int, int]]]:

@@ -311,3 +311,28 @@ def test_errors_are_those_of_chunks(client: Client) -> None:
             client.gradient(theta, Box(upper=1), out=theta)
         with pytest.raises(InvalidRequestError, match="strength"):
             client.penalty(theta, L1Norm(strength=-1))
+
+
+def test_many_arrays_are_looked_for_anew_where_something_has_changed(client: Client) -> None:
+    """Where they lie is remembered for the next step; not when they are others, or are shared no longer."""
+    sizes = {str(index): 3 for index in range(40)}
+    sharing = client.shared_arrays(sizes)
+    theta = sharing.arrays
+
+    def step(arrays: dict[str, NDArray[Any]]) -> bool:
+        before = np.concatenate(list(arrays.values()))
+        result = client.proximal_step(arrays, L1, step_size=1.0, out=arrays)
+        expected = np.sign(before) * np.maximum(np.abs(before.astype(float)) - 0.1, 0)
+        np.testing.assert_array_equal(np.concatenate(list(arrays.values())), expected.astype("f4"))
+        return result.shared
+
+    fill(theta)
+    assert [step(theta) for _ in range(2)] == [True, True]
+    assert step(dict(reversed(theta.items()))) is False
+    assert step({**theta, "7": theta["7"].copy()}) is False
+    assert step({name: array[...] for name, array in theta.items()}) is True
+    more = client.shared_array(1)
+    assert step(theta) is True
+    sharing.release()
+    assert step(theta) is False
+    more.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from itertools import pairwise
@@ -14,11 +13,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from regularization_kernels import Huber, L1Norm, NegativeEntropy, compilation
-from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Rounding, Run, Segment
+from regularization_kernels import (
+    Box,
+    ElasticNet,
+    Huber,
+    L1Norm,
+    Levels,
+    NegativeEntropy,
+    Quantization,
+    compilation,
+)
+from regularization_kernels.engine import (
+    Call,
+    Chunk,
+    Layout,
+    MemoryBudget,
+    Method,
+    Rounding,
+    Run,
+    Segment,
+    units,
+)
 from regularization_kernels.engine.call import FigureChoice, RoundingMode
 from regularization_kernels.engine.operator import SegmentOperator
-from regularization_kernels.engine.units import MOST, SHORT, units_of
+from regularization_kernels.engine.units import MOST, MOST_KINDS, SHORT, units_of
 from regularization_kernels.errors import (
     GradientUndefined,
     OperandInconsistent,
@@ -33,24 +51,35 @@ from regularization_kernels.short_sums import ShortSums, sums_of_rows
 from regularization_kernels.summation import LANES, BlockSum, ExactSum
 
 PLENTY = 1 << 40
+REGULARIZERS = [
+    L1Norm(strength=0.3),
+    L1Norm(strength=0.5),
+    Huber(strength=0.2, delta=0.5),
+    ElasticNet(l1_strength=0.1, l2_strength=0.2),
+    Quantization(strength=0.1, levels=Levels(step=0.5)),
+    None,
+]
 FLOAT32 = np.dtype(np.float32)
 AT_RANDOM = Rounding(RoundingMode.STOCHASTIC, 7)
 
 
-def layout_of(sizes: list[int], regularizer: Regularizer | None, *, shared: bool, **options: Any) -> Layout:
-    """A layout of segments with one regularizer: the same object, or an equal one for each of them."""
+def layout_of(sizes: list[int], *regularizers: Regularizer | None, **options: Any) -> Layout:
+    """A layout of segments with these regularizers, again and again."""
     return Layout(
         options.pop("data_type", FLOAT32),
         tuple(
-            Segment(
-                f"s{index}",
-                (size,),
-                regularizer if shared or regularizer is None else replace(regularizer),  # type: ignore[type-var]
-                **options,
-            )
+            Segment(f"s{index}", (size,), regularizers[index % len(regularizers)], **options)
             for index, size in enumerate(sizes)
         ),
     )
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """No segment goes along with another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "MOST", 1)
+        yield
 
 
 def outcome(call: Call, arrays: dict[str, Any], cuts: list[int]) -> tuple[Any, ...]:
@@ -82,13 +111,13 @@ def test_they_have_the_bits_that_each_has_alone(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.sampled_from([0, 1, 3, 255, 256, 257, 1000, 5000]), min_size=2, max_size=9))
     method = data.draw(st.sampled_from(Method))
     data_type = np.dtype(data.draw(st.sampled_from([np.float32, np.float64, np.float16, np.int16])))
-    regularizer = data.draw(st.sampled_from([L1Norm(strength=0.3), Huber(strength=0.2, delta=0.5), None]))
+    several = data.draw(st.lists(st.sampled_from(REGULARIZERS), min_size=1, max_size=6))
     step_size = data.draw(st.sampled_from([None, 0.25]))
     total = sum(sizes)
     arrays = {"parameters": numbers(total, data_type, 0)}
     if method is not Method.PENALTY and data.draw(st.booleans()):
         arrays["loss_gradients"] = numbers(total, data_type, 1)
-    if regularizer is not None and data.draw(st.booleans()):
+    if data.draw(st.booleans()):
         arrays["weights"] = abs(numbers(total, data_type, 2))
         arrays["reference"] = numbers(total, data_type, 3)
     options: dict[str, Any] = {
@@ -98,19 +127,14 @@ def test_they_have_the_bits_that_each_has_alone(data: st.DataObject) -> None:
     if method is Method.PROXIMAL_STEP and data.draw(st.booleans()):
         options["rounding"] = Rounding(RoundingMode.STOCHASTIC, 7)
     cuts = sorted(data.draw(st.lists(st.integers(0, total), max_size=4)))
-    together, alone = (
-        outcome(
-            Call(
-                method,
-                layout_of(sizes, regularizer, shared=shared, data_type=data_type, step_size=step_size),
-                **options,
-            ),
-            arrays,
-            cuts,
-        )
-        for shared in (True, False)
-    )
-    assert together == alone
+
+    def answer() -> tuple[Any, ...]:
+        layout = layout_of(sizes, *several, data_type=data_type, step_size=step_size)
+        return outcome(Call(method, layout, **options), arrays, cuts)
+
+    with one_at_a_time():
+        alone = answer()
+    assert answer() == alone
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -119,20 +143,15 @@ def test_numbers_that_are_not_finite_stay_with_their_segment(value: float) -> No
     sizes = [300, 300, 300]
     x = numbers(900, FLOAT32, 0)
     x[450] = value
-    together, alone = (
-        outcome(
-            Call(
-                Method.PROXIMAL_STEP,
-                layout_of(sizes, L1Norm(strength=0.3), shared=shared),
-                step_size=0.7,
-                propagate_non_finite=True,
-            ),
-            {"parameters": x},
-            [310],
-        )
-        for shared in (True, False)
-    )
-    assert together == alone
+
+    def answer() -> tuple[Any, ...]:
+        layout = layout_of(sizes, L1Norm(strength=0.3), None)
+        call = Call(Method.PROXIMAL_STEP, layout, step_size=0.7, propagate_non_finite=True)
+        return outcome(call, {"parameters": x}, [310])
+
+    with one_at_a_time():
+        alone = answer()
+    assert answer() == alone
 
 
 def error_of(call: Call, *chunks: Chunk) -> RegularizationError:
@@ -160,16 +179,37 @@ def test_an_error_names_the_segment_of_its_element(
     arrays = {"parameters": np.ones(30, np.float32)}
     for name, value in changes.items():
         arrays.setdefault(name, np.ones(30, np.float32))[index] = value
-    call = Call(method, layout_of([10, 10, 10], regularizer, shared=True))
+    call = Call(method, layout_of([10, 10, 10], regularizer))
     error = error_of(call, Chunk(0, **arrays))
     assert isinstance(error, kind)
     assert (error.segment, error.element) == (f"s{index // 10}", index)
 
 
+@pytest.mark.parametrize("method", Method)
+def test_none_may_have_elements(method: Method) -> None:
+    """Figures of empty segments are zeros, whatever they are regularized with."""
+    layout = layout_of([0, 0, 0], L1Norm(strength=0.1), None)
+    with Run(Call(method, layout, step_size=0.1), MemoryBudget(PLENTY)) as run:
+        run.feed(Chunk(0, np.empty(0, np.float32)))
+        summary = run.finish()
+    assert [segment.name for segment in summary.segments] == ["s0", "s1", "s2"]
+    assert {segment.figures.penalty for segment in summary.segments} == {ExactSum(0.0, ())}
+
+
+def test_an_operand_is_refused_by_the_first_that_does_not_take_it() -> None:
+    """In the order of the segments, whichever kind comes first among the neighbours."""
+    ones = np.ones(40, np.float32)
+    box = Box(lower=0.0, upper=1.0)
+    call = Call(Method.PENALTY, layout_of([10, 0, 10, 10, 10], None, box, L1Norm(strength=0.1)))
+    error = error_of(call, Chunk(0, ones[:25]), Chunk(25, ones[:5]), Chunk(30, ones[:10], weights=ones[:10]))
+    assert isinstance(error, OperandUnsupported)
+    assert error.segment == "s4"
+
+
 def test_a_segment_has_the_operands_of_its_first_chunk() -> None:
     """The next one may have others; inside a segment they may not change."""
     ones = np.ones(10, np.float32)
-    call = Call(Method.PENALTY, layout_of([10, 10, 10], L1Norm(strength=0.1), shared=True))
+    call = Call(Method.PENALTY, layout_of([10, 10, 10], L1Norm(strength=0.1)))
     with Run(call, MemoryBudget(PLENTY)) as run:
         run.feed(Chunk(0, ones, weights=ones))
         run.feed(Chunk(10, ones))
@@ -188,25 +228,27 @@ def test_a_segment_has_the_operands_of_its_first_chunk() -> None:
     assert error.segment == "s1"
 
 
-def test_only_what_is_short_and_alike_goes_together() -> None:
-    """Other regularizers, step sizes and long segments stay by themselves, and so many go together."""
-    one, other = L1Norm(strength=0.1), L1Norm(strength=0.1)
+def test_what_is_short_goes_together() -> None:
+    """Long segments stay by themselves, and so many of so few kinds go together, wherever they alternate."""
+    one, exempt = L1Norm(strength=0.1), None
     segments = [
         Segment("a", (10,), one),
-        Segment("b", (10,), one),
-        Segment("c", (10,), other),
-        Segment("d", (10,), other, step_size=0.0),
-        Segment("e", (10,), other, step_size=-0.0),
-        Segment("f", (10,), None),
-        Segment("g", (10,), None),
-        Segment("h", (SHORT + 1,), None),
-        Segment("i", (SHORT,), None),
+        Segment("b", (10,), exempt),
+        Segment("c", (10,), one),
+        Segment("d", (10,), one, step_size=0.0),
+        Segment("e", (10,), one, step_size=-0.0),
+        Segment("f", (10,), L1Norm(strength=0.2)),
+        Segment("g", (SHORT + 1,), one),
+        Segment("h", (SHORT,), one),
     ]
-    segments += [Segment(str(index), (1,), one) for index in range(MOST + 1)]
+    segments += [Segment(str(index), (1,), one) for index in range(MOST)]
     layout = Layout(FLOAT32, tuple(segments))
-    names = [[segment.name for segment in together] for together in units_of(layout.segments)]
-    assert names[:7] == [["a", "b"], ["c"], ["d"], ["e"], ["f", "g"], ["h"], ["i"]]
-    assert [len(together) for together in names[7:]] == [MOST, 1]
+    together = units_of(layout.segments)
+    names = [[segment.name for segment in unit] for unit in together]
+    assert names[:3] == [["a", "b", "c", "d", "e"], ["f"], ["g"]]
+    assert [len(unit) for unit in together[3:]] == [MOST, 1]
+    assert len(together[0].kinds) == MOST_KINDS
+    assert [kind.places.tolist() for kind in together[0].kinds] == [[0, 2], [1], [3], [4]]
 
 
 @settings(deadline=None)
@@ -250,22 +292,23 @@ def loops_from(elements: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
 @pytest.mark.parametrize(
-    ("method", "regularizer", "data_type", "options"),
+    ("method", "regularizers", "data_type", "options"),
     [
-        (Method.PROXIMAL_STEP, L1Norm(strength=0.3), np.float32, {}),
-        (Method.PROXIMAL_STEP, Huber(strength=0.2, delta=0.5), np.float64, {"loss_gradients": True}),
+        (Method.PROXIMAL_STEP, (L1Norm(strength=0.3),), np.float32, {}),
+        (Method.PROXIMAL_STEP, (Huber(strength=0.2, delta=0.5),), np.float64, {"loss_gradients": True}),
+        (Method.PROXIMAL_STEP, (L1Norm(strength=0.3), None), np.float32, {}),
         (
             Method.PROXIMAL_STEP,
-            L1Norm(strength=0.3),
+            (None, L1Norm(strength=0.3), L1Norm(strength=0.5)),
             np.int16,
-            {"rounding": Rounding(RoundingMode.STOCHASTIC, 7)},
+            {"rounding": AT_RANDOM, "loss_gradients": True},
         ),
-        (Method.PENALTY, L1Norm(strength=0.3), np.float32, {}),
+        (Method.PENALTY, (L1Norm(strength=0.3), None), np.float32, {}),
     ],
 )
 def test_a_loop_over_all_of_them_has_the_same_bits(
     method: Method,
-    regularizer: Regularizer,
+    regularizers: tuple[Regularizer | None, ...],
     data_type: Any,
     options: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -276,9 +319,7 @@ def test_a_loop_over_all_of_them_has_the_same_bits(
     arrays = {"parameters": numbers(total, data_type, 0)}
     if options.pop("loss_gradients", False):
         arrays["loss_gradients"] = numbers(total, data_type, 1)
-    call = Call(
-        method, layout_of(sizes, regularizer, shared=True, data_type=data_type), step_size=0.7, **options
-    )
+    call = Call(method, layout_of(sizes, *regularizers, data_type=data_type), step_size=0.7, **options)
     for cuts in [], [1], [100, 302, 7000], [total // 2]:
         with loops_from(1 << 62, monkeypatch):
             by_numpy = outcome(call, arrays, cuts)
@@ -301,7 +342,7 @@ def test_a_loop_stops_at_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> 
     sizes = [300, 300, 300]
     x = numbers(900, FLOAT32, 0)
     x[450] = np.nan
-    layout = layout_of(sizes, L1Norm(strength=0.3), shared=True)
+    layout = layout_of(sizes, L1Norm(strength=0.3))
     calls = [
         Call(Method.PROXIMAL_STEP, layout, step_size=0.7, propagate_non_finite=taken)
         for taken in (False, True)
@@ -316,6 +357,27 @@ def test_a_loop_stops_at_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(error, ValueNotFinite)
     assert (error.segment, error.element) == ("s1", 450)
     assert by_loop == by_numpy
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
+@pytest.mark.parametrize("places", [(450, 650), (250, 450), (650,)])
+def test_the_first_that_is_not_finite_is_named(
+    places: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of segments that different loops compute, in place, where each loop stops at one of its own."""
+    x = numbers(900, np.dtype(np.float16), 0)
+    x[[10, 310, 610]] = 6e4  # which the step along the gradients takes beyond the largest number
+    x[list(places)] = np.nan
+    layout = layout_of([300, 300, 300], L1Norm(strength=0.3), None, data_type=x.dtype)
+    call = Call(Method.PROXIMAL_STEP, layout, step_size=0.7)
+    with loops_from(1, monkeypatch):
+        for _ in range(2):
+            again = x.copy()
+            chunk = Chunk(0, again, loss_gradients=np.full(900, -6e4, np.float16))
+            with Run(call, MemoryBudget(PLENTY), again) as run, pytest.raises(ValueNotFinite) as caught:
+                run.feed(chunk)
+            compilation.wait_until_compiled()
+    assert caught.value.element == places[0]
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")

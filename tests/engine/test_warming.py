@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from regularization_kernels import REGULARIZERS, regularizers_named
+from regularization_kernels import REGULARIZERS, compilation, regularizers_named, warm
 from regularization_kernels.warming import sample_of
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra: compiled")
@@ -19,6 +19,12 @@ needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the e
 def test_every_regularizer_has_a_sample(name: str) -> None:
     """All that a parameter must be is what some caller could say."""
     assert type(sample_of(name)) is REGULARIZERS[name]
+
+
+def test_what_has_no_penalty_is_made_ready_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map has steps alone; nor need there be a compiler."""
+    monkeypatch.setattr(compilation, "_installed", False)
+    warm(["dropout"])
 
 
 def test_names_stand_apart_by_commas() -> None:
@@ -42,6 +48,7 @@ WARM = """
     from regularization_kernels import (
         L1Norm, TotalVariation, compilation, keep_code_in, keeps_code, penalty, proximal_step, warm
     )
+    from regularization_kernels.engine import Call, Chunk, Layout, MemoryBudget, Method, Segment, run_whole
 
     compilation.compile_at_once()
     keep_code_in(Path(sys.argv[1]))
@@ -57,6 +64,13 @@ WARM = """
         proximal_step(x, regularizer, step_size, out=x)
         proximal_step(x, regularizer, step_size, out=x, loss_gradients=x.copy())
         proximal_step(np.arange(5000, dtype=data_type), TotalVariation(strength=1.0), step_size)
+    names = [f"{layer}.{what}" for layer in range(100) for what in ("weight", "bias")]
+    segments = [Segment(name, (999,), regularizer if "weight" in name else None) for name in names]
+    layout, x = Layout(np.dtype("f4"), tuple(segments)), np.ones(999 * len(names), np.float32)
+    step = Method.PROXIMAL_STEP
+    for method, out, slopes in (Method.PENALTY, None, None), (step, x, None), (step, x, np.ones_like(x)):
+        call = Call(method, layout, step_size=step_size)
+        run_whole(call, Chunk(0, x, slopes), out, MemoryBudget(1 << 30))
     assert set(compilation._loops) == loops, set(compilation._loops) - loops
     assert not compilation._asked
     print(len(loops), "numba" in sys.modules)
@@ -71,5 +85,5 @@ def test_the_usual_calls_need_no_other_loops(tmp_path: Path) -> None:
         command = [sys.executable, "-c", textwrap.dedent(WARM), str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    assert run() == "11 True\n"
-    assert run() == "11 False\n"
+    assert run() == "22 True\n"
+    assert run() == "22 False\n"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,8 @@ class Structure:
         self.data_type = self._common_data_type()
         self._part = part
         self.shapes = self._shapes()
-        self._places = self._placed()
+        if part is not None:
+            _ = self._places  # which says where the part is wrong
 
     @property
     def named(self) -> bool:
@@ -79,7 +81,10 @@ class Structure:
             )
         arrays = _by_name(value, SINGLE)
         for name, array in arrays.items():
-            self._check_like_parameters(array, name, what if self.single else f"{what}[{name!r}]")
+            own = self.arrays.get(name)
+            # What is the same to the last word needs no second look: a model has many arrays.
+            if own is None or array.dtype is not own.dtype or array.shape != own.shape:
+                self._check_like_parameters(array, name, what if self.single else f"{what}[{name!r}]")
         return arrays
 
     def outputs(self, out: Arrays | None) -> dict[str, AnyArray]:
@@ -91,7 +96,7 @@ class Structure:
         if out is None:
             return {name: np.empty(array.shape, array.dtype) for name, array in self.arrays.items()}
         if isinstance(out, Mapping):
-            arrays = self.operand({name: _view(array) for name, array in out.items()}, "out")
+            arrays = self.operand(dict(zip(out, map(_view, out.values()), strict=True)), "out")
         else:
             arrays = self.operand(_view(out), "out")
         for name in self.arrays:
@@ -105,27 +110,35 @@ class Structure:
 
     def stretches(
         self, operands: Mapping[str, Mapping[str, AnyArray]], outputs: Mapping[str, AnyArray]
-    ) -> list[Stretch]:
+    ) -> Sequence[Stretch]:
         """Return where the elements of each segment come from and go.
 
         Args:
             operands: Arrays by name, by field of TensorChunk in the schema's order, "parameters" first.
             outputs: Arrays for the results by name; empty for a call that has none.
         """
-        stretches = []
-        for place in self._places:
-            if place.begin == place.end:
-                continue
-            sources = {
-                field: ArrayStore(place.of(arrays[place.name]))
-                for field, arrays in operands.items()
-                if place.name in arrays
-            }
-            sink = ArrayStore(place.of(outputs[place.name])) if place.name in outputs else None
-            stretches.append(Stretch(place.begin, place.end, sources, sink))
-        return stretches
+
+        def made() -> list[Stretch]:
+            stretches = []
+            for place in self._places:
+                if place.begin == place.end:
+                    continue
+                sources = {
+                    field: ArrayStore(place.of(arrays[place.name]))
+                    for field, arrays in operands.items()
+                    if place.name in arrays
+                }
+                sink = ArrayStore(place.of(outputs[place.name])) if place.name in outputs else None
+                stretches.append(Stretch(place.begin, place.end, sources, sink))
+            return stretches
+
+        return made() if self._part is not None else WholeArrays(made, operands, outputs)
 
     def _common_data_type(self) -> np.dtype[Any]:
+        kinds = {id(array.dtype): array.dtype for array in self.arrays.values()}
+        if len(kinds) == 1 and not self.single:
+            # One name stands for all: a model has many arrays, and words for each take time.
+            return wire_type(next(iter(kinds.values())), f"parameters[{next(iter(self.arrays))!r}]")
         types = {
             name: wire_type(array.dtype, "parameters" if self.single else f"parameters[{name!r}]")
             for name, array in self.arrays.items()
@@ -145,7 +158,8 @@ class Structure:
             return {name: array.shape for name, array in self.arrays.items()}
         return self._part.shapes_by_name()
 
-    def _placed(self) -> list[_Place]:
+    @cached_property
+    def _places(self) -> list[_Place]:
         """Return where in the vector the arrays lie, in its order: at least one place for a part."""
         starts = dict(
             zip(self.shapes, accumulate(map(math.prod, self.shapes.values()), initial=0), strict=False)
@@ -178,6 +192,59 @@ class Structure:
                 f"{what} must have the parameters' data type {self.data_type}, got {array.dtype}",
                 segment=name,
             )
+
+
+class WholeArrays(Sequence[Stretch]):
+    """Where the elements of whole arrays come from and go.
+
+    Args:
+        made: Gives the stretches. Where a call's memory is shared nobody needs them, so they wait until then.
+        operands: See ``Structure.stretches``.
+        outputs: Likewise.
+    """
+
+    def __init__(
+        self,
+        made: Callable[[], list[Stretch]],
+        operands: Mapping[str, Mapping[str, AnyArray]],
+        outputs: Mapping[str, AnyArray],
+    ) -> None:
+        self._made = made
+        self._operands = operands
+        self._outputs = outputs
+
+    @overload
+    def __getitem__(self, place: int) -> Stretch: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Stretch]: ...
+
+    def __getitem__(self, place: int | slice) -> Stretch | list[Stretch]:
+        """Return a stretch, or some."""
+        return self._stretches[place]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._stretches)
+
+    def arrays(self, result: str) -> dict[str, list[AnyArray]] | None:
+        """Return the arrays of the parameters, of each operand and of the result, in their order.
+
+        Args:
+            result: What the result's are named; there are none where the call has none.
+
+        Returns:
+            None where an operand is given for some arrays only.
+        """
+        names = self._operands["parameters"]
+        by_field = {**self._operands, result: self._outputs} if self._outputs else self._operands
+        if any(arrays.keys() != names.keys() for arrays in by_field.values()):
+            return None
+        return {field: [arrays[name] for name in names] for field, arrays in by_field.items()}
+
+    @cached_property
+    def _stretches(self) -> list[Stretch]:
+        return self._made()
 
 
 def _view(out: npt.ArrayLike) -> AnyArray:

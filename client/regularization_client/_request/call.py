@@ -72,7 +72,7 @@ class Call:
         """One past the last."""
         if self.element_range is not None:
             return self.element_range[1]
-        return self.stretches[-1].end if self.stretches else 0
+        return self.header.layout.size
 
     @property
     def elements(self) -> int:

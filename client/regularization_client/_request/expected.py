@@ -54,6 +54,9 @@ class Expected:
     def _segments(self) -> Iterator[tuple[str, int]]:
         """Yield name and number of elements of each segment that the call touches."""
         begin, first, last = 0, self.begin, self.end
+        if first == 0 and last == sum(self.sizes.values()):
+            yield from self.sizes.items()
+            return
         for name, size in self.sizes.items():
             end = begin + size
             inside = min(end, last) - max(begin, first)
@@ -66,8 +69,8 @@ class Expected:
             raise ProtocolError(
                 f"the summary is of {figures.elements} elements ({place}), where {elements} were sent"
             )
-        for name in self.figures:
-            if not figures.HasField(name):  # type: ignore[arg-type] # the schema's names, checked as such
-                raise ProtocolError(f"the summary has no {name} ({place}), which was asked for")
+        if not all(map(figures.HasField, self.figures)):  # type: ignore[arg-type] # the schema's names
+            name = next(name for name in self.figures if not figures.HasField(name))  # type: ignore[arg-type]
+            raise ProtocolError(f"the summary has no {name} ({place}), which was asked for")
         if not 0 <= figures.nonzeros <= elements:
             raise ProtocolError(f"the summary counts {figures.nonzeros} nonzeros ({place}) of {elements}")

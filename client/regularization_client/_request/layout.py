@@ -88,6 +88,11 @@ class Layout:
     spans: tuple[Span, ...] = ()
     """Where segments lie that share a regularizer, and so go together."""
 
+    @property
+    def size(self) -> int:
+        """Number of elements of the vector."""
+        return sum(self.sizes.values())
+
     @classmethod
     def of(cls, data_type: np.dtype[Any], segments: Collection[Segment]) -> Layout:
         """Return the layout that consists of these segments.

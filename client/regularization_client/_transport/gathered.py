@@ -61,7 +61,7 @@ class Gathered:
         if len(statistics) < 3:
             return statistics
         # One is left out, so that elements are missing in any case, and statistics come of the others.
-        size = sum(call.header.layout.sizes.values())
+        size = call.header.layout.size
         others = combined(self._connection, call.header, statistics[1:], size, left())
         return [statistics[0], others.statistics]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from regularization.v1 import shared_memory_pb2
 
+from .._request.arrays import AnyArray, WholeArrays
 from .._request.call import Call
 from .._request.stores import ArrayStore, Sink, Source
 from .shared_memory import Location, SharedMemory
@@ -36,11 +37,11 @@ def placement_of(call: Call, memory: SharedMemory) -> Placement | None:
     For a placement, the parameters, every operand that is given and the result each have to be all in one
     region, array after array as in the layout. The result may lie where an operand does, or apart from all.
     """
-    if memory.empty or not call.stretches:
+    if memory.empty or not call.elements:
         return None
     places: dict[str, Location] = {}
-    for name, stores in _stores(call).items():
-        place = _place(call, stores, memory)
+    for name, arrays in _arrays(call).items():
+        place = None if arrays is None else memory.locate(arrays, call.data_type)
         if place is None:
             _log.debug("in chunks, for %s is not all in one piece of shared memory", name)
             return None
@@ -54,20 +55,23 @@ def placement_of(call: Call, memory: SharedMemory) -> Placement | None:
     return Placement(_message(places), regions, in_place=result in inputs)
 
 
-def _stores(call: Call) -> dict[str, list[Source | Sink | None]]:
-    """Return where elements come from and results go, by field of ``SharedTensor``."""
+def _arrays(call: Call) -> dict[str, list[AnyArray] | None]:
+    """Return what elements come from and results go to, by field of ``SharedTensor``; None if not arrays."""
+    whole = call.stretches.arrays(_RESULT) if isinstance(call.stretches, WholeArrays) else None
+    if whole is not None:
+        return {**whole}
     names = dict.fromkeys(name for stretch in call.stretches for name in stretch.sources)
     stores: dict[str, list[Source | Sink | None]] = {
         name: [stretch.sources.get(name) for stretch in call.stretches] for name in names
     }
     if call.method.has_results:
         stores[_RESULT] = [stretch.sink for stretch in call.stretches]
-    return stores
+    return {name: _if_all_arrays(each) for name, each in stores.items()}
 
 
-def _place(call: Call, stores: Sequence[Source | Sink | None], memory: SharedMemory) -> Location | None:
+def _if_all_arrays(stores: Sequence[Source | Sink | None]) -> list[AnyArray] | None:
     arrays = [store.array for store in stores if isinstance(store, ArrayStore)]
-    return memory.locate(arrays, call.data_type) if len(arrays) == len(stores) else None
+    return arrays if len(arrays) == len(stores) else None
 
 
 def _message(places: dict[str, Location]) -> shared_memory_pb2.SharedTensor:

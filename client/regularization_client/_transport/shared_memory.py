@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,24 @@ class _Region:
         return self.address + self.content.size
 
 
+class _Found(NamedTuple):
+    """Where arrays lay when they were looked for."""
+
+    regions: tuple[_Region, ...]
+    """What was shared then."""
+
+    arrays: list[weakref.ref[AnyArray]]
+
+    location: Location
+
+
+_MANY = 16
+"""Arrays from which on it pays to remember where they lie: NumPy takes its time to tell an address."""
+
+_FINDS_KEPT = 8
+"""A call asks for the parameters, an operand or two, and the result."""
+
+
 class SharedMemory:
     """All memory that a client shares with its server. Several threads may use it.
 
@@ -103,6 +122,7 @@ class SharedMemory:
         self._hand_off: HandOff | None = None
         # By address. Replaced as a whole, so that calls read it without the lock.
         self._regions: tuple[_Region, ...] = ()
+        self._finds: dict[tuple[int, ...], _Found] = {}
 
     @property
     def empty(self) -> bool:
@@ -129,14 +149,34 @@ class SharedMemory:
             begin = end
         return Shared(arrays, lambda: self._release(region))
 
-    def locate(self, arrays: Iterable[AnyArray], data_type: np.dtype[Any]) -> Location | None:
+    def locate(self, arrays: Collection[AnyArray], data_type: np.dtype[Any]) -> Location | None:
         """Return where arrays lie, if one after the other without a gap, in one region; else None.
+
+        A trainer asks with the same arrays at every step, so where many lie is remembered.
 
         Args:
             arrays: Some, not all of them empty.
             data_type: What their elements must be.
         """
-        regions, begin, end = self._regions, 0, 0
+        if len(arrays) < _MANY:
+            return self._located(arrays, data_type, self._regions)
+        key, regions = tuple(map(id, arrays)), self._regions
+        found = self._finds.get(key)
+        if found is not None and found.regions is regions and _are_the_same(found.arrays, arrays, data_type):
+            return found.location
+        location = self._located(arrays, data_type, regions)
+        if location is not None:
+            with self._lock:
+                while len(self._finds) >= _FINDS_KEPT:
+                    del self._finds[next(iter(self._finds))]
+                self._finds[key] = _Found(regions, list(map(weakref.ref, arrays)), location)
+        return location
+
+    @staticmethod
+    def _located(
+        arrays: Iterable[AnyArray], data_type: np.dtype[Any], regions: tuple[_Region, ...]
+    ) -> Location | None:
+        begin = end = 0
         for array in arrays:
             if array.size == 0:
                 continue
@@ -206,6 +246,16 @@ class SharedMemory:
         if self._hand_off is not None:
             self._hand_off.close()
             self._hand_off = None
+
+
+def _are_the_same(
+    known: Iterable[weakref.ref[AnyArray]], arrays: Iterable[AnyArray], data_type: np.dtype[Any]
+) -> bool:
+    """Whether arrays are those that were known, and have been left as they were."""
+    return all(
+        reference() is array and array.dtype == data_type and array.flags.c_contiguous
+        for reference, array in zip(known, arrays, strict=True)
+    )
 
 
 def _path(address: str | None) -> str:

@@ -10,6 +10,7 @@ from .layout import Layout
 from .methods import Method
 from .prepared_segment import PreparedSegment
 from .specifications import check_step_size
+from .units import Unit
 
 
 class RoundingMode(Enum):
@@ -126,7 +127,7 @@ class Call:
         """The segments that have elements in the range, or have none at all and lie in it."""
         return [segment for unit in self.units_in_range() for segment in unit]
 
-    def units_in_range(self) -> list[tuple[PreparedSegment, ...]]:
+    def units_in_range(self) -> list[Unit]:
         """The same, those together that one run of the engine is for."""
         begin, end = self.begin, self.end
         units = []
@@ -135,6 +136,6 @@ class Call:
             if begin <= first and last <= end:
                 units.append(unit)
             elif first <= end and begin <= last:
-                inside = tuple([segment for segment in unit if segment.lies_in(begin, end)])
+                inside = Unit([segment for segment in unit if segment.lies_in(begin, end)])
                 units += [inside] if inside else []
         return units

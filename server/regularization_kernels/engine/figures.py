@@ -156,19 +156,15 @@ class Tally:
                 np.multiply(moved, moved, out=moved)
                 self._squared_distance.add(moved, position)
 
-    def figures(self) -> list[Figures]:
-        """What was counted, of each segment that it is for."""
+    def figures(self) -> Figures:
+        """What was counted."""
         choice = self._choice
-        return [
-            Figures(
-                elements=self._elements,
-                penalty=ExactSum.of(self._penalty.partials()) if choice.penalty else None,
-                nonzeros=self._nonzeros if choice.nonzeros else None,
-                squared_distance=(
-                    ExactSum.of(self._squared_distance.partials()) if self._has_distance else None
-                ),
-            )
-        ]
+        return Figures(
+            elements=self._elements,
+            penalty=ExactSum.of(self._penalty.partials()) if choice.penalty else None,
+            nonzeros=self._nonzeros if choice.nonzeros else None,
+            squared_distance=ExactSum.of(self._squared_distance.partials()) if self._has_distance else None,
+        )
 
     @property
     def _has_distance(self) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from .. import compilation
 from ..arrays import FLOAT64
 from ..formats import random_state
-from ..prepared import Pass
+from ..modifiers import Zero
+from ..prepared import Pass, Prepared
 from ..regularizer import Locality
 from .methods import Method, Operand
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .chunk import Chunk
     from .figures import Tally
     from .prepared_segment import PreparedSegment
+
+_NOTHING = Zero()
+"""What an exempt segment is computed with."""
 
 
 class FusedOperator:
@@ -83,9 +87,8 @@ class FusedOperator:
         return x.size
 
     def _loop(self, piece: Chunk, stepping: bool, in_place: bool) -> FusedLoop | None:
-        prepared, size = self._segment.prepared, piece.parameters.size
-        if prepared is None:
-            return None
+        segment, size = self._segment, piece.parameters.size
+        prepared: Prepared = _NOTHING if segment.prepared is None else segment.prepared
         forward = piece.loss_gradients is not None
         held = self._loops.get((forward, in_place))
         if held is not None:

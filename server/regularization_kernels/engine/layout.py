@@ -30,7 +30,7 @@ from .specifications import (
     joints_by_name,
     require_zeros_kept,
 )
-from .units import units_of
+from .units import Unit, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -78,7 +78,7 @@ class Layout:
         self.starts = (0, *(segment.end for segment in self.segments))
         # Found out when first asked for: a layout is kept for the steps to come.
         self._having: frozenset[Method] = frozenset()
-        self._units: tuple[tuple[PreparedSegment, ...], ...] | None = None
+        self._units: tuple[Unit, ...] | None = None
 
     def with_resolved(self, resolved: Mapping[str, PreparedSegment]) -> Layout:
         """The same layout with some segments, by their names, in a resolved form."""
@@ -91,7 +91,7 @@ class Layout:
         return layout
 
     @property
-    def units(self) -> tuple[tuple[PreparedSegment, ...], ...]:
+    def units(self) -> tuple[Unit, ...]:
         """The segments in their order, those together that one run of the engine is for."""
         if self._units is None:
             self._units = units_of(self.segments)

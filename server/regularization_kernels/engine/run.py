@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .budget import MemoryBudget
+    from .neighbours import NeighboursRun
     from .segment import SegmentRun
     from .span import SpanRun
 
@@ -82,7 +83,7 @@ class Run:
         self._state = State.OPEN
         self._succession = Succession(call.layout, call.begin, call.end)
         self._upcoming = iter(call.units_in_range())
-        self._current: SegmentRun | SpanRun | None = None
+        self._current: SegmentRun | SpanRun | NeighboursRun | None = None
         self._figures: list[SegmentFigures] = []
         self._undelivered: list[Reservation | ExitStack] = []
         self._waiting = Reservation(budget)
@@ -196,7 +197,7 @@ class Run:
             self._summary = Summary(total, tuple(self._figures) if self._call.figures.segments else ())
         return self._summary
 
-    def _segment_at(self, position: int) -> SegmentRun | SpanRun:
+    def _segment_at(self, position: int) -> SegmentRun | SpanRun | NeighboursRun:
         while self._current is None or self._current.end <= position:
             self._leave()
             self._advance()

@@ -1,4 +1,4 @@
-"""One segment of a call as it runs, or short ones together: check, let wait, compute, deliver."""
+"""One segment of a call as it runs: check, let wait, compute, deliver."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from .budget import MemoryBudget, Reservation
 from .buffering import STAGES, ReducedStage, Stage
 from .call import Call
 from .chunk import Chunk
-from .figures import SegmentFigures
+from .figures import SegmentFigures, Tally
 from .fused import FusedOperator
 from .inspection import Inspection
 from .methods import Method
-from .neighbours import as_one, tally_of
 from .operator import SegmentOperator
 from .whole_vectors.gathering import Stretch
 from .whole_vectors.reduced import Reducer, reduction_of
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class SegmentRun:
-    """The way of one segment's elements through the engine, or that of several which are computed as one.
+    """The way of one segment's elements through the engine.
 
     Args:
         call: The call.
-        segments: The segment, of the call's layout, or neighbours as ``side_by_side`` gives them.
+        segment: The segment, of the call's layout.
         budget: Where bytes that wait are taken from.
         results: Where results are delivered.
         volatile: Whether others may write to elements and results meanwhile.
@@ -40,7 +39,7 @@ class SegmentRun:
     def __init__(
         self,
         call: Call,
-        segments: tuple[PreparedSegment, ...],
+        segment: PreparedSegment,
         budget: MemoryBudget,
         results: ResultAssembly,
         *,
@@ -50,9 +49,7 @@ class SegmentRun:
         self._method = call.method
         self._volatile = volatile
         self._results = results
-        self._segments = segments
-        self._tally = tally_of(call, segments)
-        segment = as_one(segments)
+        self._tally = Tally(call.figures, call.method, segment.regularizer)
         self._set(segment)
         self._inspection = Inspection(call, segment, measured=segment.is_resolved)
         self._reduction: Reduction | None = None
@@ -129,11 +126,9 @@ class SegmentRun:
             self._results.deliver(begin, out)
 
     def figures(self) -> list[SegmentFigures]:
-        """Each segment's figures, as far as the call had its elements."""
-        return [
-            SegmentFigures(segment.name, figures, segment.convex)
-            for segment, figures in zip(self._segments, self._tally.figures(), strict=True)
-        ]
+        """The segment's figures, as far as the call had its elements."""
+        segment = self._segment
+        return [SegmentFigures(segment.name, self._tally.figures(), segment.convex)]
 
     def check(self, part: Chunk) -> None:
         """Check a part that is added later, elsewhere."""

@@ -1,4 +1,4 @@
-"""Segments that wait for each other: from the first of a joint regularizer to its last."""
+"""Segments that wait for each other, from the first of a joint regularizer to its last, and other units."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .budget import MemoryBudget, Reservation
 from .buffering import PIECES, WaitingStage
 from .chunk import Chunk
 from .methods import Method, Operand
+from .neighbours import NeighboursRun
 from .segment import SegmentRun
 from .whole_vectors.reduced import resolved_joints
 from .workspace import PIECE
@@ -25,19 +26,23 @@ if TYPE_CHECKING:
     from .figures import SegmentFigures
     from .prepared_segment import PreparedSegment
     from .results import ResultAssembly
+    from .units import Unit
 
 
 def run_of(
     call: Call,
-    unit: tuple[PreparedSegment, ...],
+    unit: Unit,
     budget: MemoryBudget,
     results: ResultAssembly,
     *,
     volatile: bool = False,
-) -> SegmentRun | SpanRun:
-    """The way of a span's elements through the engine, or of neighbours that are computed as one."""
-    kind = SegmentRun if unit[0].waiting_for is None else SpanRun
-    return kind(call, unit, budget, results, volatile=volatile)
+) -> SegmentRun | SpanRun | NeighboursRun:
+    """The way of a unit's elements through the engine: a span's, neighbours', or one segment's."""
+    if unit.is_joint:
+        return SpanRun(call, unit, budget, results, volatile=volatile)
+    if len(unit) > 1:
+        return NeighboursRun(call, unit, budget, results, volatile=volatile)
+    return SegmentRun(call, unit[0], budget, results, volatile=volatile)
 
 
 class SpanRun:
@@ -116,7 +121,7 @@ class SpanRun:
         return _Waiting(segment, checks, self._reserved(Reservation(self._budget)))
 
     def _run_of(self, segment: PreparedSegment) -> SegmentRun:
-        run = SegmentRun(self._call, (segment,), self._budget, self._results, volatile=self._volatile)
+        run = SegmentRun(self._call, segment, self._budget, self._results, volatile=self._volatile)
         self._reserved(run.reservation)
         return run
 

@@ -34,10 +34,10 @@ several elements of the row at once."""
 Loop = Callable[..., int]
 """Parameters, loss gradients (any array where there are none), result, step size, the regularizer's
 parameters, position of the first element, and the lanes of each block that is touched, ``(blocks, 256)``,
-of the penalty and of the squared distance; of neighbours where each ends and their counts of nonzeros,
-``(n,)`` int64 each; where it rounds at random, the first element's state, too. Gives the number of nonzeros,
-or -1 - i where it stopped because one of the elements from i on is not finite; results are then written up to
-i."""
+of the penalty and of the squared distance; of neighbours where each begins and the last one ends,
+``(n + 1,)``, which of them to take, in their order, and the counts of nonzeros of each, ``(n,)``, all int64;
+where it rounds at random, the first element's state, too. Gives the number of nonzeros, or -1 - i where it
+stopped because one of the elements from i on is not finite; results are then written up to i."""
 
 _INCREMENT = np.uint64(INCREMENT)
 
@@ -227,15 +227,16 @@ def _of_neighbours(loop: Callable[..., int]) -> Callable[..., Any]:
         position: int,
         penalty: ANY,
         squared_distance: ANY,
-        ends: ANY,
+        edges: ANY,
+        chosen: ANY,
         nonzeros: ANY,
         state: Any,
         figures: ANY,
         inner: int,
     ) -> Any:
-        total = begin = 0
-        for segment in range(ends.size):
-            end = ends[segment]
+        total = 0
+        for segment in chosen:
+            begin, end = edges[segment], edges[segment + 1]
             if end > begin:
                 count = of_one(
                     x[begin:end],
@@ -243,7 +244,7 @@ def _of_neighbours(loop: Callable[..., int]) -> Callable[..., Any]:
                     out[begin:end],
                     step_size,
                     parameters,
-                    position,
+                    position if segment == 0 else 0,
                     penalty[segment : segment + 1],
                     squared_distance[segment : segment + 1],
                     state + np.uint64(begin) * _INCREMENT,
@@ -254,7 +255,6 @@ def _of_neighbours(loop: Callable[..., int]) -> Callable[..., Any]:
                     return count - begin
                 nonzeros[segment] += count
                 total += count
-            begin, position = end, 0
         return total
 
     return neighbours
@@ -303,7 +303,7 @@ def _signature(numba: Any, variant: Variant, form: Conversion) -> Any:
         numba.int64,
         lanes,
         lanes,
-        *((counts, counts) if variant.neighbours else ()),
+        *((counts, counts, counts) if variant.neighbours else ()),
         numba.uint64,
         numba.types.Array(numba.float64, 1, "C"),
         numba.int64,

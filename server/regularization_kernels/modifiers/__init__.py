@@ -9,5 +9,6 @@ from .boxed import Boxed
 from .modifier import with_operands
 from .moreau_envelope import MoreauEnvelope
 from .shifted import Shifted
+from .zero import Zero
 
-__all__ = ["Boxed", "MoreauEnvelope", "Shifted", "modified", "with_operands"]
+__all__ = ["Boxed", "MoreauEnvelope", "Shifted", "Zero", "modified", "with_operands"]
