@@ -78,9 +78,11 @@ class Arrivals:
     def _arrived(self, call: WaitingCall) -> None:
         """Go on with a call whose first message is there, or will not come."""
         waiting = self._taken(call)
-        if waiting is None or call.requests.is_cancelled:
+        if waiting is None:
             return
-        if call.requests.has_message:
+        if call.requests.is_cancelled:
+            call.drop()
+        elif call.requests.has_message:
             waiting.give_thread(call.serve)
         else:
             self._submit(_serve_later, call, time.monotonic() + SECONDS_TO_CANCEL)
