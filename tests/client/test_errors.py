@@ -152,6 +152,27 @@ def test_each_code_has_its_exception(code: grpc.StatusCode, kind: type[Regulariz
     assert (caught.value.code, caught.value.message, caught.value.reason) == (code, "no such luck", None)
 
 
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("ERROR_REASON_STREAM_IDLE: an answer must be read", "ERROR_REASON_STREAM_IDLE"),
+        ("ERROR_REASON_OF_NOBODY: an answer must be read", None),
+        ("an answer must be read", None),
+    ],
+)
+def test_a_text_that_begins_with_a_reason_has_it(told: str, reason: str | None) -> None:
+    """A server has no room for details where its messages are not taken, and says the reason so."""
+
+    def fail(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, told)
+        yield
+
+    with answering(fail) as target, Client(target) as client, pytest.raises(DeadlineExceededError) as caught:
+        client.penalty(THETA, L1)
+    assert caught.value.reason == reason
+    assert str(caught.value) == ("an answer must be read" if reason else told)
+
+
 def test_details_that_contradict_the_status_are_not_read() -> None:
     """The code of the call stands."""
 

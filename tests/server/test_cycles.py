@@ -15,8 +15,12 @@ from regularization.v1.layout_pb2 import ElementRange, Segment
 from regularization.v1.regularizers_pb2 import GroupLasso, Groups, Regularizer
 from regularization_kernels.engine import Call, Run
 from regularization_kernels.errors import RegularizationError
+from regularization_server import Server, Settings
+from regularization_server.calls.context import CallContext
+from regularization_server.calls.grpc_internals import WaitingCall
 from regularization_server.contract.header_bytes import ReadHeader
 
+from tests.support.attackers import attacking
 from tests.support.messages import (
     METHODS,
     answers,
@@ -28,12 +32,12 @@ from tests.support.messages import (
     nuclear_norm,
     request,
 )
-from tests.support.processes import until
+from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:
-    from regularization_server import Server
+    from pathlib import Path
 
-HELD = (Call, Run, wire.Request, wire.Chunk, ReadHeader, RegularizationError)
+HELD = (Call, Run, wire.Request, wire.Chunk, ReadHeader, RegularizationError, WaitingCall, CallContext)
 """What a call has that may be large, or knows what is. Some layouts are kept on purpose."""
 
 ROUNDS = 3
@@ -132,3 +136,23 @@ def test_a_call_that_breaks_off_leaves_nothing(
         started.cancel()
         done.set()
     until(lambda: not left_over())
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "let_go"])
+def test_a_call_without_a_message_leaves_nothing(
+    tmp_path: Path, left_over: Callable[[], set[str]], reset: bool
+) -> None:
+    """Of thousands that end at once, a search for cycles would stop all others for a second."""
+    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), stream_idle_timeout=1)
+    with Server(settings) as server, attacking(server.addresses[0]) as attack:
+        streams = attack.begin("ProximalStep", 10)
+        until(lambda: len(server._arrivals) == 10)
+        if reset:
+            attack.reset(streams)
+            until(lambda: len(server._arrivals) == 0)
+        else:
+            until(lambda: attack.ended.keys() >= set(streams))
+        # What comes last may lie in the frame of a thread that waits for the next one.
+        with channel_to(server.addresses[0]) as channel:
+            answers(channel, "penalty", one_by_one("penalty"))
+        until(lambda: not left_over())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import numpy as np
@@ -195,6 +197,40 @@ def test_a_reader_that_takes_nothing_is_let_go(tmp_path: Path, method: str) -> N
         attack.send(stream, message(raw if method == "Gradient" else b""), end=True)
         until(lambda: stream in attack.ended, IDLE + 2 * SLACK)
         assert server.stop(1)
+
+
+def test_a_reader_that_comes_too_late_learns_the_reason(tmp_path: Path) -> None:
+    """It takes no messages, so there is no room for details: the text begins with the reason."""
+    elements, parts = 1 << 19, 32
+
+    def stream() -> Iterator[Any]:
+        yield request("gradient", header=header("gradient", vector(parts * elements)))
+        for index in range(parts):
+            yield request("gradient", chunk=chunk([1.0] * elements, offset=index * elements))
+
+    with Server(settings(tmp_path)) as server, channel_to(server.addresses[0]) as channel:
+        unread = call(channel, "gradient", stream())
+        until(lambda: in_flight(server) == 1)
+        until(lambda: in_flight(server) == 0, IDLE + 2 * SLACK)
+        failed, _ = failure(unread)
+    assert failed.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (failed.reason, failed.text.partition(": ")[0]) == (None, IDLE_REASON)
+
+
+def test_whoever_watches_knows_when_to_look_next() -> None:
+    """At the moment when a call is overdue, whichever of its limits that is, and a first message is."""
+    transport: Any = None
+    began = time.monotonic()
+    for limits, seconds in (Limits(IDLE), IDLE), (Limits(IDLE, 1.5), 1.5), (Limits(IDLE, 0.2), 1.0):
+        progress = Progress(limits, transport)
+        assert progress.end_if_overdue(began) == math.inf
+        with progress.waiting():
+            assert seconds <= progress.end_if_overdue(began) - began < seconds + SLACK / 4
+        assert progress.end_if_overdue(began) == math.inf
+    arrivals, unsent = Arrivals(1, IDLE), Mock()
+    assert arrivals.end_overdue() == math.inf
+    arrivals.add(unsent, unsent)
+    assert IDLE <= arrivals.end_overdue() - began < IDLE + SLACK / 4
 
 
 def test_a_stopped_client_frees_its_calls(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped] # has none
 from grpc_status import rpc_status
+from regularization.v1.errors_pb2 import ErrorReason
 
 from .. import _errors as errors
 
@@ -79,9 +80,12 @@ def from_call(call: grpc.RpcError) -> errors.RegularizationError:
         call: What grpc raised. It is the call too, and has its code, text and trailing metadata.
     """
     assert isinstance(call, grpc.Call)  # noqa: S101 - grpc raises its own calls, and its types do not say so
-    code = call.code()
+    code, told = call.code(), call.details() or ""
     details = _parse(_status(call))
-    text = _TEXTS.get(details.reason) or call.details() or "the server gave no further information"
+    if details.reason is None:
+        reason, told = _reason_in(told)
+        details = details._replace(reason=reason)
+    text = _TEXTS.get(details.reason) or told or "the server gave no further information"
     figures = dict(details.metadata)
     field = figures.pop("field", None)
     element = figures.pop("element", None)
@@ -119,6 +123,12 @@ def _parse(status: status_pb2.Status | None) -> _Details:
         elif _unpacked(detail, retry):
             retry_after = _wait_of(retry)
     return _Details(reason, metadata, field, retry_after)
+
+
+def _reason_in(text: str) -> tuple[str | None, str]:
+    """Divide a text that begins with a reason: so a server says it that has no room for details."""
+    name, colon, rest = text.partition(": ")
+    return (name, rest) if colon and name in ErrorReason.DESCRIPTOR.values_by_name else (None, text)
 
 
 def _wait_of(retry: error_details_pb2.RetryInfo) -> float | None:

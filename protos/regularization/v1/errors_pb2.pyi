@@ -179,12 +179,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 53
     """DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
     long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
-    none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
-    details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+    none), or the reader takes no answer; metadata: "limit_milliseconds". For a caller that takes no answers there is
+    no room for details: it finds the code and the text alone, which then begins with the name of this value, a colon
+    and a space. Send and read smaller messages, or both at once.
     """
     ERROR_REASON_CALL_TOO_LONG: _ErrorReason.ValueType  # 54
     """DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
-    into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+    into several, each for an element range. Who takes no answers is told as with STREAM_IDLE.
     """
     ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: _ErrorReason.ValueType  # 55
     """INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""
@@ -358,12 +359,13 @@ ERROR_REASON_TRANSFORMATION_UNKNOWN: ErrorReason.ValueType  # 52
 ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 53
 """DEADLINE_EXCEEDED: the time that the server gives is over, not the caller's. The call waits for its caller for too
 long: the sender brings no message, or none worth the time (256 bytes a second in the long run; empty chunks are
-none), or the reader takes no answer; metadata: "limit_milliseconds". A caller that takes no answers takes no
-details either: it finds the code and the text alone. Send and read smaller messages, or both at once.
+none), or the reader takes no answer; metadata: "limit_milliseconds". For a caller that takes no answers there is
+no room for details: it finds the code and the text alone, which then begins with the name of this value, a colon
+and a space. Send and read smaller messages, or both at once.
 """
 ERROR_REASON_CALL_TOO_LONG: ErrorReason.ValueType  # 54
 """DEADLINE_EXCEEDED. The call takes longer than a call may on this server; metadata: "limit_milliseconds". Divide it
-into several, each for an element range. As with STREAM_IDLE, who takes no answers takes no details.
+into several, each for an element range. Who takes no answers is told as with STREAM_IDLE.
 """
 ERROR_REASON_TOO_MANY_EMPTY_MESSAGES: ErrorReason.ValueType  # 55
 """INVALID_ARGUMENT. More than 1,000 messages of the stream carry nothing: no header and no elements, or no statistics."""

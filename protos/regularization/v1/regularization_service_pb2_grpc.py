@@ -103,7 +103,8 @@ class RegularizationServiceStub(object):
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     def __init__(self, channel):
@@ -227,7 +228,8 @@ class RegularizationServiceServicer(object):
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     def Penalty(self, request_iterator, context):
@@ -459,7 +461,8 @@ class RegularizationService(object):
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     @staticmethod

@@ -104,7 +104,8 @@ class RegularizationServiceStub:
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     @_typing.overload
@@ -268,7 +269,8 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -428,7 +430,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     the text is for people. After an error nothing of the call is kept. Where a language's gRPC does not give
     the Status itself, it is in the trailer "grpc-status-details-bin", serialized; its messages are those of
     google/rpc/status.proto and google/rpc/error_details.proto, which lie in third_party beside this schema. Without an
-    ErrorInfo it was gRPC or a proxy that spoke.
+    ErrorInfo it was gRPC or a proxy that spoke, but for a text that begins with the name of a reason: so the service
+    ends a call that takes no answers, for which trailers have no room.
     """
 
     @_abc_1.abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -58,13 +59,16 @@ class Arrivals:
             text = f"{self._limit} calls wait for their first message: send it with the call, or try again"
             self._refuse(oldest, TooManyCalls(text, "server", SECONDS_FOR_A_CALL))
 
-    def end_overdue(self) -> None:
-        """Refuse those that have waited for too long."""
+    def end_overdue(self) -> float:
+        """Refuse those that have waited for too long; when the next one will have, if there is one."""
         while True:
             with self._lock:
                 oldest = next(iter(self._waiting), None)
-                if oldest is None or time.monotonic() - self._waiting[oldest].begin < self._timeout:
-                    return
+                if oldest is None:
+                    return math.inf
+                end = self._waiting[oldest].begin + self._timeout
+                if time.monotonic() < end:
+                    return end
             self._refuse(oldest, StreamIdle.sender(self._timeout))
 
     def close(self) -> None:
@@ -74,9 +78,11 @@ class Arrivals:
     def _arrived(self, call: WaitingCall) -> None:
         """Go on with a call whose first message is there, or will not come."""
         waiting = self._taken(call)
-        if waiting is None or call.requests.is_cancelled:
+        if waiting is None:
             return
-        if call.requests.has_message:
+        if call.requests.is_cancelled:
+            call.drop()
+        elif call.requests.has_message:
             waiting.give_thread(call.serve)
         else:
             self._submit(_serve_later, call, time.monotonic() + SECONDS_TO_CANCEL)

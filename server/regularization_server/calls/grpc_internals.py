@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 if TYPE_CHECKING:
     import grpc
@@ -96,7 +96,7 @@ class Requests:
             TimeoutError: If it does not come in time; it can be waited for again.
         """
         if self._refusal is not None:
-            raise self._refusal
+            self._raise_refusal()
         end = time.monotonic() + seconds
         with self._state.condition:
             if not self._asked:
@@ -118,6 +118,15 @@ class Requests:
 
     def __next__(self) -> Any:
         return self.next_within(math.inf)
+
+    def _raise_refusal(self) -> NoReturn:
+        refusal, self._refusal = self._refusal, None
+        assert refusal is not None  # noqa: S101 - who calls has seen it
+        try:
+            raise refusal
+        finally:
+            # The error knows this frame, and all that the call has: neither may know the error.
+            del refusal
 
     def _check_open(self) -> None:
         if self._state.client is _CANCELLED:
@@ -146,12 +155,26 @@ class WaitingCall:
         serve, event, state, behaviour, _, deserializer, serializer = arguments
         self.requests = Requests(state, event.call, deserializer)
         self._run = run
-        self._arguments = (serve, event, state, behaviour, self._messages, deserializer, serializer)
+        self._arguments: tuple[Any, ...] = (
+            serve,
+            event,
+            state,
+            behaviour,
+            self._messages,
+            deserializer,
+            serializer,
+        )
 
     def serve(self) -> None:
         """Serve the call, unless nobody waits for it any more."""
+        arguments = self._arguments
+        self.drop()
         if not self.requests.is_cancelled:
-            self._run(*self._arguments)
+            self._run(*arguments)
+
+    def drop(self) -> None:
+        """Forget what is to be run, which knows this: both would stay."""
+        self._arguments = ()
 
     def _messages(self) -> Requests:
         return self.requests

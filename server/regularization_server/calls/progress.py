@@ -10,6 +10,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import grpc
+from regularization.v1.errors_pb2 import ErrorReason
 
 from ..contract.refusals import CallTooLong, StreamIdle
 from ..contract.statuses import STATUSES
@@ -36,6 +37,9 @@ LOOKS = 8
 
 SECONDS_BETWEEN = 0.5
 """How often it is at least."""
+
+FEWEST_SECONDS_BETWEEN = 0.05
+"""And at most, however many calls are overdue one after the other."""
 
 
 class Limits(NamedTuple):
@@ -100,15 +104,23 @@ class Progress:
         """Let the last message and the status be taken from now on."""
         self._waits_since = time.monotonic()
 
-    def end_if_overdue(self, now: float) -> None:
-        """Cancel the call where it waits for its caller for too long, or has no time left to wait."""
+    def end_if_overdue(self, now: float) -> float:
+        """Cancel the call where it waits for its caller for too long, or has no time left to wait.
+
+        Returns:
+            When this may be so next, if the call goes on to wait as it does now.
+        """
         since = self._waits_since
         if since is None or self.error is not None:
-            return
-        if now - since >= self._limits.idle:
+            return math.inf
+        unread, too_long = since + self._limits.idle, max(self._end, since + SECONDS_TO_READ)
+        if now >= unread:
             self._cancel(StreamIdle.reader(self._limits.idle))
-        elif now >= self._end and now - since >= SECONDS_TO_READ:
+        elif now >= too_long:
             self._cancel(self._too_long())
+        else:
+            return min(unread, too_long)
+        return math.inf
 
     def next_of(self, requests: Requests) -> Any:
         """The next message, where it comes in time."""
@@ -137,7 +149,9 @@ class Progress:
 
     def _cancel(self, error: RegularizationError) -> None:
         self.error = error
-        cancel(self._transport, STATUSES[type(error)][0], str(error))
+        code, reason = STATUSES[type(error)]
+        # Who takes no messages is told a code and a text, and has no room for details.
+        cancel(self._transport, code, f"{ErrorReason.Name(reason)}: {error}")
 
 
 class Messages:
@@ -239,21 +253,27 @@ class Watchdog:
             self._calls.discard(progress)
 
     def _look(self) -> None:
-        while not self._is_over():
-            now = time.monotonic()
-            # Whatever goes wrong with one call, the others are watched on.
-            for progress in self._watched():
-                with suppress(Exception):
-                    progress.end_if_overdue(now)
+        seconds = 0.0
+        while not self._is_over_within(seconds):
+            seconds = max(self._look_once() - time.monotonic(), FEWEST_SECONDS_BETWEEN)
+
+    def _look_once(self) -> float:
+        """Let go of what is overdue; when to look again."""
+        now = time.monotonic()
+        # What begins to wait meanwhile is not overdue before that.
+        following = [now + min(self._limits.idle / LOOKS, SECONDS_BETWEEN)]
+        # Whatever goes wrong with one call, the others are watched on.
+        for progress in self._watched():
             with suppress(Exception):
-                self._arrivals.end_overdue()
+                following.append(progress.end_if_overdue(now))
+        with suppress(Exception):
+            following.append(self._arrivals.end_overdue())
+        return min(following)
 
     def _watched(self) -> list[Progress]:
         with self._changed:
             return list(self._calls)
 
-    def _is_over(self) -> bool:
+    def _is_over_within(self, seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._closed, min(self._limits.idle / LOOKS, SECONDS_BETWEEN)
-            )
+            return self._changed.wait_for(lambda: self._closed, seconds)
