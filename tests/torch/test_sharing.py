@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -122,3 +123,54 @@ def test_a_transposed_parameter_keeps_its_numbers(target: str) -> None:
         with share_parameters(made, client):
             assert np.array_equal(made.weight.detach().numpy(), np.arange(6.0).reshape(3, 2).T)
             assert made.weight.is_contiguous()
+
+
+class Runtime:
+    """What of CUDA's runtime is asked, in the place of one."""
+
+    def __init__(self, result: int) -> None:
+        self.result = result
+        self.locked: dict[int, int] = {}
+
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802 - CUDA's name
+        """Lock memory, unless there is an error."""
+        assert flags == 0
+        if not self.result:
+            self.locked[address] = size
+        return self.result
+
+    def cudaHostUnregister(self, address: int) -> int:  # noqa: N802 - CUDA's name
+        """Lock it no longer."""
+        del self.locked[address]
+        return 0
+
+
+@pytest.mark.parametrize("result", [0, 1])
+def test_memory_is_page_locked_as_long_as_parameters_lie_in_it(
+    target: str, result: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where there is a GPU; where it cannot be, one is told, and steps work as ever."""
+    runtime = Runtime(result)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    made = nn.Sequential(nn.Linear(8, 6))
+    with watched(target) as client, share_parameters(made, client):
+        assert runtime.locked == ({} if result else {made[0].weight.data_ptr(): (8 * 6 + 6) * 4})
+        stepped(made, client)
+        assert client.shared == [True] * 3
+    # Released parameters lie where they lay.
+    assert len(runtime.locked) == 1 - result
+    del made
+    gc.collect()
+    assert not runtime.locked
+    assert ("not page-locked: CUDA error 1" in caplog.text) is bool(result)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_shared_parameters_are_pinned(target: str) -> None:
+    """To PyTorch, so that it copies them to a GPU beside other work; and a model on it has the same step."""
+    with watched(target) as client, share_parameters(made := model(), client):
+        assert all(each.is_pinned() for each in made.parameters() if each.requires_grad)
+        ours = stepped(made, client)
+        theirs = stepped(model().cuda(), client)
+    assert all(torch.equal(ours[name], theirs[name].cpu()) for name in ours)

@@ -58,13 +58,16 @@ def view(tensor: Tensor, name: str) -> NDArray[Any]:
 
 
 class OnHost:
-    """Tensors as arrays in the host's memory: their own where it is there, else copies that are put back."""
+    """Tensors as arrays in the host's memory: their own where it is there, else copies that are put back.
+
+    Copies from and to a GPU go on beside each other, in page-locked memory: ``wait`` for those to the host.
+    """
 
     def __init__(self) -> None:
         self._copies: list[tuple[Tensor, Tensor]] = []
 
     def array(self, tensor: Tensor, name: str) -> NDArray[Any]:
-        """Return the array of a tensor's elements.
+        """Return the array of a tensor's elements, which it has after ``wait``.
 
         Raises:
             ArgumentError: See ``view``.
@@ -72,11 +75,25 @@ class OnHost:
         if tensor.device.type == "cpu":
             return view(tensor, name)
         data_type(tensor, name)
-        copy = tensor.detach().to("cpu")
+        copy = _copy_on_host(tensor.detach())
         self._copies.append((tensor, copy))
         return view(copy, name)
 
+    def wait(self) -> None:
+        """Wait until the copies are there."""
+        for device in {tensor.device for tensor, _ in self._copies if tensor.is_cuda}:
+            torch.cuda.current_stream(device).synchronize()
+
     def put_back(self) -> None:
-        """Write what is in the copies to the tensors that they are of."""
+        """Write what is in the copies to the tensors that they are of; whatever reads these comes after."""
         for tensor, copy in self._copies:
-            tensor.detach().copy_(copy)
+            tensor.detach().copy_(copy, non_blocking=tensor.is_cuda)
+
+
+def _copy_on_host(tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor; of a GPU's it is there once the current stream has come so far."""
+    if not tensor.is_cuda:
+        return tensor.to("cpu")
+    # PyTorch keeps such memory for the next step, and gives it to nobody before copies from it are done.
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return copy.copy_(tensor, non_blocking=True)

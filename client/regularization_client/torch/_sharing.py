@@ -11,6 +11,7 @@ from .._client import Client
 from .._errors import ArgumentError
 from .._transport.shared_memory import Shared
 from ._arrays import data_type
+from ._page_locking import lock_pages
 from ._trained import without_wrappers
 
 
@@ -43,7 +44,8 @@ def share_parameters(model: nn.Module, client: Client) -> SharedParameters:
     From then on a ``ProximalStep`` on all of them sends no elements: the server works on them where they are.
     The parameters stay the same objects, tied ones tied, so an optimizer may be made before or after. What
     requires no gradient stays where it is. Whatever moves them, such as ``model.to``, or loads them with
-    ``assign=True``, takes them out again; then steps work as without.
+    ``assign=True``, takes them out again; then steps work as without. Where there is a GPU, the memory is
+    page-locked, so that copies from and to it with ``non_blocking=True`` run beside the host's work.
 
     Processes forked from this one write to the same memory, not to copies. Where a step fails, parameters may
     be those before it or after it.
@@ -101,6 +103,10 @@ def _moved(parameters: dict[str, Tensor], client: Client) -> Shared[dict[str, An
     kind = data_type(parameters[first], first)
     shapes = {name: tuple(each.shape) for name, each in parameters.items()}
     shared = client.shared_arrays(shapes, kind)
+    # All arrays are views of one memory.
+    whole = next((array.base for array in shared.arrays.values() if array.size), None)
+    if whole is not None:
+        lock_pages(whole)
     for name, parameter in parameters.items():
         array = shared.arrays[name]
         bits = torch.from_numpy(array.view("int16") if parameter.dtype == torch.bfloat16 else array)

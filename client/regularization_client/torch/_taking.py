@@ -42,6 +42,7 @@ class Whole:
         arrays = None if scales else _in_shared_memory(moving, asking.client)
         if arrays is None:
             arrays = {name: host.array(each, name) for name, each in chosen.items()}
+            host.wait()
         results = asking.of(arrays, _on_host(scales))
         host.put_back()
         return results
@@ -166,6 +167,7 @@ def _take_rows(
         measured,
         group.gather,
     )
+    host.wait()
     own = _on_host({name: scales[name] for name in arrays if name in scales})
     first_rows = {name: rows[name].spans[group.rank][0] for name in arrays}
     results = asking.of_rows(arrays, own, first_rows, together)
