@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from regularization_kernels import (
     Box,
+    Dropout,
     ElasticNet,
     Huber,
     L1Norm,
@@ -249,6 +250,14 @@ def test_what_is_short_goes_together() -> None:
     assert [len(unit) for unit in together[3:]] == [MOST, 1]
     assert len(together[0].kinds) == MOST_KINDS
     assert [kind.places.tolist() for kind in together[0].kinds] == [[0, 2], [1], [3], [4]]
+
+
+def test_elements_that_know_their_places_stay_apart() -> None:
+    """A mask counts them from the first of its own segment, whatever lies before."""
+    dropout = Dropout(rate=0.5, seed=3)
+    layout = layout_of([30, 30], dropout, L1Norm(strength=0.3))
+    assert [len(unit) for unit in layout_of([30, 30], dropout).units] == [1, 1]
+    assert [len(unit) for unit in layout.units] == [1, 1]
 
 
 @settings(deadline=None)

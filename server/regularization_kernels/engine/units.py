@@ -127,12 +127,14 @@ def side_by_side(spans: Iterable[list[PreparedSegment]]) -> Iterator[list[Prepar
 
 
 def _may_go_along(segment: PreparedSegment) -> bool:
-    """Whether a segment is short, and every element of it is computed by itself."""
+    """Whether a segment is short, and every element of it is computed by itself, wherever it lies."""
+    prepared = segment.prepared
     return (
         segment.size <= SHORT
         and segment.locality is Locality.ELEMENT
         and not segment.is_resolved
         and segment.joint is None
+        and (prepared is None or prepared.restricted(0, segment.size) is prepared)
     )
 
 
