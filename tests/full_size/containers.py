@@ -1,7 +1,7 @@
 """The image as it is run: read-only, without capabilities or network, by two users, with a trainer beside it.
 
 Build it (``make image``), then run ``python -m tests.full_size.containers`` as root where podman is. A
-server's container and a trainer's share a folder with the socket, and through it memory. It says what was seen.
+server's container and a trainer's share a folder with the socket, and through it memory.
 """
 
 from __future__ import annotations
