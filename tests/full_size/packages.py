@@ -1,9 +1,9 @@
 """The distribution in clean environments: every Python, and both ends of its dependencies' ranges.
 
-Run it with ``python -m tests.full_size.packages``; it needs ``uv``, and takes minutes. Wheel and sdist,
-client and server, with the lowest and the newest releases that the ranges allow: each is installed in an
-environment of its own for each Python from 3.11 on that is found, and does what ``tests/packages/smoke.py``
-says. Where the server is, some of the tests run, too.
+Run it with ``python -m tests.full_size.packages [VERSION ...]``; it needs ``uv``, and takes minutes. Wheel
+and sdist, client and server, with the lowest and the newest releases that the ranges allow: each is installed
+in an environment of its own for each Python from 3.11 on that is found, and does what
+``tests/packages/smoke.py`` says. Where the server is, some of the tests run, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -62,7 +63,9 @@ class Environment:
         requirements = self.folder / "requirements.txt"
         extras = ["--extra", self.extra] if self.extra else []
         where = ["--python-version", self.python, "--resolution", self.resolution]
-        uv("pip", "compile", "--quiet", *extras, *where, "--output-file", str(requirements), "pyproject.toml")
+        # Where a release has no wheel for this Python, the lowest that has one stands for it.
+        wheels = ["--quiet", "--only-binary", ":all:"]
+        uv("pip", "compile", *wheels, *extras, *where, "--output-file", str(requirements), "pyproject.toml")
         into = ["--quiet", "--python", self.interpreter]
         uv("pip", "install", *into, "--requirement", str(requirements))
         uv("pip", "install", *into, "--no-deps", str(self.distribution))
@@ -96,10 +99,10 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def found() -> list[str]:
-    """The versions of Python that are here."""
+def found(versions: Sequence[str]) -> list[str]:
+    """Those versions of Python that are here."""
     here = []
-    for version in VERSIONS:
+    for version in versions:
         try:
             uv("python", "find", "--no-python-downloads", version)
         except RuntimeError:
@@ -118,7 +121,7 @@ def main() -> None:
         folder = Path(name)
         uv("build", "--quiet", "--out-dir", str(folder / "dist"), ".")
         ((wheel,), (sdist,)) = (list((folder / "dist").glob(f"*{end}")) for end in (".whl", ".tar.gz"))
-        versions = found()
+        versions = found(sys.argv[1:] or VERSIONS)
         cases = [(v, extra, r, wheel) for v, extra, r in product(versions, ("", "server"), RESOLUTIONS)]
         cases += [(versions[-1], "server", "highest", sdist)]
         for number, (version, extra, resolution, distribution) in enumerate(cases):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from regularization.training.v1.augmentation_pb2 import AugmentHeader, AugmentRequest, Transformation
+from google.protobuf.json_format import ParseDict
+from regularization.training.v1.augmentation_pb2 import AugmentHeader, AugmentRequest
 from regularization.training.v1.early_stopping_pb2 import CheckRequest, StoppingRule
 from regularization.v1 import regularization_service_pb2 as service
 from regularization.v1.layout_pb2 import ElementRange, ParameterLayout, Segment
@@ -295,25 +296,89 @@ def _empty_messages() -> Iterator[Refusal]:
 
 
 def _other_services() -> Iterator[Refusal]:
-    check = CheckRequest(rule=StoppingRule(), history=[1.0])
-    yield Refusal(
-        "no_kind",
-        "STOPPING_RULE_UNKNOWN",
-        [check],
-        "rule.kind",
-        method="training.v1.EarlyStoppingService/Check",
-    )
-    batch = AugmentHeader(
-        data_type=FLOAT32.number, sample_shape=[2], samples=1, seed=1, transformations=[Transformation()]
-    )
-    augment = AugmentRequest(header=batch)
-    yield Refusal(
-        "no_kind",
-        "TRANSFORMATION_UNKNOWN",
-        [augment],
-        "header.transformations[0].kind",
-        method="training.v1.AugmentationService/Augment",
-    )
+    yield from _stopping()
+    yield from _augmenting()
+
+
+def _stopping() -> Iterator[Refusal]:
+    patience = {"mode": "MODE_MIN", "patience": "2"}
+    cases: list[tuple[str, str, dict[str, Any], str]] = [
+        ("no_kind", "STOPPING_RULE_UNKNOWN", {}, "rule.kind"),
+        ("mode", "FIELD_MISSING", {"patience": {"patience": "2"}}, "rule.patience.mode"),
+        ("patience", "FIELD_MISSING", {"patience": {"mode": "MODE_MIN"}}, "rule.patience.patience"),
+        ("target", "FIELD_MISSING", {"goal": {"mode": "MODE_MAX"}}, "rule.goal.target"),
+        (
+            "patience_negative",
+            "FIELD_OUT_OF_RANGE",
+            {"patience": {"mode": "MODE_MIN", "patience": "-1"}},
+            "rule.patience.patience",
+        ),
+        (
+            "min_delta_negative",
+            "FIELD_OUT_OF_RANGE",
+            {"patience": {**patience, "minDelta": -0.5}},
+            "rule.patience.min_delta",
+        ),
+        (
+            "target_nan",
+            "FIELD_OUT_OF_RANGE",
+            {"goal": {"mode": "MODE_MAX", "target": "NaN"}},
+            "rule.goal.target",
+        ),
+        (
+            "min_runs_0",
+            "FIELD_OUT_OF_RANGE",
+            {"medianOfRuns": {"mode": "MODE_MAX", "minRuns": "0"}},
+            "rule.median_of_runs.min_runs",
+        ),
+    ]
+    for name, reason, rule, at in cases:
+        check = CheckRequest(rule=ParseDict(rule, StoppingRule()), history=[1.0])
+        yield Refusal(name, reason, [check], at, method="training.v1.EarlyStoppingService/Check")
+
+
+def _augmenting() -> Iterator[Refusal]:
+    image = {"dataType": "DATA_TYPE_FLOAT32", "sampleShape": ["3", "4"], "samples": "5", "seed": "1"}
+    numbers = {**image, "sampleShape": ["12"]}
+    mixed = {
+        **image,
+        "transformations": [{"mixup": {"block": "2"}}],
+        "sampleRange": {"begin": "1", "end": "4"},
+    }
+    cases: list[tuple[str, str, dict[str, Any], str]] = [
+        ("no_kind", "TRANSFORMATION_UNKNOWN", {**image, "transformations": [{}]}, "transformations[0].kind"),
+        ("augment_seed", "FIELD_MISSING", {k: v for k, v in image.items() if k != "seed"}, "seed"),
+        (
+            "noise",
+            "FIELD_MISSING",
+            {**image, "transformations": [{"noise": {}}]},
+            "transformations[0].noise.standard_deviation",
+        ),
+        (
+            "block_of_1",
+            "FIELD_OUT_OF_RANGE",
+            {**image, "transformations": [{"mixup": {"block": "1"}}]},
+            "transformations[0].mixup.block",
+        ),
+        (
+            "two_that_mix",
+            "FIELD_OUT_OF_RANGE",
+            {**image, "transformations": [{"mixup": {}}, {"cutmix": {}}]},
+            "transformations[1]",
+        ),
+        ("inside_a_block", "ELEMENT_RANGE_INVALID", mixed, "sample_range.begin"),
+        (
+            "one_axis",
+            "LAYOUT_INVALID",
+            {**numbers, "transformations": [{"cutout": {"size": "2"}}]},
+            "sample_shape",
+        ),
+        ("sample_shape_0", "LAYOUT_INVALID", {**image, "sampleShape": ["3", "0"]}, "sample_shape[1]"),
+    ]
+    for name, reason, said, at in cases:
+        augment = AugmentRequest(header=ParseDict(said, AugmentHeader()))
+        method = "training.v1.AugmentationService/Augment"
+        yield Refusal(name, reason, [augment], f"header.{at}", method=method)
 
 
 def vectors() -> Iterator[Vector]:

@@ -1,0 +1,91 @@
+"""The image as it is run: read-only, without capabilities or network, by two users, with a trainer beside it.
+
+Build it (``make image``), then run ``python -m tests.full_size.containers`` as root where podman is. A
+server's container and a trainer's share a folder with the socket, and through it memory.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.processes import until
+
+IMAGE = "localhost/regularization-service:latest"
+NAME = "regularization-tried"
+SOCKET = "unix:/run/regularization/regularization.sock"
+# The last line: some kernels of containers allow no other limits than these, and podman asks for more.
+HARDENED = [
+    *("--runtime", "runc", "--no-healthcheck", "--read-only", "--cap-drop", "all", "--network", "none"),
+    *("--security-opt", "no-new-privileges"),
+    *("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"),
+]
+USERS = {10001: "600m", 4711: "2g"}
+"""The image's own user and another, each with the memory that its container may have."""
+TRAINER_USER = "1000:1000"
+TRAINER = """
+import numpy as np
+from regularization_client import Client, L1Norm
+
+with Client("unix:/run/regularization/regularization.sock") as client:
+    x = np.random.default_rng(0).normal(size=1_000_000).astype(np.float32)
+    with client.shared_array(x.size, np.float32) as weights:
+        weights[:] = x
+        step = client.proximal_step(weights, L1Norm(strength=0.5), step_size=1.0, out=weights)
+        sent = client.proximal_step(x, L1Norm(strength=0.5), step_size=1.0)
+        same = np.array_equal(weights, sent.parameters)
+        print(f"in shared memory: {step.shared}, with the bits of what is sent: {same}")
+"""
+
+
+def podman(*arguments: str, check: bool = True) -> str:
+    """What podman prints."""
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True)
+    if check and done.returncode:
+        raise SystemExit(f"podman {' '.join(arguments)}\n{done.stderr}")
+    return done.stdout.strip()
+
+
+@contextmanager
+def container(user: int, memory: str, folder: Path) -> Iterator[None]:
+    """A server's container that serves, with a folder for its socket."""
+    os.chown(folder, user, user)
+    folder.chmod(0o755)
+    settings = {"LISTEN": SOCKET, "SHARED_MEMORY_GROUP": str(user)}
+    environment = [
+        each for name, value in settings.items() for each in ("--env", f"REGULARIZATION_{name}={value}")
+    ]
+    own = ["--user", f"{user}:{user}", "--memory", memory, "--volume", f"{folder}:/run/regularization"]
+    podman("run", "--detach", "--name", NAME, *HARDENED, *own, *environment, IMAGE)
+    try:
+        until(lambda: "SERVING" in podman("exec", NAME, "regularization-server", "probe", check=False), 30)
+        yield
+    finally:
+        podman("rm", "--force", NAME)
+
+
+def train(group: int, folder: Path) -> str:
+    """What a trainer's container says, of a user who is in the server's group."""
+    own = ["--user", TRAINER_USER, "--group-add", str(group), "--volume", f"{folder}:/run/regularization"]
+    return podman("run", "--rm", *HARDENED, *own, "--entrypoint", "python", IMAGE, "-c", TRAINER)
+
+
+def main() -> None:
+    """Try each user, and say what was seen."""
+    print(f"image: {int(podman('image', 'inspect', IMAGE, '--format', '{{.Size}}')) / 1e6:.0f} MB unpacked")
+    for user, memory in USERS.items():
+        with tempfile.TemporaryDirectory() as name, container(user, memory, Path(name)):
+            budgets = podman("exec", NAME, "sh", "-c", "regularization-server --check | grep budget")
+            refused = podman("exec", NAME, "sh", "-c", "touch /there 2>&1; grep CapEff /proc/self/status")
+            trained = train(user, Path(name))
+            podman("stop", NAME)
+            code = podman("inspect", NAME, "--format", "{{.State.ExitCode}}")
+        print(f"user {user}, {memory}:\n{budgets}\n{refused}\n{trained}\nstopped with {code}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
