@@ -62,8 +62,8 @@ INSTRUMENTS: dict[str, Instrument] = {
         (METHOD, "memory"),
     ),
     "regularization_refusals": Instrument(
-        "Calls that were refused, by ErrorReason without its prefix, and for want of room by whose: the server's, "
-        "or a caller's, by the name of its token.",
+        "Calls that were refused, by ErrorReason without its prefix, and for want of room by whose: the "
+        "server's, or a caller's, by the name of its token.",
         ("reason", "scope", "token"),
     ),
     "regularization_faults": Instrument("Calls that ended with INTERNAL: faults of the server."),
