@@ -8,6 +8,7 @@ know nothing of callers, and none of their methods has an argument for one.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from contextlib import contextmanager
 from threading import Event, Lock, local
@@ -62,9 +63,10 @@ def current_check() -> Callable[[], None] | None:
 
 
 class _Wish(NamedTuple):
-    """Some turns at once, and whether they are there."""
+    """Some turns at once, since when they are waited for, and whether they are there."""
 
     needed: int
+    begun: float
     granted: Event
 
 
@@ -81,7 +83,15 @@ class Turns:
     def __init__(self, count: int) -> None:
         self._count = self._free = count
         self._waiting: deque[_Wish] = deque()
+        self._waited = 0.0
         self._lock = Lock()
+
+    @property
+    def seconds_waited(self) -> float:
+        """Seconds that all have waited so far, together; those who still do, too."""
+        with self._lock:
+            now = time.monotonic()
+            return self._waited + sum(now - wish.begun for wish in self._waiting)
 
     @contextmanager
     def taken(self, count: int = 1) -> Iterator[None]:
@@ -93,7 +103,7 @@ class Turns:
         Raises:
             Exception: What the thread's check raises.
         """
-        mine = _Wish(min(count, self._count), Event())
+        mine = _Wish(min(count, self._count), time.monotonic(), Event())
         with self._lock:
             self._waiting.append(mine)
             self._grant()
@@ -111,6 +121,7 @@ class Turns:
                 self._free += mine.needed
             else:
                 self._waiting.remove(mine)
+                self._waited += time.monotonic() - mine.begun
             self._grant()
 
     def _grant(self) -> None:
@@ -118,6 +129,7 @@ class Turns:
         while self._waiting and self._waiting[0].needed <= self._free:
             following = self._waiting.popleft()
             self._free -= following.needed
+            self._waited += time.monotonic() - following.begun
             following.granted.set()
 
 
@@ -126,6 +138,11 @@ def _cores() -> int:
 
 
 _turns = Turns(_cores())
+
+
+def seconds_waited() -> float:
+    """Seconds that long computations of this process have waited for their turns, together."""
+    return _turns.seconds_waited
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from .process.configuration import read_configuration, shown
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
-from .process.preparation import cache_or_own, give_back_freed_memory, prepare
+from .process.preparation import cache_or_own, give_back_freed_memory, prepare, search_rarely_for_cycles
 from .process.probe import ProbeTls, health_of, reachable
 from .process.signals import Signals
 from .settings import SettingInvalid, Settings
@@ -277,6 +277,7 @@ def _serve(
         Thread(target=_stop_at_end_of_input, args=(signals, metrics_folder), daemon=True).start()
     server = Server(settings, log, _metrics_in(metrics_folder, process))
     server.start()
+    search_rarely_for_cycles()
     if process is not None:
         _say_that_it_serves()
     make_loops_ready(cache_or_own(settings.cache), names, log)

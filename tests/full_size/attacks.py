@@ -14,14 +14,26 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization.v1.layout_pb2 import Segment
 
 from tests.support.attackers import CHECK, attacking, message
-from tests.support.messages import SERVICE, chunk, header, l1_norm, layout_of, request
+from tests.support.messages import (
+    SERVICE,
+    answers,
+    call,
+    chunk,
+    header,
+    l1_norm,
+    layout_of,
+    nuclear_norm,
+    request,
+)
 from tests.support.processes import ServerProcess, channel_to, serving
 
 if TYPE_CHECKING:
@@ -239,10 +251,16 @@ def _reset(address: str, done: threading.Event) -> None:
 
 def streams() -> Iterator[dict[str, Any]]:
     """4,000 streams at once, where 5,000 may be, and a small call beside them."""
-    with (
-        victim("--max-concurrent-calls", "5000", "--max-streams-per-connection", "1000") as server,
-        ExitStack() as stack,
-    ):
+    # An eighth of a stream's window is charged to each from its begin.
+    room = (
+        "--max-concurrent-calls",
+        "5000",
+        "--memory-budget",
+        "4GiB",
+        "--max-streams-per-connection",
+        "1000",
+    )
+    with victim(*room) as server, ExitStack() as stack:
         attacks = [stack.enter_context(attacking(server.address)) for _ in range(4)]
         first = message(first_message(1 << 20))
         began = time.monotonic()
@@ -255,7 +273,68 @@ def streams() -> Iterator[dict[str, Any]]:
         yield {"ended": sum(len(attack.ended) for attack in attacks)}
 
 
-ATTACKS = {each.__name__: each for each in (half_sent, slow, silent, resets, streams)}
+def greedy() -> Iterator[dict[str, Any]]:
+    """2,000 streams of one caller, beside a thousand small calls of another."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = Path(folder) / "tokens"
+        tokens.write_text("greedy: aaaa\nmodest: bbbb\n")
+        with serving(Path(folder), "--token-file", str(tokens)) as server, ExitStack() as stack:
+            channel, raw = stack.enter_context(channel_to(server.address)), small_message()
+            method = channel.unary_unary(f"/{SERVICE}/Gradient")
+
+            def modest() -> None:
+                method(raw, timeout=30, metadata=(("authorization", "Bearer bbbb"),))
+
+            milliseconds(modest, 300)
+            yield {"alone": milliseconds(modest, 1000), **figures(server)}
+            first = message(first_message(1 << 20))
+            attacks = [stack.enter_context(attacking(server.address)) for _ in range(8)]
+            for attack in attacks:
+                for stream in attack.begin("Gradient", 250, (b"authorization", b"Bearer aaaa")):
+                    attack.send(stream, first)
+            began = time.monotonic()
+            yield {"first": milliseconds(modest, 1), "after": round(time.monotonic() - began, 1)}
+            yield {"beside": milliseconds(modest, 1000), **figures(server)}
+            yield {"refused": sum(len(attack.ended) for attack in attacks)}
+
+
+def budget() -> Iterator[dict[str, Any]]:
+    """Ten times a budget of 64 MiB: halves of matrices, and answers that nobody reads."""
+    with victim("--memory-budget", "64MiB") as server, ExitStack() as stack:
+        # Compiled loops take their memory once, whoever asks for them first.
+        with channel_to(server.address) as channel:
+            answers(channel, "gradient", islice(_too_much(0, threading.Event(), 1024), 5))
+        time.sleep(20)
+        base = figures(server)
+        yield base
+        channels = [stack.enter_context(channel_to(server.address)) for _ in range(4)]
+        done = threading.Event()
+        calls = [call(channels[index % 4], "gradient", _too_much(index, done), 120) for index in range(160)]
+        peak = 0
+        for _ in range(200):
+            peak = max(peak, figures(server)["resident_mib"])
+            time.sleep(0.1)
+        yield {"peak": peak - base["resident_mib"], "refused": sum(each.done() for each in calls)}
+        with channel_to(server.address) as channel:
+            yield {"health": milliseconds(health_check(channel), 100)}
+        done.set()
+        for each in calls:
+            each.cancel()
+        time.sleep(30)
+        yield {"left": figures(server)["resident_mib"] - base["resident_mib"], **figures(server)}
+
+
+def _too_much(index: int, done: threading.Event, rows: int = 2048) -> Iterator[Any]:
+    """The first 4 MiB of 8, of a matrix that must be there whole or of elements that are answered at once."""
+    row = nuclear_norm() if index % 2 else l1_norm()
+    of = layout_of(Segment(name="w", shape=[rows, 1024], regularizer=row))
+    yield request("gradient", header=header("gradient", of))
+    for begin in range(0, 1 << 20, 1 << 18):
+        yield request("gradient", chunk=chunk(np.ones(1 << 18, "<f4"), offset=begin))
+    done.wait()
+
+
+ATTACKS = {each.__name__: each for each in (half_sent, slow, silent, resets, streams, greedy, budget)}
 
 
 def main(names: list[str]) -> None:

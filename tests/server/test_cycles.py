@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from threading import Event
@@ -156,3 +159,25 @@ def test_a_call_without_a_message_leaves_nothing(
         with channel_to(server.addresses[0]) as channel:
             answers(channel, "penalty", one_by_one("penalty"))
         until(lambda: not left_over())
+
+
+def test_open_streams_cause_no_search_of_all_objects() -> None:
+    """With as many objects as thousands have: it would stop all threads. New objects are searched."""
+    script = """
+        import gc, weakref
+        from regularization_server.process.preparation import give_back_freed_memory, search_rarely_for_cycles
+
+        class Node:
+            def __init__(self):
+                self.itself = self
+
+        searches = []
+        search_rarely_for_cycles()
+        gc.callbacks.append(lambda phase, of: phase == "stop" and searches.append(of["generation"]))
+        streams = [[[] for _ in range(90)] for _ in range(4_000)]
+        assert 0 < len(searches) < 30 and max(searches) < 2, searches
+        kept = weakref.ref(Node())
+        give_back_freed_memory()
+        assert kept() is None
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from regularization.v1 import layout_pb2, plan_pb2
 from regularization.v1.layout_pb2 import DATA_TYPE_FLOAT32, Segment
+from regularization_kernels import interruption
 from regularization_server import Server, Settings
 from regularization_server.observability.instruments import INSTRUMENTS, exported_name
 from regularization_server.observability.plan_metrics import MOST_EXPORTED, MOST_SEGMENTS
@@ -143,6 +145,7 @@ def test_counts_by_status_are_the_clients(counting: Server, counted: grpc.Channe
     last = scrape(counting)
     assert sum(last.summed("grpc_server_call_started_total", "grpc_method").values()) == sum(told.values())
     assert last.value("regularization_calls_in_flight") == 0
+    assert last.summed("regularization_refusals_total", "scope").keys() == {""}
     assert last.summed("regularization_refusals_total", "reason").keys() == {
         "FIELD_OUT_OF_RANGE",
         "STREAM_TOO_SHORT",
@@ -157,6 +160,39 @@ def test_names_of_callers_make_one_label(counting: Server, counted: grpc.Channel
     after = scrape(counting)
     assert after.label_sets("grpc_server_call_started_total") == before + 1
     assert after.statuses(grpc_method="other") == {"UNIMPLEMENTED": 100}
+
+
+def whole_call() -> bytes:
+    """The one message of a call."""
+    raw: bytes = request("gradient", header=header("gradient"), chunk=chunk()).SerializeToString()
+    return raw
+
+
+def test_want_of_room_is_counted_by_the_token_s_name(tmp_path: Path) -> None:
+    """Of the caller that has used up its share; where the server has no room, nobody is named."""
+    (tmp_path / "tokens").write_text("nightly: 6f1e8a52c0\n")
+    settings = Settings(
+        listen=(f"unix:{tmp_path / 's'}",),
+        metrics_listen="127.0.0.1:0",
+        token_file=tmp_path / "tokens",
+        max_calls_per_caller=1,
+    )
+    name, reason = "regularization_refusals_total", "TOO_MANY_CALLS"
+    with Server(settings) as server, channel_to(server.addresses[0]) as channel:
+        method = channel.stream_stream(f"/{PREFIX}/Gradient")
+        shown, done = (("authorization", "Bearer 6f1e8a52c0"),), threading.Event()
+        open_call = method(_then_wait([whole_call()], done), timeout=TIMEOUT, metadata=shown)
+        until(lambda: scrape(server).value("regularization_calls_in_flight") == 1)
+        with pytest.raises(grpc.RpcError):
+            list(method(iter([whole_call()]), timeout=TIMEOUT, metadata=shown))
+        of_caller = {"scope": "caller", "token": "nightly"}
+        until(lambda: scrape(server).value(name, reason=reason, **of_caller) == 1)
+        done.set()
+        list(open_call)
+        server._calls._limit = 0
+        with pytest.raises(grpc.RpcError):
+            list(method(iter([whole_call()]), timeout=TIMEOUT, metadata=shown))
+        until(lambda: scrape(server).value(name, reason=reason, scope="server", token="") == 1)
 
 
 def test_figures_of_calls(counting: Server, counted: grpc.Channel) -> None:
@@ -202,6 +238,29 @@ def test_the_state_is_that_of_the_look(counting: Server, counted: grpc.Channel) 
 def _then_wait(messages: list[object], done: threading.Event) -> Iterator[object]:
     yield from messages
     done.wait(TIMEOUT)
+
+
+def test_waits_for_a_core_are_counted(
+    counting: Server, counted: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what takes long and cannot be stopped: while it waits, too, so that the rate is how many do."""
+    turns = interruption.Turns(1)
+    monkeypatch.setattr(interruption, "_turns", turns)
+    name, size = "regularization_long_computations_wait_seconds_total", 300
+    matrix = Segment(name="m", shape=[size, size])
+    matrix.regularizer.nuclear_norm.strength = 0.1
+    first = request("gradient", header=header("gradient", layout_of(matrix)), chunk=chunk([1.0] * size**2))
+    before = scrape(counting).value(name)
+    with turns.taken():
+        waiting = call(counted, "gradient", [first])
+        until(lambda: scrape(counting).value(name) > before)
+        during = scrape(counting).value(name)
+        time.sleep(0.1)
+        assert scrape(counting).value(name) >= during + 0.1
+        good(counted)
+    assert list(waiting)
+    total = scrape(counting).value(name)
+    assert scrape(counting).value(name) == total
 
 
 def test_health_is_counted(counting: Server, counted: grpc.Channel) -> None:

@@ -58,8 +58,8 @@ class CallMetrics:
             return elements.labels(_without_slash(method), "shared" if shared else "streamed").inc
 
         @cache
-        def refusals_of(reason: str) -> Callable[[], None]:
-            return refusals.labels(reason.removeprefix(REASON_PREFIX)).inc
+        def refusals_of(reason: str, scope: str, token: str) -> Callable[[], None]:
+            return refusals.labels(reason.removeprefix(REASON_PREFIX), scope, token).inc
 
         self._started, self._ended, self._elements, self._refusals = (
             started_of,
@@ -81,7 +81,10 @@ class CallMetrics:
         if ending.fault is not None:
             self._faults.inc()
         elif ending.reason is not None:
-            self._refusals(ending.reason)()
+            scope = (ending.place or {}).get("scope", "")
+            # The names are the operator's own, and as many as the file of tokens has.
+            token = context.token_name if scope == "caller" else None
+            self._refusals(ending.reason, scope, token or "")()
 
     def count(
         self, method: str, code: grpc.StatusCode, seconds: float, received: int = 0, sent: int = 0

@@ -62,12 +62,17 @@ INSTRUMENTS: dict[str, Instrument] = {
         (METHOD, "memory"),
     ),
     "regularization_refusals": Instrument(
-        "Calls that were refused, by ErrorReason without its prefix.", ("reason",)
+        "Calls that were refused, by ErrorReason without its prefix, and for want of room by whose: the "
+        "server's, or a caller's, by the name of its token.",
+        ("reason", "scope", "token"),
     ),
     "regularization_faults": Instrument("Calls that ended with INTERNAL: faults of the server."),
     "regularization_calls_in_flight": Instrument("Calls in flight.", together="sum"),
     "regularization_calls_limit": Instrument(
         "Calls in flight beyond which new ones are refused.", together="sum"
+    ),
+    "regularization_long_computations_wait_seconds": Instrument(
+        "Seconds that decompositions and long sorts waited for a core."
     ),
     "regularization_memory_budget_used_bytes": Instrument(
         "Bytes that calls hold of the budget.", together="sum"

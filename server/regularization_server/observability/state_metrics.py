@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regularization_kernels import interruption
+
 if TYPE_CHECKING:
     from regularization_kernels.engine import MemoryBudget
 
@@ -51,6 +53,8 @@ class StateMetrics:
         self._state = state
         self._cpu = instruments.counter("process_cpu_seconds")
         self._cpu_counted = 0.0
+        self._waits = instruments.counter("regularization_long_computations_wait_seconds")
+        self._waits_counted = interruption.seconds_waited()
         instruments.counter("regularization_server_starts").inc()
         self._set("regularization_server_processes", 1)
         settings = state.settings
@@ -72,6 +76,9 @@ class StateMetrics:
         now = time.process_time()
         self._cpu.inc(now - self._cpu_counted)
         self._cpu_counted = now
+        waited = interruption.seconds_waited()
+        self._waits.inc(waited - self._waits_counted)
+        self._waits_counted = waited
         if _PROCESS.exists():
             pages = int((_PROCESS / "statm").read_text().split()[1])
             self._set("process_resident_memory_bytes", pages * _PAGE_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 from pathlib import Path
@@ -11,6 +12,14 @@ from ..units import MIB
 
 # glibc's parameters of mallopt(3), by their numbers in malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+
+
+THRESHOLDS = (20_000, 20, 50)
+"""Objects that are new before there is a search of them, such searches before one of those that stayed, and
+such before one of all."""
+
+NEW = 1
+"""The oldest generation of objects that is not old."""
 
 
 def prepare(blas_threads: int = 1) -> None:
@@ -42,11 +51,22 @@ def cache_or_own(cache: Path | None) -> Path | None:
     return own / "regularization-service"
 
 
+def search_rarely_for_cycles() -> None:
+    """Let Python search few objects, and seldom all, for cycles of which nothing is used any more.
+
+    Calls leave none. A search stops all threads, and where thousands of streams are open and more come,
+    Python's own thresholds cause one of everything again and again.
+    """
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+
+
 def give_back_freed_memory() -> None:
-    """Give the memory that malloc keeps and nobody uses back to the system.
+    """Give the memory that malloc keeps and nobody uses back to the system, and that of new cycles.
 
     The system clears what is used again afterwards, which takes time: this is for now and then.
     """
+    gc.collect(NEW)
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
