@@ -51,6 +51,7 @@ COMMANDS = {
     "Node and TypeScript": ("node", "npm"),
     "C++": ("cmake", "c++", "pkg-config", "protoc", "grpc_cpp_plugin"),
     "Go": ("go", "protoc", "protoc-gen-go"),
+    "Java": ("java", "javac", "jar", "protoc", "grpc_java_plugin"),
     "C, for devices": ("cc", "make", "pkg-config", "protoc", "protoc-gen-nanopb"),
 }
 """What tells by its absence that a toolchain is not installed."""

@@ -112,11 +112,18 @@ static bool is(const char *name, const char *text, size_t size) {
   return strlen(name) == size && memcmp(name, text, size) == 0;
 }
 
+// A code; UNKNOWN where the text is none.
+static int number(const char *text) {
+  char *end;
+  const long code = strtol(text, &end, 10);
+  return end == text || *end != '\0' || code < 0 || code > 16 ? RPC_UNKNOWN : (int)code;
+}
+
 void transfer_header(transfer *call, const char *name, size_t name_size, const char *value, size_t value_size) {
   rpc_status *status = call->status;
-  // nghttp2 ends names and values with a zero.
+  // nghttp2 ends values with a zero.
   if (is(":status", name, name_size)) call->http = atoi(value);
-  if (is("grpc-status", name, name_size)) call->code = atoi(value);
+  if (is("grpc-status", name, name_size)) call->code = number(value);
   if (is("grpc-message", name, name_size)) unescaped(value, value_size, status->text, sizeof status->text);
   if (is("grpc-status-details-bin", name, name_size)) {
     status->details_size = decoded(value, value_size, status->details, sizeof status->details);
@@ -150,6 +157,9 @@ void transfer_finish(transfer *call) {
   rpc_status *status = call->status;
   if (call->own != 0) {
     status->code = call->own;
+  } else if (call->code == RPC_OK && call->in_at > 0) {
+    status->code = RPC_INTERNAL;
+    snprintf(status->text, sizeof status->text, "the last response is cut off");
   } else if (call->code >= 0) {
     status->code = call->code;
   } else if (call->reset != 0) {
