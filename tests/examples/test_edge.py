@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1 import summary_pb2, tensor_pb2
 
 from examples.edge.gateway import PLANS
 from examples.edge.keywords import STEP, STEP_SIZE, length, stepped
 from tests.languages.clients import LANGUAGES, SECONDS_TO_BUILD, built
 from tests.support.cutting_proxy import Cut, How, Way, cutting_proxy
+from tests.support.faulty_server import answering
 from tests.support.processes import serving
 from tests.support.replicas import free_port
 
 pytestmark = pytest.mark.timeout(SECONDS_TO_BUILD + 100)
 LANGUAGE = LANGUAGES["C, for devices"]
+CHUNK = 2048
+"""Elements that the device sends at once."""
+BITMAP = bytes([1, *bytes(CHUNK // 8 - 1)])
+WRONG = {
+    "another_offset": tensor_pb2.ResultChunk(element_offset=1, values=bytes(2 * CHUNK)),
+    "too_short": tensor_pb2.ResultChunk(values=bytes(2 * CHUNK - 2)),
+    "too_long": tensor_pb2.ResultChunk(values=bytes(2 * CHUNK + 2)),
+    "a_half_element": tensor_pb2.ResultChunk(values=bytes(1), nonzero_bitmap=BITMAP),
+    "no_value_for_a_bit": tensor_pb2.ResultChunk(nonzero_bitmap=BITMAP),
+    "a_value_without_a_bit": tensor_pb2.ResultChunk(values=bytes(4), nonzero_bitmap=BITMAP),
+    "a_short_bitmap": tensor_pb2.ResultChunk(values=bytes(2), nonzero_bitmap=BITMAP[:-1]),
+    "a_long_bitmap": tensor_pb2.ResultChunk(values=bytes(2), nonzero_bitmap=BITMAP + bytes(1)),
+}
+"""Answers to the first chunk that are none."""
 Device = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -93,3 +112,32 @@ def test_a_plan_that_the_gateway_has_not_is_told(device: Device, gateway: str) -
     done = device(gateway, plan="none")
     assert done.returncode == 1
     assert done.stderr.startswith("INVALID_ARGUMENT ERROR_REASON_PLAN_UNKNOWN header.layout.planned.name: ")
+
+
+@pytest.mark.parametrize("chunk", WRONG.values(), ids=list(WRONG))
+def test_a_wrong_answer_is_none(device: Device, chunk: tensor_pb2.ResultChunk) -> None:
+    """It is told at once, and what it says is not taken for more memory than the device has."""
+    assert_refused(device, service.ProximalStepResponse(chunk=chunk))
+
+
+def test_an_answer_larger_than_the_devices_memory_is_none(device: Device) -> None:
+    """Of which it keeps nothing."""
+    huge = service.ProximalStepResponse(summary=summary_pb2.Summary(plan_digest="0" * 1_000_000))
+    assert_refused(device, huge, "RESOURCE_EXHAUSTED: a response is larger than the room for it")
+
+
+def assert_refused(
+    device: Device,
+    response: service.ProximalStepResponse,
+    text: str = "INTERNAL: a response is not what was asked for",
+) -> None:
+    """Have a server answer so for ever; the device ends by itself."""
+
+    def answer(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        yield response
+        context.abort(grpc.StatusCode.DATA_LOSS, "the device goes on")
+
+    with answering(answer) as address:
+        done = device(address)
+    assert done.returncode == 1
+    assert text in done.stderr

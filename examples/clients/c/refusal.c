@@ -84,6 +84,7 @@ refusal refusal_of(const rpc_status *status) {
 }
 
 bool refusal_broke(const rpc_status *status) {
+  if (status->given_up) return false;
   switch (status->code) {
     case RPC_UNAVAILABLE:
       return true;

@@ -26,6 +26,7 @@ enum {
 // What a call ended with.
 typedef struct {
   int code;
+  bool given_up;                      // By this side, which would do so again.
   char text[RPC_TEXT_SIZE];           // For people; cut off where it is longer.
   uint8_t details[RPC_DETAILS_SIZE];  // A serialized google.rpc.Status, out of the trailer grpc-status-details-bin.
   size_t details_size;                // 0 where there is none.

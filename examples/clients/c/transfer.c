@@ -12,6 +12,7 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static bool given_up(transfer *call, int code, const char *why) {
   call->own = code;
+  call->status->given_up = true;
   snprintf(call->status->text, sizeof call->status->text, "%s", why);
   return false;
 }

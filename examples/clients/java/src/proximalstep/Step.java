@@ -88,7 +88,9 @@ public record Step(ProximalStepHeader header, int elementSize, byte[] parameters
       ByteString values = response.getChunk().getValues();
       boolean next = response.getChunk().getElementOffset() * elementSize == result.position();
       if (response.hasChunk() && (!next || values.size() > result.remaining())) {
-        throw Status.UNAVAILABLE.withDescription("a result chunk is missing").asRuntimeException();
+        onError(Status.INTERNAL.withDescription("a result chunk is not the next one").asException());
+        requests.cancel("the answer is wrong", null);
+        return;
       }
       values.copyTo(result);
       if (response.hasSummary()) {
