@@ -141,6 +141,24 @@ def test_equal_scales_have_the_bits_of_none(scale: float) -> None:
         assert (weighted[1::2] != plain[1::2]).any()
 
 
+def test_means_that_differ_by_rounding_alone_are_in_order() -> None:
+    """Of elements that are a few units in the last place apart."""
+    random = np.random.default_rng(15)
+    y = step(1.0 + random.integers(-3, 4, (500, 9)) * EPS, random.random((500, 9)))
+    assert (np.diff(y, axis=1) >= 0).all()
+    assert (np.abs(y - 1.0) <= 3 * EPS).all()
+
+
+def test_the_mean_of_a_long_pool_is_exact_to_rounding() -> None:
+    """Elements and weights are added with what each addition rounds off."""
+    random = np.random.default_rng(16)
+    v, scales = -np.sort(random.normal(size=30_000)), random.random(30_000) + 0.5
+    v[-1] = -40.0 * v.size
+    weights = scales.min() / scales
+    expected = math.fsum((weights * v).tolist()) / math.fsum(weights.tolist())
+    np.testing.assert_allclose(step(v, scales), expected, rtol=4 * EPS)
+
+
 def test_only_ratios_of_scales_matter() -> None:
     """A power of two times all of them changes no bit."""
     random = np.random.default_rng(5)
