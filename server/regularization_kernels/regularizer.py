@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 SETTLING = 16
 """Float64 numbers an element that rounding a point inwards takes: neighbours, costs, and their order."""
 
-SCALING = 16
-"""Float64 numbers an element that a step of groups with a step size for each element takes."""
-
 
 class Locality(Enum):
     """The stretches of a segment on which a regularizer can be computed by itself."""
@@ -200,6 +197,8 @@ class Regularizer(Parameters, ABC):
     steps_in_metric: ClassVar[bool] = False
     """Whether its step is known where each element has a step size of its own, although it is no sum over
     them."""
+    scaling: ClassVar[int] = 16
+    """Float64 numbers an element that such a step takes beside the workspace."""
     strength: float
 
     @classmethod

@@ -18,11 +18,13 @@ from regularization_client import (
     GroupLasso,
     Groups,
     InvalidRequestError,
+    Isotonic,
     L1Norm,
     NuclearNorm,
     Part,
     SquaredL2Norm,
 )
+from scipy.optimize import isotonic_regression
 
 L1 = L1Norm(strength=0.1)
 THETA = np.array([0.8, -0.3, 0.5])
@@ -132,6 +134,23 @@ def test_all_operands(client: Client) -> None:
         assert step.shared
         assert step.parameters.tobytes() == expected.parameters.tobytes()
         assert step.exact_squared_distance == expected.exact_squared_distance
+
+
+def test_scales_of_lines_in_order(client: Client, target: str) -> None:
+    """A weighted fit of columns is SciPy's, and has the same bits in small chunks and in shared memory."""
+    random = np.random.default_rng(8)
+    v, scales = random.normal(size=(200, 3)), 10.0 ** random.uniform(-2, 2, (200, 3))
+    with Client(target, chunk_bytes=1024) as other:
+        fitted = other.proximal_step(v, Isotonic(axis=0), step_size=0.5, step_scales=scales).parameters
+    for column, line, sizes in zip(fitted.T, v.T, scales.T, strict=True):
+        expected = isotonic_regression(line, weights=1 / sizes).x
+        np.testing.assert_allclose(column, expected, rtol=0, atol=1e-14)
+    with client.shared_arrays(dict.fromkeys(("v", "scales"), v.shape), float) as shared:
+        shared["v"][...], shared["scales"][...] = v, scales
+        operands = {"step_scales": shared["scales"], "out": shared["v"]}
+        step = client.proximal_step(shared["v"], Isotonic(axis=0), step_size=0.5, **operands)
+        assert step.shared
+        assert step.parameters.tobytes() == fitted.tobytes()
 
 
 def test_a_whole_model(client: Client) -> None:

@@ -14,6 +14,7 @@ from regularization_kernels import (
     Box,
     GroupLasso,
     Groups,
+    Isotonic,
     L1Norm,
     L2Norm,
     NuclearNorm,
@@ -122,14 +123,19 @@ def test_what_waits_is_accounted_for(method: Method, shape: tuple[int, ...], reg
 
 
 @pytest.mark.parametrize(
-    ("shape", "groups"),
-    [((CHUNK * 16,), Groups(size=CHUNK * 16)), ((CHUNK * 2, 8), Groups(axis=1))],
-    ids=["one-group", "columns"],
+    ("shape", "regularizer"),
+    [
+        ((CHUNK * 16,), GroupLasso(strength=0.1, groups=Groups(size=CHUNK * 16))),
+        ((CHUNK * 2, 8), GroupLasso(strength=0.1, groups=Groups(axis=1))),
+        ((CHUNK * 4,), Isotonic()),
+        ((CHUNK, 4), Isotonic(axis=0)),
+    ],
+    ids=["one-group", "columns", "line", "lines"],
 )
-def test_step_scales_of_what_waits_are_accounted_for(shape: tuple[int, ...], groups: Groups) -> None:
-    """What it takes to give each element of a long group its own step size is taken from the budget, too."""
+def test_step_scales_of_what_waits_are_accounted_for(shape: tuple[int, ...], regularizer: Any) -> None:
+    """What it takes to give each element of what waits its own step size is taken from the budget, too."""
     budget = Watched(PLENTY)
-    layout = only(shape, GroupLasso(strength=0.1, groups=groups))
+    layout = only(shape, regularizer)
     most = run_through(Method.PROXIMAL_STEP, layout, budget, "step_scales")
     assert budget.used == 0
     assert most <= budget.most + 12 * CHUNK * 8

@@ -25,7 +25,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 weighted_cases = pytest.mark.parametrize("case", takers("weights"), ids=lambda case: case.label)
 scaled_cases = pytest.mark.parametrize("case", takers("step_scales"), ids=lambda case: case.label)
 
-STEP_IN_A_METRIC = {"group_lasso", "sparse_group_lasso"}
+STEP_IN_A_METRIC = {"group_lasso", "sparse_group_lasso", "isotonic"}
 """Rows that are no sums over elements, and take a step size for each nevertheless."""
 
 NEVER = {Method.PENALTY: {"loss_gradients", "step_scales"}, Method.GRADIENT: {"step_scales"}}

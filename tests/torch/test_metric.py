@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from regularization_client import ArgumentError, Client, L1Norm, RegularizationError, TotalVariation
+from regularization_client import (
+    ArgumentError,
+    Client,
+    Isotonic,
+    L1Norm,
+    RegularizationError,
+    TotalVariation,
+)
+from scipy.optimize import isotonic_regression
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from regularization_client.torch import ProximalStep  # noqa: E402 - it needs PyTorch
@@ -47,6 +55,22 @@ def test_thresholds_are_those_of_adam_s_own_steps(client: Client, amsgrad: bool)
         moved = plain.weight.detach().numpy()
         expected = np.sign(moved) * np.maximum(np.abs(moved) - 0.3 * rate, 0)
         assert np.allclose(model.weight.detach().numpy(), expected, rtol=1e-12, atol=0)
+
+
+def test_lines_in_order_are_fitted_with_adam_s_weights(client: Client) -> None:
+    """Each row is the fit that weighs an element by the root of its mean squared gradient."""
+    model, plain = layer(), layer()
+    options = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-6}
+    optimizer, alone = (torch.optim.Adam(each.parameters(), **options) for each in (model, plain))
+    ProximalStep(client, model, optimizer, Isotonic(), metric="adam")
+    one_more(model, optimizer)
+    one_more(plain, alone)
+    weights = np.abs(GRADIENTS.numpy()) + 1e-6
+    moved = plain.weight.detach().numpy()
+    for got, row, of_row in zip(model.weight.detach().numpy(), moved, weights, strict=True):
+        expected = isotonic_regression(row, weights=of_row).x
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
+    assert not np.allclose(model.weight.detach().numpy(), moved)
 
 
 def test_what_adam_has_not_moved_stays(client: Client) -> None:

@@ -100,9 +100,28 @@ def of_set(
     by_element: bool = False,
 ) -> Row:
     """An indicator: whether a point is inside, and the nearest point that is; one inside stays."""
+    return of_set_in_metric(
+        inside,
+        lambda message, shape, x, _: project(message, shape, x),
+        convex=convex,
+        value_error=value_error,
+        by_element=by_element,
+    )
 
-    def step(message: Message, shape: Shape, x: Vector, _: Vector) -> Vector:
-        return x if inside(message, shape, [float(each) for each in x]) else project(message, shape, x)
+
+def of_set_in_metric(
+    inside: Callable[[Message, Shape, list[float]], bool],
+    project: Callable[[Message, Shape, Vector, Vector], Vector],
+    *,
+    convex: bool = True,
+    value_error: float = 0.0,
+    by_element: bool = False,
+) -> Row:
+    """Likewise, where which point is nearest depends on the elements' step sizes."""
+
+    def step(message: Message, shape: Shape, x: Vector, sizes: Vector) -> Vector:
+        kept = inside(message, shape, [float(each) for each in x])
+        return x if kept else project(message, shape, x, sizes)
 
     return Row(
         sums=lambda message, shape, x: [

@@ -11,7 +11,7 @@ from mpmath import mpf
 
 from ..numbers import exact
 from ..sums import Terms
-from .row import Message, Row, Shape, Vector, of_set, sign, uniform_size
+from .row import Message, Row, Shape, Vector, of_set_in_metric, sign, uniform_size
 
 Combination = dict[int, int]
 """A combination of elements: the factor of each place."""
@@ -178,13 +178,13 @@ def _ordered(m: Message, shape: Shape, x: list[float]) -> bool:
     return all(way * x[a] <= way * x[b] for line in lines(shape, _axis(m, shape)) for a, b in pairwise(line))
 
 
-def _pooled(m: Message, shape: Shape, x: Vector) -> Vector:
+def _pooled(m: Message, shape: Shape, x: Vector, sizes: Vector) -> Vector:
     way = -1 if m.decreasing else 1
     result = list(x)
     for line in lines(shape, _axis(m, shape)):
-        pools: list[list[mpf]] = []
+        pools: list[list[tuple[mpf, mpf]]] = []
         for place in line:
-            pools.append([way * x[place]])
+            pools.append([(way * x[place], sizes[place])])
             while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
                 last = pools.pop()
                 pools[-1] += last
@@ -194,8 +194,12 @@ def _pooled(m: Message, shape: Shape, x: Vector) -> Vector:
     return result
 
 
-def _mean(pool: Vector) -> mpf:
-    return sum(pool, mpf(0)) / len(pool)
+def _mean(pool: list[tuple[mpf, mpf]]) -> mpf:
+    """A pool's mean, weighted by one over the step sizes; where the least is 0, of those that have it."""
+    least = min(size for _, size in pool)
+    weights = [mpf(1) if size == least else least / size for _, size in pool]
+    weighted = (weight * value for weight, (value, _) in zip(weights, pool, strict=True))
+    return sum(weighted, mpf(0)) / sum(weights, mpf(0))
 
 
 SEQUENCES = {
@@ -211,7 +215,7 @@ SEQUENCES = {
         _fused_terms,
     ),
     "trend_filter": _penalizing(_trend, _trend_terms),
-    "isotonic": of_set(_ordered, _pooled),
+    "isotonic": of_set_in_metric(_ordered, _pooled),
     "total_variation_2d": _penalizing(
         lambda m, shape: [
             (m.strength, row)

@@ -67,6 +67,26 @@ def _operands() -> Iterator[Vector]:
         about,
         call("ProximalStep", groups, POINT, reference=REFERENCE, loss_gradients=LOSSES),
     )
+    unequal = [scale or 0.375 for scale in SCALES]
+    held = [0 if index in (3, 8, 11) else scale for index, scale in enumerate(SCALES)]
+    for name, shape, parameters, scales, about in (
+        ("rows", [12], {}, unequal, "weighted by one over the step sizes"),
+        ("columns", [6, 2], {"axis": 0}, unequal, "along another axis"),
+        ("decreasing", [2, 6], {"decreasing": True}, SCALES, "none of which rises"),
+        ("held", [12], {}, held, "with elements of step size 0 that are out of order"),
+    ):
+        yield vector(
+            f"operands/isotonic/step_scales_{name}",
+            f"ProximalStep of lines in order with step scales, {about}.",
+            call(
+                "ProximalStep",
+                layout(segment("theta", shape, {"isotonic": parameters})),
+                POINT,
+                step_scales=scales,
+                loss_gradients=LOSSES,
+            ),
+            [5],
+        )
     own = layout(segment("theta", [6], L1, step_size=0.25), segment("other", [6], L1))
     yield vector(
         "operands/step_size_of_a_segment",

@@ -1508,9 +1508,12 @@ Global___TrendFilter: _TypeAlias = TrendFilter  # noqa: Y015
 @_typing.final
 class Isotonic(_message.Message):
     """Penalty 0 where no element along an axis is less than one before it, plus infinity otherwise. Gradient 0 inside,
-    undefined outside. Proximal step: the nearest such lines, by pooling adjacent violators. Where stochastic rounding
-    would break the order, the segment is rounded to nearest. The segment's shape must have an axis:
-    ERROR_REASON_LAYOUT_INVALID. Source: Barlow et al. 1972; Best and Chakravarti 1990.
+    undefined outside. Proximal step: the nearest such lines, by pooling adjacent violators. With step_scales the lines y
+    of the least sum of (y_i - x_i)^2 / t_i, t_i = step_size * scale_i: a pool's mean is weighted by 1 / t_i. An element
+    with t_i = 0 stays, and the others follow it; such elements that are out of order move to their plain mean. Equal t_i
+    in a line have the bits of none. Where stochastic rounding would break the order, the segment is rounded to nearest.
+    The segment's shape must have an axis: ERROR_REASON_LAYOUT_INVALID.
+    Source: Barlow et al. 1972; Best and Chakravarti 1990.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -63,7 +63,7 @@ class TensorChunk(_message.Message):
     step_scales: _builtins.bytes
     """Multipliers of the step size, element by element, each finite and >= 0 (the diagonal metric of
     Adam-like trainers), for the forward and the proximal step both. Taken by ProximalStep where
-    the regularizer is a sum over elements, group_lasso or sparse_group_lasso, or the segment is exempt.
+    the regularizer is a sum over elements, group_lasso, sparse_group_lasso or isotonic, or the segment is exempt.
     """
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..formats import fraction_bits
-from ..regularizer import SCALING, SETTLING, Locality
+from ..regularizer import SETTLING, Locality
 from .chunk import Chunk
 from .filling import filled_bytes, unfilled
 from .workspace import PIECE
@@ -54,8 +54,8 @@ class Stage(ABC):
         regularizer = self._segment.regularizer
         if like.reference is not None and regularizer is not None and regularizer.traits.indicator:
             wide += SETTLING  # rounded with the reference, a set may have to be rounded inwards
-        if like.step_scales is not None:
-            wide += SCALING
+        if like.step_scales is not None and regularizer is not None:
+            wide += regularizer.scaling
         return elements + (wide * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize
 
     @abstractmethod

@@ -56,6 +56,11 @@ class Modifier(Regularizer):
         """Whether the step size may differ from element to element."""
         return self.inner.takes_step_scales
 
+    @property
+    def scaling(self) -> int:  # type: ignore[override] # of an instance: it is inner's
+        """What a step size for each element takes: as much as of what is modified."""
+        return self.inner.scaling
+
     @abstractmethod
     def around(self, inner: Prepared, data_type: DataType) -> PreparedModifier:
         """The modifier of what was made ready for a segment of this data type."""

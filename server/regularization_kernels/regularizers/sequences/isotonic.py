@@ -31,15 +31,21 @@ class Isotonic(SegmentSet):
     decrease. The order is exact in every data type: rounding to nearest keeps it, and where stochastic
     rounding would not, the segment is rounded to nearest.
 
+    With a step size t for each element the step is the fit of weights 1/t: what moves less easily weighs
+    more. Elements whose step size is 0 stay, all others follow; such as are out of order move to their plain
+    mean. Where the step sizes of a line are equal, its step has the bits of one without.
+
     Cost: O(n); one element after the other, in a compiled loop where Numba is installed. Memory: three
-    float64 numbers an element at most beside input and result; more only with a reference. Source: Barlow,
-    Bartholomew, Bremner and Brunk (1972), Statistical inference under order restrictions; Best and
-    Chakravarti (1990), Active set algorithms for isotonic regression.
+    float64 numbers an element at most beside input and result, seven with step sizes; more only with a
+    reference. Source: Barlow, Bartholomew, Bremner and Brunk (1972), Statistical inference under order
+    restrictions; Best and Chakravarti (1990), Active set algorithms for isotonic regression.
     """
 
     decreasing: bool = parameter(None, "whether elements are not to increase; unset: false", default=False)
     axis: int | None = axis_of_lines()
 
+    steps_in_metric: ClassVar[bool] = True
+    scaling: ClassVar[int] = 4
     traits: ClassVar[Traits] = Traits(
         convex=True, positively_homogeneous=True, indicator=True, locality=Locality.SEGMENT
     )
@@ -48,7 +54,9 @@ class Isotonic(SegmentSet):
         penalty="0 if no element along the axis is less than one before it (if decreasing, more),"
         " infinity otherwise",
         prox="the nearest lines that do not decrease (or increase), by pooling adjacent violators;"
-        " memory: 3 float64 numbers an element beside input and result",
+        " with a step size for each element y that minimizes sum over i of (y_i - x_i)^2 / step_size_i,"
+        " where those of 0 stay, or among themselves are pooled to their plain mean;"
+        " memory: 3 float64 numbers an element beside input and result, 7 with step sizes",
         source="Barlow et al. 1972; Best and Chakravarti 1990",
     )
 
@@ -88,14 +96,17 @@ class Isotonic(SegmentSet):
         rule = f"must not be {than} than {bound!r}, which stands before it,"
         return Breach(rule, float(x.reshape(-1)[first]), first)
 
-    def project(self, x: Float64Array, data_type: DataType, out: Float64Array) -> None:
-        """Write the nearest rows that are in order."""
+    def project(
+        self, x: Float64Array, data_type: DataType, out: Float64Array, step_sizes: Float64Array | None = None
+    ) -> None:
+        """Write the nearest rows that are in order, also in the metric of step sizes >= 0 as x lies."""
         del data_type
+        sizes = None if step_sizes is None else step_sizes.reshape(-1)
         if not self.decreasing:
-            pool_rows(x.reshape(-1), x.shape[1], out.reshape(-1))
+            pool_rows(x.reshape(-1), x.shape[1], out.reshape(-1), sizes)
             return
         np.negative(x, out=out)
-        pool_rows(out.reshape(-1), x.shape[1], out.reshape(-1))
+        pool_rows(out.reshape(-1), x.shape[1], out.reshape(-1), sizes)
         np.subtract(0.0, out, out=out)  # no negative zeros
 
 
@@ -148,6 +159,16 @@ class _PreparedIsotonic(PreparedSet):
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the nearest lines in order, x itself where they are."""
         self.lines.write(lambda rows, out: PreparedSet.prox(self, rows, step_size, out), x, out)
+
+    def project(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the nearest rows in order, in the metric of step sizes that lie as the segment does."""
+        if not isinstance(step_size, np.ndarray):
+            self.regularizer.project(x, self.data_type, out)
+        elif np.min(step_size) >= 0:
+            self.regularizer.project(x, self.data_type, out, self.lines.matrix(step_size))
+        else:
+            # Unknown; or, in memory that others write to, below 0, which it was not when it was looked at.
+            out.fill(np.nan)
 
 
 def _to_nearest(exact: Float64Array, grid: Grid, out: Float64Array) -> Float64Array:

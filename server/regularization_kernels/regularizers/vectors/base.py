@@ -237,7 +237,6 @@ class PreparedSet(PreparedRegularizer):
 
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write the nearest point of the set, x itself where it is inside."""
-        del step_size
         if not x.size:
             return
         low, high = float(np.min(x)), float(np.max(x))
@@ -252,7 +251,12 @@ class PreparedSet(PreparedRegularizer):
                 out.fill(math.nan)
             else:
                 go_on()
-                self.regularizer.project(x, self.data_type, out)
+                self.project(x, step_size, out)
+
+    def project(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+        """Write the nearest point of the set; x is finite and outside."""
+        del step_size
+        self.regularizer.project(x, self.data_type, out)
 
 
 @dataclass(frozen=True, slots=True)
