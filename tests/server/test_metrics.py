@@ -263,6 +263,18 @@ def test_waits_for_a_core_are_counted(
     assert scrape(counting).value(name) == total
 
 
+def test_a_sum_that_rounding_makes_less_counts_nothing(
+    counting: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted does not decrease, and metrics are served all the same."""
+    name = "regularization_long_computations_wait_seconds_total"
+    with monkeypatch.context() as patch:
+        patch.setattr(interruption, "seconds_waited", lambda: 1e9)
+        counted_once = scrape(counting).value(name)
+        patch.setattr(interruption, "seconds_waited", lambda: 1e9 - 2**-20)
+        assert scrape(counting).value(name) == counted_once
+
+
 def test_health_is_counted(counting: Server, counted: grpc.Channel) -> None:
     """Checks by their status, and a watch as cancelled once its client goes."""
     stub = health_pb2_grpc.HealthStub(counted)

@@ -77,7 +77,8 @@ class StateMetrics:
         self._cpu.inc(now - self._cpu_counted)
         self._cpu_counted = now
         waited = interruption.seconds_waited()
-        self._waits.inc(waited - self._waits_counted)
+        # Sums of other terms may be less by a rounding error.
+        self._waits.inc(max(waited - self._waits_counted, 0.0))
         self._waits_counted = waited
         if _PROCESS.exists():
             pages = int((_PROCESS / "statm").read_text().split()[1])
