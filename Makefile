@@ -7,8 +7,9 @@ TRAINING_PROTOS := $(wildcard protos/training/v1/*.proto)
 # The files whose methods read streams of requests: browsers have none, and get a variant without.
 STREAMING := $(shell grep -l '(stream [A-Za-z]*Request)' $(PROTOS) $(TRAINING_PROTOS))
 DOCUMENTS := $(wildcard *.md docs/*.md conformance/*.md)
-# Of the cases of a test that has many, one of so many is tried.
+# Of the cases of a test that has many, one of so many is tried, another with the next turn.
 SHARE ?= 4
+TURN ?= 0
 # The generator is no newer than any release that the package supports: generated code refuses older runtimes.
 GENERATOR := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTOC := $(VENV)-generate/bin/python -m grpc_tools.protoc --proto_path=protos \
@@ -29,7 +30,7 @@ run: $(VENV)/.demo ## Train sparse digit classifiers through the service; table 
 	$(BIN)/python examples/digits/train.py --output build/digits
 
 test: $(VENV)/.test ## Run all tests, on a quarter of the cases where there are many; on all by: make test SHARE=1
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --share $(SHARE)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --share $(SHARE) --turn $(TURN)
 
 check: $(VENV)/.test $(VENV)/.check check-generated ## Lint and type-check code, schema, Dockerfile and documents.
 	$(BIN)/ruff check .

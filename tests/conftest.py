@@ -26,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="try about one of N cases of each test that has many; default: 1, which is all of them",
     )
+    parser.addoption(
+        "--turn",
+        type=int,
+        default=0,
+        metavar="K",
+        help="which of N such shares, counted from 0 and again and again",
+    )
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -35,7 +42,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not in the share."""
-    tried = chosen((each.nodeid for each in items), config.getoption("share"))
+    tried = chosen((each.nodeid for each in items), config.getoption("share"), config.getoption("turn"))
     config.hook.pytest_deselected(items=[each for each in items if each.nodeid not in tried])
     items[:] = [each for each in items if each.nodeid in tried]
 

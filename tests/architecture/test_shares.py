@@ -21,6 +21,14 @@ def test_only_tests_with_many_cases_are_thinned() -> None:
     assert all(chosen((f"test_{k}[{case}]" for case in range(MANY + 1)), 100) for k in range(50))
 
 
+def test_turns_one_after_the_other_try_all() -> None:
+    """From whichever on."""
+    tried = [chosen([*FEW, *MANY_CASES], 3, turn) for turn in (7, 8, 9)]
+    assert set().union(*tried) == {*FEW, *MANY_CASES}
+    assert tried[0].intersection(tried[1]) == set(FEW)
+    assert chosen(MANY_CASES, 3, 10) == tried[0].intersection(MANY_CASES)
+
+
 def test_a_case_is_tried_whatever_others_there_are() -> None:
     """The choice is by its own name, so that it is the same everywhere."""
     tried = chosen(MANY_CASES, 3)
