@@ -36,6 +36,7 @@ BEGINNING = """
 
     target, rank, port = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if port != "none":
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # before 0.5 there are none else
         jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)
     mesh = jax.make_mesh((4,), ("x",))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -18,12 +19,14 @@ from tests.languages.clients import COMMANDS, LANGUAGES, SECONDS_TO_BUILD, Langu
 from tests.support.faulty_server import answering
 from tests.support.processes import serving
 from tests.support.replicas import free_port
+from tests.support.shares import chosen
 from tests.support.sources import ROOT
 
 pytestmark = pytest.mark.timeout(SECONDS_TO_BUILD + 200)
 LONG = 6_000_000
 """Elements of float32 that do not fit the windows and buffers on the way: 23 MiB."""
 STEP_SIZE = 1.0
+INDEX = ROOT / "conformance" / "v1" / "index.json"
 METHOD = "/regularization.v1.RegularizationService/ProximalStep"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -82,9 +85,18 @@ def test_every_language_of_the_page_is_tried() -> None:
     assert set(LANGUAGES) == set(COMMANDS)
 
 
-def test_a_client_passes_the_vectors(language: Language, tree: Path, target: str) -> None:
-    """All that are for clients, with the code that its language's generator makes."""
-    check = [sys.executable, "-m", "conformance.check_client", "--target", target, "--"]
+@pytest.fixture(scope="session")
+def vectors(request: pytest.FixtureRequest) -> list[str]:
+    """The names of the share of them that is tried."""
+    names = [f"vectors[{each['name']}]" for each in json.loads(INDEX.read_text(encoding="utf-8"))["vectors"]]
+    tried = chosen(names, request.config.getoption("share"), request.config.getoption("turn"))
+    return [each.removeprefix("vectors[").removesuffix("]") for each in names if each in tried]
+
+
+def test_a_client_passes_the_vectors(language: Language, tree: Path, target: str, vectors: list[str]) -> None:
+    """Those that are for clients, with the code that its language's generator makes."""
+    only = [f"--only={name}" for name in vectors]
+    check = [sys.executable, "-m", "conformance.check_client", "--target", target, *only, "--"]
     # The client's files are in the tree where it was built, the checker's in the clone.
     command = [str(tree / part) if (tree / part).exists() else part for part in language.check]
     done = subprocess.run([*check, *command], cwd=ROOT, capture_output=True, text=True, timeout=200)

@@ -56,7 +56,7 @@ def test_the_next_server_needs_no_compiler(tmp_path: Path) -> None:
 
 def test_loops_are_made_after_the_start(tmp_path: Path) -> None:
     """Of those that are named; the log says when they are there."""
-    arguments = ("--warm", "isotonic, l1_norm", "--log-format", "json")
+    arguments = ("--warm", "isotonic, slope", "--log-format", "json")
     with serving(tmp_path, *arguments, environment=own_cache(tmp_path)) as server:
         until(lambda: '"regularizers": 2' in server.log, 120)
         assert server.log.index('"serving"') < server.log.index('"warm"')

@@ -220,8 +220,9 @@ def test_the_state_is_that_of_the_look(counting: Server, counted: grpc.Channel) 
     half = [OpenCall(counted) for _ in range(3)]
     buffering = call(counted, "gradient", _then_wait(stream, done := threading.Event()))
     until(lambda: scrape(counting).value("regularization_memory_budget_used_bytes") > 0)
+    # What the half-sent ones hold is there before the last has begun.
+    until(lambda: scrape(counting).value("regularization_calls_in_flight") == 4)
     now = scrape(counting)
-    assert now.value("regularization_calls_in_flight") == 4
     assert now.value("regularization_calls_limit") == 64
     assert now.value("regularization_memory_budget_limit_bytes") == 2**30
     assert now.value("regularization_server_processes") == 1
@@ -256,7 +257,7 @@ def test_waits_for_a_core_are_counted(
         until(lambda: scrape(counting).value(name) > before)
         during = scrape(counting).value(name)
         time.sleep(0.1)
-        assert scrape(counting).value(name) >= during + 0.1
+        assert scrape(counting).value(name) >= during + 0.05
         good(counted)
     assert list(waiting)
     total = scrape(counting).value(name)
