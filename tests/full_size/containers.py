@@ -1,19 +1,22 @@
 """The image as it is run: read-only, without capabilities or network, by two users, with a trainer beside it.
 
 Build it (``make image``), then run ``python -m tests.full_size.containers`` as root where podman is. A
-server's container and a trainer's share a folder with the socket, and through it memory.
+server's container and a trainer's share a folder with the socket, and through it memory. The conformance
+vectors go through the same socket: what the image has not must be missing to none of them.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.processes import until
+from tests.support.sources import ROOT
 
 IMAGE = "localhost/regularization-service:latest"
 NAME = "regularization-tried"
@@ -40,6 +43,24 @@ with Client("unix:/run/regularization/regularization.sock") as client:
         same = np.array_equal(weights, sent.parameters)
         print(f"in shared memory: {step.shared}, with the bits of what is sent: {same}")
 """
+
+REFUSED = """
+try:
+    open("/there", "w")
+except OSError as error:
+    print(error)
+print(*(line for line in open("/proc/self/status").read().splitlines() if line.startswith("CapEff")))
+"""
+BLAS = """
+import scipy.linalg
+from regularization_kernels.regularizers.matrices.blas import held_blas
+from threadpoolctl import threadpool_info
+
+with held_blas():
+    print("threads of BLAS:", *(each["num_threads"] for each in threadpool_info()))
+"""
+ONE_VECTOR_LESS = "errors/shared_memory_unavailable/*"
+"""It is for a server without a Unix socket."""
 
 
 def podman(*arguments: str, check: bool = True) -> str:
@@ -74,17 +95,33 @@ def train(group: int, folder: Path) -> str:
     return podman("run", "--rm", *HARDENED, *own, "--entrypoint", "python", IMAGE, "-c", TRAINER)
 
 
+def python(code: str) -> str:
+    """What a program says in the server's container, where no shell could run it."""
+    return podman("exec", NAME, "python", "-c", code)
+
+
+def conformance(folder: Path) -> str:
+    """The last line of the table of vectors; all if some fail."""
+    checker = [sys.executable, "-m", "conformance.check_server", "--skip", ONE_VECTOR_LESS]
+    target = f"unix:{folder}/regularization.sock"
+    done = subprocess.run([*checker, target], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    title, *_, everything = done.stdout.strip().splitlines()
+    return f"conformance:\n{title}\n{everything}"
+
+
 def main() -> None:
     """Try each user, and say what was seen."""
     print(f"image: {int(podman('image', 'inspect', IMAGE, '--format', '{{.Size}}')) / 1e6:.0f} MB unpacked")
     for user, memory in USERS.items():
         with tempfile.TemporaryDirectory() as name, container(user, memory, Path(name)):
-            budgets = podman("exec", NAME, "sh", "-c", "regularization-server --check | grep budget")
-            refused = podman("exec", NAME, "sh", "-c", "touch /there 2>&1; grep CapEff /proc/self/status")
-            trained = train(user, Path(name))
+            settings = podman("exec", NAME, "regularization-server", "--check").splitlines()
+            seen = [line for line in settings if "budget" in line]
+            seen += [python(REFUSED), python(BLAS), conformance(Path(name)), train(user, Path(name))]
             podman("stop", NAME)
             code = podman("inspect", NAME, "--format", "{{.State.ExitCode}}")
-        print(f"user {user}, {memory}:\n{budgets}\n{refused}\n{trained}\nstopped with {code}", flush=True)
+        print(f"user {user}, {memory}:", *seen, f"stopped with {code}", sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ def test_what_is_sent_is_what_is_copied() -> None:
 
 
 def test_everything_that_the_wheel_takes_is_sent() -> None:
-    """Each package, the readme and the licence that pyproject.toml names reach the build."""
+    """Each package, the readme and the licence that pyproject.toml names reach the build, and what builds."""
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     project = PROJECT["project"]
     needed = {path.split("/")[0] for path in [*packages, project["readme"], *project["license-files"]]}
-    assert needed | {"pyproject.toml", "docker/lock"} == SENT
+    assert needed | {"pyproject.toml", "docker/image", "docker/lock"} == SENT
 
 
 def test_bytecode_is_not_sent() -> None:

@@ -7,7 +7,7 @@ import pytest
 from click.core import ParameterSource
 from regularization_server.command import main
 
-from tests.support.dockerfile import INSTRUCTIONS, PROJECT, RUNTIME, STAGES, only, settings
+from tests.support.dockerfile import INSTRUCTIONS, PROJECT, RUNTIME, SERVICE, STAGES, TRIAL, only, settings
 
 
 def listened() -> list[str]:
@@ -15,9 +15,11 @@ def listened() -> list[str]:
     return settings()["REGULARIZATION_LISTEN"].split()
 
 
-def test_two_stages_on_the_same_base() -> None:
-    """Both stages start from BASE_IMAGE: the environment built in one finds its Python in the other."""
-    assert [stage[0].words[0] for stage in STAGES] == ["${BASE_IMAGE}"] * 2
+def test_the_image_has_no_layer_of_its_base() -> None:
+    """BASE_IMAGE is what the image is made on; what is run starts from nothing."""
+    starts = [stage[0].words for stage in STAGES]
+    assert [words[0] for words in starts] == ["${BASE_IMAGE}", "scratch", "service", "service"]
+    assert [words[2:] for words in starts] == [["build"], ["service"], ["trial"], []]
 
 
 def test_default_base_is_tagged() -> None:
@@ -29,10 +31,21 @@ def test_default_base_is_tagged() -> None:
 
 
 def test_runtime_copies_from_the_build_only() -> None:
-    """No file of the checkout gets into the image beside the wheel."""
-    copies = [instruction.rest for instruction in RUNTIME if instruction.keyword in {"ADD", "COPY"}]
+    """No file of the checkout gets into the image beside the wheel: the trial's own stay in the trial."""
+    copies = [each for stage in (SERVICE, RUNTIME) for each in stage if each.keyword in {"ADD", "COPY"}]
     assert copies
-    assert all(copy.startswith("--from=build ") for copy in copies)
+    assert {copy.rest.split()[0] for copy in copies} == {"--from=build", "--from=trial"}
+
+
+def test_nothing_is_run_by_a_shell_that_the_image_has_not() -> None:
+    """What is run in the image, before it is one and after, is a program with its arguments."""
+    assert [each.exec_form[0] for each in TRIAL if each.keyword == "RUN"] == ["python"]
+    assert not [each for each in (*SERVICE, *RUNTIME) if each.keyword in {"RUN", "SHELL"}]
+
+
+def test_the_trial_cannot_be_left_out() -> None:
+    """The image has something of the stage that tries it, or else some builders would pass it over."""
+    assert any(each.keyword == "COPY" and each.rest.startswith("--from=trial ") for each in RUNTIME)
 
 
 def test_user_is_a_number_other_than_root() -> None:
@@ -87,15 +100,15 @@ def test_socket_lies_in_the_volume() -> None:
 
 def test_loops_are_compiled_by_root_and_read_by_all() -> None:
     """Into the folder that the server reads, which the image's user does not own and need not write."""
-    (run,) = (each for each in RUNTIME if each.keyword == "RUN" and "regularization-server warm" in each.rest)
-    assert RUNTIME.index(run) < RUNTIME.index(only("USER"))
-    assert 'chmod -R a+rX "${REGULARIZATION_CACHE}"' in run.rest
-    assert not settings()["REGULARIZATION_CACHE"].startswith(only("VOLUME").rest)
+    assert not [each for each in (*SERVICE, *TRIAL) if each.keyword == "USER"]
+    cache = settings()["REGULARIZATION_CACHE"]
+    assert f"--from=trial {cache} {cache}" in {each.rest for each in RUNTIME if each.keyword == "COPY"}
+    assert not cache.startswith(only("VOLUME").rest)
 
 
 def test_loops_are_compiled_only_where_asked_for() -> None:
     """Unless told otherwise a build compiles none: the extra that compiles is not in it."""
-    (warm,) = (each.pairs["WARM"] for each in RUNTIME if "WARM" in each.pairs)
+    (warm,) = (each.pairs["WARM"] for each in TRIAL if "WARM" in each.pairs)
     assert warm == ""
     (extras,) = (each.pairs["EXTRAS"] for each in STAGES[0] if "EXTRAS" in each.pairs)
     assert extras == "server"

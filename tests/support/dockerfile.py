@@ -48,7 +48,7 @@ def _instructions(text: str) -> list[Instruction]:
 INSTRUCTIONS = _instructions((ROOT / "docker" / "Dockerfile").read_text())
 _starts = [number for number, instruction in enumerate(INSTRUCTIONS) if instruction.keyword == "FROM"]
 STAGES = [INSTRUCTIONS[start:end] for start, end in zip(_starts, [*_starts[1:], None], strict=True)]
-RUNTIME = STAGES[-1]
+_, SERVICE, TRIAL, RUNTIME = STAGES
 
 
 def only(keyword: str) -> Instruction:
@@ -61,7 +61,7 @@ def settings() -> dict[str, str]:
     """The environment that the image sets."""
     return {
         name: value
-        for instruction in RUNTIME
+        for instruction in (*SERVICE, *RUNTIME)
         if instruction.keyword == "ENV"
         for name, value in instruction.pairs.items()
     }
