@@ -17,6 +17,7 @@ from benchmarks.subjects import (
     kernel,
     latency,
     long_vectors,
+    matrices,
     memory,
     observability,
     replicas,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[..., Findings | None]] = {
     "concurrency": concurrency.run,
     "observability": observability.run,
     "catalogue": catalogue.run,
+    "matrices": matrices.run,
     "attacks": attacks.run,
 }
 

@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from regularization_kernels import NuclearNorm, RankBall, SpectralBall, proximal_step
 from regularization_kernels.formats import spacings
 from regularization_kernels.interruption import interruptible
-from regularization_kernels.regularizers.matrices import gram_factors, low_rank, spectral_ball
+from regularization_kernels.regularizers.matrices import gram_factors, spectral_ball
+from regularization_kernels.regularizers.matrices import leading_eigenvectors as leading
 from regularization_kernels.regularizers.matrices.gram_factors import gram_error
-from regularization_kernels.regularizers.matrices.leading_eigenvectors import (
-    LeadingEigenvectors,
-    leading_eigenvectors,
-    proved_gap,
-)
+from regularization_kernels.regularizers.matrices.leading_eigenvectors import leading_eigenvectors
 from regularization_kernels.regularizers.matrices.linear_algebra import (
     EPSILON,
     additions,
@@ -266,51 +263,86 @@ def test_a_bound_on_the_largest_singular_value_is_certain(shape: tuple[int, int]
     assert largest_at_most(np.zeros(shape), 0.0)
 
 
-def test_leading_eigenvectors_are_those_of_lapack() -> None:
-    """Values and vectors, of random, falling and separated spectra; and the gap is no more than there is."""
-    random = np.random.default_rng(3)
-    basis = np.linalg.qr(random.normal(size=(200, 200)))[0]
-    for values in (
-        np.linspace(1.0, 0.2, 200),
-        0.9 ** np.arange(200),
-        np.where(np.arange(200) < 5, 1.0, 1e-6),
-    ):
-        symmetric = (basis * values) @ basis.T
-        found = leading_eigenvectors(symmetric, 5, lambda *_: 1e-12)
-        assert found is not None
+def symmetric_with(values: Any, seed: int = 3) -> Wide:
+    """A symmetric matrix with these eigenvalues."""
+    size = len(values)
+    basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
+    return np.asarray((basis * np.asarray(values)) @ basis.T)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 50, 51, 199, 200])
+@pytest.mark.parametrize("indexable", [True, False], ids=["short", "long"])
+def test_leading_eigenvectors_are_those_of_numpy(
+    count: int, indexable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few of them or many, of even, falling and equal eigenvalues; also where there are too many to index."""
+    if not indexable:
+        monkeypatch.setattr(leading, "INDEXABLE", 1)
+    spectra = {
+        "even": np.linspace(1.0, 0.2, 200),
+        "falling": 0.9 ** np.arange(200),
+        "low": np.where(np.arange(200) < 5, 1.0, 1e-6),
+        "equal": np.ones(200),
+        "zero": np.zeros(200),
+    }
+    for name, values in spectra.items():
+        symmetric, seen = symmetric_with(values), []
+        found = leading_eigenvectors(symmetric, lambda given, seen=seen: seen.append(given) or count)
+        assert found is not None, name
         expected, vectors = (part[..., ::-1] for part in np.linalg.eigh(symmetric))
-        np.testing.assert_allclose(found.values, expected[:5], rtol=0, atol=1e-13)
-        both = found.vectors.T @ vectors[:, :5]
-        np.testing.assert_allclose(both @ both.T, np.eye(5), rtol=0, atol=1e-11)
-        assert found.residual <= 1e-12
-        gap = proved_gap(symmetric, found)
-        assert 0.5 * (expected[4] - expected[5]) <= gap <= expected[4] - expected[5]
+        np.testing.assert_allclose(seen[0], expected, rtol=0, atol=1e-13, err_msg=name)
+        np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-13, err_msg=name)
+        own = found.vectors
+        np.testing.assert_allclose(own.T @ own, np.eye(count), rtol=0, atol=1e-12, err_msg=name)
+        missed = np.linalg.norm(symmetric @ own - own * values[:count])
+        assert missed <= 1e-12, name
+        assert found.residual <= 1e-12, name
+        if 0 < count < 200 and expected[count - 1] - expected[count] > 1e-3:
+            both = own.T @ vectors[:, :count]
+            np.testing.assert_allclose(both @ both.T, np.eye(count), rtol=0, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize("power", [0.5, 1.4, 3.0])
-def test_falling_eigenvalues_are_found_soon(power: float) -> None:
-    """The larger the first is beside the others, the fewer products with the matrix it takes."""
-    basis = np.linalg.qr(np.random.default_rng(8).normal(size=(300, 300)))[0]
-    values = np.arange(1.0, 301.0) ** -power
-    asked: list[float] = []
+def test_vectors_that_do_not_lead_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of the leading eigenvectors was missed, or LAPACK does not converge, there are none."""
+    symmetric = symmetric_with(np.linspace(1.0, 0.2, 40))
+    assert leading_eigenvectors(symmetric, lambda _: 3) is not None
+    vectors = np.linalg.eigh(symmetric)[1]
+    for rows in (vectors.T[[36, 38, 39]], vectors.T[[0, 38, 39]], None):
+        monkeypatch.setattr(leading, "last_eigenvectors", lambda *_, rows=rows: rows)
+        assert leading_eigenvectors(symmetric, lambda _: 3) is None
+    monkeypatch.setattr(leading, "all_eigenvectors", lambda *_: None)
+    assert leading_eigenvectors(symmetric, lambda _: 30) is None
+    monkeypatch.setattr(leading, "eigenvalues_of", lambda _: None)
+    assert leading_eigenvectors(symmetric, lambda _: 0) is None
+    x = with_values(np.linspace(1.0, 0.1, 40), (50, 40))
+    assert gram_factors.gram_factors(x, 0.3, np.dtype(np.float32)) is None
+    assert nearest_of_low_rank(x, 3, np.dtype(np.float32), lambda _: 0.0) is None
 
-    def enough(kept: Wide, gap: float) -> float:
-        asked.append(gap)
-        return 1e-11 * float(kept[0])
 
-    found = leading_eigenvectors((basis * values) @ basis.T, 10, enough)
-    assert found is not None
-    np.testing.assert_allclose(found.values, values[:10], rtol=0, atol=1e-13)
-    assert len(asked) <= 12
+def test_what_few_vectors_miss_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error of the Gram matrix, which is not exceeded; where it is too much, all is decomposed."""
+    x, float32 = with_values(0.8 ** np.arange(60), (60, 60)), np.dtype(np.float32)
+    exact = leading.last_eigenvectors
+    ends = []
+    for off in (1e-13, 1e-9, 1e-6):
 
+        def turned(form: Any, count: int, off: float = off) -> Wide | None:
+            rows = exact(form, count)
+            return None if rows is None else rows + off * np.random.default_rng(1).normal(size=rows.shape)
 
-def test_vectors_that_do_not_lead_are_not_proved() -> None:
-    """Where one of the leading eigenvectors was missed, no gap is found."""
-    values = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
-    missed = LeadingEigenvectors(values[[0, 2]], np.eye(5)[:, [0, 2]], 2.0, 0.0)
-    assert proved_gap(np.diag(values), missed) == 0.0
-    right = LeadingEigenvectors(values[:2], np.eye(5)[:, :2], 3.0, 0.0)
-    assert proved_gap(np.diag(values), right) == pytest.approx(0.75)
+        monkeypatch.setattr(leading, "last_eigenvectors", turned)
+        factors = gram_factors.gram_factors(x, 0.3, float32)
+        near = nearest_of_low_rank(x, 3, float32, lambda _: 1e-12)
+        ends.append((factors is None, near is None))
+        if factors is not None:
+            expected = decomposed(x, lambda s: np.maximum(s - 0.3, 0.0))
+            error = float(np.linalg.norm(factors.surplus(x, 0.3) - expected))
+            assert error <= half_of_rounding(expected, np.float32) + own_error(x)
+        if near is not None:
+            expected = decomposed(x, lambda s: np.where(np.arange(60) < 3, s, 0.0))
+            assert np.linalg.norm(near - expected) <= half_of_rounding(expected, np.float32) + own_error(x)
+    assert ends[0] == (False, False)
+    assert ends[-1] == (True, True)
 
 
 @every_dtype
@@ -339,9 +371,8 @@ def test_a_rank_at_equal_singular_values_is_decomposed() -> None:
 
 
 @every_dtype
-def test_a_matrix_of_low_rank_stays(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_matrix_of_low_rank_stays(dtype: Any) -> None:
     """To the bit, without a decomposition, also where its rank is lower than the bound."""
-    monkeypatch.setattr(low_rank, "proved_gap", None)
     for rank in (2, 8):
         x = with_values(np.linspace(0.5, 0.4, rank), (200, 180)).astype(np.float64)
         granted = float(np.linalg.norm(spacings(x, np.dtype(dtype))))

@@ -1,4 +1,4 @@
-"""Singular values and vectors by way of the Gram matrix, for half the time of a decomposition.
+"""Singular values and vectors by way of the Gram matrix, for half the time of a decomposition, or less.
 
 The eigenvalues of XᵀX are the squares of X's singular values. So what rounding does to them is told by the
 square of the largest, and the small ones drown in it: where that would show, ``singular_value_decomposition``
@@ -16,10 +16,13 @@ import numpy as np
 from ...arrays import DataType, Float64Array
 from ...formats import limits
 from .blas import held_blas
-from .linear_algebra import EPSILON, additions, eigenvectors, gram, lapack_error
+from .leading_eigenvectors import leading_eigenvectors
+from .linear_algebra import EPSILON, additions, gram, lapack_error
 
 _SHARE = 0.5
 """Of what rounding to the data type does, this much may be added."""
+_CHANGE = math.sqrt(2.0)
+"""Of vectors whose residual is across them, this times its norm changes the matrix to one that has them."""
 _LEAST, _LARGEST = 2.0**-256, 2.0**256
 """Of norms whose fourth powers are in range."""
 
@@ -31,7 +34,8 @@ class GramFactors:
     values: Float64Array
     """``(k,)``, descending."""
     vectors: Float64Array
-    """``(k, k)``, in columns: of the right, or of the left where the matrix has fewer rows than columns."""
+    """Those of the values above the threshold, ``(k, count)``, in columns: of the right, or of the left where
+    the matrix has fewer rows than columns."""
     error: float
     """How far the Gram matrix may be from the one that has these for eigenvalues and vectors, in the norm of
     all elements and in units of the largest eigenvalue."""
@@ -42,9 +46,8 @@ class GramFactors:
 
     def surplus(self, x: Float64Array, threshold: float) -> Float64Array:
         """``U·max(σ − threshold, 0)·Vᵀ``: what of the matrix exceeds a threshold in its singular values."""
-        over = int(np.count_nonzero(self.values > threshold))
-        shares = 1.0 - threshold / self.values[:over]
-        return self._weighted(x, self.vectors[:, :over], shares)
+        shares = 1.0 - threshold / self.values[: self.vectors.shape[1]]
+        return self._weighted(x, self.vectors, shares)
 
     def _weighted(self, x: Float64Array, vectors: Float64Array, shares: Float64Array) -> Float64Array:
         # The matrix times V·diag(shares)·Vᵀ, in the order that takes less work.
@@ -96,23 +99,35 @@ def gram_factors(
     largest = math.sqrt(float(np.add.reduce(np.square(products).reshape(-1)))) / norm
     if _error(x.shape, norm, largest, threshold) > room:
         return None
-    found = eigenvectors(products)
+
+    def above(squares: Float64Array) -> int:
+        return int(np.count_nonzero(_roots(squares) > threshold))
+
+    found = leading_eigenvectors(products, above)
     if found is None:
         return None
-    values = np.sqrt(np.maximum(found[0][::-1], 0.0))
-    factors = GramFactors(values, found[1][:, ::-1], gram_error(x.shape, norm, float(values[0])))
+    values = _roots(found.values)
+    vectors = found.vectors[:, : above(found.values)]
+    missed = _CHANGE * found.residual / float(found.values[0])
+    factors = GramFactors(values, vectors, gram_error(x.shape, norm, float(values[0])) + missed)
     if factors.all_below(threshold):
         return factors
     parts = (np.maximum(values - threshold, 0.0), np.minimum(values, threshold))
     part = math.sqrt(min(float(np.add.reduce(np.square(of))) for of in parts))
     room = min(rounding_room(part, data_type), most)
-    return factors if _error(x.shape, norm, float(values[0]), threshold) <= room else None
+    return factors if _error(x.shape, norm, float(values[0]), threshold, missed) <= room else None
 
 
-def _error(shape: tuple[int, ...], norm: float, largest: float, threshold: float) -> float:
+def _roots(squares: Float64Array) -> Float64Array:
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _error(
+    shape: tuple[int, ...], norm: float, largest: float, threshold: float, missed: float = 0.0
+) -> float:
     few = min(shape)
     over = min(few, (norm / threshold) ** 2)
-    cut = 0.5 * (largest / threshold) ** 2 * gram_error(shape, norm, largest)
+    cut = 0.5 * (largest / threshold) ** 2 * (gram_error(shape, norm, largest) + missed)
     products = 0.5 * few * EPSILON * math.sqrt(over) * (2.0 * norm + largest * math.sqrt(over))
     return (cut + 2.0 * lapack_error(shape)) * largest + products
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from ...arrays import Float64Array
 
 INDEXABLE = 1 << 31
 """These routines count in 32 bits."""
+_BLOCK = 64
+"""Columns that they take at once, where they are given room."""
 
 Pivots = npt.NDArray[np.int32]
 
@@ -77,6 +79,82 @@ def slow_svd(x: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]
     if info.value:
         raise np.linalg.LinAlgError(f"SVD of a matrix of shape {list(x.shape)} did not converge")
     return u, values, vt
+
+
+class Tridiagonal(NamedTuple):
+    """A symmetric matrix ``(n, n)`` as Q·T·Qᵀ, T with numbers on its diagonal and beside it alone."""
+
+    diagonal: Float64Array
+    """``(n,)``."""
+    beside: Float64Array
+    """``(n,)``, the last without a meaning."""
+    reflectors: Float64Array
+    """``(n, n)``: with the scales, what Q is the product of."""
+    scales: Float64Array
+    """``(n,)``."""
+
+
+def tridiagonal(symmetric: Float64Array) -> Tridiagonal:
+    """Reduce a matrix, by ``dsytrd``.
+
+    Args:
+        symmetric: ``(n, n)``, finite, of less than 2^31 elements and not empty.
+    """
+    size, info = len(symmetric), ctypes.c_int()
+    form = Tridiagonal(np.empty(size), np.zeros(size), np.array(symmetric, order="C"), np.empty(size))
+    room = np.empty(_BLOCK * size)
+    places = (form.diagonal, form.beside, form.scales, room, room.size, info)
+    _call("dsytrd", b"L", size, form.reflectors, size, *places)
+    return form
+
+
+def eigenvalues_of(form: Tridiagonal) -> Float64Array | None:
+    """All of them ``(n,)``, ascending, by ``dsterf``; None where it does not converge."""
+    values, info = form.diagonal.copy(), ctypes.c_int()
+    _call("dsterf", values.size, values, form.beside.copy(), info)
+    return None if info.value else values
+
+
+def last_eigenvectors(form: Tridiagonal, count: int) -> Float64Array | None:
+    """Those of the greatest eigenvalues, ascending, in rows ``(count, n)``, by ``dstemr``.
+
+    It takes the less time the fewer they are. Their products with each other may be off by more than
+    ``all_eigenvectors`` are.
+
+    Args:
+        form: Of the matrix.
+        count: At least 1, at most n.
+
+    Returns:
+        None where it does not converge.
+    """
+    size, first = len(form.diagonal), len(form.diagonal) - count + 1
+    bound, found, careful, info = ctypes.c_double(), ctypes.c_int(), ctypes.c_int(1), ctypes.c_int()
+    values, vectors, supports = np.empty(size), np.empty((count, size)), np.empty(2 * count, np.int32)
+    room, counts = np.empty(18 * size), np.empty(10 * size, np.int32)
+    wanted = (b"V", b"I", size, form.diagonal.copy(), form.beside.copy(), bound, bound, first, size)
+    places = (found, values, vectors, size, count, supports, careful, room, room.size, counts, counts.size)
+    _call("dstemr", *wanted, *places, info)
+    return None if info.value or found.value != count else _turned_back(form, vectors)
+
+
+def all_eigenvectors(form: Tridiagonal, count: int) -> Float64Array | None:
+    """The same by ``dstedc``, which finds all of the tridiagonal matrix, however few are asked for."""
+    size, info = len(form.diagonal), ctypes.c_int()
+    vectors, values = np.empty((size, size)), form.diagonal.copy()
+    room, counts = np.empty(1 + 4 * size + size * size), np.empty(3 + 5 * size, np.int32)
+    places = (vectors, size, room, room.size, counts, counts.size, info)
+    _call("dstedc", b"I", size, values, form.beside.copy(), *places)
+    return None if info.value else _turned_back(form, vectors[size - count :])
+
+
+def _turned_back(form: Tridiagonal, vectors: Float64Array) -> Float64Array:
+    # From eigenvectors of T, in rows, to those of the matrix.
+    (count, size), info = vectors.shape, ctypes.c_int()
+    room = np.empty(_BLOCK * count)
+    factors = (form.reflectors, size, form.scales)
+    _call("dormtr", b"L", b"L", b"N", size, count, *factors, vectors, size, room, room.size, info)
+    return vectors
 
 
 def _call(name: str, *arguments: Any) -> None:

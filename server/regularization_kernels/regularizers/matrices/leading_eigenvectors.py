@@ -1,169 +1,104 @@
-"""A few leading eigenvectors of a symmetric matrix, by subspace iteration, and the proof that they lead."""
+"""The leading eigenvectors of a symmetric matrix: of all that are there, only those that are needed.
+
+The matrix is brought to tridiagonal form, from which all eigenvalues are found soon; how many vectors are
+needed is then decided, and only those are turned back. A few are found one by one, and what they miss is
+measured.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...arrays import Float64Array
-from .blas import held_blas
-from .linear_algebra import EPSILON, eigenvectors, tops_eigenvalues
+from .blas import find_blas_of_scipy, held_blas
+from .lapack import INDEXABLE, all_eigenvectors, eigenvalues_of, last_eigenvectors, tridiagonal
+from .linear_algebra import eigenvectors, lapack_error
 
-Vectors = npt.NDArray[np.floating[Any]]
-"""``(n, b)``, float32 while nothing is near yet, then float64."""
-
-_DEGREE = 10
-"""Products with the matrix in a filter, at most."""
-_LEAST, _SHARE = 160, 2.0
-"""Products with all vectors before it is given up: so many, or so many multiplications for each one in the
-matrix's square."""
-_COARSE = 1e-6
-"""Up to where float32 comes, relative to the largest eigenvalue,"""
-_STALLED = 0.5
-"""or until less than this is gained by a filter."""
-_PROVED = 0.75
-"""Of the gap between what was found and the next, this much is to be proved."""
-_SEED = 20_100
+_FEW = 4
+"""Vectors are few where they are one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeadingEigenvectors:
-    """The leading eigenvectors of a symmetric matrix ``(n, n)`` whose eigenvalues are >= 0, k of them."""
+    """Of a symmetric matrix ``(n, n)`` all eigenvalues, and the vectors of the first k of them."""
 
     values: Float64Array
-    """``(k,)``, descending."""
+    """``(n,)``, descending."""
     vectors: Float64Array
-    """``(n, k)``, in columns, orthonormal."""
-    following: float
-    """About the next eigenvalue."""
+    """``(n, k)``, in columns."""
     residual: float
-    """The norm of what the matrix times the vectors differs from the vectors times the values by."""
-
-
-def block_size(count: int) -> int:
-    """How many vectors are iterated, so that so many converge soon."""
-    return count + max(8, count // 2)
+    """The norm of what the matrix times the vectors was measured to differ from the vectors times their
+    values by; 0 where that is within LAPACK's errors and was not measured."""
 
 
 def leading_eigenvectors(
-    symmetric: Float64Array, count: int, enough: Callable[[Float64Array, float], float]
+    symmetric: Float64Array, wanted: Callable[[Float64Array], int]
 ) -> LeadingEigenvectors | None:
-    """The leading eigenvectors, by subspace iteration with Chebyshev filters.
-
-    The iteration proves nothing, it might miss a vector: ``proved_gap`` does.
+    """The leading eigenvectors, as many as the eigenvalues make needed.
 
     Args:
-        symmetric: ``(n, n)``, finite, positive semidefinite but for rounding, not 0.
-        count: k >= 1, with ``block_size(k) < n``.
-        enough: From the values ``(k,)`` and the gap below them, the residual that is small enough.
+        symmetric: ``(n, n)``, finite, not empty.
+        wanted: From the eigenvalues ``(n,)``, descending, how many vectors are, 0 to n.
 
     Returns:
-        None where it does not converge soon.
+        None where LAPACK does not converge.
 
-    Source: Zhou, Saad, Tiago and Chelikowsky (2006), Self-consistent-field calculations using
-    Chebyshev-filtered subspace iteration.
+    Source: where they are few, Dhillon, Parlett and Voemel (2006), The design and implementation of the MRRR
+    algorithm; else Gu and Eisenstat (1995), A divide-and-conquer algorithm for the symmetric tridiagonal
+    eigenproblem.
     """
-    size, block = len(symmetric), block_size(count)
-    left = max(_LEAST, int(_SHARE * size / block))
-    # By a power of two, so exactly: float32 has not the range.
-    unit = 2.0 ** math.frexp(float(np.trace(symmetric)))[1]
-    matrix: npt.NDArray[Any] = (symmetric / unit).astype(np.float32)
-    start = np.random.default_rng(_SEED).standard_normal((size, block), dtype=np.float32)
-    vectors: Vectors = _orthonormal(_times(matrix, start))
-    before = math.inf
-    while left > 0:
-        pairs = _ritz_pairs(matrix, vectors, count)
-        if pairs is None:
-            return None
-        values, vectors, residual = pairs
-        gap = float(values[count - 1] - values[count])
-        goal = enough(unit * values[:count], _PROVED * unit * gap) / unit
-        if vectors.dtype == np.float32:
-            near = residual <= max(_COARSE * float(values[0]), goal)
-            if near or residual > _STALLED * before:
-                # Only float64 tells how near they are.
-                matrix, unit, before = symmetric, 1.0, math.inf
-                vectors = _orthonormal(_times(matrix, vectors.astype(np.float64)))
-                left -= 2
-                continue
-        elif residual <= goal:
-            exact = np.asarray(vectors[:, :count], np.float64)
-            return LeadingEigenvectors(values[:count], exact, float(values[count]), residual)
-        top = float(values[0])
-        cut = max(float(values[-1]), float(np.finfo(vectors.dtype).eps) * top)
-        degree = _degree(top / cut, vectors)
-        vectors = _orthonormal(_filtered(matrix, vectors, cut, top, degree))
-        before = residual
-        left -= degree + 1
-    return None
+    size = len(symmetric)
+    if symmetric.size >= INDEXABLE:
+        found = eigenvectors(symmetric)
+        return None if found is None else _of_all(*found, wanted)
+    find_blas_of_scipy()
+    with held_blas(size**3):
+        form = tridiagonal(symmetric)
+    ascending = eigenvalues_of(form)
+    if ascending is None:
+        return None
+    values = ascending[::-1]
+    count = wanted(values)
+    if count == 0:
+        return LeadingEigenvectors(values, np.empty((size, 0)), 0.0)
+    if count * _FEW > size:
+        with held_blas(2 * size**3):
+            rows = all_eigenvectors(form, count)
+        return None if rows is None else LeadingEigenvectors(values, rows[::-1].T, 0.0)
+    with held_blas(2 * symmetric.size * count):
+        rows = last_eigenvectors(form, count)
+    return None if rows is None else _measured(symmetric, values, rows[::-1].T)
 
 
-def _ritz_pairs(
-    matrix: npt.NDArray[Any], vectors: Vectors, count: int
-) -> tuple[Float64Array, Vectors, float] | None:
-    """The eigenvalues and vectors in the span of orthonormal vectors, and the residual of the first ones."""
-    images = _times(matrix, vectors)
-    with held_blas():
-        small = np.asarray(vectors.T @ images, np.float64)
+def _of_all(
+    ascending: Float64Array, vectors: Float64Array, wanted: Callable[[Float64Array], int]
+) -> LeadingEigenvectors:
+    values = ascending[::-1]
+    return LeadingEigenvectors(values, vectors[:, ::-1][:, : wanted(values)], 0.0)
+
+
+def _measured(
+    symmetric: Float64Array, values: Float64Array, vectors: Float64Array
+) -> LeadingEigenvectors | None:
+    """The best in the span of vectors, if they are those of the first values, with what they miss."""
+    count = vectors.shape[1]
+    with held_blas(2 * symmetric.size * count):
+        vectors = np.linalg.qr(vectors)[0]
+        images = symmetric @ vectors
+        small = vectors.T @ images
     found = eigenvectors(small)
     if found is None:
         return None
-    values, turned = found[0][::-1], found[1][:, ::-1].astype(vectors.dtype)
-    with held_blas():
+    own, turned = found[0][::-1], found[1][:, ::-1]
+    with held_blas(2 * vectors.size * count):
         vectors, images = vectors @ turned, images @ turned
-    misses = images[:, :count] - vectors[:, :count] * values[:count].astype(vectors.dtype)
-    return values, vectors, math.sqrt(float(np.add.reduce(np.square(misses, dtype=np.float64).reshape(-1))))
-
-
-def proved_gap(symmetric: Float64Array, leading: LeadingEigenvectors) -> float:
-    """How far all other eigenvalues are certainly below those that were found; 0 where that is not proved.
-
-    All but k eigenvalues are at most the largest one of the matrix without the part that was found (Weyl),
-    and a Cholesky factorization shows that this one is below a number.
-    """
-    last, vectors = float(leading.values[-1]), leading.vectors
-    bound = leading.following + (1.0 - _PROVED) * (last - leading.following)
-    with held_blas(vectors.size * len(vectors)):
-        rest = (vectors * leading.values) @ vectors.T
-    np.subtract(symmetric, rest, out=rest)
-    errors = len(rest) * (len(rest) + 1) * EPSILON * bound  # of the factorization
-    return max(last - bound - errors, 0.0) if tops_eigenvalues(bound, rest) else 0.0
-
-
-def _degree(ratio: float, vectors: Vectors) -> int:
-    # What rounding leaves of the first vector in the others grows as much as it does, and must not hide them.
-    growth = math.acosh(max(2.0 * ratio - 1.0, 1.0))
-    most = -0.5 * math.log(float(np.finfo(vectors.dtype).eps))
-    return _DEGREE if growth * _DEGREE <= most else max(int(most / growth), 1)
-
-
-def _filtered(matrix: npt.NDArray[Any], vectors: Vectors, cut: float, top: float, degree: int) -> Vectors:
-    """A polynomial of the matrix times the vectors, small up to the cut and growing fast from there."""
-    half = vectors.dtype.type(0.5 * cut)
-    first = scale = half / vectors.dtype.type(top - half)
-    before: Vectors = vectors
-    now: Vectors = (_times(matrix, vectors) - half * vectors) * (first / half)
-    for _ in range(degree - 1):
-        following = 1 / (2 / first - scale)
-        image = _times(matrix, now)
-        image -= half * now
-        image *= 2 * following / half
-        image -= (scale * following) * before
-        before, now, scale = now, image, following
-    return now
-
-
-def _orthonormal(vectors: Vectors) -> Vectors:
-    with held_blas():
-        return np.linalg.qr(vectors)[0]
-
-
-def _times(matrix: npt.NDArray[Any], vectors: Vectors) -> Vectors:
-    with held_blas(matrix.size * vectors.shape[1]):
-        product: Vectors = matrix @ vectors
-    return product
+    residual = math.sqrt(float(np.add.reduce(np.square(images - vectors * own).reshape(-1))))
+    # All eigenvalues are right to within LAPACK's errors: so a vector that was missed would show.
+    off = residual + 2.0 * lapack_error(symmetric.shape) * float(np.max(np.abs(values)))
+    if not np.all(np.abs(own - values[:count]) <= off):
+        return None
+    return LeadingEigenvectors(np.concatenate((own, values[count:])), vectors, residual)

@@ -10,11 +10,8 @@ import numpy as np
 from ...arrays import DataType, Float64Array
 from .blas import held_blas
 from .gram_factors import gram_error, norm_in_range, rounding_room
-from .leading_eigenvectors import LeadingEigenvectors, block_size, leading_eigenvectors, proved_gap
-from .linear_algebra import EPSILON, eigenvectors, gram
-
-_FEW = 16
-"""The iteration pays where its vectors are one in so many; else all are found."""
+from .leading_eigenvectors import leading_eigenvectors
+from .linear_algebra import EPSILON, gram
 
 
 def nearest_of_low_rank(
@@ -45,43 +42,22 @@ def nearest_of_low_rank(
     least = math.sqrt(2.0 / few) * norm * gram_error(x.shape, norm, norm)
     if least > rounding_room(norm, data_type):
         return None
-    products = gram(x)
-
-    def enough(values: Float64Array, gap: float) -> float:
-        largest, kept = math.sqrt(float(values[0])), float(np.add.reduce(values))
-        unclear = 2.0 * gram_error(x.shape, norm, largest) * float(values[0])
-        if norm * norm - kept <= slack(largest) ** 2 + unclear:
-            return math.inf  # there may be nothing else
-        last = math.sqrt(max(float(values[-1]), 0.0))
-        return (
-            0.5 * rounding_room(math.sqrt(kept), data_type) * gap / (math.sqrt(2.0) * last) if last else 0.0
-        )
-
-    some = _FEW * block_size(rank) <= few
-    found = leading_eigenvectors(products, rank, enough) if some else _first_of_all(products, rank)
+    found = leading_eigenvectors(gram(x), lambda _: rank)
     if found is None:
         return None
+    last, following = (max(float(found.values[place]), 0.0) for place in (rank - 1, rank))
     near = _projected(x, found.vectors)
     largest = math.sqrt(float(found.values[0]))
     distance, errors = _norm(x - near), EPSILON * few * math.sqrt(rank) * norm
     if distance + errors <= slack(largest):
         return x
     off = found.residual + gram_error(x.shape, norm, largest) * float(found.values[0])
-    gap = proved_gap(products, found) if some else float(found.values[-1]) - found.following
-    gap -= 2.0 * off  # between eigenvalues of the exact Gram matrix
+    gap = last - following - 2.0 * off  # between eigenvalues of the exact Gram matrix
     if gap <= 0.0:
         return None
-    errors += math.sqrt(2.0 * float(found.values[-1])) * off / gap
+    errors += math.sqrt(2.0 * last) * off / gap
     good = errors <= rounding_room(_norm(near), data_type) and distance - errors > slack(largest)
     return near if good else None
-
-
-def _first_of_all(products: Float64Array, count: int) -> LeadingEigenvectors | None:
-    found = eigenvectors(products)
-    if found is None:
-        return None
-    values, vectors = found[0][::-1], found[1][:, ::-1]
-    return LeadingEigenvectors(values[:count], vectors[:, :count], float(values[count]), 0.0)
 
 
 def _projected(x: Float64Array, vectors: Float64Array) -> Float64Array:

@@ -25,9 +25,10 @@ class NuclearNorm(MatrixRegularizer):
     The singular value decomposition is LAPACK's, on one thread: its last bits,
     unlike those of the other regularizers, may differ between builds of LAPACK.
 
-    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step half as much, in all data types but
-    float64, where the threshold is not too small a part of σ_1 (``gram_factors``). Source: Cai, Candès and
-    Shen (2010), A singular value thresholding algorithm for matrix completion; gradient: Watson (1992).
+    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step half as much or less, the less
+    the fewer remain, in all data types but float64, where the threshold is not too small a part of σ_1
+    (``gram_factors``). Source: Cai, Candès and Shen (2010), A singular value thresholding algorithm for
+    matrix completion; gradient: Watson (1992).
     """
 
     strength: float = parameter(NOT_NEGATIVE, "units of loss per unit of x")

@@ -27,8 +27,8 @@ class RankBall(SpectralCone):
     low rank, so a matrix is inside where the nearest one of that rank is no farther, in the norm of all
     elements, than a step of the data type in every element takes it, and LAPACK's own errors do.
 
-    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step, where the rank is low, a few products
-    of matrices, in all data types but float64 (``nearest_of_low_rank``). Source: Eckart and Young (1936), The
+    Cost: one singular value decomposition, O(m·n·min(m, n)); of a step in all data types but float64 half as
+    much, and a fifth where the rank is low (``nearest_of_low_rank``). Source: Eckart and Young (1936), The
     approximation of one matrix by another of lower rank.
     """
 
