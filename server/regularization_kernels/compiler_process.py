@@ -21,7 +21,7 @@ from typing import Any
 from .code_folder import LARGEST, name_of, unpacked
 from .machine_code import MachineCode
 
-SECONDS_FOR_A_LOOP = 60.0
+SECONDS_FOR_A_LOOP = 120.0
 """Time that it has to start and compile one; a loop takes one to four seconds where processors are free."""
 
 LOOPS_OF_A_PROCESS = 8
