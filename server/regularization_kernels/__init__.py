@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import regularizers as _catalogue  # noqa: F401 - registers them
-from .compilation import compile_at_once, keep_code_in, keeps_code
+from .compilation import compile_apart, compile_at_once, keep_code_in, keeps_code
 from .in_process import gradient, penalty, proximal_step
 from .regularizer import REGULARIZERS, Locality, Regularizer, Traits
 from .regularizers.elements.levels import Levels
@@ -28,6 +28,7 @@ __all__ = [
     "Regularizer",
     "Schedule",
     "Traits",
+    "compile_apart",
     "compile_at_once",
     "gradient",
     "keep_code_in",

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SECONDS_UNTIL_REST = 10.0
+"""Time without a job until what jobs keep for each other is put away."""
 
 _SECONDS_BETWEEN_TRIES = 0.02
 
@@ -25,10 +28,15 @@ class Background:
     work that is then thrown away. This one is told to stop wherever it is, and joined then, which takes as
     long as the one call into C that it may be in. It is never left running: a library that works on while
     its own globals are destroyed may crash.
+
+    Args:
+        name: The thread's.
+        put_away: Called by the thread when there was no job for a while, and when it ends.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, put_away: Callable[[], None] = lambda: None) -> None:
         self._name = name
+        self._put_away = put_away
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
@@ -89,8 +97,18 @@ class Background:
 
     def _work(self) -> None:
         with suppress(SystemExit):
-            while True:
-                self._jobs.get()()
+            try:
+                while True:
+                    self._next_job()()
+            finally:
+                self._put_away()
+
+    def _next_job(self) -> Callable[[], None]:
+        try:
+            return self._jobs.get(timeout=SECONDS_UNTIL_REST)
+        except Empty:
+            self._put_away()
+            return self._jobs.get()
 
 
 def _carry_out(future: Future[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -28,8 +28,8 @@ from .machine_code import MachineCode, processor
 _PACKAGE = __name__.rpartition(".")[0]
 _SUFFIX = ".loop"
 _MAGIC = b"regularization loop 1\n"
-_LARGEST = 1 << 26
-"""Bytes of a file that is read: a loop has a few thousand."""
+LARGEST = 1 << 26
+"""Bytes of packed code that is read: a loop has a few thousand."""
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -56,7 +56,7 @@ class CodeFolder:
         if name is None:
             return None
         with suppress(OSError, ValueError):
-            return _unpacked(self._read(name), name)
+            return unpacked(self._read(name), name)
         return None
 
     def put(self, variant: Hashable, code: MachineCode) -> None:
@@ -67,7 +67,7 @@ class CodeFolder:
         with suppress(OSError):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_owner(self._path.stat())
-            self._write(name, _packed(code, name))
+            self._write(name, packed(code, name))
 
     def _read(self, name: str) -> bytes:
         """The bytes of a file.
@@ -82,7 +82,7 @@ class CodeFolder:
             _check_owner(status)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError
-            return file.read(_LARGEST)
+            return file.read(LARGEST)
 
     def _write(self, name: str, data: bytes) -> None:
         from tempfile import mkstemp
@@ -107,7 +107,8 @@ def _check_owner(status: os.stat_result) -> None:
         raise PermissionError
 
 
-def _packed(code: MachineCode, name: str) -> bytes:
+def packed(code: MachineCode, name: str) -> bytes:
+    """Machine code as bytes, with a checksum and the name that it goes by."""
     said = {
         "name": name,
         "arguments": code.arguments,
@@ -117,7 +118,7 @@ def _packed(code: MachineCode, name: str) -> bytes:
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _unpacked(data: bytes, name: str) -> MachineCode:
+def unpacked(data: bytes, name: str) -> MachineCode:
     """What was packed under that name.
 
     Raises:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from . import formats
 from .background import Background
 from .code_folder import CodeFolder, name_of
+from .compiler_process import CompilerProcess
 from .interruption import SECONDS_BETWEEN, STRETCH, go_on
 from .machine_code import MachineCode, compiled, linked, linker
 
@@ -71,7 +73,9 @@ _asked: dict[Hashable, tuple[int, Callable[[], Future[Callable[..., Any]]]]] = {
 
 _lock = Lock()
 
-_compiler = Background("compiler")
+_apart = CompilerProcess()
+
+_compiler = Background("compiler", _apart.end)
 
 _installed = find_spec("numba") is not None
 
@@ -136,11 +140,12 @@ def _kept_loop(variant: Hashable) -> Callable[..., Any] | None:
 def kept(compile_code: Callable[[V], MachineCode]) -> Callable[[V], Callable[..., Any]]:
     """Make what has a variant's machine code compiled give the loop: of code that is kept, where there is."""
 
+    @wraps(compile_code)
     def make(variant: V) -> Callable[..., Any]:
         loop = _kept_loop(variant)
         if loop is not None:
             return loop
-        code = compile_code(variant)
+        code = _apart.machine_code(make, variant) or compile_code(variant)
         if _kept.folder is not None:
             _kept.folder.put(variant, code)
         return linked(code)
@@ -242,6 +247,14 @@ def compile_at_once() -> None:
     patience.pieces = patience.sequences = 0
 
 
+def compile_apart() -> None:
+    """Have loops compiled by a process of their own: what a process wants that is not to keep the compiler.
+
+    It is started when it is needed, and ends soon after. Where nothing comes of it, this one compiles.
+    """
+    _apart.wanted = True
+
+
 def keep_code_in(folder: Path) -> None:
     """Keep machine code in a folder from now on, and have what is there ready to be linked.
 
@@ -279,9 +292,11 @@ def wait_until_compiled() -> None:
 
 def _begin_anew() -> None:
     """In a forked process: the thread that compiles is not there, and nothing comes of what it had to do."""
-    global _lock, _compiler
+    global _lock, _compiler, _apart
     _compiler.disown()
-    _lock, _compiler = Lock(), Background("compiler")
+    wanted, _apart = _apart.wanted, CompilerProcess()
+    _apart.wanted = wanted
+    _lock, _compiler = Lock(), Background("compiler", _apart.end)
     linker.cache_clear()
     for variant, future in list(_loops.items()):
         if not future.done():

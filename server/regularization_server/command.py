@@ -263,13 +263,14 @@ def _serve(
 ) -> None:
     signals = _signals()
     prepare(settings.blas_threads)
-    from regularization_kernels import compile_at_once, leave_blas_its_threads
+    from regularization_kernels import compile_apart, compile_at_once, leave_blas_its_threads
 
     from .process.logs import command_logger
     from .process.loops import make_loops_ready, names_to_warm
     from .server import Server
 
     compile_at_once()
+    compile_apart()
     leave_blas_its_threads(settings.blas_threads)
     names = names_to_warm(settings.warm)
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from regularization_kernels import background as background_module
 from regularization_kernels import compilation
 from regularization_kernels.background import Background
 
@@ -44,6 +45,24 @@ def test_jobs_are_done_one_after_the_other() -> None:
     assert isinstance(futures[1].exception(timeout=10), ValueError)
     assert done == [(0, "jobs"), (1, "jobs"), (2, "jobs")]
     background.stop()
+
+
+def test_what_jobs_keep_is_put_away_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, by their thread, which does the next job as ever; and again when it ends."""
+    monkeypatch.setattr(background_module, "SECONDS_UNTIL_REST", 0.01)
+    put_away, told = threading.Event(), list[str]()
+
+    def put() -> None:
+        told.append(threading.current_thread().name)
+        put_away.set()
+
+    jobs = Background("jobs", put)
+    for number in range(2):
+        assert jobs.submit(int, number).result(timeout=10) == number
+        assert put_away.wait(10)
+        put_away.clear()
+    jobs.stop()
+    assert told == ["jobs"] * 3
 
 
 def test_a_job_is_stopped_where_it_is() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,20 +41,61 @@ def test_a_server_compiles_at_the_first_large_call(tmp_path: Path) -> None:
         until(lambda: has(server, "llvmlite"))
 
 
-def test_the_next_server_needs_no_compiler(tmp_path: Path) -> None:
-    """It links what the first one kept, never loads Numba's compiler, and gives the same bits."""
-    cache = tmp_path / "cache"
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            found += [int(path.parent.name)] if int(parent) == pid and state != "Z" else []
+    return found
+
+
+def has_linked(server: ServerProcess) -> bool:
+    """Whether the server has a loop: the allocator is loaded with the first."""
+    return has(server, "_nrt_python")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_no_server_has_the_compiler(tmp_path: Path, kept: bool) -> None:
+    """One compiles apart, keeps the code where it can, and the next one links that; with the same bits."""
+    cache = tmp_path / "cache" if kept else Path("/dev/null")
     answers = []
-    for compiler in (True, False):
+    for _ in range(2):
         with serving(tmp_path, "--cache", str(cache)) as server, Client(server.address) as client:
-            until(lambda server=server: has(server, "llvmlite") or not cache.exists())  # type: ignore[misc]
+            until(lambda server=server: has(server, "llvmlite") or not cache.is_dir())  # type: ignore[misc]
             first = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
-            until(lambda: len([*cache.glob("*.loop")]) == 1)
+            until(lambda server=server: has_linked(server))  # type: ignore[misc]
             again = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
-            assert has(server, "numba/_dispatcher") == compiler
+            assert not has(server, "numba/_dispatcher")
         answers += [(each.parameters.tobytes(), each.penalty) for each in (first, again)]
     assert len({*answers}) == 1
-    assert len([*cache.glob("*.loop")]) == 1
+    assert len([*cache.glob("*.loop")]) == kept
+
+
+def test_a_server_whose_compiler_is_killed_compiles(tmp_path: Path) -> None:
+    """In its own process, and goes on."""
+    with serving(tmp_path, environment=own_cache(tmp_path)) as server, Client(server.address) as client:
+        client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
+        until(lambda: bool(children_of(server.process.pid)))
+        (compiler,) = children_of(server.process.pid)
+        os.kill(compiler, signal.SIGKILL)
+        until(lambda: has_linked(server))
+        assert has(server, "numba/_dispatcher")
+        client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
+        assert children_of(server.process.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_compiler_ends_with_its_server(tmp_path: Path, number: signal.Signals) -> None:
+    """However that ends, in the middle of a loop."""
+    with serving(tmp_path, environment=own_cache(tmp_path)) as server, Client(server.address) as client:
+        client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
+        until(lambda: bool(children_of(server.process.pid)))
+        (compiler,) = children_of(server.process.pid)
+        server.signal(number)
+        assert server.wait() == (-number if number is signal.SIGKILL else 0)
+        until(lambda: not Path(f"/proc/{compiler}").exists())
 
 
 def test_loops_are_made_after_the_start(tmp_path: Path) -> None:

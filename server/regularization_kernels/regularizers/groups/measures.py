@@ -24,7 +24,7 @@ _LOW, _HIGH = NORM_SQUARED_SAFE
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number of each group, from its elements."""
+    """A number of each group, from its elements. Both are functions of a module, which have a name there."""
 
     of_groups: Callable[[Partition, Float64Array], Float64Array]
     """From a partition and its elements: each group's, ``(count,)``."""
@@ -243,6 +243,18 @@ def _magnitudes_function() -> Any:
     return of_groups_function(Term.MAGNITUDE)
 
 
-NORM = Measure(lambda partition, x: partition.norms(x), norms_function)
-PEAK = Measure(lambda partition, x: partition.maxima(np.abs(x)), peaks_function)
-MAGNITUDE = Measure(lambda partition, x: partition.sums(np.abs(x)), _magnitudes_function)
+def _norms(partition: Partition, x: Float64Array) -> Float64Array:
+    return partition.norms(x)
+
+
+def _peaks(partition: Partition, x: Float64Array) -> Float64Array:
+    return partition.maxima(np.abs(x))
+
+
+def _magnitudes(partition: Partition, x: Float64Array) -> Float64Array:
+    return partition.sums(np.abs(x))
+
+
+NORM = Measure(_norms, norms_function)
+PEAK = Measure(_peaks, peaks_function)
+MAGNITUDE = Measure(_magnitudes, _magnitudes_function)

@@ -46,13 +46,12 @@ def _pool_within_range(
     # Half as much memory, where they can say where a pool starts.
     starts, sums = np.empty(size, np.int32 if size <= _INT32 else np.int64), np.empty(size)
     if step_sizes is None:
-        _pool(values, length, starts, sums, out, places, np.zeros(2))
+        _pool_plainly(values, length, starts, sums, out, places, np.zeros(2))
     else:
         pools = (starts, sums, np.empty(size), np.empty(size))
-        _pool_weighted(values, step_sizes, length, *pools, out, places, np.zeros(4))
+        _pool_by_weights(values, step_sizes, length, *pools, out, places, np.zeros(4))
 
 
-@Sequential
 def _pool(
     values: npt.NDArray[Any],
     length: int,
@@ -125,7 +124,6 @@ def _pool(
     return bool(begin >= values.size)
 
 
-@Sequential
 def _pool_weighted(
     values: npt.NDArray[Any],
     step_sizes: npt.NDArray[Any],
@@ -213,3 +211,7 @@ def _pool_weighted(
     places[0], places[1], places[2], places[3], places[4] = begin, end, pools, pool, place
     partial[0], partial[1], partial[2], partial[3] = total, lost, weight, missed
     return bool(begin >= values.size)
+
+
+_pool_plainly = Sequential(_pool)
+_pool_by_weights = Sequential(_pool_weighted)
