@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from bisect import bisect
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from regularization_kernels import FusedLasso, TotalVariation, compilation, gradient, proximal_step
-from regularization_kernels.engine import Layout, Method, Segment
-from regularization_kernels.errors import OperandOutOfRange, ValueNotFinite
+from regularization_kernels.engine import Layout, MemoryBudget, Method, Segment
+from regularization_kernels.errors import BudgetExceeded, OperandOutOfRange, ValueNotFinite
 from regularization_kernels.formats import numbers_of, round_into
 from regularization_kernels.modifiers import with_operands
 
@@ -117,6 +118,26 @@ def test_workspace_is_what_is_allocated(regularizer: Any, shape: tuple[int, ...]
         tracemalloc.stop()
         said = along.on(shape).workspace(x.size) + along.weighing * x.size
         assert most <= 8 * said + (1 << 16)
+
+
+@pytest.mark.parametrize("more", [{}, {"smoothing": 0.5}], ids=["alone", "smoothed"])
+def test_what_weights_take_is_accounted_for(more: dict[str, Any]) -> None:
+    """A call with weights asks the budget for them and for all that they need."""
+    regularizer = TotalVariation(strength=0.3)
+    layout = Layout(np.dtype(np.float64), (Segment("w", (4096,), regularizer, **more),))
+    call, ones = a_call(Method.PROXIMAL_STEP, layout), np.ones(4096)
+
+    def fits(operands: dict[str, Any], size: int) -> bool:
+        try:
+            stream(call, operands, [17], MemoryBudget(size))
+        except BudgetExceeded:
+            return False
+        return True
+
+    def needs(operands: dict[str, Any]) -> int:
+        return bisect(range(1 << 22), False, key=lambda size: fits(operands, size))
+
+    assert needs({"parameters": ones, "weights": ones}) - needs({"parameters": ones}) >= 80 * 4096
 
 
 def test_a_chunk_of_weights_belongs_to_its_elements() -> None:
