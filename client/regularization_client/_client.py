@@ -201,7 +201,8 @@ class Client(TrainingCalls):
                 left with a last ``"*": None``.
             reference: r, to penalize θ - r in place of θ: as the parameters are, or a mapping of some of
                 their names.
-            weights: Multipliers of the strength, element by element, >= 0. As the reference is.
+            weights: Multipliers of the strength, element by element, >= 0; of total variation and the fused
+                lasso, of the difference between an element and the next one. As the reference is.
             **options: See ``CallOptions``: timeout, progress, figures, non_finite, streams, part, gather. The
                 others are about results, of which there are none.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mpmath import mpf
@@ -130,10 +130,13 @@ class Regularized:
     message: Message = field(init=False)
 
     def __post_init__(self) -> None:
-        """Look the regularizer up."""
+        """Look the regularizer up, and give it the weights that it has itself."""
         row, message = (
             (None, None) if not self.segment.HasField("regularizer") else row_of(self.segment.regularizer)
         )
+        if row and row.weighted and self.operands.weights is not None:
+            row = row.weighted(self.operands.weights)
+            object.__setattr__(self, "operands", replace(self.operands, weights=None))
         object.__setattr__(self, "row", row)
         object.__setattr__(self, "message", message)
 

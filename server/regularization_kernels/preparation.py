@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from .arrays import FLOAT64, DataType, Float64Array, StepSize
+from .arrays import FLOAT64, DataType, ElementArray, Float64Array, StepSize
 from .regularizer import Locality, Regularizer, Traits
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class PreparedRegularizer(Regularizer):
         return self.regularizer.locality
 
     @property
+    def takes_weights(self) -> bool:
+        """Whether the strength may differ from element to element."""
+        return self.regularizer.takes_weights
+
+    @property
     def scale(self) -> float:
         """What the sum of the terms is multiplied by to give the penalty."""
         return self.regularizer.scale
@@ -79,3 +84,16 @@ class PreparedRegularizer(Regularizer):
     def rounds_outside(self, grid: Grid, *, at_random: bool) -> bool:
         """Whether rounding a point of a set to this grid may leave the set, so that ``settled`` is needed."""
         return self.regularizer.rounds_outside(grid, at_random=at_random)
+
+
+class PreparedWeighing(PreparedRegularizer):
+    """One that computes with weights of its terms itself, as these concern more than their own elements.
+
+    Of others a weight multiplies its element's gradient and step size.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def weighted(self, weights: ElementArray) -> Self:
+        """The penalty with these weights, of the segment's shape."""

@@ -194,6 +194,11 @@ class Regularizer(Parameters, ABC):
     takes_orthant: ClassVar[bool] = False
     """Whether a box may bind its elements to one sign although it is no sum over them: it is convex, depends
     on magnitudes alone, and is no smaller where one is larger."""
+    weighs_terms: ClassVar[bool] = False
+    """Whether it takes weights of its terms although it is no sum over elements; it is then prepared
+    as a ``PreparedWeighing``."""
+    weighing: ClassVar[int] = 0
+    """Float64 numbers an element that such weights take beside the workspace."""
     steps_in_metric: ClassVar[bool] = False
     """Whether its step is known where each element has a step size of its own, although it is no sum over
     them."""
@@ -220,7 +225,7 @@ class Regularizer(Parameters, ABC):
     @property
     def takes_weights(self) -> bool:
         """Whether the strength may differ from element to element."""
-        return self.traits.takes_weights
+        return self.traits.takes_weights or self.weighs_terms
 
     @property
     def takes_step_scales(self) -> bool:

@@ -244,6 +244,11 @@ MUTANTS = [
     Mutant(
         "weights have no effect", _wrapped(service, "chunk_of", _without("weights")), "operands/l1_norm/*"
     ),
+    Mutant(
+        "weights of differences have no effect",
+        _wrapped(service, "chunk_of", _without("weights")),
+        "operands/total_variation/*",
+    ),
     Mutant("schedules are a step late", _wrapped(schedules.Ramp, "at", _later), "plans/schedule_linear_*"),
     Mutant("rules hold a step early", _wrapped(plans._Rule, "at", _later), "plans/every_*"),
     Mutant(

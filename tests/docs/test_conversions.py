@@ -118,6 +118,28 @@ def test_sklearn_multi_task_lasso() -> None:
     assert_optimal(solution, lambda w: X.T @ (X @ w - tasks) / SAMPLES, lasso)
 
 
+@pytest.mark.parametrize("increasing", [True, False])
+def test_sklearn_isotonic_regression(*, increasing: bool) -> None:
+    """One over their sample weights are the scales of the step size."""
+    isotonic = pytest.importorskip("sklearn.isotonic")
+    weights = np.abs(X[:, 0]) + 0.01
+    theirs = isotonic.isotonic_regression(Y, sample_weight=weights, increasing=increasing)
+    ours = step(Y, regularizer("isotonic", decreasing=not increasing), 1.0, step_scales=1 / weights)
+    assert not np.array_equal(theirs, isotonic.isotonic_regression(Y, increasing=increasing))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_prox_tv() -> None:
+    """Their threshold is the strength at step size 1; their n - 1 weights are ours but for the last."""
+    prox_tv = pytest.importorskip("prox_tv")
+    weights = np.abs(X[:, 0])
+    np.testing.assert_allclose(
+        step(Y, regularizer("total_variation", strength=0.7), 1.0), prox_tv.tv1_1d(Y, 0.7), atol=1e-12
+    )
+    ours = step(Y, regularizer("total_variation", strength=1.0), 1.0, weights=weights)
+    np.testing.assert_allclose(ours, prox_tv.tv1w_1d(Y, weights[:-1]), atol=1e-12)
+
+
 def torch_step(optimizer: str, theta: Array, loss_gradient: Array, **settings: Any) -> Array:
     """The parameters after one step of an optimizer of PyTorch."""
     torch = pytest.importorskip("torch")

@@ -102,7 +102,7 @@ def wide(size: int, data_type: np.dtype[Any], seed: int) -> NDArray[Any]:
 def shape_of(case: Case) -> tuple[int, ...]:
     """The case's shape, or a longer one where any will do."""
     regularizer = case.regularizer.on(case.shape)
-    return (SIZE,) if regularizer.takes_weights else case.shape
+    return (SIZE,) if regularizer.traits.takes_weights else case.shape
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)

@@ -32,6 +32,7 @@ from regularization_kernels.regularizers.sequences.differences import shortest_s
 from regularization_kernels.regularizers.sequences.trend import TOLERANCE
 from regularization_kernels.regularizers.vectors import slope as slope_module
 
+from tests.support.lines import ROW_KINDS, random_walk, slope, step, steps_and_ties, white_noise
 from tests.support.oracles.sequences import differences as difference_matrix
 
 Array = NDArray[np.float64]
@@ -40,47 +41,7 @@ NEVER, ALWAYS = -1, 1 << 40
 """How many elements the first of two methods may look at again."""
 
 
-def white_noise(size: int) -> Array:
-    """Independent numbers."""
-    return np.random.default_rng(1).normal(size=size)
-
-
-def random_walk(size: int) -> Array:
-    """Their running sums."""
-    return np.cumsum(white_noise(size))
-
-
-def steps_and_ties(size: int) -> Array:
-    """A few levels, with many elements alike."""
-    return np.repeat(np.random.default_rng(2).integers(-3, 4, size // 4 + 1), 4)[:size].astype(np.float64)
-
-
-def sizes_far_apart(size: int) -> Array:
-    """Numbers from 1e-9 to 1e9 in magnitude."""
-    return white_noise(size) * 10.0 ** np.random.default_rng(3).uniform(-9, 9, size)
-
-
-def rising(size: int) -> Array:
-    """A convex curve: the tube's walls have a corner everywhere."""
-    return np.linspace(0.0, 1.0, size) ** 3 * size
-
-
-ROW_KINDS = (white_noise, random_walk, steps_and_ties, sizes_far_apart, rising)
 every_kind = pytest.mark.parametrize("kind", ROW_KINDS, ids=lambda kind: kind.__name__)
-
-
-def step(regularizer: Any, x: Array, step_size: float = 1.0) -> Array:
-    """The kernel's own step."""
-    out = np.empty_like(x)
-    regularizer.on(x.shape).prox(x, step_size, out)
-    return out
-
-
-def slope(regularizer: Any, x: Array) -> Array:
-    """The kernel's own gradient."""
-    out = np.empty_like(x)
-    regularizer.on(x.shape).gradient(x, out)
-    return out
 
 
 def by_method(x: Array, threshold: float, spare: int) -> Array:
@@ -183,10 +144,14 @@ def test_fused_lasso_has_total_variation_and_l1_for_its_ends(size: int) -> None:
     x = np.round(random_walk(size), 1)
     for step_size in (0.01, 2.0):
         jumps, plain = FusedLasso(l1_strength=0.0, tv_strength=0.7), TotalVariation(strength=0.7)
-        np.testing.assert_array_equal(step(jumps, x, step_size), step(plain, x, step_size))
+        np.testing.assert_array_equal(
+            step(jumps, x, step_size=step_size), step(plain, x, step_size=step_size)
+        )
         np.testing.assert_array_equal(slope(jumps, x), slope(plain, x))
         sparse, norm = FusedLasso(l1_strength=0.7, tv_strength=0.0), L1Norm(strength=0.7)
-        np.testing.assert_array_equal(step(sparse, x, step_size), step(norm, x, step_size))
+        np.testing.assert_array_equal(
+            step(sparse, x, step_size=step_size), step(norm, x, step_size=step_size)
+        )
         np.testing.assert_array_equal(slope(sparse, x), slope(norm, x))
 
 
@@ -293,7 +258,7 @@ def test_float32_rows_are_rounded_once() -> None:
     v = random_walk(4000).astype(np.float32)
     got = proximal_step(v, TotalVariation(strength=2.0), 0.5)[0]
     np.testing.assert_array_equal(
-        got, step(TotalVariation(strength=2.0), v.astype(np.float64), 0.5).astype(np.float32)
+        got, step(TotalVariation(strength=2.0), v.astype(np.float64), step_size=0.5).astype(np.float32)
     )
 
 

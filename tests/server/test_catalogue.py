@@ -93,6 +93,7 @@ def test_operands(catalogue: dict[str, Any]) -> None:
     )
     assert list(catalogue["l1_norm"].operands) == [reference, weights, step_scales]
     assert list(catalogue["box"].operands) == [reference, step_scales]
+    assert list(catalogue["total_variation"].operands) == [reference, weights]
     assert list(catalogue["nuclear_norm"].operands) == [reference]
 
 

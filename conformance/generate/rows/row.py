@@ -34,6 +34,7 @@ class Row:
         sum_error: What terms are off by, relatively, where the schema promises no bits.
         by_element: Whether it is a sum over elements, which takes weights.
         inside: Whether a point is in the set, of an indicator.
+        weighted: The row that takes its place where elements have weights; None where these multiply terms.
     """
 
     sums: Callable[[Message, Shape, list[float]], list[Terms]]
@@ -44,6 +45,7 @@ class Row:
     sum_error: float = 0.0
     by_element: bool = False
     inside: Callable[[Message, Shape, list[float]], bool] | None = None
+    weighted: Callable[[list[float]], Row] | None = None
 
 
 def sign(x: Real) -> int:

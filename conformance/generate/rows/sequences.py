@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -96,7 +97,7 @@ def shrunk(v: list[Fraction], rows: list[Combination], limits: list[Fraction]) -
     return answer
 
 
-Penalized = Callable[[Message, Shape], list[tuple[float, Combination]]]
+Penalized = Callable[[Message, Shape], list[tuple[float | Fraction, Combination]]]
 """The combinations whose magnitudes are penalized, each with its strength."""
 
 
@@ -109,7 +110,7 @@ def _penalizing(penalized: Penalized, sums: Callable[[Message, Shape, list[float
 
     def gradient(m: Message, shape: Shape, x: Vector) -> Vector:
         v = [Fraction(0)] * len(x)
-        free: list[tuple[float, Combination]] = []
+        free: list[tuple[float | Fraction, Combination]] = []
         for strength, row in penalized(m, shape):
             direction = sign(_times(row, [exact(each) for each in x]))
             for place, factor in row.items():
@@ -127,24 +128,46 @@ def _real(number: Fraction) -> mpf:
     return mpf(number.numerator) / mpf(number.denominator)
 
 
-def _along(m: Message, shape: Shape) -> list[Combination]:
-    return [row for line in lines(shape, _axis(m, shape)) for row in differences(line)]
+def _along(
+    m: Message, shape: Shape, strength: float, weights: list[float] | None
+) -> list[tuple[float | Fraction, Combination]]:
+    """Differences along the axis, each with its strength times the weight of the first of its elements."""
+    rows = [row for line in lines(shape, _axis(m, shape)) for row in differences(line)]
+    return [(Fraction(strength) * Fraction(1 if weights is None else weights[min(row)]), row) for row in rows]
 
 
-def _jumps(m: Message, shape: Shape, x: list[float]) -> list[float]:
+def _jumps(m: Message, shape: Shape, x: list[float], weights: list[float] | None) -> list[float]:
     jumps = [0.0] * len(x)
     for line in lines(shape, _axis(m, shape)):
         for here, there in pairwise(line):
-            jumps[here] = abs(x[there] - x[here])
+            jumps[here] = abs(x[there] - x[here]) * (1.0 if weights is None else weights[here])
     return jumps
 
 
-def _fused_terms(m: Message, shape: Shape, x: list[float]) -> list[Terms]:
-    terms = [m.l1_strength * abs(each) for each in x]
-    for line in lines(shape, _axis(m, shape)):
-        for here, there in pairwise(line):
-            terms[here] += m.tv_strength * abs(x[there] - x[here])
-    return [Terms(1.0, terms)]
+def _total_variation(weights: list[float] | None = None) -> Row:
+    return _penalizing(
+        lambda m, shape: _along(m, shape, m.strength, weights),
+        lambda m, shape, x: [Terms(m.strength, _jumps(m, shape, x, weights))],
+    )
+
+
+def _fused_lasso(weights: list[float] | None = None) -> Row:
+    def terms(m: Message, shape: Shape, x: list[float]) -> list[Terms]:
+        jumps = _jumps(m, shape, x, weights)
+        return [
+            Terms(
+                1.0,
+                [m.l1_strength * abs(e) + m.tv_strength * jump for e, jump in zip(x, jumps, strict=True)],
+            )
+        ]
+
+    return _penalizing(
+        lambda m, shape: [
+            *_along(m, shape, m.tv_strength, weights),
+            *((m.l1_strength, {place: 1}) for place in range(math.prod(shape))),
+        ],
+        terms,
+    )
 
 
 def _trend_terms(m: Message, shape: Shape, x: list[float]) -> list[Terms]:
@@ -158,7 +181,7 @@ def _trend_terms(m: Message, shape: Shape, x: list[float]) -> list[Terms]:
     return [Terms(m.strength, terms)]
 
 
-def _trend(m: Message, shape: Shape) -> list[tuple[float, Combination]]:
+def _trend(m: Message, shape: Shape) -> list[tuple[float | Fraction, Combination]]:
     return [
         (m.strength, row) for line in lines(shape, len(shape) - 1) for row in differences(line, m.order + 1)
     ]
@@ -203,17 +226,8 @@ def _mean(pool: list[tuple[mpf, mpf]]) -> mpf:
 
 
 SEQUENCES = {
-    "total_variation": _penalizing(
-        lambda m, shape: [(m.strength, row) for row in _along(m, shape)],
-        lambda m, shape, x: [Terms(m.strength, _jumps(m, shape, x))],
-    ),
-    "fused_lasso": _penalizing(
-        lambda m, shape: [
-            *((m.tv_strength, row) for row in _along(m, shape)),
-            *((m.l1_strength, {place: 1}) for place in range(math.prod(shape))),
-        ],
-        _fused_terms,
-    ),
+    "total_variation": replace(_total_variation(), weighted=_total_variation),
+    "fused_lasso": replace(_fused_lasso(), weighted=_fused_lasso),
     "trend_filter": _penalizing(_trend, _trend_terms),
     "isotonic": of_set_in_metric(_ordered, _pooled),
     "total_variation_2d": _penalizing(

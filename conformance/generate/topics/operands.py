@@ -18,6 +18,12 @@ OF_ELEMENTS: dict[str, dict[str, Any]] = {
     "mcp": {"strength": 0.3, "concavity": 9},
     "huber": {"strength": 0.3, "delta": 0.4},
 }
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "total_variation": {"strength": 0.375},
+    "fused_lasso": {"l1_strength": 0.125, "tv_strength": 0.375},
+}
+TIED = [0.5, 0.5, 0.5, -0.25, -0.25, -0.25, 0, 0, 0, 0, 1.5, 1.5]
+"""Lines with runs of equal elements."""
 GROUPS = {"group_lasso": {"strength": 0.3, "groups": {"size": "1"}}}
 BOXED: dict[str, dict[str, Any]] = {
     "l1_norm": {"strength": 0.1},
@@ -87,6 +93,7 @@ def _operands() -> Iterator[Vector]:
             ),
             [5],
         )
+    yield from _weighted_differences()
     own = layout(segment("theta", [6], L1, step_size=0.25), segment("other", [6], L1))
     yield vector(
         "operands/step_size_of_a_segment",
@@ -99,6 +106,32 @@ def _operands() -> Iterator[Vector]:
         "At step size 0 the step is the projection onto the domain.",
         call("ProximalStep", zero, POINT, step_size=0),
     )
+
+
+def _weighted_differences() -> Iterator[Vector]:
+    """Weights that belong to differences of neighbours, not to elements."""
+    for name, parameters in DIFFERENCES.items():
+        for where, shape, axis in (("rows", [2, 6], {}), ("columns", [6, 2], {"axis": 0})):
+            of = layout(segment("theta", shape, {name: {**parameters, **axis}}))
+            for method in METHODS:
+                yield vector(
+                    f"operands/{name}/weights_{where}_{snake(method)}",
+                    f"{method} of {name} whose differences have weights, some of them 0; of {where}.",
+                    call(method, of, TIED, weights=WEIGHTS),
+                    [5],
+                )
+        of = layout(segment("theta", [12], {name: parameters}))
+        yield vector(
+            f"operands/{name}/weights_all",
+            f"ProximalStep of {name} with weights, a reference and loss gradients.",
+            call("ProximalStep", of, POINT, weights=WEIGHTS, reference=REFERENCE, loss_gradients=LOSSES),
+        )
+        smooth = layout(segment("theta", [12], {name: parameters}, smoothing=0.25))
+        yield vector(
+            f"operands/{name}/weights_smoothed",
+            f"Gradient of the envelope of {name} with weights.",
+            call("Gradient", smooth, POINT, weights=WEIGHTS),
+        )
 
 
 def _modifiers() -> Iterator[Vector]:

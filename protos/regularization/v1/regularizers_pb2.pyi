@@ -1352,8 +1352,11 @@ Global___Oscar: _TypeAlias = Oscar  # noqa: Y015
 
 @_typing.final
 class TotalVariation(_message.Message):
-    """Penalty strength * sum |x_(i+1) - x_i| along an axis; lines along it are independent of each other. Gradient: the
-    minimum-norm subgradient. Proximal step: exact, O(n). Source: Condat 2013; Johnson 2013.
+    """Penalty strength * sum |x_(i+1) - x_i| along an axis; lines along it are independent of each other. With weights
+    strength * sum w_i * |x_(i+1) - x_i|: the weight of element i belongs to the difference between it and the next one
+    along the axis. Those of each line's last element are ignored, beyond being checked; a weight of 0 cuts the line there,
+    and a large one ties its two elements. A line whose weights are all 1 has the bits of one without. Gradient: the
+    minimum-norm subgradient. Proximal step: exact, O(n). Source: Condat 2013; Johnson 2013; Barbero and Sra 2018.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1419,9 +1422,10 @@ Global___TotalVariation2d: _TypeAlias = TotalVariation2d  # noqa: Y015
 
 @_typing.final
 class FusedLasso(_message.Message):
-    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along an axis. Gradient: the
-    minimum-norm subgradient. Proximal step: S(total_variation's, step_size * l1_strength). Source: Friedman, Hastie, Hoefling
-    and Tibshirani 2007.
+    """Penalty l1_strength * sum |x| + tv_strength * sum |x_(i+1) - x_i| along an axis. Weights are those of total_variation,
+    of the differences alone: l1_strength * sum |x| + tv_strength * sum w_i * |x_(i+1) - x_i|, as the step is known where
+    the L1 norm has one strength. Gradient: the minimum-norm subgradient. Proximal step: S(total_variation's, step_size *
+    l1_strength). Source: Friedman, Hastie, Hoefling and Tibshirani 2007.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

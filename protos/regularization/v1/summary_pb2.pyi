@@ -211,7 +211,8 @@ class ExactSum(_message.Message):
     256 starts at 0 and adds the terms of elements j, j + 256, j + 512, ... one after the other, in
     binary64; the lane's sum is then multiplied by the regularizer's scale in binary64 (its strength;
     or 1, see RegularizerDescription.penalty_terms). All products, of all lanes, blocks and segments, are
-    added exactly. Where weights are sent, each term is multiplied by the element's; the terms of squared distances are
+    added exactly. Where weights are sent, each term is multiplied by the element's (that of fused_lasso in its difference
+    alone); the terms of squared distances are
     d * d with d = y - theta, their scale 1. A term that belongs to a group or to a whole segment takes the place of its
     first element. Sums inside a group are of the group alone. An element range that begins or ends inside a block has
     the lanes of its own elements (see ElementRange). Modifiers of a segment add terms with scales of their own

@@ -58,7 +58,8 @@ class TensorChunk(_message.Message):
     weights: _builtins.bytes
     """Multipliers of the penalty's terms, element by element, each finite and >= 0 (adaptive lasso): of the strength,
     where terms are multiples of it. A proximal step goes by step_size * weight. With 0 an element has no penalty and
-    stays where it is. Taken where the regularizer is a sum over elements that has a strength, convex or not.
+    stays where it is. Taken where the regularizer is a sum over elements that has a strength, convex or not. Also taken by
+    total_variation and fused_lasso, as weights of the differences between neighbours: see there.
     """
     step_scales: _builtins.bytes
     """Multipliers of the step size, element by element, each finite and >= 0 (the diagonal metric of

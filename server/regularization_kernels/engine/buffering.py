@@ -54,6 +54,8 @@ class Stage(ABC):
         regularizer = self._segment.regularizer
         if like.reference is not None and regularizer is not None and regularizer.traits.indicator:
             wide += SETTLING  # rounded with the reference, a set may have to be rounded inwards
+        if like.weights is not None and regularizer is not None:
+            wide += regularizer.weighing
         if like.step_scales is not None and regularizer is not None:
             wide += regularizer.scaling
         return elements + (wide * size + self._segment.workspace(size)) * np.dtype(np.float64).itemsize

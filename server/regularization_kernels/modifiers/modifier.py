@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..arrays import FLOAT64, DataType
 from ..expansions import ANY, Exponents, exponents_of
+from ..preparation import PreparedWeighing
 from ..regularizer import Locality, Regularizer, Traits
 from .shifted import Shifted
 from .zero import Zero
@@ -50,6 +51,11 @@ class Modifier(Regularizer):
     def takes_weights(self) -> bool:
         """Whether the strength may differ from element to element."""
         return self.inner.takes_weights
+
+    @property
+    def weighing(self) -> int:  # type: ignore[override] # of an instance: it is inner's
+        """What weights take: as much as of what is modified."""
+        return self.inner.weighing
 
     @property
     def takes_step_scales(self) -> bool:
@@ -163,4 +169,6 @@ def with_operands(penalty: Prepared, reference: ElementArray | None, weights: El
         return penalty.with_operands(reference, weights)
     if isinstance(penalty, Zero):
         return Shifted(penalty)
+    if weights is not None and isinstance(penalty, PreparedWeighing):
+        return Shifted(penalty.weighted(weights), reference)
     return Shifted(penalty, reference, weights)

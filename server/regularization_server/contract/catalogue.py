@@ -79,7 +79,7 @@ def _operands(cls: type[Regularizer]) -> list[catalogue_pb2.Operand.ValueType]:
     operands, traits = [], cls.traits
     if traits.takes_reference:
         operands.append(catalogue_pb2.OPERAND_REFERENCE)
-    if traits.takes_weights:
+    if traits.takes_weights or cls.weighs_terms:
         operands.append(catalogue_pb2.OPERAND_WEIGHTS)
     if traits.separable or cls.steps_in_metric:
         operands.append(catalogue_pb2.OPERAND_STEP_SCALES)

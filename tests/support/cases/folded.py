@@ -51,7 +51,8 @@ def of_lines(row: Row) -> Row:
 
     def summands(r: Any, x: Array, weights: Array | None) -> Terms:
         places = there(r, np.arange(x.size).reshape(x.shape)).ravel().tolist()
-        return [(int(places[at]), term) for at, term in row.rule.terms(r, rising(r, x), weights)]
+        own = None if weights is None else there(r, weights.reshape(x.shape)).ravel()
+        return [(int(places[at]), term) for at, term in row.rule.terms(r, rising(r, x), own)]
 
     return dataclasses.replace(
         row,

@@ -29,15 +29,15 @@ def jump_terms(x: Array) -> list[float]:
 
 
 def jump_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
-    """Each jump at the place of the first of its two elements."""
+    """Each jump, times its weight, at the place of the first of its two elements."""
     del r
-    assert weights is None
     rows = rows_of(x).tolist()
-    return [
-        (number * len(row) + at, abs(row[at + 1] - row[at]))
+    jumps = {
+        number * len(row) + at: abs(row[at + 1] - row[at])
         for number, row in enumerate(rows)
         for at in range(len(row) - 1)
-    ]
+    }
+    return [(at, jump if weights is None else jump * float(weights[at])) for at, jump in jumps.items()]
 
 
 def image_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
@@ -61,7 +61,7 @@ def image_terms(r: Any, x: Array) -> list[float]:
 
 
 def fused_summands(r: Any, x: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Terms:
-    """An element's magnitude and the jump after it, each times its strength, at the place of the element."""
+    """An element's magnitude and the weighted jump after it, each times its strength, at its place."""
     jumps = dict(jump_summands(r, x, weights))
     return [
         (at, r.l1_strength * abs(e) + (r.tv_strength * jumps[at] if at in jumps else 0.0))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...arrays import FLOAT64, DataType, Float64Array, StepSize
+from ...arrays import FLOAT64, DataType, ElementArray, Float64Array, StepSize
 from ...folding import Folding, axis_parameter
 from ...interruption import go_on
-from ...preparation import PreparedRegularizer, Unprepared
+from ...preparation import PreparedWeighing, Unprepared
 from ...summation import BlockSum
 
 _AT_ONCE = 1 << 20
@@ -29,22 +29,31 @@ def axis_of_lines() -> Any:
 
 
 class LineRegularizer(Unprepared):
-    """A penalty of the lines along one axis; to slope and step they are rows."""
+    """A penalty of the lines along one axis; to slope and step they are rows.
+
+    With weights of the same shape that of element i belongs to the difference between it and the next one;
+    those of each line's last element are ignored. A weight of 0 cuts the line there.
+    """
 
     __slots__ = ()
+
+    weighs_terms: ClassVar[bool] = True
+    weighing: ClassVar[int] = 9
 
     axis: int | None
 
     @abstractmethod
-    def terms(self, x: Float64Array, axis: int) -> Float64Array:
+    def terms(self, x: Float64Array, axis: int, weights: Float64Array | None = None) -> Float64Array:
         """The terms along an axis of x, each at an element's place, before scale; of the shape of x."""
 
     @abstractmethod
-    def slope(self, rows: Float64Array, out: Float64Array) -> None:
+    def slope(self, rows: Float64Array, out: Float64Array, weights: Float64Array | None = None) -> None:
         """Write the minimum-norm element of the subdifferential; ``out`` may be the rows."""
 
     @abstractmethod
-    def step(self, rows: Float64Array, step_size: StepSize, out: Float64Array) -> None:
+    def step(
+        self, rows: Float64Array, step_size: StepSize, out: Float64Array, weights: Float64Array | None = None
+    ) -> None:
         """Write the proximal step; ``out`` may be the rows."""
 
     def on(self, shape: tuple[int, ...], data_type: DataType = FLOAT64) -> PreparedLines:
@@ -62,11 +71,22 @@ TERMS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedLines(PreparedRegularizer):
-    """A penalty of lines, and how these lie."""
+class PreparedLines(PreparedWeighing):
+    """A penalty of lines, and how these lie.
+
+    Args:
+        regularizer: The penalty.
+        lines: How they lie in the segment.
+        weights: Of the segment's differences, of its shape; None for 1.
+    """
 
     regularizer: LineRegularizer
     lines: Folding
+    weights: Float64Array | None = None
+
+    def weighted(self, weights: ElementArray) -> Self:
+        """The penalty with these weights of its differences."""
+        return replace(self, weights=weights.astype(np.float64, copy=False))
 
     def workspace(self, elements: int) -> int:
         """What lines that are computed at once need, copied where they lie apart; or the terms."""
@@ -79,7 +99,8 @@ class PreparedLines(PreparedRegularizer):
     def add_terms(self, x: Float64Array, sums: BlockSum, position: int = 0) -> None:
         """Add the terms, each at its element's place."""
         shape, axis = (self.lines.lengths, self.lines.order[-1]) if self.lines.order else ((1,), 0)
-        sums.add(self.regularizer.terms(x.reshape(shape), axis).reshape(-1), position)
+        weights = None if self.weights is None else self.weights.reshape(shape)
+        sums.add(self.regularizer.terms(x.reshape(shape), axis, weights).reshape(-1), position)
 
     def gradient(self, x: Float64Array, out: Float64Array) -> None:
         """Write the minimum-norm element of the subdifferential of Ω at x."""
@@ -88,25 +109,37 @@ class PreparedLines(PreparedRegularizer):
     def prox(self, x: Float64Array, step_size: StepSize, out: Float64Array) -> None:
         """Write argmin_y Ω(y) + ‖y − x‖² / (2·step_size)."""
         regularizer = self.regularizer
-        self._by_batches(lambda rows, out: regularizer.step(rows, step_size, out), x, out)
+        self._by_batches(lambda rows, out, weights: regularizer.step(rows, step_size, out, weights), x, out)
 
     def _by_batches(
-        self, compute: Callable[[Float64Array, Float64Array], None], x: Float64Array, out: Float64Array
+        self,
+        compute: Callable[[Float64Array, Float64Array, Float64Array | None], None],
+        x: Float64Array,
+        out: Float64Array,
     ) -> None:
         """Compute lines as they lie, or a few at a time as rows: then no copy of all is needed."""
-        lines, length = self.lines.shape
+        shape, weights = self.lines.shape, self.weights
         if not self.lines.copies:
-            compute(x.reshape(lines, length), out.reshape(lines, length))
-            return
-        if not (x.size and np.isfinite(x).all()):
-            out.fill(np.nan)
+            compute(x.reshape(shape), out.reshape(shape), None if weights is None else weights.reshape(shape))
             return
         beside = math.prod(self.lines.lengths[self.lines.order[-1] + 1 :])
-        given, results = x.reshape(-1, length, beside), out.reshape(-1, length, beside)
-        count = max(1, _AT_ONCE // length)
-        for block, result in zip(given, results, strict=True):
+        blocks = (-1, shape[1], beside)
+        if not (x.size and np.isfinite(x).all() and _are_weights(weights, blocks)):
+            out.fill(np.nan)
+            return
+        given, results = x.reshape(blocks), out.reshape(blocks)
+        weighing = None if weights is None else weights.reshape(blocks)
+        count = max(1, _AT_ONCE // shape[1])
+        for block, result in enumerate(results):
             for begin in range(0, beside, count):
                 go_on()
-                rows = block[:, begin : begin + count].T.copy()
-                compute(rows, rows)
-                result[:, begin : begin + count] = rows.T
+                some = slice(begin, begin + count)
+                rows = given[block, :, some].T.copy()
+                own = None if weighing is None else weighing[block, :, some].T.copy()
+                compute(rows, rows, own)
+                result[:, some] = rows.T
+
+
+def _are_weights(weights: Float64Array | None, blocks: tuple[int, int, int]) -> bool:
+    """Whether all weights, but for those of lines' last elements, are numbers of at least 0."""
+    return weights is None or bool(np.min(weights.reshape(blocks)[:, :-1], initial=np.inf) >= 0)

@@ -24,11 +24,11 @@ from ...compilation import Sequential
 from ...interruption import go_on
 
 _COLUMNS = 3
-_SPARE = 4096
+SPARE = 4096
 """Elements that may be looked at again beyond four times those that are done."""
-_LARGEST = 1e280
+LARGEST = 1e280
 """Elements up to here add up without overflow, and so do thresholds."""
-_SHRINK = 2.0**-200
+SHRINK = 2.0**-200
 
 
 def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -> None:
@@ -50,12 +50,12 @@ def total_variation_step(x: Float64Array, threshold: float, out: Float64Array) -
         return
     go_on()
     rows, results = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
-    if peak <= _LARGEST:
-        _pull(rows, min(threshold, _LARGEST), results)
+    if peak <= LARGEST:
+        _pull(rows, min(threshold, LARGEST), results)
     else:
-        np.multiply(rows, _SHRINK, out=results)
-        _pull(results, threshold * _SHRINK, results)
-        results /= _SHRINK
+        np.multiply(rows, SHRINK, out=results)
+        _pull(results, threshold * SHRINK, results)
+        results /= SHRINK
     go_on()
     out += 0.0  # no negative zeros
 
@@ -68,7 +68,7 @@ def step_workspace(elements: int) -> int:
     return _COLUMNS * (elements + 2) + 2
 
 
-def _pull(x: Float64Array, threshold: float, out: Float64Array, spare: int = _SPARE) -> Float64Array:
+def _pull(x: Float64Array, threshold: float, out: Float64Array, spare: int = SPARE) -> Float64Array:
     """Write the string's slopes. Gives for each row how far the first method did it, and the wall there."""
     knots = np.empty((x.shape[0], 2))
     _follow_slopes(x, threshold, out, knots, spare, np.array([0, 0, -1, 0, 0, 0, 0, 0]), np.zeros(8))
