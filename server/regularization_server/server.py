@@ -11,6 +11,7 @@ from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
 from .calls.arrivals import Arrivals
+from .calls.callers import caller_shown
 from .calls.drain import Drain
 from .calls.handlers import handlers_for_training, handlers_of
 from .calls.health import Health
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .calls.authorization import Authorize
+    from .calls.callers import Caller
     from .observability.metrics import Metrics
     from .observability.spans import Spans
 
@@ -93,7 +95,9 @@ class Server:
         )
         self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
         self._watchdog = Watchdog(limits, self._arrivals)
-        self._threads = CallThreads(most_threads(self.settings), self._log, self._arrivals)
+        self._threads = CallThreads(
+            most_threads(self.settings), self._log, self._arrivals, caller_of=self._caller_of
+        )
         self._standard_threads = StandardThreads.made(self._log, self._arrivals)
         self._health = Health(self.settings.max_concurrent_calls, self._standard_threads.watching)
         self._server: grpc.Server | None = None
@@ -200,6 +204,9 @@ class Server:
         self._close()
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
+
+    def _caller_of(self, transport: grpc.ServicerContext) -> Caller:
+        return caller_shown(transport, None if self._credentials is None else self._credentials.authorize)
 
     def _with_services(self, authorize: Authorize | None) -> grpc.Server:
         metrics = self._metrics
