@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 from contextlib import ExitStack, contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -202,14 +201,3 @@ def test_the_probe_asks_there(tmp_path: Path) -> None:
         assert run(*flags, **environment).stdout == f"unix:{tmp_path / 's'}: SERVING\n"
     absent = run("probe", "--timeout=0.1", "--tls-ca", tmp_path / "ca.pem", **environment)
     assert absent.stderr.startswith(f"unix:{tmp_path / 's'}: ")
-
-
-def test_it_is_served_while_health_is_stopped_late(tmp_path: Path) -> None:
-    """During the drain delay, too."""
-    with server_with(tmp_path, drain_delay=0.5) as (server, address):
-        stopping = Thread(target=server.stop)
-        stopping.start()
-        until(lambda: status_at(address) == NOT_SERVING)
-        with channel_to(server.addresses[0]) as channel:
-            good_call(channel)
-        stopping.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +21,7 @@ from tests.support.processes import channel_to, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-MANY = 100
+MANY, FEW = 100, 5
 
 
 def test_callers_take_turns_and_each_keeps_its_order() -> None:
@@ -110,26 +109,31 @@ def test_a_token_that_is_made_up_makes_no_caller() -> None:
 def test_a_call_does_not_wait_for_all_that_another_caller_has_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where threads come slowly, it has its answer while most of the other's streams have none yet."""
-    start = CallThreads._start
+    """Where there are threads for a few alone, it has one of them, though a hundred streams came before."""
+    start, permits = CallThreads._start, threading.Semaphore(0)
 
-    def slowly(threads: CallThreads, name: str, target: Any) -> bool:
-        time.sleep(0.02)
-        return start(threads, name, target)
+    def start_with_permit(threads: CallThreads, name: str, target: Any) -> bool:
+        return (name == "starts" or permits.acquire(timeout=TIMEOUT)) and start(threads, name, target)
 
+    monkeypatch.setattr(CallThreads, "_start", start_with_permit)
     (tmp_path / "tokens").write_text("greedy: aaaa\nmodest: bbbb\n")
-    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), token_file=tmp_path / "tokens", linger=0)
+    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), token_file=tmp_path / "tokens")
+    first = message(request("gradient", header=header("gradient")).SerializeToString())
     whole = request("gradient", header=header("gradient"), chunk=chunk()).SerializeToString()
     with (
         Server(settings) as server,
         channel_to(server.addresses[0]) as channel,
         attacking(server.addresses[0]) as greedy,
     ):
-        monkeypatch.setattr(CallThreads, "_start", slowly)
         for stream in greedy.begin("Gradient", MANY, (b"authorization", b"Bearer aaaa")):
-            greedy.send(stream, message(request("gradient", header=header("gradient")).SerializeToString()))
-        until(lambda: len(server._arrivals) == 0 and bool(server._threads._waiting))
+            greedy.send(stream, first)
+        waiting = server._threads._waiting._of_callers
+        until(lambda: sum(map(len, list(waiting.values()))) == MANY - 1)
         modest: Any = channel.unary_unary(f"/{SERVICE}/Gradient")
-        modest(whole, timeout=TIMEOUT, metadata=(("authorization", "Bearer bbbb"),))
-        assert server._calls.in_flight < MANY / 2
+        answer = modest.future(whole, timeout=TIMEOUT, metadata=(("authorization", "Bearer bbbb"),))
+        until(lambda: Caller(CallerKind.TOKEN, "modest") in waiting)
+        permits.release(FEW)
+        assert answer.result()
+        assert server._calls.in_flight < FEW
+        permits.release(MANY)
         until(lambda: server._calls.in_flight == MANY)
