@@ -145,7 +145,8 @@ def main(
     "--target",
     metavar="ADDRESS",
     show_envvar=True,
-    help="Server to ask. Default: the first address that --listen names.",
+    help="Server to ask. Default: --health-listen, or where TLS is asked for here, or that is unset, the "
+    "first address that --listen names.",
 )
 @click.option(
     "--timeout",
@@ -192,7 +193,10 @@ def probe(
     if tls_ca is not None:
         certificate, key = (None if file is None else file.read() for file in (tls_certificate, tls_key))
         tls = ProbeTls(tls_ca.read(), certificate, key, server_name)
-    address = target or reachable(ctx.find_root().params["listen"][0])
+    own = ctx.find_root().params
+    # Health alone is in plain text always.
+    of_health = own["health_listen"] if tls is None else None
+    address = target or reachable(of_health or own["listen"][0])
     health = health_of(address, timeout, tls)
     click.echo(f"{address}: {health.text}", err=not health.answered)
     sys.exit(not health.serving)

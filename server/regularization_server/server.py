@@ -11,6 +11,7 @@ from regularization_kernels.engine import MemoryBudget
 
 from .calls.admission import Calls
 from .calls.arrivals import Arrivals
+from .calls.callers import caller_shown
 from .calls.drain import Drain
 from .calls.handlers import handlers_for_training, handlers_of
 from .calls.health import Health
@@ -22,6 +23,7 @@ from .calls.stack import Stack
 from .calls.threads import CallThreads
 from .calls.training import AUGMENTATION, EARLY_STOPPING, TrainingServices
 from .calls.unknown_methods import UnknownMethods
+from .health_listener import HealthListener
 from .observability.state_metrics import ServerState
 from .process.addresses import is_unix, listen
 from .process.cores import usable_cores
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .calls.authorization import Authorize
+    from .calls.callers import Caller
     from .observability.metrics import Metrics
     from .observability.spans import Spans
 
@@ -87,13 +90,18 @@ class Server:
         self._calls = Calls(self.settings.max_concurrent_calls)
         self._drain = Drain()
         self._addresses: list[str] = []
-        limits = Limits(self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf)
+        self._limits = limits = Limits(
+            self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf
+        )
         self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
         self._watchdog = Watchdog(limits, self._arrivals)
-        self._threads = CallThreads(most_threads(self.settings), self._log, self._arrivals)
+        self._threads = CallThreads(
+            most_threads(self.settings), self._log, self._arrivals, caller_of=self._caller_of
+        )
         self._standard_threads = StandardThreads.made(self._log, self._arrivals)
         self._health = Health(self.settings.max_concurrent_calls, self._standard_threads.watching)
         self._server: grpc.Server | None = None
+        self._health_listener: HealthListener | None = None
         self._hand_off: HandOff | None = None
         self._credentials: Credentials | None = None
         self._metrics = metrics or _metrics(self.settings)
@@ -108,6 +116,11 @@ class Server:
     def metrics_address(self) -> str | None:
         """Where its metrics are served, with the port that was taken for port 0; None where they are not."""
         return None if self._metrics is None else self._metrics.address
+
+    @property
+    def health_address(self) -> str | None:
+        """Where health is served beside that, with the port that was taken for port 0; None for nowhere."""
+        return None if self._health_listener is None else self._health_listener.address
 
     def start(self) -> None:
         """Listen on every address, and serve.
@@ -127,6 +140,7 @@ class Server:
                 tls = credentials.for_address()
                 self._addresses.append(listen(self._server, address, self.settings, tls))
             self._offer_shared_memory()
+            self._listen_for_health()
             if self._metrics is not None:
                 state = ServerState(self.settings, self._calls, self.budget, self.regions)
                 self._metrics.start(state)
@@ -142,9 +156,16 @@ class Server:
         if self._hand_off is not None:
             self._hand_off.start()
         self._health.serve(*SERVICES)
-        places = {} if self.metrics_address is None else {"metrics": self.metrics_address}
-        shared_memory = self.regions is not None
-        self._log.info("serving", addresses=list(self.addresses), shared_memory=shared_memory, **places)
+        if self._health_listener is not None:
+            self._health_listener.health.serve(*SERVICES)
+            self._health_listener.start()
+        places = {"health": self.health_address, "metrics": self.metrics_address}
+        self._log.info(
+            "serving",
+            addresses=list(self.addresses),
+            shared_memory=self.regions is not None,
+            **{name: place for name, place in places.items() if place is not None},
+        )
 
     def stop(self, grace: float | None = None) -> bool:
         """Tell by health, take no new calls after the drain delay, let those in flight finish, and stop.
@@ -160,6 +181,9 @@ class Server:
             return True
         grace = self.settings.grace_period if grace is None else grace
         self._health.stop()
+        if self._health_listener is not None:
+            # It goes on to say so until the last call is done.
+            self._health_listener.health.stop()
         if self.settings.drain_delay:
             self._log.info("draining", seconds=self.settings.drain_delay)
             time.sleep(self.settings.drain_delay)
@@ -181,32 +205,51 @@ class Server:
         self._log.info("stopped", finished=finished, seconds=round(time.perf_counter() - started, 3))
         return finished
 
+    def _caller_of(self, transport: grpc.ServicerContext) -> Caller:
+        return caller_shown(transport, None if self._credentials is None else self._credentials.authorize)
+
     def _with_services(self, authorize: Authorize | None) -> grpc.Server:
-        metrics, window = self._metrics, stream_window(self.budget.total)
+        metrics = self._metrics
         server = grpc.server(
             self._threads,
             interceptors=[] if metrics is None else [UnknownMethods(metrics.calls.unknown)],
-            options=grpc_options(self.settings, window),
+            options=grpc_options(self.settings, stream_window(self.budget.total)),
         )
         threads = self.settings.threads or usable_cores()
         plans = None if metrics is None else metrics.plans
         service = RegularizationService(self.regions, threads, self._plans, plans)
-        stack = Stack(
+        stack = self._stack(authorize, self._watchdog)
+        training = handlers_for_training(TrainingServices(), stack)
+        standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
+        server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
+        return server
+
+    def _stack(self, authorize: Authorize | None, watchdog: Watchdog) -> Stack:
+        return Stack(
             self._log,
             self._failures,
             authorize,
             self.quotas,
             self._calls,
             self._drain,
-            self._watchdog,
-            window=window,
-            counting=None if metrics is None else metrics.calls,
+            watchdog,
+            window=stream_window(self.budget.total),
+            counting=None if self._metrics is None else self._metrics.calls,
             tracing=self._spans,
         )
-        training = handlers_for_training(TrainingServices(), stack)
-        standard = standard_handlers(self._health, SERVICES, stack, self._standard_threads)
-        server.add_generic_rpc_handlers((handlers_of(service, stack), *training, *standard))
-        return server
+
+    def _listen_for_health(self) -> None:
+        if self.settings.health_listen is None:
+            return
+        self._health_listener = HealthListener(
+            self.settings.health_listen,
+            self.settings,
+            self._limits,
+            self._log,
+            lambda watchdog: self._stack(None, watchdog),
+            self._metrics,
+        )
+        self._health_listener.listen()
 
     def _offer_shared_memory(self) -> None:
         if self.regions is None:
@@ -220,6 +263,8 @@ class Server:
         """End everything now: what is still open is the watching of health, or past its grace."""
         if self._server is not None:
             self._server.stop(None)
+        if self._health_listener is not None:
+            self._health_listener.close()
         if self._credentials is not None:
             self._credentials.stop()
         self._failures.tell()

@@ -322,6 +322,13 @@ class Settings:
         at_least=0,
     )
 
+    health_listen: str | None = _setting(
+        None,
+        Unit.ADDRESS,
+        "Where health is served beside the other addresses, and nothing else: host:port, unix:/path or "
+        "unix-abstract:name. Always plain text, and without a token: whoever may connect may ask. Several "
+        "processes share a port; of a Unix socket the next ones have path.1 and so on. Unset: nowhere else.",
+    )
     metrics_listen: str | None = _setting(
         None,
         Unit.ADDRESS,
@@ -351,6 +358,10 @@ class Settings:
             raise SettingInvalid(
                 "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
             )
+        # Of port 0 each has a port of its own.
+        if self.health_listen in self.listen and not self.health_listen.endswith(":0"):
+            text = f"must be another address than those of --listen, got {self.health_listen}"
+            raise SettingInvalid("health_listen", text)
         self._check_tokens_are_encrypted()
 
     def _check_tokens_are_encrypted(self) -> None:

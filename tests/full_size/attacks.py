@@ -250,7 +250,7 @@ def _reset(address: str, done: threading.Event) -> None:
 
 
 def streams() -> Iterator[dict[str, Any]]:
-    """4,000 streams at once, where 5,000 may be, and a small call beside them."""
+    """4,000 streams of one caller at once, where 5,000 may be, and small calls of another beside them."""
     # An eighth of a stream's window is charged to each from its begin.
     room = (
         "--max-concurrent-calls",
@@ -260,25 +260,21 @@ def streams() -> Iterator[dict[str, Any]]:
         "--max-streams-per-connection",
         "1000",
     )
-    with victim(*room) as server, ExitStack() as stack:
-        attacks = [stack.enter_context(attacking(server.address)) for _ in range(4)]
-        first = message(first_message(1 << 20))
-        began = time.monotonic()
-        for attack in attacks:
-            for stream in attack.begin("Gradient", 1000):
-                attack.send(stream, first)
-        with channel_to(server.address) as channel:
-            yield {"first": milliseconds(small_call(channel), 1), "after": round(time.monotonic() - began, 1)}
-            yield {"beside": milliseconds(small_call(channel), 300), **figures(server)}
-        yield {"ended": sum(len(attack.ended) for attack in attacks)}
+    yield from _beside_streams(4, 1000, *room)
 
 
 def greedy() -> Iterator[dict[str, Any]]:
     """2,000 streams of one caller, beside a thousand small calls of another."""
+    yield from _beside_streams(8, 250)
+
+
+def _beside_streams(connections: int, count: int, *arguments: str) -> Iterator[dict[str, Any]]:
+    """So many streams of each connection of one caller at once, beside small calls of another."""
     with tempfile.TemporaryDirectory() as folder:
         tokens = Path(folder) / "tokens"
         tokens.write_text("greedy: aaaa\nmodest: bbbb\n")
-        with serving(Path(folder), "--token-file", str(tokens)) as server, ExitStack() as stack:
+        arguments = ("--token-file", str(tokens), *arguments)
+        with serving(Path(folder), *arguments) as server, ExitStack() as stack:
             channel, raw = stack.enter_context(channel_to(server.address)), small_message()
             method = channel.unary_unary(f"/{SERVICE}/Gradient")
 
@@ -288,13 +284,16 @@ def greedy() -> Iterator[dict[str, Any]]:
             milliseconds(modest, 300)
             yield {"alone": milliseconds(modest, 1000), **figures(server)}
             first = message(first_message(1 << 20))
-            attacks = [stack.enter_context(attacking(server.address)) for _ in range(8)]
-            for attack in attacks:
-                for stream in attack.begin("Gradient", 250, (b"authorization", b"Bearer aaaa")):
-                    attack.send(stream, first)
+            attacks = [stack.enter_context(attacking(server.address)) for _ in range(connections)]
             began = time.monotonic()
-            yield {"first": milliseconds(modest, 1), "after": round(time.monotonic() - began, 1)}
-            yield {"beside": milliseconds(modest, 1000), **figures(server)}
+            for attack in attacks:
+                for stream in attack.begin("Gradient", count, (b"authorization", b"Bearer aaaa")):
+                    attack.send(stream, first)
+            sent = round(time.monotonic() - began, 2)
+            yield {"sent_after": sent, "first": milliseconds(modest, 1), "next": milliseconds(modest, 100)}
+            threads = figures(server)["threads"]
+            time.sleep(10)
+            yield {"threads_then": threads, "beside": milliseconds(modest, 1000), **figures(server)}
             yield {"refused": sum(len(attack.ended) for attack in attacks)}
 
 

@@ -19,8 +19,8 @@ from regularization_server.observability.instruments import INSTRUMENTS, exporte
 from regularization_server.observability.plan_metrics import MOST_EXPORTED, MOST_SEGMENTS
 from regularization_server.settings import SettingInvalid
 
+from tests.support.ended_calls import KINDS, Told, by_reason, by_status, called, good, refused
 from tests.support.messages import (
-    SERVICE,
     TIMEOUT,
     OpenCall,
     answers,
@@ -68,70 +68,14 @@ def scrape(server: Server) -> Scrape:
     return Scrape(server.metrics_address)
 
 
-def status(channel: grpc.Channel, method: str, *stream: bytes, timeout: float = TIMEOUT) -> str:
-    """The status of a call of any method."""
-    ended = channel.stream_stream(f"/{method}")(iter(stream), timeout=timeout)
-    try:
-        for _ in ended:
-            pass
-    except grpc.RpcError:
-        pass
-    return str(ended.code().name)
-
-
-def good(channel: grpc.Channel) -> str:
-    """A call that goes well."""
-    message = request("gradient", header=header("gradient"), chunk=chunk())
-    return status(channel, f"{SERVICE}/Gradient", message.SerializeToString())
-
-
-def refused(channel: grpc.Channel) -> str:
-    """One with a header that breaks a rule."""
-    of = layout_of(Segment(name="w", shape=[8], regularizer=l1_norm(-1.0)))
-    message = request("gradient", header=header("gradient", of))
-    return status(channel, f"{SERVICE}/Gradient", message.SerializeToString())
-
-
-def too_short(channel: grpc.Channel) -> str:
-    """One whose stream ends before its elements do."""
-    message = request("gradient", header=header("gradient"), chunk=chunk((1, 2)))
-    return status(channel, f"{SERVICE}/Gradient", message.SerializeToString())
-
-
-def unknown(channel: grpc.Channel) -> str:
-    """One of a method that there is not."""
-    return status(channel, f"{SERVICE}/Guess", b"")
-
-
-def cancelled(channel: grpc.Channel) -> str:
-    """One that its client leaves in the middle."""
-    half = OpenCall(channel)
-    half.cancel()
-    return str(half.answers.code().name)
-
-
-def too_late(channel: grpc.Channel) -> str:
-    """One that is not done by its deadline."""
-    half = request("gradient", header=header("gradient"), chunk=chunk((1, 2)))
-    ended = call(channel, "gradient", _then_wait([half], done := threading.Event()), timeout=0.5)
-    try:
-        for _ in ended:
-            pass
-    except grpc.RpcError:
-        pass
-    done.set()
-    return str(ended.code().name)
-
-
-def test_counts_by_status_are_the_clients(counting: Server, counted: grpc.Channel) -> None:
-    """Of calls of every kind, several at once: to the last one."""
-    kinds = [good, good, refused, too_short, unknown, cancelled, too_late, cancelled, good]
-    told: Counter[str] = Counter()
+def test_counts_are_the_clients(counting: Server, counted: grpc.Channel) -> None:
+    """Of calls of every kind, several at once, by status and by reason: to the last one."""
+    told: Counter[Told] = Counter()
     changing = threading.Lock()
 
     def caller(first: int) -> None:
-        for index in range(first, first + 30):
-            ended = kinds[index % len(kinds)](counted)
+        for index in range(first, first + 2 * len(KINDS)):
+            ended = KINDS[index % len(KINDS)](counted)
             with changing:
                 told[ended] += 1
 
@@ -140,23 +84,28 @@ def test_counts_by_status_are_the_clients(counting: Server, counted: grpc.Channe
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(told) == {"OK", "INVALID_ARGUMENT", "UNIMPLEMENTED", "CANCELLED", "DEADLINE_EXCEEDED"}
-    until(lambda: scrape(counting).statuses().items() == told.items(), 10)
-    last = scrape(counting)
-    assert sum(last.summed("grpc_server_call_started_total", "grpc_method").values()) == sum(told.values())
-    assert last.value("regularization_calls_in_flight") == 0
-    assert last.summed("regularization_refusals_total", "scope").keys() == {""}
-    assert last.summed("regularization_refusals_total", "reason").keys() == {
-        "FIELD_OUT_OF_RANGE",
-        "STREAM_TOO_SHORT",
+    statuses, reasons = by_status(told), by_reason(told)
+    assert set(statuses) == {
+        "OK",
+        "INVALID_ARGUMENT",
+        "RESOURCE_EXHAUSTED",
+        "UNIMPLEMENTED",
+        "CANCELLED",
+        "DEADLINE_EXCEEDED",
     }
+    assert len(reasons) == 5
+    until(lambda: scrape(counting).statuses() == statuses, 10)
+    last = scrape(counting)
+    assert sum(last.summed("grpc_server_call_started_total", "grpc_method").values()) == told.total()
+    assert last.value("regularization_calls_in_flight") == 0
+    assert last.summed("regularization_refusals_total", "reason") == reasons
 
 
 def test_names_of_callers_make_one_label(counting: Server, counted: grpc.Channel) -> None:
     """Methods that there are not are one, however many names they are called by."""
     before = scrape(counting).label_sets("grpc_server_call_started_total")
     for index in range(100):
-        assert status(counted, f"no.such.Service{index}/Method{index}", b"") == "UNIMPLEMENTED"
+        assert called(counted, f"no.such.Service{index}/Method{index}", b"").status == "UNIMPLEMENTED"
     after = scrape(counting)
     assert after.label_sets("grpc_server_call_started_total") == before + 1
     assert after.statuses(grpc_method="other") == {"UNIMPLEMENTED": 100}
@@ -298,7 +247,7 @@ def test_a_fault_is_counted(counting: Server, counted: grpc.Channel, monkeypatch
         raise ZeroDivisionError
 
     monkeypatch.setattr("regularization_server.calls.service.call_of", broken)
-    assert good(counted) == "INTERNAL"
+    assert good(counted).status == "INTERNAL"
     until(lambda: scrape(counting).value("regularization_faults_total") == 1)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import grpc
 import pytest
 
+from tests.support.ended_calls import KINDS, Told, by_reason, by_status, too_late
 from tests.support.messages import OpenCall, good_call
 from tests.support.metrics import Scrape
 from tests.support.processes import ServerProcess, channel_to, serving, until
 
 PROCESSES = 2
+QUICK = [kind for kind in KINDS if kind is not too_late]
 
 
 def pids(server: ServerProcess) -> list[int]:
@@ -30,7 +33,7 @@ def folder_of(server: ServerProcess) -> Path:
 
 
 def test_counts_are_of_all_processes_and_outlive_them(tmp_path: Path) -> None:
-    """The sum loses nothing when a process is killed in the middle of calls; its state goes with it."""
+    """Of calls of every kind the sum loses none when a process is killed; its state goes with it."""
     metrics = f"unix:{tmp_path / 'm'}"
     arguments = (f"--processes={PROCESSES}", f"--metrics-listen={metrics}", "--log-format=logfmt")
     with serving(tmp_path, *arguments, address="127.0.0.1:0") as server:
@@ -42,13 +45,13 @@ def test_counts_are_of_all_processes_and_outlive_them(tmp_path: Path) -> None:
             return Scrape(metrics)
 
         until(lambda: look().value("regularization_server_processes") == PROCESSES)
-        done = 0
-        for _ in range(12):  # on as many connections, so that both processes have some
+        told: Counter[Told] = Counter()
+        for index in range(24):  # on as many connections, so that both processes have some
             with channel_to(address) as channel:
-                good_call(channel)
-                good_call(channel)
-                done += 2
-        until(lambda: look().statuses() == {"OK": done})
+                told[QUICK[index % len(QUICK)](channel)] += 1
+        done = by_status(told)
+        until(lambda: look().statuses() == done)
+        assert look().summed("regularization_refusals_total", "reason") == by_reason(told)
         with channel_to(address) as channel:
             half = [OpenCall(channel) for _ in range(3)]
             until(lambda: look().value("regularization_calls_in_flight") == 3)
@@ -63,11 +66,11 @@ def test_counts_are_of_all_processes_and_outlive_them(tmp_path: Path) -> None:
         until(lambda: look().value("regularization_server_starts_total") == 2 * PROCESSES)
         until(lambda: look().value("regularization_server_processes") == PROCESSES)
         after = look()
-        assert after.statuses() == {"OK": done}
+        assert after.statuses() == done
         assert after.value("regularization_calls_in_flight") == 0
         with channel_to(address) as channel:
             good_call(channel)
-        until(lambda: look().statuses() == {"OK": done + 1})
+        until(lambda: look().statuses() == done + Counter({"OK": 1}))
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
     assert not folder.exists()

@@ -14,7 +14,11 @@ from ..contract.refusals import StreamIdle, TooManyCalls
 from ..contract.retries import SECONDS_FOR_A_CALL
 
 if TYPE_CHECKING:
+    import grpc
+
     from .grpc_internals import WaitingCall
+
+    GiveThread = Callable[[Callable[[], None], grpc.ServicerContext], object]
 
 SECONDS_TO_CANCEL = 0.02
 """Of a stream that ends without a message, gRPC says only a moment later that it was cancelled."""
@@ -22,7 +26,7 @@ SECONDS_TO_CANCEL = 0.02
 
 class _Waiting(NamedTuple):
     begin: float
-    give_thread: Callable[[Callable[[], None]], object]
+    give_thread: GiveThread
 
 
 class Arrivals:
@@ -44,12 +48,13 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, call: WaitingCall, give_thread: Callable[[Callable[[], None]], object]) -> None:
+    def add(self, call: WaitingCall, give_thread: GiveThread) -> None:
         """Let a call wait.
 
         Args:
             call: The call.
-            give_thread: What gives it a thread, once its first message is there.
+            give_thread: What gives it a thread, once its first message is there; it is given what to run, and
+                the context of the call.
         """
         with self._lock:
             self._waiting[call] = _Waiting(time.monotonic(), give_thread)
@@ -83,7 +88,7 @@ class Arrivals:
         if call.requests.is_cancelled:
             call.drop()
         elif call.requests.has_message:
-            waiting.give_thread(call.serve)
+            waiting.give_thread(call.serve, call.transport)
         else:
             self._submit(_serve_later, call, time.monotonic() + SECONDS_TO_CANCEL)
 

@@ -9,10 +9,14 @@ from ipaddress import AddressValueError, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote
 
+from regularization_kernels.errors import RegularizationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import grpc
+
+    from .authorization import Authorize
 
 _NETWORK_BITS = 64
 """Bits of an IPv6 address that a network is known by: whoever has one address of it has all."""
@@ -63,6 +67,20 @@ def caller_of(transport: grpc.ServicerContext, token_name: str | None = None) ->
         if name:
             return Caller(CallerKind.CERTIFICATE, name)
     return Caller(CallerKind.ADDRESS, address_in(peer))
+
+
+def caller_shown(transport: grpc.ServicerContext, authorize: Authorize | None) -> Caller:
+    """Who makes a call of which nothing was looked at yet; without the right token, where it comes from.
+
+    Args:
+        transport: gRPC's context of it.
+        authorize: Looks at the token that it shows; None where none is asked for.
+    """
+    try:
+        token_name = None if authorize is None else authorize(transport.invocation_metadata())
+    except RegularizationError:
+        token_name = None
+    return caller_of(transport, token_name)
 
 
 @lru_cache(_PEERS_REMEMBERED)

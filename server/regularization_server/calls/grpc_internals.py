@@ -21,6 +21,7 @@ try:
     from grpc._server import (
         _CANCELLED,
         _RECEIVE_MESSAGE_TOKEN,
+        _Context,
         _is_rpc_state_active,
         _receive_message,
         _stream_response_in_pool,
@@ -149,12 +150,16 @@ class WaitingCall:
     Args:
         run: What runs a function in the call's context.
         arguments: The function, and what it is given.
+
+    Attributes:
+        transport: Another of gRPC's contexts of the call, for what it says of the caller.
     """
 
     def __init__(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         serve, event, state, behaviour, _, deserializer, serializer = arguments
         self.requests = Requests(state, event.call, deserializer)
         self._run = run
+        self.transport: grpc.ServicerContext = _Context(event, state, deserializer)
         self._arguments: tuple[Any, ...] = (
             serve,
             event,

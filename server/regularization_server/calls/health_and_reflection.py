@@ -77,22 +77,10 @@ def standard_handlers(
         stack: What happens around each call.
         threads: Where they run.
     """
-    check = _one_answer(
-        _path(HEALTH, "Check"), partial(_checked, health), stack, health_pb2.HealthCheckRequest
-    )
-    listed = _one_answer(_path(HEALTH, "List"), partial(_listed, health), stack, health_pb2.HealthListRequest)
-    watch = _watched(_path(HEALTH, "Watch"), health, stack)
     know_stable()
     servicer, streams = reflection.ReflectionServicer((*services, HEALTH, *REFLECTION)), Calls(REFLECTIONS)
     return (
-        grpc.method_handlers_generic_handler(
-            HEALTH,
-            {
-                "Check": grpc.stream_unary_rpc_method_handler(_in(threads.checking, check)),
-                "List": grpc.stream_unary_rpc_method_handler(_in(threads.checking, listed)),
-                "Watch": grpc.stream_stream_rpc_method_handler(_in(threads.watching, watch)),
-            },
-        ),
+        health_handler(health, stack, threads),
         *(
             grpc.method_handlers_generic_handler(
                 name,
@@ -104,6 +92,29 @@ def standard_handlers(
             )
             for name in REFLECTION
         ),
+    )
+
+
+def health_handler(health: Health, stack: Stack, threads: StandardThreads) -> grpc.GenericRpcHandler:
+    """Every method of health.
+
+    Args:
+        health: What is served.
+        stack: What happens around each call.
+        threads: Where they run.
+    """
+    check = _one_answer(
+        _path(HEALTH, "Check"), partial(_checked, health), stack, health_pb2.HealthCheckRequest
+    )
+    listed = _one_answer(_path(HEALTH, "List"), partial(_listed, health), stack, health_pb2.HealthListRequest)
+    watch = _watched(_path(HEALTH, "Watch"), health, stack)
+    return grpc.method_handlers_generic_handler(
+        HEALTH,
+        {
+            "Check": grpc.stream_unary_rpc_method_handler(_in(threads.checking, check)),
+            "List": grpc.stream_unary_rpc_method_handler(_in(threads.checking, listed)),
+            "Watch": grpc.stream_stream_rpc_method_handler(_in(threads.watching, watch)),
+        },
     )
 
 

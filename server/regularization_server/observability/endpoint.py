@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.exposition import MetricsHandler
 
-from ..process.addresses import UNIX, errors_of_listening, is_unix, make_room, path_of
+from ..process.addresses import UNIX, errors_name, errors_of_listening, is_unix, make_room, path_of
 from ..process.ports import check_free, host_and_port
 from ..settings import SettingInvalid
 
@@ -56,11 +56,9 @@ class MetricsEndpoint:
                 self._server = _Server(socket.AF_UNIX, os.fspath(self._path), handler)
             self.address = address
         else:
-            try:
+            with errors_name(SETTING):
                 host, port = host_and_port(address)
                 check_free(address)
-            except SettingInvalid as error:
-                raise SettingInvalid(SETTING, error.text) from error
             with errors_of_listening(address, SETTING):
                 family, *_, place = socket.getaddrinfo(
                     host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

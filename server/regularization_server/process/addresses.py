@@ -62,6 +62,15 @@ def listen(
     return f"{host}:{port}"
 
 
+@contextmanager
+def errors_name(setting: str) -> Iterator[None]:
+    """Let what is wrong with an address be an error of the setting that has it."""
+    try:
+        yield
+    except SettingInvalid as error:
+        raise SettingInvalid(setting, error.text) from error
+
+
 def make_room(path: Path, setting: str = "listen") -> None:
     """Remove the socket that a dead server left at a path; gRPC itself would remove a living server's, too.
 

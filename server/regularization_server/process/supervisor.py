@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, overload
 
-from .addresses import is_unix
+from .addresses import errors_name, is_unix
 from .cores import usable_cores
 from .memory_limit import with_budgets
 from .options import arguments_of
@@ -70,6 +70,7 @@ def shares(settings: Settings) -> list[Settings]:
             shared_memory_regions=_divided(settings.shared_memory_regions, count),
             max_regions_per_caller=_divided(settings.max_regions_per_caller, count),
             threads=_divided(settings.threads or usable_cores(), count),
+            health_listen=settings.health_listen and _address_of(settings.health_listen, index),
             metrics_listen=None,
         )
         for index in range(count)
@@ -161,9 +162,14 @@ class Supervisor:
             address if is_unix(address) else self._ports.enter_context(reserved(address))
             for address in settings.listen
         )
+        health = settings.health_listen
+        if health is not None and not is_unix(health):
+            with errors_name("health_listen"):
+                health = self._ports.enter_context(reserved(health))
+        settings = replace(settings, listen=listen, health_listen=health)
         self._children = [
             Child(index, [*arguments_of(share), f"--process={index}", *arguments])
-            for index, share in enumerate(shares(replace(settings, listen=listen)))
+            for index, share in enumerate(shares(settings))
         ]
 
     def run(self) -> int:

@@ -1,0 +1,42 @@
+"""A queue in which callers take turns, however many things one of them has put in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """Things of several callers: first those whose caller was served longest ago, of one caller in order.
+
+    It is not safe to use from many threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._of_callers: OrderedDict[Hashable, deque[T]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._of_callers)
+
+    def put(self, caller: Hashable, thing: T) -> None:
+        """Add something of a caller's behind what he has; who has nothing else comes behind all others."""
+        self._of_callers.setdefault(caller, deque()).append(thing)
+
+    def take(self) -> T:
+        """Take what is next.
+
+        Raises:
+            KeyError: If there is nothing.
+        """
+        caller, things = self._of_callers.popitem(last=False)
+        thing = things.popleft()
+        if things:
+            self._of_callers[caller] = things
+        return thing
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._of_callers.clear()

@@ -1,0 +1,139 @@
+"""Calls that begin: who begins many at once keeps only himself waiting."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from regularization_server import Server, Settings
+from regularization_server.calls.arrivals import Arrivals
+from regularization_server.calls.callers import Caller, CallerKind, caller_shown
+from regularization_server.calls.fair_queue import FairQueue
+from regularization_server.calls.threads import CallThreads
+from regularization_server.contract.refusals import TokenRefused
+from regularization_server.process.logs import library_logger
+
+from tests.support.attackers import attacking, message
+from tests.support.messages import SERVICE, TIMEOUT, chunk, header, request
+from tests.support.processes import channel_to, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY, FEW = 100, 5
+
+
+def test_callers_take_turns_and_each_keeps_its_order() -> None:
+    """Who has put in one thing is behind one of each, not behind all; who was served goes to the end."""
+    queue = FairQueue[str]()
+    for thing in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        queue.put(thing[0], thing)
+    taken = [queue.take() for _ in range(4)]
+    assert taken == ["a1", "b1", "c1", "a2"]
+    queue.put("d", "d1")
+    assert [queue.take() for _ in range(3)] == ["b2", "a3", "d1"]
+    assert not queue
+    with pytest.raises(KeyError):
+        queue.take()
+    queue.put("a", "a4")
+    queue.clear()
+    assert not queue
+
+
+def test_a_thread_that_is_free_takes_what_is_next_by_caller() -> None:
+    """With one thread for all, one thing of another caller's is done after one of the first's."""
+    log: Any = library_logger()
+    callers: Any = {"many": Caller(CallerKind.TOKEN, "many"), "one": Caller(CallerKind.TOKEN, "one")}
+    threads = CallThreads(1, log, Arrivals(1, TIMEOUT), caller_of=callers.__getitem__)
+    release, done, order = threading.Event(), threading.Event(), list[str]()
+    threads.run(lambda: release.wait(TIMEOUT))
+    until(lambda: threads._count == 1)
+    transport: Any = "many"
+    for index in range(MANY):
+        threads._run_call(lambda index=index: order.append(f"many {index}"), transport)  # type: ignore[misc]
+    transport = "one"
+    threads._run_call(lambda: (order.append("one"), done.set()), transport)
+    release.set()
+    assert done.wait(TIMEOUT)
+    # The first of all was put in before anybody waited, and for nobody.
+    assert order[:3] == ["many 0", "many 1", "one"]
+    threads.shutdown(cancel_futures=True)
+
+
+def test_who_calls_that_cannot_be_told_harms_nobody() -> None:
+    """Whatever the question raises, what is to be run is run."""
+
+    def fails(_: Any) -> Caller:
+        raise RuntimeError
+
+    log: Any = library_logger()
+    threads = CallThreads(1, log, Arrivals(1, TIMEOUT), caller_of=fails)
+    release, done = threading.Event(), threading.Event()
+    threads.run(lambda: release.wait(TIMEOUT))
+    until(lambda: threads._count == 1)
+    transport: Any = None
+    for _ in range(2):
+        threads._run_call(lambda: None, transport)
+    threads._run_call(done.set, transport)
+    release.set()
+    assert done.wait(TIMEOUT)
+    threads.shutdown()
+
+
+class _Transport:
+    """What gRPC says of a call from an address."""
+
+    def peer(self) -> str:
+        return "ipv4:10.0.0.7:1234"
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", "Bearer made-up"),)
+
+
+def test_a_token_that_is_made_up_makes_no_caller() -> None:
+    """Or each call could have a turn of its own: who shows a wrong one is known by where he is."""
+
+    def refuse(_: Any) -> str | None:
+        raise TokenRefused("no")
+
+    transport: Any = _Transport()
+    of_address = Caller(CallerKind.ADDRESS, "10.0.0.7")
+    assert caller_shown(transport, refuse) == caller_shown(transport, None) == of_address
+    assert caller_shown(transport, lambda _: "nightly") == Caller(CallerKind.TOKEN, "nightly")
+
+
+def test_a_call_does_not_wait_for_all_that_another_caller_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are threads for a few alone, it has one of them, though a hundred streams came before."""
+    start, permits = CallThreads._start, threading.Semaphore(0)
+
+    def start_with_permit(threads: CallThreads, name: str, target: Any) -> bool:
+        return (name == "starts" or permits.acquire(timeout=TIMEOUT)) and start(threads, name, target)
+
+    monkeypatch.setattr(CallThreads, "_start", start_with_permit)
+    (tmp_path / "tokens").write_text("greedy: aaaa\nmodest: bbbb\n")
+    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), token_file=tmp_path / "tokens")
+    first = message(request("gradient", header=header("gradient")).SerializeToString())
+    whole = request("gradient", header=header("gradient"), chunk=chunk()).SerializeToString()
+    with (
+        Server(settings) as server,
+        channel_to(server.addresses[0]) as channel,
+        attacking(server.addresses[0]) as greedy,
+    ):
+        for stream in greedy.begin("Gradient", MANY, (b"authorization", b"Bearer aaaa")):
+            greedy.send(stream, first)
+        waiting = server._threads._waiting._of_callers
+        until(lambda: sum(map(len, list(waiting.values()))) == MANY - 1)
+        modest: Any = channel.unary_unary(f"/{SERVICE}/Gradient")
+        answer = modest.future(whole, timeout=TIMEOUT, metadata=(("authorization", "Bearer bbbb"),))
+        until(lambda: Caller(CallerKind.TOKEN, "modest") in waiting)
+        permits.release(FEW)
+        assert answer.result()
+        assert server._calls.in_flight < FEW
+        permits.release(MANY)
+        until(lambda: server._calls.in_flight == MANY)
