@@ -22,7 +22,7 @@ COLUMNS = 24
 INCHES = 0.56, 0.285
 """Width and height of a cell of the grid."""
 
-# The first six are of Okabe and Ito, whom colour-blind people can tell apart.
+# The first six are of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D3B", "#22272E")
 
 _HEAD, _TITLE, _NUMBERS, _CLOCK = 0.4, 0.33, 0.54, 0.24
