@@ -87,12 +87,14 @@ class NumpyTrainer:
         data: The images.
         start: The first parameters.
         descent: How to go down.
-        plan: What to prune.
+        plan: What to prune; or the name of a plan that the server holds.
     """
 
     framework = "NumPy"
 
-    def __init__(self, client: Client, data: Data, start: Parameters, descent: Descent, plan: Plan) -> None:
+    def __init__(
+        self, client: Client, data: Data, start: Parameters, descent: Descent, plan: Plan | str
+    ) -> None:
         self._client, self._images, self._descent, self._plan = client, data.training, descent, plan
         self._parameters = start
         self._directions = {name: 0.0 * array for name, array in start.items()}

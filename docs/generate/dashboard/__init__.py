@@ -1,0 +1,1 @@
+"""Draws the dashboard's panels from a run that Prometheus watched: ``python -m docs.generate.dashboard``."""
