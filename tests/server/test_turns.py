@@ -134,6 +134,6 @@ def test_a_call_does_not_wait_for_all_that_another_caller_has_begun(
         until(lambda: Caller(CallerKind.TOKEN, "modest") in waiting)
         permits.release(FEW)
         assert answer.result()
-        assert server._calls.in_flight < FEW
+        assert server._calls.in_flight <= FEW  # the thread that answered may have the next one already
         permits.release(MANY)
         until(lambda: server._calls.in_flight == MANY)
