@@ -329,3 +329,17 @@ def test_the_catalogue(client: Client) -> None:
     assert known["l1_norm"].message == "L1Norm"
     assert known["l1_norm"].penalty_formula
     assert Box.DESCRIPTOR.name == known["box"].message
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int16])
+def test_a_box_around_a_reference_bounds_element_by_element(client: Client, dtype: Any) -> None:
+    """From below and then from above; in float64 to the rounding of a difference, else to the bit."""
+    lower, upper, x = np.random.default_rng(0).normal(0.0, 0.3, (3, 1000))
+    lower, upper, x = (
+        (np.clip(each, -0.99, 0.99) * (2**15 if dtype is np.int16 else 1)).astype(dtype)
+        for each in (np.minimum(lower, upper), np.maximum(lower, upper), x)
+    )
+    above = client.proximal_step(x, Box(lower=0.0), step_size=1.0, reference=lower).parameters
+    between = client.proximal_step(above, Box(upper=0.0), step_size=1.0, reference=upper).parameters
+    rounding = 2.0**-51 if dtype is np.float64 else 0.0
+    np.testing.assert_allclose(between, np.clip(x, lower, upper), rtol=0, atol=rounding)

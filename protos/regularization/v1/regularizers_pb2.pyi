@@ -441,7 +441,7 @@ Global___ElasticNet: _TypeAlias = ElasticNet  # noqa: Y015
 class Box(_message.Message):
     """Penalty 0 where lower <= x <= upper everywhere, plus infinity otherwise. Gradient 0 inside, undefined
     outside. Proximal step: x clipped to the bounds. The bounds are rounded to the layout's
-    data type. At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper:
+    data type. With a reference r they are r + lower and r + upper, element by element. At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper:
     ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Arjovsky et al. 2017 (weight clipping).
     """
 
