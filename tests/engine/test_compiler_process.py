@@ -218,6 +218,6 @@ def test_who_has_the_compiler_uses_it(
 ) -> None:
     """As after a process failed: another one would save nothing."""
     stand_in(tmp_path, monkeypatch, frame(L1_SQUARED), "exec sleep 60")
-    monkeypatch.setitem(sys.modules, "numba", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "numba", None)  # type: ignore[arg-type] # Python: it cannot be imported
     assert process.machine_code(compile_loop, L1_SQUARED) is None
     assert process._running is None

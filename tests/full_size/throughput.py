@@ -222,7 +222,7 @@ def _serve_without_budget(arguments: list[str]) -> None:
         (HeldMessages, "made"),
     ):
         setattr(owner, name, nothing)
-    HeldMessages.may_wait = lambda *_: True  # type: ignore[method-assign,assignment] # the control
+    HeldMessages.may_wait = lambda *_: True  # type: ignore[method-assign,assignment] # as above: no account
     serve(arguments)
 
 

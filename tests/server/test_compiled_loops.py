@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,11 +62,15 @@ def test_no_server_has_the_compiler(tmp_path: Path, kept: bool) -> None:
     """One compiles apart, keeps the code where it can, and the next one links that; with the same bits."""
     cache = tmp_path / "cache" if kept else Path("/dev/null")
     answers = []
+
+    def is_ready(server: ServerProcess) -> bool:
+        return has(server, "llvmlite") or not cache.is_dir()
+
     for _ in range(2):
         with serving(tmp_path, "--cache", str(cache)) as server, Client(server.address) as client:
-            until(lambda server=server: has(server, "llvmlite") or not cache.is_dir())  # type: ignore[misc]
+            until(partial(is_ready, server))
             first = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
-            until(lambda server=server: has_linked(server))  # type: ignore[misc]
+            until(partial(has_linked, server))
             again = client.proximal_step(LARGE, L1Norm(strength=0.1), step_size=1.0)
             assert not has(server, "numba/_dispatcher")
         answers += [(each.parameters.tobytes(), each.penalty) for each in (first, again)]

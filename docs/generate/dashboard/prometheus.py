@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from docs.generate.dashboard.grafana import MONITORING
+from docs.generate.dashboard.processes import running
 
 SECONDS_TO_START = 30.0
-SECONDS_TO_STOP = 10.0
 _ADDRESS = re.compile(r'msg="Listening on".* address=(\S+)')
 _READY = "Server is ready to receive web requests"
 
@@ -111,26 +111,14 @@ def prometheus(folder: Path, target: str, scrape: float) -> Iterator[Prometheus]
     (folder / "prometheus.yml").write_text(configuration, encoding="utf-8")
     shutil.copy(MONITORING / "rules.yml", folder)
     log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                "--web.listen-address=127.0.0.1:0",
-            ],
-            stdout=output,
-            stderr=output,
-        )
-    try:
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    with running(command, log) as process:
         yield Prometheus(_address(process, log))
-    finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

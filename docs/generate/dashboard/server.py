@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.generate.dashboard.processes import running
+
 DIGITS = Path(__file__).resolve().parents[3] / "examples" / "digits"
 SECONDS_TO_START = 60.0
-SECONDS_TO_STOP = 30.0
 
 PRUNED, SPARSE = "pruned", "sparse"
 """Plans that the server holds: that of the example, and one with penalties."""
@@ -63,27 +64,16 @@ def server(folder: Path) -> Iterator[Running]:
     (plans / f"{SPARSE}.toml").write_text(_SPARSE, encoding="utf-8")
     tokens.write_text("".join(f"{name}: {token}\n" for name, token in TOKENS.items()), encoding="utf-8")
     tokens.chmod(0o600)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                Path(sys.executable).with_name("regularization-server"),
-                *("--listen", f"unix:{folder / 'socket'}"),
-                *("--metrics-listen", "127.0.0.1:0"),
-                *("--plans", plans, "--token-file", tokens),
-                *("--memory-budget", "256MiB", "--shared-memory-budget", "256MiB"),
-                *("--log-format", "json"),
-            ],
-            stderr=output,
-        )
-    try:
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("regularization-server"),
+        *("--listen", f"unix:{folder / 'socket'}"),
+        *("--metrics-listen", "127.0.0.1:0"),
+        *("--plans", plans, "--token-file", tokens),
+        *("--memory-budget", "256MiB", "--shared-memory-budget", "256MiB"),
+        *("--log-format", "json"),
+    ]
+    with running(command, log) as process:
         yield _serving(process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _serving(process: subprocess.Popen[bytes], log: Path) -> Running:

@@ -28,7 +28,7 @@ class RankBall(SpectralCone):
     elements, than a step of the data type in every element takes it, and LAPACK's own errors do.
 
     Cost: one singular value decomposition, O(m·n·min(m, n)); of a step in all data types but float64 half as
-    much, and a fifth where the rank is low (``nearest_of_low_rank``). Source: Eckart and Young (1936), The
+    much, and a quarter where the rank is low (``nearest_of_low_rank``). Source: Eckart and Young (1936), The
     approximation of one matrix by another of lower rank.
     """
 
