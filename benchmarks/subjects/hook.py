@@ -25,6 +25,8 @@ STRENGTH = 0.05
 AIMS = {10**6: 2.5e-3, 10**7: 12e-3}
 """Seconds that may be added to a step of so many shared parameters in one tensor."""
 
+SHARED, OVER_THE_WIRE, LANDED = "shared memory", "GPU, wire", "GPU, shared memory"
+
 Case = tuple[str, int, int]
 """Where the parameters are, how many elements they have together, and in how many tensors."""
 
@@ -46,7 +48,7 @@ class Hooks:
             Aim(
                 f"hook on {elements:.0e} shared parameters, ms",
                 1e3 * bound,
-                self.added["shared memory", elements, 1].map(lambda value: 1e3 * value),
+                self.added[SHARED, elements, 1].map(lambda value: 1e3 * value),
                 at_least=False,
             )
             for elements, bound in AIMS.items()
@@ -110,9 +112,9 @@ def run(*, quick: bool = False) -> Hooks | None:
         console.print("PyTorch is not installed: nothing was measured.")
         return None
     torch.set_num_threads(1)
-    places = ["wire", "shared memory"]
+    places = ["wire", SHARED]
     if torch.cuda.is_available():
-        places += ["GPU"]
+        places += [OVER_THE_WIRE, LANDED]
         console.print(f"[dim]{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     cases = [(place, size, tensors) for place in places for size in AIMS for tensors in (1, 10)]
     plain, added, theirs = {}, {}, {}
@@ -141,9 +143,9 @@ def _measured(
     torch_client = importlib.import_module("regularization_client.torch")
     place, elements, tensors = case
     with ExitStack() as stack:
-        device = "cuda" if place == "GPU" else "cpu"
+        device = "cuda" if place in (OVER_THE_WIRE, LANDED) else "cpu"
         alone, hooked, own = (Training(torch, device, elements, tensors) for _ in range(3))
-        if place == "shared memory":
+        if place in (SHARED, LANDED):
             stack.enter_context(torch_client.share_parameters(hooked.model, client))
         torch_client.ProximalStep(client, hooked.model, hooked.optimizer, L1Norm(strength=STRENGTH))
         hooked.steps()

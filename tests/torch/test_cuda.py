@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from regularization_client.torch import (  # noqa: E402 - it needs PyTorch
     Dropout,
     ProximalStep,
     dropout_mask,
+    share_parameters,
 )
 from torch import nn  # noqa: E402 - likewise
 
@@ -89,6 +91,63 @@ def test_parameters_may_lie_on_the_host_and_on_a_gpu(client: Client) -> None:
         ProximalStep(client, model, optimizer, RULES)
         optimizer.step()
     assert bits(here) == bits(mixed)
+
+
+@pytest.mark.parametrize("device", ["cuda", "both"])
+def test_parameters_on_a_gpu_land_in_shared_memory(client: Client, device: str) -> None:
+    """No step sends them, and their bits are the same, also where others lie on the host."""
+    here, there = Only(), Only()
+    for each in there.parameters():
+        if device == "cuda" or each.dim() == 4:
+            each.data = each.data.cuda()
+    places = {
+        name: (each.data_ptr(), each.stride()) for name, each in there.named_parameters() if each.is_cuda
+    }
+    with share_parameters(there, client):
+        for model in (here, there):
+            optimizer = sgd(model)
+            prox = ProximalStep(client, model, optimizer, RULES)
+            for _ in range(3):
+                optimizer.step()
+        assert all(each.shared for each in prox._results)
+    assert bits(here) == bits(there)
+    assert places == {
+        name: (each.data_ptr(), each.stride()) for name, each in there.named_parameters() if each.is_cuda
+    }
+
+
+def test_steps_of_several_streams_share_one_place(client: Client) -> None:
+    """What the last step puts back is read before the next one lands there."""
+    model = nn.Linear(4096, 2048, bias=False, device="cuda")
+    plain = copy.deepcopy(model)
+    streams = [torch.cuda.Stream() for _ in range(3)]
+    with share_parameters(model, client):
+        for made in (model, plain):
+            optimizer = sgd(made)
+            ProximalStep(client, made, optimizer, L1Norm(strength=1e-3))
+            for number in range(12):
+                stream = streams[number % 3]
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    optimizer.step()
+                torch.cuda.current_stream().wait_stream(stream)
+    assert bits(model) == bits(plain)
+
+
+def test_memory_is_not_given_back_while_the_gpu_reads_it(client: Client) -> None:
+    """Model, optimizer and memory end right after a step; the parameter has the step's result."""
+    for _ in range(5):
+        model = nn.Linear(4096, 2048, bias=False, device="cuda")
+        weight, start = model.weight.data, model.weight.detach().clone()
+        shared = share_parameters(model, client)
+        optimizer = sgd(model)
+        ProximalStep(client, model, optimizer, L1Norm(strength=0.01))
+        optimizer.step()
+        shared.release()
+        del model, optimizer, shared
+        gc.collect()
+        expected = start.sign() * (start.abs() - 0.005).clamp_(min=0)
+        torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-8)
 
 
 @pytest.fixture

@@ -115,6 +115,36 @@ def test_what_cannot_be_shared_is_refused_by_name(client: Client) -> None:
         share_parameters(nn.Linear(2, 1), far)
 
 
+def test_parameters_elsewhere_land_in_shared_memory(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And go back, with the same bits; those on the host lie there anyway."""
+    monkeypatch.setattr(
+        "regularization_client.torch._sharing._is_elsewhere", lambda parameter: parameter.dim() == 2
+    )
+    with watched(target) as client:
+        away = model()
+        places = {name: each.data_ptr() for name, each in away.named_parameters()}
+        with share_parameters(away, client):
+            ours = stepped(away, client)
+            assert client.shared == [True] * 6
+            moved = {name for name, each in away.named_parameters() if each.data_ptr() != places[name]}
+            assert moved == {"0.bias", "1.bias", "2.bias", "3.bias"}
+        theirs = stepped(model(), client)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        stepped(away, client)
+        assert client.shared == [True] * 6 + [False] * 12
+
+
+def test_a_parameter_that_changed_its_type_has_no_place_to_land(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps go over the wire."""
+    monkeypatch.setattr("regularization_client.torch._sharing._is_elsewhere", lambda parameter: True)
+    with watched(target) as client, share_parameters(made := model(), client):
+        made.to(torch.float64)
+        stepped(made, client)
+        assert client.shared == [False] * 3
+
+
 def test_a_transposed_parameter_keeps_its_numbers(target: str) -> None:
     """In shared memory it lies row by row."""
     with watched(target) as client:

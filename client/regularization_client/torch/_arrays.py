@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._errors import ArgumentError, DataTypeError
+from ._landing import Landing
 
 DATA_TYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float64: np.dtype(np.float64),
@@ -65,6 +66,7 @@ class OnHost:
 
     def __init__(self) -> None:
         self._copies: list[tuple[Tensor, Tensor]] = []
+        self._landings: list[tuple[torch.device, Landing]] = []
 
     def array(self, tensor: Tensor, name: str) -> NDArray[Any]:
         """Return the array of a tensor's elements, which it has after ``wait``.
@@ -79,6 +81,15 @@ class OnHost:
         self._copies.append((tensor, copy))
         return view(copy, name)
 
+    def land(self, tensor: Tensor, landing: Landing) -> None:
+        """Copy a tensor to its place in the host's memory, where it is after ``wait``."""
+        if landing.left is not None:
+            # Another stream may have put the last step's result back.
+            torch.cuda.current_stream(tensor.device).wait_event(landing.left)
+        landing.home.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+        self._copies.append((tensor, landing.home))
+        self._landings.append((tensor.device, landing))
+
     def wait(self) -> None:
         """Wait until the copies are there."""
         for device in {tensor.device for tensor, _ in self._copies if tensor.is_cuda}:
@@ -88,6 +99,11 @@ class OnHost:
         """Write what is in the copies to the tensors that they are of; whatever reads these comes after."""
         for tensor, copy in self._copies:
             tensor.detach().copy_(copy, non_blocking=tensor.is_cuda)
+        for device in {device for device, _ in self._landings if device.type == "cuda"}:
+            left = torch.cuda.current_stream(device).record_event()
+            for place, landing in self._landings:
+                if place == device:
+                    landing.left = left
 
 
 def _copy_on_host(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from .._client import Client
 from .._errors import ArgumentError
 from .._transport.shared_memory import Shared
 from ._arrays import data_type
+from ._landing import Landing, set_landing
 from ._page_locking import lock_pages
 from ._trained import without_wrappers
 
@@ -22,8 +24,9 @@ class SharedParameters:
     stay what they are, as ordinary memory of this process.
     """
 
-    def __init__(self, memory: list[Shared[dict[str, Any]]]) -> None:
-        self._memory = memory
+    def __init__(self) -> None:
+        self._memory: list[Shared[dict[str, Any]]] = []
+        self._landing: list[weakref.ref[Tensor]] = []
 
     def __enter__(self) -> SharedParameters:
         return self
@@ -35,6 +38,32 @@ class SharedParameters:
         """Share the memory no longer. Releasing again does nothing."""
         for each in self._memory:
             each.release()
+        for reference in self._landing:
+            if (parameter := reference()) is not None:
+                set_landing(parameter, None)
+        self._landing.clear()
+
+    def _take(self, parameters: dict[str, Tensor], client: Client) -> None:
+        """Give parameters of one data type a place in memory of their own."""
+        first = next(iter(parameters))
+        kind = data_type(parameters[first], first)
+        shapes = {name: tuple(each.shape) for name, each in parameters.items()}
+        shared = client.shared_arrays(shapes, kind)
+        self._memory.append(shared)
+        # All arrays are views of one memory.
+        whole = next((array.base for array in shared.arrays.values() if array.size), None)
+        if whole is not None:
+            lock_pages(whole)
+        for name, parameter in parameters.items():
+            array = shared.arrays[name]
+            bits = torch.from_numpy(array.view("int16") if parameter.dtype == torch.bfloat16 else array)
+            home = bits.view(parameter.dtype)
+            if _is_elsewhere(parameter):
+                set_landing(parameter, Landing(home))
+                self._landing.append(weakref.ref(parameter))
+            else:
+                home.copy_(parameter)
+                parameter.data = home
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator] # PyTorch is not looked into
@@ -47,15 +76,18 @@ def share_parameters(model: nn.Module, client: Client) -> SharedParameters:
     ``assign=True``, takes them out again; then steps work as without. Where there is a GPU, the memory is
     page-locked, so that copies from and to it with ``non_blocking=True`` run beside the host's work.
 
+    Parameters on a GPU stay there, and have a place in such memory: a step copies them straight to where the
+    server works, and back. It is theirs as long as they keep shape and data type.
+
     Processes forked from this one write to the same memory, not to copies. Where a step fails, parameters may
     be those before it or after it.
 
     Args:
-        model: The model, in the host's memory.
+        model: The model.
         client: Whose server it is.
 
     Raises:
-        ArgumentError: If a parameter is elsewhere, or no plain dense tensor, or there are none.
+        ArgumentError: If a parameter is no plain dense tensor, or has no elements yet, or there are none.
         SharedMemoryError: If the target is not one Unix socket, or the server has no room.
         UnavailableError: If no server is there.
 
@@ -78,39 +110,24 @@ def share_parameters(model: nn.Module, client: Client) -> SharedParameters:
             by_type.setdefault(parameter.dtype, {})[name] = parameter
     if not by_type:
         raise ArgumentError("model must have parameters that require a gradient, and has none")
-    shared = SharedParameters([])
+    shared = SharedParameters()
     try:
         for parameters in by_type.values():
-            shared._memory.append(_moved(parameters, client))
+            shared._take(parameters, client)
     except BaseException:
         shared.release()
         raise
     return shared
 
 
+def _is_elsewhere(parameter: Tensor) -> bool:
+    """Whether a parameter lies where neither the host nor the server can work on it."""
+    return str(parameter.device.type) != "cpu"
+
+
 def _check(parameter: Tensor, name: str) -> None:
     data_type(parameter, name)
     plain = type(parameter) in (nn.Parameter, Tensor) and parameter.layout == torch.strided
-    if not plain or parameter.device.type != "cpu":
+    if not plain or parameter.device.type == "meta":
         kind = f"{type(parameter).__name__} on {parameter.device}"
-        text = f"{name!r} must be a dense tensor in the host's memory to be shared, got a {kind}"
-        raise ArgumentError(text, segment=name)
-
-
-def _moved(parameters: dict[str, Tensor], client: Client) -> Shared[dict[str, Any]]:
-    """Return the memory that parameters of one data type were moved to."""
-    first = next(iter(parameters))
-    kind = data_type(parameters[first], first)
-    shapes = {name: tuple(each.shape) for name, each in parameters.items()}
-    shared = client.shared_arrays(shapes, kind)
-    # All arrays are views of one memory.
-    whole = next((array.base for array in shared.arrays.values() if array.size), None)
-    if whole is not None:
-        lock_pages(whole)
-    for name, parameter in parameters.items():
-        array = shared.arrays[name]
-        bits = torch.from_numpy(array.view("int16") if parameter.dtype == torch.bfloat16 else array)
-        home = bits.view(parameter.dtype)
-        home.copy_(parameter)
-        parameter.data = home
-    return shared
+        raise ArgumentError(f"{name!r} must be a dense tensor to be shared, got a {kind}", segment=name)

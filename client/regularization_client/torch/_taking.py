@@ -13,6 +13,7 @@ from ._arrays import OnHost, data_type, view
 from ._asking import Asking, Results, Together
 from ._cutting import Cut, Cutting
 from ._group import Group, Spans
+from ._landing import landing_of
 from ._rows import Rows, common_group, even_spans, local, rows_of
 
 Tensors: TypeAlias = Mapping[str, Tensor]
@@ -42,7 +43,11 @@ class Whole:
         arrays = None if scales else _in_shared_memory(moving, asking.client)
         if arrays is None:
             arrays = {name: host.array(each, name) for name, each in chosen.items()}
-            host.wait()
+        else:
+            for tensor in chosen.values():
+                if landing := landing_of(tensor):
+                    host.land(tensor, landing)
+        host.wait()
         results = asking.of(arrays, _on_host(scales))
         host.put_back()
         return results
@@ -220,12 +225,19 @@ def _on_host(tensors: Tensors) -> dict[str, NDArray[Any]]:
 def _in_shared_memory(tensors: Tensors, client: Client) -> dict[str, NDArray[Any]] | None:
     """Return the arrays of all parameters, if those of each data type lie side by side in shared memory.
 
-    With exempt ones between them left out, they would have to travel.
+    Of those on another device these are the places where they land. With exempt ones between them left out,
+    they would have to travel.
     """
     memory = client._memory
-    if memory.empty or any(tensor.device.type != "cpu" for tensor in tensors.values()):
+    if memory.empty:
         return None
-    arrays = {name: view(tensor, name) for name, tensor in tensors.items()}
+    arrays = {}
+    for name, tensor in tensors.items():
+        landing = landing_of(tensor)
+        home = tensor if landing is None else landing.home
+        if home.device.type != "cpu":
+            return None
+        arrays[name] = view(home, name)
     for kind in {array.dtype for array in arrays.values()}:
         own = [array for array in arrays.values() if array.dtype == kind]
         if any(array.size for array in own) and memory.locate(own, kind) is None:
