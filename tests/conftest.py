@@ -8,6 +8,8 @@ import pytest
 from hypothesis import settings
 from regularization_kernels import compilation
 from regularization_kernels.code_folder import CodeFolder
+from regularization_kernels.engine import parallel
+from regularization_kernels.engine.workspace import PIECE
 
 from tests.support.shares import chosen
 
@@ -72,3 +74,9 @@ def share(request: pytest.FixtureRequest) -> int:
 def only_own_loops() -> None:
     """Let a test that waits for its loops not wait for those that others before it asked for in passing."""
     compilation._asked.clear()
+
+
+@pytest.fixture
+def every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let as many threads work as a test asks for, on vectors that are too short to be worth them."""
+    monkeypatch.setattr(parallel, "_WORTH_ANOTHER", PIECE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_they_are_the_stream_of_one_segment(case: Case, dtype: type[np.floating[
     assert penalty(x, case.regularizer).total.penalty == expected.summary.total.penalty
 
 
+@pytest.mark.usefixtures("every_thread")
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_threads_change_no_bit(threads: int) -> None:
     """A vector of several blocks, cut over threads."""
@@ -69,6 +71,22 @@ def test_arrays_of_other_types_are_refused(data_type: str) -> None:
     """By the name of the type."""
     with pytest.raises(errors.DataTypeUnsupported, match=str(np.dtype(data_type))):
         penalty(np.zeros(3, data_type), L1Norm(strength=1.0))
+
+
+@pytest.mark.parametrize(("blocks", "threads"), [(1, 1), (2, 2), (11, 2), (12, 3), (40, 10)])
+def test_short_vectors_are_not_worth_many_threads(
+    blocks: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is woken and has sums of its own: two from two blocks on, then one for four."""
+    at_work = []
+
+    def on_threads(work: Callable[[int], Any], parts: int) -> list[Any]:
+        at_work.append(parts)
+        return [work(part) for part in range(parts)]
+
+    monkeypatch.setattr("regularization_kernels.engine.parallel.on_threads", on_threads)
+    proximal_step(np.zeros(blocks * 2**18, np.float32), L1Norm(strength=1.0), 1.0, threads=16)
+    assert at_work == ([threads] if threads > 1 else [])
 
 
 @pytest.mark.parametrize("elements", [0, 1, 2**17 - 1, 2**17 + 1, 2**19])

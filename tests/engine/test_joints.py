@@ -180,6 +180,7 @@ def test_the_largest_of_all_stay(data_type: Any, fraction: float) -> None:
     np.testing.assert_array_equal(got.astype(np.float64)[is_member], expected)
 
 
+@pytest.mark.usefixtures("every_thread")
 @every_row
 @every_method
 @pytest.mark.parametrize("rounding", [Rounding(), Rounding(RoundingMode.STOCHASTIC, 3)], ids=repr)

@@ -175,6 +175,7 @@ def test_cuts_inside_blocks_may_change_the_last_bits_of_a_sum() -> None:
     assert combined(ranges_between(BLOCK // 2 + 1)) != single.summary.total.penalty
 
 
+@pytest.mark.usefixtures("every_thread")
 @pytest.mark.parametrize("mode", list(RoundingMode), ids=lambda mode: mode.value)
 def test_threads_change_no_bit_of_a_range(mode: RoundingMode) -> None:
     """They cut it between blocks, wherever it begins; random bits go by the index in the whole vector."""

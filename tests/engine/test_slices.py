@@ -119,6 +119,7 @@ def test_answers_are_those_of_whole_arrays(
         assert figures == expected
 
 
+@pytest.mark.usefixtures("every_thread")
 @every_row
 @pytest.mark.parametrize("rounding", [Rounding(), Rounding(RoundingMode.STOCHASTIC, 3)], ids=repr)
 def test_cuts_and_threads_do_not_matter(

@@ -249,6 +249,7 @@ def test_figures_are_given_where_asked_for(method: Method) -> None:
                     assert got.squared_distance == (full.squared_distance if has else None)
 
 
+@pytest.mark.usefixtures("every_thread")
 @every_method
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_total_alone_has_the_same_bits(method: Method, threads: int) -> None:

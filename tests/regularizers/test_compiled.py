@@ -300,6 +300,7 @@ def test_penalties_have_the_same_bits(case: Case, dtype: Any, monkeypatch: pytes
     assert by_loops == by_numpy
 
 
+@pytest.mark.usefixtures("every_thread")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_have_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many work at once."""
