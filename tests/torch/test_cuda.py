@@ -239,6 +239,22 @@ def test_adam_s_metric_is_that_of_the_host(client: Client, options: dict[str, bo
     assert (models[1].weight == 0).any()
 
 
+def test_adam_s_metric_lands_in_shared_memory(client: Client) -> None:
+    """Parameters and scales, which come from the GPU beside each other."""
+    models = [nn.Linear(500, 400, device="cuda") for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    with share_parameters(models[1], client):
+        for model in models:
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+            prox = ProximalStep(client, model, optimizer, L1Norm(strength=0.3), metric="adam")
+            for step in range(3):
+                for each in model.parameters():
+                    each.grad = torch.linspace(-1, 1 + step, each.numel(), device="cuda").view(each.shape)
+                optimizer.step()
+        assert all(each.shared for each in prox._results)
+    assert bits(models[0]) == bits(models[1])
+
+
 @pytest.mark.parametrize("offset", [0, 65_530, (1 << 40) + 3, (1 << 63) - 200_000])
 def test_masks_have_the_bits_of_numpy_s(offset: int) -> None:
     """In words of 64 bits, whatever the GPU makes of shifts and signs."""

@@ -155,6 +155,49 @@ def test_a_transposed_parameter_keeps_its_numbers(target: str) -> None:
             assert made.weight.is_contiguous()
 
 
+def stepped_by_adam(made: nn.Module, client: Any) -> dict[str, torch.Tensor]:
+    """The parameters after some steps in Adam's metric."""
+    optimizer = torch.optim.Adam(made.parameters(), lr=0.1)
+    rules = {"*.weight": L1Norm(strength=0.05), "*": None}
+    ProximalStep(client, made, optimizer, rules, metric="adam")
+    for step in range(3):
+        for each in made.parameters():
+            each.grad = torch.linspace(-1, 1 + step, each.numel()).view(each.shape).to(each.dtype)
+        optimizer.step()
+    return {name: each.detach().clone() for name, each in made.named_parameters()}
+
+
+def test_the_scales_of_adam_s_metric_are_shared_too(target: str) -> None:
+    """In memory that a training keeps, and gives back in the end."""
+    with watched(target) as client, share_parameters(shared := model(), client):
+        regions = len(client._memory._regions)
+        ours = stepped_by_adam(shared, client)
+        assert client.shared == [True] * 6
+        gc.collect()
+        assert len(client._memory._regions) == regions
+        theirs = stepped_by_adam(model(), client)
+        assert client.shared == [True] * 6 + [False] * 6
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert (ours["0.weight"] == 0).any()
+
+
+def test_scales_that_the_server_has_no_room_for_are_sent(
+    target: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all elements, which is said once."""
+
+    def refused(*_: Any) -> None:
+        raise SharedMemoryError("the server has no room")
+
+    with watched(target) as client, share_parameters(shared := model(), client):
+        monkeypatch.setattr(client, "shared_arrays", refused, raising=False)
+        ours = stepped_by_adam(shared, client)
+        theirs = stepped_by_adam(model(), client)
+        assert client.shared == [False] * 12
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert caplog.text.count("the server has no room") == 1
+
+
 class Runtime:
     """What of CUDA's runtime is asked, in the place of one."""
 

@@ -66,6 +66,7 @@ class OnHost:
 
     def __init__(self) -> None:
         self._copies: list[tuple[Tensor, Tensor]] = []
+        self._read: set[torch.device] = set()
         self._landings: list[tuple[torch.device, Landing]] = []
 
     def array(self, tensor: Tensor, name: str) -> NDArray[Any]:
@@ -78,6 +79,7 @@ class OnHost:
             return view(tensor, name)
         data_type(tensor, name)
         copy = _copy_on_host(tensor.detach())
+        self._read.add(tensor.device)
         self._copies.append((tensor, copy))
         return view(copy, name)
 
@@ -86,14 +88,20 @@ class OnHost:
         if landing.left is not None:
             # Another stream may have put the last step's result back.
             torch.cuda.current_stream(tensor.device).wait_event(landing.left)
-        landing.home.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+        self.copy(tensor, landing.home)
         self._copies.append((tensor, landing.home))
         self._landings.append((tensor.device, landing))
 
+    def copy(self, tensor: Tensor, home: Tensor) -> None:
+        """Copy a tensor to memory on the host, where it is after ``wait``, and stays."""
+        home.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+        self._read.add(tensor.device)
+
     def wait(self) -> None:
         """Wait until the copies are there."""
-        for device in {tensor.device for tensor, _ in self._copies if tensor.is_cuda}:
-            torch.cuda.current_stream(device).synchronize()
+        for device in self._read:
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
 
     def put_back(self) -> None:
         """Write what is in the copies to the tensors that they are of; whatever reads these comes after."""

@@ -53,5 +53,6 @@ def adam_scales(optimizer: torch.optim.Optimizer, tensor: Tensor, group: dict[st
     squares = local(squares)
     wide = squares if squares.dtype == torch.float64 else squares.to(torch.float32)
     correction = 1.0 - float(group["betas"][1]) ** float(state["step"])
-    scales = (wide.sqrt() / correction**0.5 + float(group["eps"])).reciprocal_()
+    # In one new tensor: of long ones, finding the memory takes longer than computing.
+    scales = wide.sqrt().div_(correction**0.5).add_(float(group["eps"])).reciprocal_()
     return scales.clamp_(max=torch.finfo(tensor.dtype).max).to(tensor.dtype)

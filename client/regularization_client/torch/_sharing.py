@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .._client import Client
 from .._errors import ArgumentError
-from .._transport.shared_memory import Shared
 from ._arrays import data_type
 from ._landing import Landing, set_landing
-from ._page_locking import lock_pages
+from ._shared_tensors import shared_tensors
 from ._trained import without_wrappers
 
 
@@ -24,9 +23,9 @@ class SharedParameters:
     stay what they are, as ordinary memory of this process.
     """
 
-    def __init__(self) -> None:
-        self._memory: list[Shared[dict[str, Any]]] = []
-        self._landing: list[weakref.ref[Tensor]] = []
+    def __init__(self, release: Callable[[], None], landing: list[Tensor]) -> None:
+        self._release = release
+        self._landing = list(map(weakref.ref, landing))
 
     def __enter__(self) -> SharedParameters:
         return self
@@ -36,34 +35,11 @@ class SharedParameters:
 
     def release(self) -> None:
         """Share the memory no longer. Releasing again does nothing."""
-        for each in self._memory:
-            each.release()
+        self._release()
         for reference in self._landing:
             if (parameter := reference()) is not None:
                 set_landing(parameter, None)
         self._landing.clear()
-
-    def _take(self, parameters: dict[str, Tensor], client: Client) -> None:
-        """Give parameters of one data type a place in memory of their own."""
-        first = next(iter(parameters))
-        kind = data_type(parameters[first], first)
-        shapes = {name: tuple(each.shape) for name, each in parameters.items()}
-        shared = client.shared_arrays(shapes, kind)
-        self._memory.append(shared)
-        # All arrays are views of one memory.
-        whole = next((array.base for array in shared.arrays.values() if array.size), None)
-        if whole is not None:
-            lock_pages(whole)
-        for name, parameter in parameters.items():
-            array = shared.arrays[name]
-            bits = torch.from_numpy(array.view("int16") if parameter.dtype == torch.bfloat16 else array)
-            home = bits.view(parameter.dtype)
-            if _is_elsewhere(parameter):
-                set_landing(parameter, Landing(home))
-                self._landing.append(weakref.ref(parameter))
-            else:
-                home.copy_(parameter)
-                parameter.data = home
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator] # PyTorch is not looked into
@@ -77,7 +53,8 @@ def share_parameters(model: nn.Module, client: Client) -> SharedParameters:
     page-locked, so that copies from and to it with ``non_blocking=True`` run beside the host's work.
 
     Parameters on a GPU stay there, and have a place in such memory: a step copies them straight to where the
-    server works, and back. It is theirs as long as they keep shape and data type.
+    server works, and back. It is theirs as long as they keep shape and data type. With ``metric="adam"`` a
+    ``ProximalStep`` shares the step sizes of the elements as well, and takes as much memory again.
 
     Processes forked from this one write to the same memory, not to copies. Where a step fails, parameters may
     be those before it or after it.
@@ -103,21 +80,24 @@ def share_parameters(model: nn.Module, client: Client) -> SharedParameters:
         >>> prox.last.nonzeros
         0
     """
-    by_type: dict[torch.dtype, dict[str, Tensor]] = {}
-    for name, parameter in without_wrappers(model).named_parameters():
-        if parameter.requires_grad:
-            _check(parameter, name)
-            by_type.setdefault(parameter.dtype, {})[name] = parameter
-    if not by_type:
+    parameters = {
+        name: parameter
+        for name, parameter in without_wrappers(model).named_parameters()
+        if parameter.requires_grad
+    }
+    if not parameters:
         raise ArgumentError("model must have parameters that require a gradient, and has none")
-    shared = SharedParameters()
-    try:
-        for parameters in by_type.values():
-            shared._take(parameters, client)
-    except BaseException:
-        shared.release()
-        raise
-    return shared
+    for name, parameter in parameters.items():
+        _check(parameter, name)
+    homes, release = shared_tensors(parameters, client)
+    landing = [parameter for parameter in parameters.values() if _is_elsewhere(parameter)]
+    for name, parameter in parameters.items():
+        if _is_elsewhere(parameter):
+            set_landing(parameter, Landing(homes[name]))
+        else:
+            homes[name].copy_(parameter)
+            parameter.data = homes[name]
+    return SharedParameters(release, landing)
 
 
 def _is_elsewhere(parameter: Tensor) -> bool:

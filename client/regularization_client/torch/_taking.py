@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .._client import Client
 from ._arrays import OnHost, data_type, view
-from ._asking import Asking, Results, Together
+from ._asking import Arrays, Asking, Results, Together
 from ._cutting import Cut, Cutting
 from ._group import Group, Spans
 from ._landing import landing_of
 from ._rows import Rows, common_group, even_spans, local, rows_of
-
-Tensors: TypeAlias = Mapping[str, Tensor]
-"""Tensors by name of parameter."""
+from ._shared_tensors import SharedScales, Tensors, shared_views
 
 
 class Taking(Protocol):
@@ -37,20 +35,40 @@ class Taking(Protocol):
 class Whole:
     """All parameters are here, and their step is taken here."""
 
+    def __init__(self) -> None:
+        self._scales = SharedScales()
+
     def take(self, chosen: Tensors, scales: Tensors, asking: Asking, moving: Tensors) -> Results:
         """See ``Taking``."""
         host = OnHost()
-        arrays = None if scales else _in_shared_memory(moving, asking.client)
-        if arrays is None:
-            arrays = {name: host.array(each, name) for name, each in chosen.items()}
-        else:
-            for tensor in chosen.values():
-                if landing := landing_of(tensor):
-                    host.land(tensor, landing)
+        arrays, scale_arrays = self._in_shared_memory(host, chosen, scales, asking.client, moving) or (
+            {name: host.array(each, name) for name, each in chosen.items()},
+            _on_host(scales),
+        )
         host.wait()
-        results = asking.of(arrays, _on_host(scales))
+        results = asking.of(arrays, scale_arrays)
         host.put_back()
         return results
+
+    def _in_shared_memory(
+        self, host: OnHost, chosen: Tensors, scales: Tensors, client: Client, moving: Tensors
+    ) -> tuple[Arrays, Arrays] | None:
+        """Return the arrays of all parameters and of their scales, if they lie in shared memory.
+
+        Parameters on another device, and scales, are copied there. With exempt parameters between them left
+        out, the others would have to travel.
+        """
+        homes = None if client._memory.empty else _homes(moving)
+        arrays = None if homes is None else shared_views(homes, client)
+        if homes is None or arrays is None:
+            return None
+        scale_arrays = self._scales.filled(scales, homes, host, client) if scales else {}
+        if scale_arrays is None:
+            return None
+        for tensor in chosen.values():
+            if landing := landing_of(tensor):
+                host.land(tensor, landing)
+        return arrays, scale_arrays
 
 
 class Sharded:
@@ -66,6 +84,7 @@ class Sharded:
 
     def __init__(self, client: Client) -> None:
         self._cutting = Cutting(client)
+        self._whole = Whole()
 
     def take(self, chosen: Tensors, scales: Tensors, asking: Asking, moving: Tensors) -> Results:
         """See ``Taking``. Figures of what every rank computes are told by the first alone."""
@@ -73,7 +92,7 @@ class Sharded:
         rows = {name: each for name, each in found.items() if each is not None}
         here = {name: local(tensor) for name, tensor in chosen.items() if name not in rows}
         if not rows:
-            return Whole().take(here, scales, asking, here)
+            return self._whole.take(here, scales, asking, here)
         group = common_group(rows)
         cuts = {
             name: self._cutting.of(
@@ -95,7 +114,7 @@ class Sharded:
             everywhere += _take_wholes(whole, *_gathered(whole, scales, group), asking, group)
         if here:
             own = {name: scales[name] for name in here if name in scales}
-            everywhere += Whole().take(here, own, asking, here)
+            everywhere += self._whole.take(here, own, asking, here)
         return results + (everywhere if group.rank == 0 else [])
 
 
@@ -222,24 +241,12 @@ def _on_host(tensors: Tensors) -> dict[str, NDArray[Any]]:
     return {name: view(each.cpu(), name) for name, each in tensors.items()}
 
 
-def _in_shared_memory(tensors: Tensors, client: Client) -> dict[str, NDArray[Any]] | None:
-    """Return the arrays of all parameters, if those of each data type lie side by side in shared memory.
-
-    Of those on another device these are the places where they land. With exempt ones between them left out,
-    they would have to travel.
-    """
-    memory = client._memory
-    if memory.empty:
-        return None
-    arrays = {}
+def _homes(tensors: Tensors) -> dict[str, Tensor] | None:
+    """Return where on the host tensors are, or land; None if one does not."""
+    homes = {}
     for name, tensor in tensors.items():
         landing = landing_of(tensor)
-        home = tensor if landing is None else landing.home
-        if home.device.type != "cpu":
+        homes[name] = tensor if landing is None else landing.home
+        if homes[name].device.type != "cpu":
             return None
-        arrays[name] = view(home, name)
-    for kind in {array.dtype for array in arrays.values()}:
-        own = [array for array in arrays.values() if array.dtype == kind]
-        if any(array.size for array in own) and memory.locate(own, kind) is None:
-            return None
-    return arrays
+    return homes
