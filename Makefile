@@ -21,7 +21,7 @@ LOCKED := server compiled traces
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz soak bench docs image lock sbom generate check-generated format clean
+.PHONY: help run test check fuzz soak bench docs image lock base sbom generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lock: $(VENV)/.check ## Choose anew which releases, by their hashes, go into the
 	  $(LOCK) --extra "$$extra" --constraint build/all.txt pyproject.toml --output-file "docker/lock/$$extra.txt" || exit; done
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  | $(LOCK) - --output-file docker/lock/build.txt
+
+base: | $(BIN)/python ## Renew the digest of the image's base, by skopeo (BASE=... for another one's).
+	$(BIN)/python docker/base.py
 
 sbom: $(VENV)/.check ## List what is locked for the image as a CycloneDX document, build/sbom.json.
 	@mkdir -p build
