@@ -21,7 +21,7 @@ LOCKED := server compiled traces
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz soak bench docs image lock sbom generate check-generated format clean
+.PHONY: help run test check fuzz soak bench docs image lock base sbom generate check-generated format clean
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,13 +61,16 @@ lock: $(VENV)/.check ## Choose anew which releases, by their hashes, go into the
 	$(LOCK) $(foreach extra,$(LOCKED),--extra $(extra)) pyproject.toml --output-file build/all.txt
 	for extra in $(LOCKED); do \
 	  $(LOCK) --extra "$$extra" --constraint build/all.txt pyproject.toml --output-file "docker/lock/$$extra.txt" || exit; done
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	$(BIN)/python -c 'import tomllib; all = tomllib.load(open("pyproject.toml", "rb")); \
+	  print(*all["build-system"]["requires"], *all["project"]["optional-dependencies"]["image"], sep="\n")' \
 	  | $(LOCK) - --output-file docker/lock/build.txt
 
-sbom: $(VENV)/.check ## List what is locked for the image as a CycloneDX document, build/sbom.json.
+base: | $(BIN)/python ## Renew the digest of the image's base, by skopeo (BASE=... for another one's).
+	$(BIN)/python docker/base.py
+
+sbom: ## Take the list of what an image contains out of it, as a CycloneDX document, build/sbom.json (IMAGE=...).
 	@mkdir -p build
-	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json \
-	  docker/lock/server.txt
+	docker/sbom $(IMAGE) > build/sbom.json
 
 generate: $(VENV)-generate/.ready ## Regenerate the Python code of the schema.
 	$(call generate,protos)

@@ -1,4 +1,4 @@
-"""Manifests for Kubernetes and the unit for systemd: valid, and with settings that the server has."""
+"""Manifests for Kubernetes and Compose and the unit for systemd: valid, with settings that the server has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
+pytest.importorskip("yaml", reason="PyYAML is not installed (the extra: deployment)")
+
+import yaml
+
+from tests.full_size import pods
 
 FOLDER = ROOT / "docker" / "kubernetes"
 UNIT = ROOT / "docker" / "systemd" / "regularization-server.service"
@@ -44,6 +48,18 @@ def servers() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
                 yield pod, container
 
 
+def checked(settings: dict[str, str]) -> str:
+    """What the server says of these settings, all of which it takes."""
+    done = subprocess.run(
+        [COMMAND, "--check"], env={**os.environ, **settings}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for name, value in settings.items():
+        assert name in done.stdout, name
+        assert value.strip("[]") in done.stdout, name
+    return done.stdout
+
+
 def settings_of(container: dict[str, Any]) -> dict[str, str]:
     """Its environment."""
     return {each["name"]: each["value"] for each in container["env"]}
@@ -66,17 +82,44 @@ def test_there_are_servers_beside_a_trainer_and_by_themselves() -> None:
 def test_the_server_takes_its_settings(pod: dict[str, Any], container: dict[str, Any]) -> None:
     """All of them are known to it, and nothing cuts its stop short."""
     settings = settings_of(container)
-    checked = subprocess.run(
-        [COMMAND, "--check"], env={**os.environ, **settings}, capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
-    for name, value in settings.items():
-        assert name in checked.stdout, name
-        assert value.strip("[]") in checked.stdout, name
+    checked(settings)
     stop = float(settings.get("REGULARIZATION_DRAIN_DELAY", 0)) + float(
         settings["REGULARIZATION_GRACE_PERIOD"]
     )
     assert stop < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_server_takes_what_compose_sets() -> None:
+    """And Compose waits longer for its stop than the calls in flight may take."""
+    service = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["regularization"]
+    checked(service["environment"])
+    grace = float(service["environment"]["REGULARIZATION_GRACE_PERIOD"])
+    assert grace < float(service["stop_grace_period"].removesuffix("s"))
+
+
+def test_nobody_is_of_the_group_root() -> None:
+    """Where a manifest says the user, Kubernetes does not take the image's group."""
+    specs = [each["spec"]["template"]["spec"] for each in resources() if "template" in each.get("spec", {})]
+    contexts = [
+        each.get("securityContext", {})
+        for pod in specs
+        for each in (pod, *pod.get("initContainers", []), *pod["containers"])
+    ]
+    users = [each for each in contexts if "runAsUser" in each]
+    assert len(users) == 2
+    assert all(each["runAsUser"] > 0 and each["runAsGroup"] > 0 for each in users)
+
+
+@pytest.mark.parametrize("file", ["replicas.yaml", "sidecar.yaml"])
+def test_podman_gets_a_pod_that_asks_for_as_little(file: str, tmp_path: Path) -> None:
+    """``tests.full_size.pods`` plays each manifest as a valid pod, with all that confines its containers."""
+    validator = pytest.importorskip("kubernetes_validate", reason="the extra is missing: deployment")
+    pod = pods.pod_of(pods.workload(file), tmp_path)
+    validator.validate(pod, NEWEST, strict=True)
+    for container in pod["spec"]["containers"]:
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert pods.probes_of(pods.workload(file))
 
 
 def test_the_proxy_goes_to_the_service() -> None:

@@ -2,11 +2,13 @@
 
 Build it (``make image``), then run ``python -m tests.full_size.containers`` as root where podman is. A
 server's container and a trainer's share a folder with the socket, and through it memory. The conformance
-vectors go through the same socket: what the image has not must be missing to none of them.
+vectors go through the same socket: what the image has not must be missing to none of them. And the list of
+what the image contains is held against what is there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.support.processes import until
 from tests.support.sources import ROOT
@@ -59,6 +64,15 @@ from threadpoolctl import threadpool_info
 with held_blas():
     print("threads of BLAS:", *(each["num_threads"] for each in threadpool_info()))
 """
+CONTENTS = """
+import pathlib, re
+from importlib.metadata import distributions
+
+for each in distributions():
+    print(re.sub("[-_.]+", "-", each.metadata["Name"]).lower())
+for path in pathlib.Path("/var/lib/dpkg/status.d").iterdir():
+    print(path.name)
+"""
 ONE_VECTOR_LESS = "errors/shared_memory_unavailable/*"
 """It is for a server without a Unix socket."""
 
@@ -100,6 +114,29 @@ def python(code: str) -> str:
     return podman("exec", NAME, "python", "-c", code)
 
 
+def listed() -> set[str]:
+    """Names of distributions and of Debian's packages in the image's own list, which is valid."""
+    told = subprocess.run(
+        [ROOT / "docker" / "sbom", IMAGE],
+        env={**os.environ, "ENGINE": "podman"},
+        capture_output=True,
+        check=True,
+    )
+    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(told.stdout.decode())
+    if error is not None:
+        raise SystemExit(f"the list of what the image contains is not valid: {error}")
+    components = json.loads(told.stdout)["components"]
+    return {each["name"] for each in components if each.get("purl", "").startswith(("pkg:pypi/", "pkg:deb/"))}
+
+
+def contents() -> str:
+    """How many things the image's list has, if they are those that are there."""
+    there = set(python(CONTENTS).split())
+    if different := listed() ^ there:
+        raise SystemExit(f"listed or there, and not both: {sorted(different)}")
+    return f"distributions and packages listed, and there: {len(there)}"
+
+
 def conformance(folder: Path) -> str:
     """The last line of the table of vectors; all if some fail."""
     checker = [sys.executable, "-m", "conformance.check_server", "--skip", ONE_VECTOR_LESS]
@@ -118,7 +155,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name, container(user, memory, Path(name)):
             settings = podman("exec", NAME, "regularization-server", "--check").splitlines()
             seen = [line for line in settings if "budget" in line]
-            seen += [python(REFUSED), python(BLAS), conformance(Path(name)), train(user, Path(name))]
+            seen += [contents(), python(REFUSED), python(BLAS)]
+            seen += [conformance(Path(name)), train(user, Path(name))]
             podman("stop", NAME)
             code = podman("inspect", NAME, "--format", "{{.State.ExitCode}}")
         print(f"user {user}, {memory}:", *seen, f"stopped with {code}", sep="\n", flush=True)

@@ -96,14 +96,14 @@ def test_without_an_engine(tmp_path: Path) -> None:
     """Where nothing can build, it says what is needed."""
     result = build(tmp_path, {"docker": DAEMON_DOWN})
     assert result.returncode == 1
-    assert result.stderr == "docker/build: needs docker with its daemon running, or podman, or buildah\n"
+    assert result.stderr == "docker/engine: needs docker with its daemon running, or podman, or buildah\n"
 
 
 def test_unknown_engine(tmp_path: Path) -> None:
     """An ENGINE that is none of the three is refused by name."""
     result = build(tmp_path, {"docker": WORKS}, ENGINE="dokcer")
     assert result.returncode == 1
-    assert result.stderr == "docker/build: ENGINE must be docker, podman or buildah, got dokcer\n"
+    assert result.stderr == "docker/engine: ENGINE must be docker, podman or buildah, got dokcer\n"
 
 
 def test_failed_build_fails(tmp_path: Path) -> None:

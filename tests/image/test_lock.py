@@ -39,7 +39,8 @@ def test_every_line_is_a_release_with_its_hashes(lock: str) -> None:
 def test_the_releases_are_those_that_are_allowed(lock: str) -> None:
     """All that the project asks for is there, within its range."""
     of_extra = [*PROJECT["project"]["dependencies"], *EXTRAS.get(lock, [])]
-    asked = PROJECT["build-system"]["requires"] if lock == "build" else of_extra
+    of_build = [*PROJECT["build-system"]["requires"], *EXTRAS["image"]]
+    asked = of_build if lock == "build" else of_extra
     there = pinned(lock)
     for text in asked:
         requirement = Requirement(text)
