@@ -14,6 +14,8 @@ import grpc
 import numpy as np
 import pytest
 from regularization.v1 import regularization_service_pb2 as service
+from regularization.v1.summary_pb2 import Figures, Summary
+from regularization.v1.tensor_pb2 import ResultChunk
 
 from tests.languages.clients import COMMANDS, LANGUAGES, SECONDS_TO_BUILD, Language, built
 from tests.support.faulty_server import answering
@@ -201,6 +203,30 @@ def test_a_refusal_is_not_tried_again(run: Run) -> None:
         done = run(address, np.ones(3))
     assert (done.returncode, len(calls)) == (1, 1)
     assert done.stderr.startswith("INVALID_ARGUMENT: no such thing")
+
+
+WRONG = {
+    "a_gap": [ResultChunk(element_offset=1, values=bytes(8))],
+    "too_many_elements": [ResultChunk(values=bytes(16))],
+}
+
+
+@pytest.mark.parametrize("chunks", WRONG.values(), ids=list(WRONG))
+def test_a_wrong_answer_is_none(chunks: list[ResultChunk], run: Run) -> None:
+    """Where chunks do not follow each other to the end of three elements, though all else is well."""
+
+    def wrong(requests: Iterable[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        for _ in requests:
+            continue
+        for chunk in chunks:
+            yield service.ProximalStepResponse(chunk=chunk)
+        figures = Figures(elements=3, nonzeros=0, penalty={"value": 0})
+        yield service.ProximalStepResponse(summary=Summary(total=figures))
+
+    with answering(wrong) as address:
+        done = run(address, np.ones(3))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr
 
 
 def test_nobody_there_is_told(run: Run) -> None:
