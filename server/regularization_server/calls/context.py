@@ -54,7 +54,7 @@ class CallContext:
         token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         caller: Who makes it, once that is known.
         memory: Where it takes its buffers from: its caller's share of the memory budget.
-        messages: What its messages take of that. Health and reflection have none of these three.
+        messages: What its messages take of that. Health has none of these three, and reflection no messages.
         ending: How it ended; None until then.
         was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
