@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_TRIES = 0.02
 
 
 class Background:
-    """One thread, begun with the first job, that does one job after the other.
+    """One thread, begun with the first job, that does one job after the other: first what is waited for.
 
     A thread of ``concurrent.futures`` is joined when the interpreter ends: whoever has a result waits for
     work that is then thrown away. This one is told to stop wherever it is, and joined then, which takes as
@@ -37,7 +37,10 @@ class Background:
     def __init__(self, name: str, put_away: Callable[[], None] = lambda: None) -> None:
         self._name = name
         self._put_away = put_away
+        self._first: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # One for each job of either.
+        self._calls: SimpleQueue[None] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
         self._stopped = False
@@ -48,12 +51,26 @@ class Background:
         Once the process ends, and where the system gives no thread, nothing comes of it: the future is
         cancelled.
         """
+        return self._submitted(self._jobs, function, *args, **kwargs)
+
+    def submit_first(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a function called that somebody waits for: before all others, and after others of these."""
+        return self._submitted(self._first, function, *args, **kwargs)
+
+    def _submitted(
+        self,
+        jobs: SimpleQueue[Callable[[], None]],
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
         future: Future[T] = Future()
         with self._lock:
             if self._stopped or not self._is_there():
                 future.cancel()
             else:
-                self._jobs.put(lambda: _carry_out(future, function, *args, **kwargs))
+                jobs.put(lambda: _carry_out(future, function, *args, **kwargs))
+                self._calls.put(None)
         return future
 
     def _is_there(self) -> bool:
@@ -78,7 +95,8 @@ class Background:
             thread = self._thread
         if thread is None:
             return
-        self._jobs.put(_leave)
+        self._first.put(_leave)
+        self._calls.put(None)
         complain, sys.unraisablehook = sys.unraisablehook, _silent_about_exits(sys.unraisablehook)
         try:
             while thread.is_alive():
@@ -105,10 +123,11 @@ class Background:
 
     def _next_job(self) -> Callable[[], None]:
         try:
-            return self._jobs.get(timeout=SECONDS_UNTIL_REST)
+            self._calls.get(timeout=SECONDS_UNTIL_REST)
         except Empty:
             self._put_away()
-            return self._jobs.get()
+            self._calls.get()
+        return (self._jobs if self._first.empty() else self._first).get()
 
 
 def _carry_out(future: Future[T], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:

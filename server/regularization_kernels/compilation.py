@@ -105,24 +105,37 @@ def requested(
 
 
 def _ask(
-    variant: V, elements: int, enough: int, compile_loop: Callable[[V], Callable[..., Any]]
+    variant: V,
+    elements: int,
+    enough: int,
+    compile_loop: Callable[[V], Callable[..., Any]],
+    *,
+    is_waited_for: bool = False,
 ) -> Future[Callable[..., Any]] | None:
     """Count what a loop was asked for; the future loop, once that is more than enough."""
+
+    def in_background() -> Future[Callable[..., Any]]:
+        # Or who asks for many loops that NumPy does without keeps others waiting for one.
+        submit = _compiler.submit_first if is_waited_for else _compiler.submit
+        return submit(compile_loop, variant)
+
     with _lock:
         if variant not in _loops:
             asked = _asked.get(variant, (0, None))[0] + elements
-            _asked[variant] = asked, lambda: _compiler.submit(compile_loop, variant)
-            if asked > enough and not (future := _loop_to_be(variant, compile_loop)).cancelled():
+            _asked[variant] = asked, in_background
+            if asked > enough and not (future := _loop_to_be(variant, in_background)).cancelled():
                 _loops[variant] = future
                 del _asked[variant]
         return _loops.get(variant)
 
 
-def _loop_to_be(variant: V, compile_loop: Callable[[V], Callable[..., Any]]) -> Future[Callable[..., Any]]:
+def _loop_to_be(
+    variant: Hashable, in_background: Callable[[], Future[Callable[..., Any]]]
+) -> Future[Callable[..., Any]]:
     """The loop at once, where its code is kept and takes milliseconds; else it is made in the background."""
     loop = _kept_loop(variant) if _kept.ready else None
     if loop is None:
-        return _compiler.submit(compile_loop, variant)
+        return in_background()
     there: Future[Callable[..., Any]] = Future()
     there.set_result(loop)
     return there
@@ -202,7 +215,9 @@ class Sequential:
 
 def _sequential_loop(variant: SequentialVariant, elements: int) -> Future[Callable[..., bool]] | None:
     """The future loop, where the compiler has been asked for it. A long input waits for it."""
-    future = _loops.get(variant) or _ask(variant, elements, patience.sequences, _compile_sequential)
+    future = _loops.get(variant) or _ask(
+        variant, elements, patience.sequences, _compile_sequential, is_waited_for=True
+    )
     if future is not None and elements > LONGEST_BESIDE:
         while not future.done():
             wait((future,), SECONDS_BETWEEN)

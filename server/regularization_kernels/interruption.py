@@ -2,20 +2,22 @@
 
 Whoever runs a call hands its check to the engine, which sets it for the thread that computes, and for that
 time alone. What takes long calls ``go_on`` between its steps; what the check raises ends it. So regularizers
-know nothing of callers, and none of their methods has an argument for one.
+know nothing of callers, and none of their methods has an argument for one. A check may have an attribute
+``whose``, which tells callers apart that wait for the same.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from contextlib import contextmanager
 from threading import Event, Lock, local
 from typing import TYPE_CHECKING, NamedTuple
 
+from .fair_queue import FairQueue
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
 STRETCH = 1 << 14
 """Elements that a loop over single ones goes through before it asks: hundredths of a second in Python, less
@@ -63,15 +65,16 @@ def current_check() -> Callable[[], None] | None:
 
 
 class _Wish(NamedTuple):
-    """Some turns at once, since when they are waited for, and whether they are there."""
+    """Some turns at once, who wants them, since when they are waited for, and whether they are there."""
 
     needed: int
+    whose: Hashable
     begun: float
     granted: Event
 
 
 class Turns:
-    """Turns at what cannot be stopped: so few run at once, first come, first served.
+    """Turns at what cannot be stopped: so few run at once. Callers have them in turn, each in its order.
 
     One that is given up while it waits leaves at once. So of those that nobody waits for, no more go on than
     there are turns.
@@ -82,7 +85,7 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         self._count = self._free = count
-        self._waiting: deque[_Wish] = deque()
+        self._waiting: FairQueue[_Wish] = FairQueue()
         self._waited = 0.0
         self._lock = Lock()
 
@@ -103,9 +106,10 @@ class Turns:
         Raises:
             Exception: What the thread's check raises.
         """
-        mine = _Wish(min(count, self._count), time.monotonic(), Event())
+        whose = getattr(_current.check, "whose", None)
+        mine = _Wish(min(count, self._count), whose, time.monotonic(), Event())
         with self._lock:
-            self._waiting.append(mine)
+            self._waiting.put(whose, mine)
             self._grant()
         try:
             while not mine.granted.wait(SECONDS_BETWEEN):
@@ -120,14 +124,14 @@ class Turns:
             if mine.granted.is_set():
                 self._free += mine.needed
             else:
-                self._waiting.remove(mine)
+                self._waiting.remove(mine.whose, mine)
                 self._waited += time.monotonic() - mine.begun
             self._grant()
 
     def _grant(self) -> None:
         """Let those go on who are next, as far as turns are free."""
-        while self._waiting and self._waiting[0].needed <= self._free:
-            following = self._waiting.popleft()
+        while self._waiting and self._waiting.first().needed <= self._free:
+            following = self._waiting.take()
             self._free -= following.needed
             self._waited += time.monotonic() - following.begun
             following.granted.set()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from .calls.arrivals import Arrivals
+from .calls.callers import caller_of
 from .calls.health import Health
 from .calls.health_and_reflection import StandardThreads, health_handler
 from .calls.progress import Watchdog
@@ -58,7 +59,7 @@ class HealthListener:
         metrics: Metrics | None,
     ) -> None:
         self._settings = replace(settings, max_message_bytes=MOST_BYTES)
-        self._arrivals = Arrivals(WAITING, limits.idle)
+        self._arrivals = Arrivals(WAITING, limits.idle, caller_of)
         self._watchdog = Watchdog(limits, self._arrivals)
         self._threads = StandardThreads.made(log, self._arrivals)
         self._server = grpc.server(

@@ -93,7 +93,7 @@ class Server:
         self._limits = limits = Limits(
             self.settings.stream_idle_timeout, self.settings.max_call_seconds or math.inf
         )
-        self._arrivals = Arrivals(most_waiting(self.settings), limits.idle)
+        self._arrivals = Arrivals(most_waiting(self.settings), limits.idle, self._caller_of)
         self._watchdog = Watchdog(limits, self._arrivals)
         self._threads = CallThreads(
             most_threads(self.settings), self._log, self._arrivals, caller_of=self._caller_of

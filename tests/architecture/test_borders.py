@@ -167,12 +167,13 @@ def test_the_server_does_no_arithmetic_on_elements(path: Path) -> None:
 
 
 def test_the_server_uses_the_kernels_public_side() -> None:
-    """The engine, the registry, training, errors and the types in them; no formula by its module."""
+    """The engine, the registry, training, errors, types, and a queue; no formula by its module."""
     public = {
         "regularization_kernels",
         "regularization_kernels.arrays",
         "regularization_kernels.engine",
         "regularization_kernels.errors",
+        "regularization_kernels.fair_queue",
         "regularization_kernels.regularizers.groups.base",
         "regularization_kernels.regularizer",
         "regularization_kernels.summation",

@@ -136,6 +136,19 @@ def header_bytes(shape: object) -> bytes:
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text
 
 
+def archive_bytes(name: str, changes: dict[int, int], entry_of: bytes = b"PK\x01\x02") -> bytes:
+    """A .npz file of one array, with other bytes at some places in its entry: the directory's, or its own."""
+    from io import BytesIO
+
+    file = BytesIO()
+    np.savez(file, **{name: TENSORS["w"]})  # type: ignore[arg-type]
+    data = bytearray(file.getvalue())
+    begin = data.index(entry_of)
+    for at, value in changes.items():
+        data[begin + at] = value
+    return bytes(data)
+
+
 W = numpy_bytes(TENSORS["w"])
 DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "unknown ending": ("x.txt", b"", "the name must end in .npy, .npz, .safetensors"),
@@ -153,8 +166,22 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     ),
     "npy: negative lengths": ("x.npy", header_bytes((-1, -1)) + bytes(4), "numbers >= 0, is (-1, -1)"),
     "npy: a nest": ("x.npy", header_bytes("(" * 3000 + ")" * 3000), "is no .npy file that can be read"),
+    "npy: a bracket that stays open": ("x.npy", header_bytes("(3,")[:-4], "is no .npy file that can be read"),
+    "npy: a broken string": (
+        "x.npy",
+        W.replace(b"'descr'", b"'descr ", 1),
+        "is no .npy file that can be read",
+    ),
+    "npy: a list as a key": ("x.npy", header_bytes("{[]: 1}"), "is no .npy file that can be read"),
     "npz: something else": ("x.npz", b"hello, world", "is no .npz file"),
     "npz: cut": ("x.npz", b"", "is no .npz file"),
+    "npz: a later format": ("x.npz", archive_bytes("w", {6: 255}), "zip file version 25.5"),
+    "npz: half a character in a name": ("x.npz", archive_bytes("\u00e9", {46: 0xFF}), "is no .npz file"),
+    "npz: half a character in a member": (
+        "x.npz",
+        archive_bytes("\u00e9", {30: 0xFF}, b"PK\x03\x04"),
+        "cannot be read",
+    ),
     "safetensors: empty": ("x.safetensors", b"", "is no .safetensors file"),
     "safetensors: huge header": ("x.safetensors", b"\xff" * 20, "a header of 18446744073709551615 bytes"),
     "safetensors: no JSON": ("x.safetensors", safetensors_bytes(b"{,}"), "is no .safetensors file"),
@@ -196,6 +223,16 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
         "x.safetensors",
         safetensors_bytes({"w": entry(0, 4, [2**62, 4])}, b"1234"),
         "cannot take 4 bytes",
+    ),
+    "safetensors: a shape of many large numbers": (
+        "x.safetensors",
+        safetensors_bytes({"w": entry(0, 4, [10**300] * 300)}),
+        "wrong kind",
+    ),
+    "safetensors: a shape of many axes": (
+        "x.safetensors",
+        safetensors_bytes({"w": entry(0, 4, [1] * 65)}, b"1234"),
+        "wrong kind",
     ),
     "safetensors: a gap": (
         "x.safetensors",

@@ -47,6 +47,50 @@ def test_jobs_are_done_one_after_the_other() -> None:
     background.stop()
 
 
+def test_what_is_waited_for_is_done_first() -> None:
+    """Before all that came before it, but for what is being done and others that are waited for."""
+    background, may_go_on, done = Background("jobs"), threading.Event(), list[str]()
+    background.submit(may_go_on.wait, 10)
+    for name in ("a", "b"):
+        background.submit(done.append, name)
+    for name in ("first", "second"):
+        background.submit_first(done.append, name)
+    last = background.submit(done.append, "c")
+    may_go_on.set()
+    last.result(timeout=10)
+    assert done == ["first", "second", "a", "b", "c"]
+    background.stop()
+
+
+@needs_numba
+def test_a_sequence_does_not_wait_for_loops_that_numpy_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many may be asked for: the loop of a long sequence comes before them."""
+    made, compiled_loops, may_go_on = Background("jobs"), list[Any](), threading.Event()
+    for name, value in (("_compiler", made), ("_loops", {}), ("_asked", {}), ("LONGEST_BESIDE", 0)):
+        monkeypatch.setattr(compilation, name, value)
+    monkeypatch.setattr(compilation, "patience", compilation.Patience(0, 0))
+    made.submit(may_go_on.wait, 10)
+
+    def loop_of(variant: Any) -> Any:
+        compiled_loops.append(variant)
+        return lambda *_: True
+
+    for variant in ("one", "another"):
+        assert compilation.requested(variant, FLOAT32, compilation.SMALLEST, loop_of) is None
+    monkeypatch.setattr(compilation, "_compile_sequential", loop_of)
+    wait_for = compilation.Sequential(lambda *_: False)
+    waiting = threading.Thread(target=wait_for, args=(np.zeros(compilation.SHORTEST_SEQUENCE),))
+    waiting.start()
+    while len(compilation._loops) < 3:
+        time.sleep(0.001)
+    may_go_on.set()
+    waiting.join(10)
+    made.submit(int).result(timeout=10)
+    assert [variant for variant in compiled_loops if isinstance(variant, str)] == ["one", "another"]
+    assert not isinstance(compiled_loops[0], str)
+    made.stop()
+
+
 def test_what_jobs_keep_is_put_away_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, by their thread, which does the next job as ever; and again when it ends."""
     monkeypatch.setattr(background_module, "SECONDS_UNTIL_REST", 0.01)

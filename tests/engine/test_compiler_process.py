@@ -87,6 +87,8 @@ def test_every_loop_has_a_name_in_another_process(monkeypatch: pytest.MonkeyPatc
             future.set_exception(RuntimeError())
             return future
 
+        submit_first = submit
+
     monkeypatch.setattr(compilation, "_installed", True)
     monkeypatch.setattr(compilation, "_compiler", Telling())
     monkeypatch.setattr(compilation, "_loops", {})

@@ -40,7 +40,7 @@ from regularization_kernels.engine import (
     Segment,
     run_whole,
 )
-from regularization_kernels.engine.whole_vectors.measurement import MOST_BYTES, Known
+from regularization_kernels.engine.whole_vectors.measurement import MOST_BYTES, MOST_ELEMENTS, Known
 from regularization_kernels.errors import (
     BudgetExceeded,
     ElementRangeInvalid,
@@ -60,6 +60,7 @@ from regularization_kernels.reductions.rules import Lowered
 from tests.engine.test_reduced import ROWS, SIZE, answered, only, points
 from tests.support.engine_streams import PLENTY, AnyArray, a_call, elements_of
 from tests.support.measuring import Outcome, combination, computed, in_a_tree, in_parts, measured, round_of
+from tests.support.together import for_each
 
 FEW: list[Regularizer] = [
     TopK(count=500),
@@ -498,6 +499,19 @@ def test_what_needs_no_figures_is_complete_at_once() -> None:
     known = combination(unasked, b"", []).measurement().written()
     _, summary = computed(unasked, known, {"parameters": points()[0]}, [(0, 3), (3, SIZE)])
     assert summary.total.nonzeros == np.count_nonzero(points()[0])
+
+
+@one_of_each
+@for_each("size", [MOST_ELEMENTS, MOST_ELEMENTS + 1, 1 << 41, (1 << 60) - 1])
+def test_vectors_of_which_sums_might_overflow_stay_whole(regularizer: Regularizer, size: int) -> None:
+    """However many elements a layout names, a round is known; longer vectors than the longest have none."""
+    for data_type in (np.float32, np.float64):
+        call = a_call(Method.PENALTY, only(regularizer, data_type, size))
+        asked = round_of(call)
+        assert bool(asked.pending) is (size <= MOST_ELEMENTS)
+        assert asked.most_bytes <= 1 << 20
+        parts = combination(call, b"", [])
+        assert parts.missing() == parts.first_measured() == ([(0, size)] if asked.pending else [])
 
 
 def test_memory_that_is_there_is_computed_with_a_measurement() -> None:

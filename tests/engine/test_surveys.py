@@ -121,6 +121,22 @@ def test_bins_have_counts_and_exact_masses(
     assert census.above == sum(key >= interval.high for key in keys)
 
 
+@pytest.mark.parametrize("count", [1 << 35, 1 << 36, (1 << 39) - 3])
+@pytest.mark.parametrize("number", [1.0, math.nextafter(2.0, 0.0), -1.75, 5e-324])
+def test_masses_of_many_numbers_do_not_overflow(count: int, number: float) -> None:
+    """Of as many as a vector may have that is measured: of one bin, and with another of the same exponent."""
+    low = SIGN - (1 << 62) if number < 0 else SIGN
+    question = CensusQuestion(Order.NUMBERS, Interval(low, 47))
+    census, others = question.of_nothing(), question.of_nothing()
+    census.add(np.array([number]), 0)
+    census.counts *= count
+    census.offsets *= count
+    assert census.mass(0) == count * Fraction(number)
+    others.add(np.full(3, math.copysign(1.5, number)), 0)
+    census.merge(others)
+    assert census.mass(0) == count * Fraction(number) + others.mass(0)
+
+
 @given(st.lists(st.one_of(NUMBERS, st.sampled_from([math.nan, math.inf, -math.inf])), max_size=40), st.data())
 def test_parts_merge_to_the_whole(numbers: list[float], data: st.DataObject) -> None:
     """Whatever the cuts and the order: the same figures, NaN and infinities beside the rest."""

@@ -31,7 +31,7 @@ NEEDED = {
 NEEDED_WHOLE = tuple(
     # Called in gRPC's own thread, or by what takes its place: where these fail, nobody is served any more.
     f"regularization_server.calls.{module}."
-    for module in ("arrivals", "fair_queue", "grpc_internals", "progress", "threads")
+    for module in ("arrivals", "grpc_internals", "progress", "threads")
 )
 PATIENCE, IMPATIENCE = 10.0, 0.2
 """Seconds for calls that shall come to an end, and for those that may never get a thread."""

@@ -17,10 +17,11 @@ from regularization_server import Server, Settings
 from regularization_server.calls import grpc_internals
 
 from tests.support.attackers import CHECK, REFLECT, WATCH, Calls, attacking, message
-from tests.support.messages import TIMEOUT, Failed, good_call
+from tests.support.messages import TIMEOUT, Failed, chunk, good_call, header, request
 from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 IDLE = 2.0
@@ -91,6 +92,37 @@ def test_the_longest_wait_ends_where_too_many_wait(tmp_path: Path, monkeypatch: 
         until(lambda: attack.ended.keys() == set(streams[:10]))
         with channel_to(server.addresses[0]) as channel:
             good_call(channel)
+
+
+def test_where_too_many_wait_another_caller_keeps_his_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who begins more than may wait loses calls of his own, also where another has waited for longer."""
+    monkeypatch.setattr("regularization_server.server.most_waiting", lambda settings: 20)
+    (tmp_path / "tokens").write_text("greedy: aaaa\nmodest: bbbb\n")
+    settings = small(tmp_path, token_file=tmp_path / "tokens")
+    begins = threading.Event()
+    whole = request("penalty", header=header("penalty"), chunk=chunk())
+
+    def late() -> Iterator[Any]:
+        begins.wait(TIMEOUT)
+        yield whole
+
+    with (
+        Server(settings) as server,
+        channel_to(server.addresses[0]) as channel,
+        attacking(server.addresses[0]) as greedy,
+    ):
+        own = (("authorization", "Bearer bbbb"),)
+        modest = RegularizationServiceStub(channel).Penalty.future(late(), timeout=TIMEOUT, metadata=own)
+        until(lambda: waiting_in(server) == 1)
+        for more in (15, 45):
+            streams = greedy.begin("Gradient", more, (b"authorization", b"Bearer aaaa"))
+        until(lambda: len(greedy.ended) == 60 + 1 - 20)
+        assert not greedy.ended.keys() & set(streams[-19:])
+        begins.set()
+        assert modest.result().summary.total.elements == 8
+        assert waiting_in(server) == 19
 
 
 def test_a_late_sender_learns_the_reason(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_kernels.summation import ExactSum
 
 from tests.server.test_mutated_streams import mutated
+from tests.support.hostile_numbers import NEAR
 from tests.support.messages import KINDS, METHODS, answers, good_call, header, l1_norm, layout_of, request
 from tests.support.outcomes import outcome_of
 from tests.support.processes import ServerProcess, channel_to, serving
 from tests.support.shared_memory import HandOffClient, failed, in_shared_memory, operands_for, over_the_wire
+from tests.support.together import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -295,3 +297,15 @@ def test_mutated_streams_end_as_documented(
     assert 30 < succeeded < 400
     good_call(process_channel)
     assert "Traceback" not in server_process.log
+
+
+@for_each("size", [size for size in (*NEAR, 1 << 39, 1 << 41) if 0 < size < 1 << 63])
+def test_vectors_of_any_size_are_measured_or_refused(channel: grpc.Channel, size: int) -> None:
+    """Also where sums of so many elements would overflow; no elements are sent."""
+    for name, regularizer in ROWS.items():
+        of = layout_of(Segment(name="w", shape=[size], regularizer=regularizer))
+        got = outcome_of(channel, "combine", [request("combine", header=header("combine", of))])
+        assert got.is_documented, (name, got)
+        own = header("measure", of, element_range=ElementRange(begin=0, end=0))
+        got = outcome_of(channel, "measure", [request("measure", header=own)])
+        assert got.is_documented, (name, got)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +13,8 @@ from regularization.v1.regularization_service_pb2 import ListPlansRequest
 from regularization.v1.regularization_service_pb2_grpc import RegularizationServiceStub
 from regularization_client import Client, InvalidRequestError, L1Norm, Planned
 from regularization_server import Server, Settings
+from regularization_server.contract.refusals import PlanUnknown
+from regularization_server.contract.statuses import failure_of
 from regularization_server.process.logs import library_logger
 from regularization_server.process.plan_folder import LARGEST, MOST, PlanFolder
 from regularization_server.settings import SettingInvalid
@@ -196,6 +199,20 @@ def test_the_client_goes_by_a_plan_that_the_server_holds(holder: Server, folder:
         with pytest.raises(InvalidRequestError) as caught:
             client.penalty({"w": [1.0]}, Planned("one", 0, digest=two.digest))
         assert caught.value.reason == "ERROR_REASON_PLAN_CHANGED"
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb"])
+def test_a_name_that_is_no_text_is_told_to_the_operator_alone(folder: Path, name: bytes) -> None:
+    """Callers find the plans that were there, and what is wrong with a name of theirs."""
+    plans = PlanFolder(folder, LOG)
+    (folder / os.fsdecode(name + b".toml")).write_text(l1(1.0), encoding="utf-8")
+    write(folder, "two", l1(3.0))
+    assert [plan.name for plan in plans.listed()] == ["one", "two"]
+    with pytest.raises(PlanUnknown) as caught:
+        plans.find("three")
+    assert failure_of(caught.value, "id").reason == "ERROR_REASON_PLAN_UNKNOWN"
+    with pytest.raises(SettingInvalid, match="must have names of printable characters"):
+        PlanFolder(folder, LOG)
 
 
 def test_a_server_without_plans_lists_none(process_channel: grpc.Channel) -> None:

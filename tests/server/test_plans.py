@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
-from regularization.v1.layout_pb2 import ElementRange, JointRegularizer, ParameterLayout, Segment
+from regularization.v1.layout_pb2 import (
+    DATA_TYPE_FLOAT32,
+    ElementRange,
+    JointRegularizer,
+    ParameterLayout,
+    Segment,
+)
 from regularization.v1.plan_pb2 import (
     ConstantSchedule,
     Piece,
@@ -35,6 +42,8 @@ from regularization.v1.regularizers_pb2 import (
 from regularization.v1.tensor_pb2 import TensorChunk
 from regularization_client import dropout_mask
 from regularization_server import Server, Settings
+from regularization_server.contract.header_bytes import read_header
+from regularization_server.contract.planned import planned_layout
 
 from tests.server.test_measuring import ENUM, check_parts, measured, rounds
 from tests.support import hostile_numbers as hostile
@@ -419,3 +428,29 @@ def test_the_lists_of_a_rule_count_in_every_segment(tmp_path: Path) -> None:
         assert failed.reason == "ERROR_REASON_BUDGET_EXCEEDED"
         assert failed.violations == ["header.layout"]
         assert server.budget.used == 0
+
+
+@pytest.mark.parametrize(("rules", "segments", "asked"), [(1, 5000, 2), (256, 40, 3)])
+def test_it_is_asked_whether_anybody_waits_after_so_many_matches(
+    rules: int, segments: int, asked: int
+) -> None:
+    """Not after so many segments: each may be matched with every rule of a plan."""
+    plan = Plan(
+        rules=[PlanRule(pattern=f"*{index}", exempt=True) for index in range(rules)],
+        exempt_unmatched_names=True,
+        allow_unmatched_rules=True,
+    )
+    own = header(
+        "penalty",
+        ParameterLayout(
+            data_type=DATA_TYPE_FLOAT32,
+            segments=[Segment(name=f"{index}x") for index in range(segments)],
+            planned=PlanAtStep(plan=plan, step=0),
+        ),
+    )
+    asks = count()
+    read = read_header(memoryview(own.SerializeToString()), type(own))
+    planned = planned_layout(read, lambda: None)
+    assert planned is not None
+    planned.layout(np.dtype(np.float32), read.segments, lambda: next(asks))
+    assert next(asks) == asked

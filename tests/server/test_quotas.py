@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from regularization.v1.layout_pb2 import Segment
 from regularization_client import Client, L1Norm, ResourceExhaustedError, Retry
@@ -104,6 +105,27 @@ def test_one_caller_leaves_calls_to_the_others(server: Server) -> None:
             assert stream.finish()
         until(lambda: server.quotas.callers == 0)
         good_call(channel)
+
+
+def test_one_caller_leaves_reflection_to_the_others(server: Server) -> None:
+    """Who has all streams of it that one may have is refused; others learn what they ask."""
+    greedy, modest = server.addresses
+    done = Event()
+
+    def asking() -> Iterator[Any]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        done.wait(TIMEOUT)
+
+    with channel_to(greedy) as channel, channel_to(modest) as other:
+        stub, others = map(reflection_pb2_grpc.ServerReflectionStub, (channel, other))
+        streams = [stub.ServerReflectionInfo(asking(), timeout=TIMEOUT) for _ in range(29)]
+        assert all(next(stream).list_services_response.service for stream in streams)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.ServerReflectionInfo(asking(), timeout=TIMEOUT))
+        info, _ = refusal_of(caught.value)
+        assert (info.reason, info.metadata["scope"]) == ("ERROR_REASON_TOO_MANY_CALLS", "caller")
+        assert next(others.ServerReflectionInfo(asking(), timeout=TIMEOUT)).list_services_response.service
+        done.set()
 
 
 def test_all_calls_are_refused_in_the_scope_of_the_server(server: Server) -> None:

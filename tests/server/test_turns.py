@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from regularization.v1.layout_pb2 import Segment
+from regularization_kernels import interruption
+from regularization_kernels.fair_queue import FairQueue
 from regularization_server import Server, Settings
 from regularization_server.calls.arrivals import Arrivals
 from regularization_server.calls.callers import Caller, CallerKind, caller_shown
-from regularization_server.calls.fair_queue import FairQueue
 from regularization_server.calls.threads import CallThreads
 from regularization_server.contract.refusals import TokenRefused
 from regularization_server.process.logs import library_logger
 
 from tests.support.attackers import attacking, message
-from tests.support.messages import SERVICE, TIMEOUT, chunk, header, request
+from tests.support.messages import SERVICE, TIMEOUT, chunk, header, layout_of, nuclear_norm, request
 from tests.support.processes import channel_to, until
 
 if TYPE_CHECKING:
@@ -30,8 +33,12 @@ def test_callers_take_turns_and_each_keeps_its_order() -> None:
     queue = FairQueue[str]()
     for thing in ("a1", "a2", "a3", "b1", "b2", "c1"):
         queue.put(thing[0], thing)
+    assert (len(queue), queue.first()) == (6, "a1")
+    queue.remove("c", "c1")
+    queue.put("c", "c2")
     taken = [queue.take() for _ in range(4)]
-    assert taken == ["a1", "b1", "c1", "a2"]
+    assert taken == ["a1", "b1", "c2", "a2"]
+    assert sorted(queue) == ["a3", "b2"]
     queue.put("d", "d1")
     assert [queue.take() for _ in range(3)] == ["b2", "a3", "d1"]
     assert not queue
@@ -137,3 +144,40 @@ def test_a_call_does_not_wait_for_all_that_another_caller_has_begun(
         assert answer.result()
         permits.release(MANY)
         until(lambda: server._calls.in_flight == MANY)
+
+
+def test_a_decomposition_does_not_wait_for_all_of_another_caller_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind five that one caller has waiting, another's has the second turn that comes."""
+    turns = interruption.Turns(1)
+    monkeypatch.setattr(interruption, "_turns", turns)
+    granted = list[str]()
+    (tmp_path / "tokens").write_text("greedy: aaaa\nmodest: bbbb\n")
+    settings = Settings(listen=(f"unix:{tmp_path / 's'}",), token_file=tmp_path / "tokens")
+    matrix = Segment(name="m", shape=[300, 300], regularizer=nuclear_norm())
+    stream = [request("gradient", header=header("gradient", layout_of(matrix)), chunk=chunk([1.0] * 90_000))]
+    taken = turns._waiting.take
+
+    def noted() -> Any:
+        wish = taken()
+        granted.append(wish.whose.name)
+        return wish
+
+    with Server(settings) as server, channel_to(server.addresses[0]) as channel:
+
+        def begun(token: str) -> Any:
+            start: Any = channel.unary_unary(f"/{SERVICE}/Gradient")
+            own = (("authorization", f"Bearer {token}"),)
+            return start.future(stream[0].SerializeToString(), timeout=TIMEOUT, metadata=own)
+
+        with turns.taken():
+            monkeypatch.setattr(turns._waiting, "take", noted)
+            calls = [begun("aaaa") for _ in range(FEW)]
+            until(lambda: len(turns._waiting) == FEW)
+            calls.append(begun("bbbb"))
+            until(lambda: len(turns._waiting) == FEW + 1)
+        assert all(call.result() for call in calls)
+    assert granted[:2] == ["greedy", "modest"]
+    # A decomposition for the penalty, and one for the gradient.
+    assert Counter(granted) == {"greedy": 2 * FEW, "modest": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -30,6 +31,9 @@ def _refuse(file: IO[bytes]) -> NoReturn:
     raise ValueError("its format is a later one than 2.0")
 
 
+_DAMAGES = (ValueError, EOFError, RecursionError, MemoryError, SyntaxError, TokenError, TypeError)
+"""What NumPy raises of a header that is none, which it reads as Python."""
+
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -44,8 +48,8 @@ def read_header(file: IO[bytes], what: str) -> NpyHeader:
         read = _READERS.get(version, _refuse)
         shape, fortran_order, data_type = read(file)
         if not all(type(each) is int and each >= 0 for each in shape):
-            raise ValueError(f"its shape must be of numbers >= 0, is {shape}")  # noqa: TRY301 - told as below
-    except (ValueError, EOFError, RecursionError, MemoryError) as error:
+            raise ValueError(f"its shape must be of numbers >= 0, is {shape}")
+    except _DAMAGES as error:
         reason = str(error)[:_LONGEST_REASON]
         raise ArgumentError(f"{what}: is no .npy file that can be read: {reason}") from error
     if fortran_order and len(shape) > 1:

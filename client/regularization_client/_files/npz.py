@@ -22,7 +22,15 @@ from .tensors import StoredTensor, supported
 
 _ENDING = ".npy"
 _COPY_BYTES = 1 << 20
-_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 """What reading a member raises where the archive is damaged, encrypted, or packed in an unknown way."""
 
 
@@ -35,7 +43,7 @@ class NpzFile:
         self.members: dict[str, tuple[zipfile.ZipInfo, NpyHeader]] = {}
         try:
             self.archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (*_DAMAGES, ValueError) as error:
             raise ArgumentError(f"{path}: is no .npz file, or a damaged one: {error}") from error
         try:
             for member in self.archive.infolist():

@@ -14,6 +14,8 @@ from .._messages import BFLOAT16_BITS
 from .raw import RawFile
 
 _LARGEST_HEADER = 100_000_000
+_MOST_AXES, _LARGEST = 64, (1 << 63) - 1
+"""NumPy has no more axes, and no array more elements; products of many large numbers take very long."""
 _DATA_TYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": BFLOAT16_BITS,
@@ -84,7 +86,8 @@ def _entry(path: Path, name: str, value: Any) -> tuple[tuple[int, int], str, str
         numbers = (begin, end, *shape)
     except (TypeError, KeyError, ValueError) as error:
         raise ArgumentError(f"{path}: tensor {name!r} must have dtype, shape and data_offsets") from error
-    if not isinstance(type_name, str) or not all(type(each) is int and each >= 0 for each in numbers):
+    are_numbers = all(type(each) is int and 0 <= each <= _LARGEST for each in numbers)
+    if not (isinstance(type_name, str) and are_numbers and len(shape) <= _MOST_AXES):
         raise ArgumentError(f"{path}: tensor {name!r} has a dtype, shape or data_offsets of the wrong kind")
     known = _DATA_TYPES.get(type_name)
     if end < begin or (known is not None and end - begin != math.prod(shape) * known.itemsize):

@@ -39,6 +39,7 @@ _TILE = 1 << 12
 _OFFSET_BITS = 24
 _HALF_BITS = 27
 """Offsets within a bin, and integers of 53 bits, are added in two parts: no sum of 2^35 overflows."""
+_ADDED_IN_64_BITS = 1 << 35
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
@@ -248,6 +249,8 @@ class Census(Statistic):
             return Fraction(0)
         firsts, exponents = self._first_numbers(bins)
         counts, (lower, upper) = self.counts[bins], self.offsets[:, bins]
+        if int(counts.sum()) > _ADDED_IN_64_BITS:
+            firsts, upper = firsts.astype(np.object_), upper.astype(np.object_)
         firsts_upper = firsts >> _HALF_BITS
         parts = (counts * (firsts - (firsts_upper << _HALF_BITS)) + lower, upper, counts * firsts_upper)
         edges = np.flatnonzero(np.diff(exponents, prepend=exponents[0] - 1))

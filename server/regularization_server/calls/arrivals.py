@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
@@ -16,8 +16,10 @@ from ..contract.retries import SECONDS_FOR_A_CALL
 if TYPE_CHECKING:
     import grpc
 
+    from .callers import Caller
     from .grpc_internals import WaitingCall
 
+    CallerOf = Callable[[grpc.ServicerContext], Caller]
     GiveThread = Callable[[Callable[[], None], grpc.ServicerContext], object]
 
 SECONDS_TO_CANCEL = 0.02
@@ -29,19 +31,64 @@ class _Waiting(NamedTuple):
     give_thread: GiveThread
 
 
+class _Shares:
+    """Which waiting calls are whose. Callers are looked at only where too many wait, and each call's once.
+
+    Args:
+        caller_of: Who makes a call; None where all are one.
+    """
+
+    def __init__(self, caller_of: CallerOf | None) -> None:
+        self._caller_of = caller_of
+        self._new: dict[WaitingCall, None] = {}
+        self._callers: dict[WaitingCall, Hashable] = {}
+        self._calls: dict[Hashable, dict[WaitingCall, None]] = {}
+
+    def add(self, call: WaitingCall) -> None:
+        """Take a call in, behind all others."""
+        self._new[call] = None
+
+    def discard(self, call: WaitingCall) -> None:
+        """Forget a call."""
+        if call not in self._callers:
+            del self._new[call]
+            return
+        caller = self._callers.pop(call)
+        del self._calls[caller][call]
+        if not self._calls[caller]:
+            del self._calls[caller]
+
+    def oldest_of_most(self) -> WaitingCall:
+        """Of the caller who lets most calls wait, the one that has waited longest; there is a call."""
+        for call in self._new:
+            caller = self._callers[call] = self._who_makes(call)
+            self._calls.setdefault(caller, {})[call] = None
+        self._new.clear()
+        caller = max(self._calls, key=lambda caller: len(self._calls[caller]))
+        return next(iter(self._calls[caller]))
+
+    def _who_makes(self, call: WaitingCall) -> Hashable:
+        # In gRPC's thread, an error would end the server.
+        with suppress(Exception):
+            return None if self._caller_of is None else self._caller_of(call.transport)
+        return None
+
+
 class Arrivals:
     """The calls that wait for their first message.
 
     Args:
-        limit: How many may; beyond it the one that has waited longest is refused.
+        limit: How many may; beyond it the caller with most of them loses the one that has waited longest.
         timeout: Seconds that each may.
+        caller_of: Who makes a call; None where all are one caller's.
     """
 
-    def __init__(self, limit: int, timeout: float) -> None:
+    def __init__(self, limit: int, timeout: float, caller_of: CallerOf | None = None) -> None:
         self._limit = limit
         self._timeout = timeout
         self._lock = Lock()
         self._waiting: dict[WaitingCall, _Waiting] = {}
+        self._shares = _Shares(caller_of)
         # However many are refused at once, one thread says so: the others are for those that are not.
         self._refusing = ThreadPoolExecutor(1, thread_name_prefix="refusals")
 
@@ -58,11 +105,12 @@ class Arrivals:
         """
         with self._lock:
             self._waiting[call] = _Waiting(time.monotonic(), give_thread)
-            oldest = next(iter(self._waiting)) if len(self._waiting) > self._limit else None
+            self._shares.add(call)
+            refused = self._shares.oldest_of_most() if len(self._waiting) > self._limit else None
         call.requests.ask(lambda: self._arrived(call))
-        if oldest is not None:
+        if refused is not None:
             text = f"{self._limit} calls wait for their first message: send it with the call, or try again"
-            self._refuse(oldest, TooManyCalls(text, "server", SECONDS_FOR_A_CALL))
+            self._refuse(refused, TooManyCalls(text, "server", SECONDS_FOR_A_CALL))
 
     def end_overdue(self) -> float:
         """Refuse those that have waited for too long; when the next one will have, if there is one."""
@@ -99,7 +147,10 @@ class Arrivals:
 
     def _taken(self, call: WaitingCall) -> _Waiting | None:
         with self._lock:
-            return self._waiting.pop(call, None)
+            waiting = self._waiting.pop(call, None)
+            if waiting is not None:
+                self._shares.discard(call)
+            return waiting
 
     def _submit(self, *what: object) -> None:
         # In gRPC's thread, an error would end the server. There is none to give while it is closed.

@@ -54,7 +54,7 @@ class CallContext:
         token_name: Name of the token that it shows; None where none is asked for, or it has no name.
         caller: Who makes it, once that is known.
         memory: Where it takes its buffers from: its caller's share of the memory budget.
-        messages: What its messages take of that. Health and reflection have none of these three.
+        messages: What its messages take of that. Health has none of these three, and reflection no messages.
         ending: How it ended; None until then.
         was_cut_off: Asks, once its messages have ended, whether its client had gone.
     """
@@ -106,6 +106,11 @@ class CallContext:
         """Whether it comes over a Unix socket."""
         return self.peer.startswith(UNIX_PEER)
 
+    @property
+    def check(self) -> Wanted:
+        """``check_wanted`` for whoever computes, with the caller."""
+        return Wanted(self)
+
     def check_wanted(self) -> None:
         """Go on only where somebody waits for the answer, and the call has time left.
 
@@ -116,3 +121,24 @@ class CallContext:
         if not self.transport.is_active():
             raise ClientGone
         self.progress.check_time()
+
+
+class Wanted:
+    """Asks whether a call is wanted, and tells whose it is.
+
+    Args:
+        context: The call's, whose caller is known.
+
+    Attributes:
+        whose: The caller.
+    """
+
+    __slots__ = ("_context", "whose")
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self.whose = context.caller
+
+    def __call__(self) -> None:
+        """Ask it: see ``CallContext.check_wanted``."""
+        self._context.check_wanted()

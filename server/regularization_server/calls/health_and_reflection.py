@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+from regularization_kernels.engine import MemoryBudget
 
 from ..contract.refusals import MessageUnreadable
 from .admission import Calls
 from .handlers import decoded
 from .health import SERVICE as HEALTH
+from .quotas import USUAL_PERCENT, Limits, Quotas, part_of
 from .reflection_versions import NAMES as REFLECTION
 from .reflection_versions import know_stable
 from .threads import CallThreads
@@ -79,6 +81,9 @@ def standard_handlers(
     """
     know_stable()
     servicer, streams = reflection.ReflectionServicer((*services, HEALTH, *REFLECTION)), Calls(REFLECTIONS)
+    # They take no memory. Callers over Unix sockets may be many.
+    of_caller, of_host = Limits(part_of(REFLECTIONS, USUAL_PERCENT), None), Limits(None, None)
+    quotas = Quotas(MemoryBudget(0), of_caller, of_host)
     return (
         health_handler(health, stack, threads),
         *(
@@ -86,7 +91,7 @@ def standard_handlers(
                 name,
                 {
                     "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                        _in(threads.reflecting, _reflected(name, servicer, stack, streams))
+                        _in(threads.reflecting, _reflected(name, servicer, stack, streams, quotas))
                     )
                 },
             )
@@ -181,12 +186,12 @@ def _watched(path: str, health: Health, stack: Stack) -> Callable[..., None]:
 
 
 def _reflected(
-    name: str, servicer: reflection.ReflectionServicer, stack: Stack, streams: Calls
+    name: str, servicer: reflection.ReflectionServicer, stack: Stack, streams: Calls, quotas: Quotas
 ) -> Callable[..., Iterator[bytes]]:
     path = _path(name, "ServerReflectionInfo")
 
     def serve(raws: Iterator[bytes], transport: grpc.ServicerContext) -> Iterator[bytes]:
-        with stack.around_reflection(path, transport, streams) as context:
+        with stack.around_reflection(path, transport, streams, quotas) as context:
             requests = decoded(raws, reflection_pb2.ServerReflectionRequest.FromString, context)
             for response in servicer.ServerReflectionInfo(requests, transport):
                 with context.progress.waiting():

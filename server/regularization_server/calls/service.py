@@ -131,7 +131,7 @@ class RegularizationService:
             if opened.shared is not None:
                 _check_no_elements(opened.requests, call.layout.data_type, call.begin)
                 return PenaltyResponse(summary=self._computed(opened, opened.shared, context))
-            with Run(call, context.memory, check=context.check_wanted) as run:
+            with Run(call, context.memory, check=context.check) as run:
                 for chunk in chunks_of(opened.requests):
                     feed(run, chunk, call.layout.data_type, context)
                 return PenaltyResponse(summary=summary_of(run.finish(), opened.plan_digest))
@@ -149,7 +149,7 @@ class RegularizationService:
         with Reservation(context.memory) as held:
             asked, part, shared, requests = self._opened_part(requests, context, held)
             threads = 1 if shared is None else self._threads
-            with Measuring(asked, part, context.memory, threads, context.check_wanted) as measuring:
+            with Measuring(asked, part, context.memory, threads, context.check) as measuring:
                 if shared is None:
                     for chunk in chunks_of(requests):
                         feed(measuring, chunk, asked.data_type, context)
@@ -163,7 +163,7 @@ class RegularizationService:
         with Reservation(context.memory) as held:
             raw, first = first_of(requests)
             asked = self._charged_round(read_header(raw, CombineHeader), context, held)
-            with Combination(asked, context.memory, context.check_wanted) as parts:
+            with Combination(asked, context.memory, context.check) as parts:
                 for index, statistics in statistics_of(chain([first], requests)):
                     _combine(parts, statistics, index)
                 return combined(parts)
@@ -190,7 +190,7 @@ class RegularizationService:
     def _streamed(self, opened: _Opened, context: CallContext) -> Iterator[Answer]:
         call, may_be_sparse = opened.call, opened.may_be_sparse
         is_whole = False
-        with Run(call, context.memory, check=context.check_wanted) as run:
+        with Run(call, context.memory, check=context.check) as run:
             for chunk in chunks_of(opened.requests):
                 for result in feed(run, chunk, call.layout.data_type, context):
                     if result.element_offset + result.values.size < call.end:
@@ -205,7 +205,7 @@ class RegularizationService:
                 yield Answer(summary=self._told(opened, run.finish()))
 
     def _computed(self, opened: _Opened, shared: SharedRun, context: CallContext) -> SummaryMessage:
-        return self._told(opened, shared.compute(context.memory, self._threads, context.check_wanted))
+        return self._told(opened, shared.compute(context.memory, self._threads, context.check))
 
     def _told(self, opened: _Opened, summary: Summary) -> SummaryMessage:
         """The message of a call's figures, of which those of a step are noted."""
@@ -219,7 +219,7 @@ class RegularizationService:
         raw, first = first_of(requests)
         header = read_header(raw, HEADERS[method], self._layouts)
         planned, call = self._charged(
-            header, held, context, lambda planned: call_of(header, method, context.check_wanted, planned)
+            header, held, context, lambda planned: call_of(header, method, context.check, planned)
         )
         plan_digest = None if planned is None else planned.plan.digest
         check_summary_fits(call, plan_digest)
@@ -255,7 +255,7 @@ class RegularizationService:
 
     def _charged_round(self, header: ReadHeader, context: CallContext, held: Reservation) -> Round:
         _, asked = self._charged(
-            header, held, context, lambda planned: round_of(header, context.check_wanted, planned)
+            header, held, context, lambda planned: round_of(header, context.check, planned)
         )
         return asked
 
@@ -273,7 +273,7 @@ class RegularizationService:
         if header.memory:
             with within("header"):
                 held.add(header.memory)
-        planned = planned_layout(header, context.check_wanted, held.add, self._plans)
+        planned = planned_layout(header, context.check, held.add, self._plans)
         made = make(planned)
         if header.memory:
             held.reduce_to(header.memory_kept + (0 if planned is None else planned.memory))

@@ -125,7 +125,7 @@ class Stack:
 
     @contextmanager
     def around_reflection(
-        self, method: str, transport: grpc.ServicerContext, streams: Calls
+        self, method: str, transport: grpc.ServicerContext, streams: Calls, quotas: Quotas
     ) -> Iterator[CallContext]:
         """Go through the layers around a call of reflection, which is counted apart from others.
 
@@ -133,6 +133,7 @@ class Stack:
             method: Its full name, with slashes.
             transport: gRPC's context of it.
             streams: Where it is counted.
+            quotas: Where it is counted as its caller's.
         """
         with self._begun(method, transport) as context:
             try:
@@ -142,7 +143,8 @@ class Stack:
                     errors_to_statuses(context),
                 ):
                     self._check_token(context)
-                    with streams.admitted(context):
+                    context.caller = caller_of(transport, context.token_name)
+                    with quotas.counted(context), streams.admitted(context):
                         yield context
             finally:
                 context.progress.ended()

@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from .fair_queue import FairQueue
+from regularization_kernels.fair_queue import FairQueue
+
 from .grpc_internals import waiting_call
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ class TrainingServices:
         """Say whether to stop training."""
         with Reservation(context.memory) as held:
             asked = asked_in(raw, held)
-            return answer_of(verdict_of(*asked, context.check_wanted))
+            return answer_of(verdict_of(*asked, context.check))
 
     def augment(self, requests: Iterator[wire.Request], context: CallContext) -> Generator[AugmentAnswer]:
         """Answer each chunk of samples with other samples."""
@@ -44,7 +44,7 @@ class TrainingServices:
         # The header's bytes are not kept.
         messages = chunks_of(chain([first], requests))
         del raw, first
-        with Augmenting(augmentation, context.memory, context.check_wanted) as augmenting:
+        with Augmenting(augmentation, context.memory, context.check) as augmenting:
             for message in messages:
                 augmented = feed(augmenting, message, augmentation.data_type, context)
                 for mixes in augmented.mixes:

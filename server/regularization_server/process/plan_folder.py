@@ -127,13 +127,16 @@ class PlanFolder:
         """The names of the plans, and what their files are now.
 
         Raises:
-            OSError: If the folder cannot be read, or has too many.
+            OSError: If the folder cannot be read, has too many, or one whose name is no text.
         """
         versions = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(ENDING)
                 if name != entry.name and not name.startswith(".") and entry.is_file():
+                    if not name.isprintable():
+                        # Such as no message can tell, nor a caller name.
+                        raise OSError(f"must have names of printable characters, has {entry.name!a}")
                     status = entry.stat()
                     versions[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
         if len(versions) > MOST:

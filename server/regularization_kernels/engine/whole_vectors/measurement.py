@@ -48,6 +48,10 @@ MOST_GROUPS = 50_000
 """Groups of a call that are measured, all in all: so many have their figures in one measurement. Vectors
 whose groups come after them stay whole."""
 
+MOST_ELEMENTS = 1 << 39
+"""Elements of a vector that is measured: what a census adds of so many does not overflow. A longer one stays
+whole."""
+
 _WHOLE_RECORD = 128 << 10
 """At least the bytes of a whole record: the first vector that is not settled always has room for its own."""
 
@@ -221,7 +225,8 @@ def vectors_of(call: Call) -> tuple[Vector, ...]:
                     continue
             key = (False, segment.name) if joint is None else (True, joint.name)
             members.setdefault(key, (reduction, []))[1].append(segment)
-    return tuple(Vector(tuple(segments), reduction) for reduction, segments in members.values())
+    vectors = [Vector(tuple(segments), reduction) for reduction, segments in members.values()]
+    return tuple(vector for vector in vectors if vector.size <= MOST_ELEMENTS)
 
 
 def _replayed(call: Call, vector: Vector, tape: Tape) -> Resolved:
