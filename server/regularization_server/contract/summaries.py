@@ -97,6 +97,9 @@ def _fill(message: summary_pb2.Figures, figures: Figures) -> None:
 
 
 def _fill_sum(message: summary_pb2.ExactSum, total: ExactSum) -> None:
-    message.SetInParent()  # a sum of 0 is set, too
-    message.value = total.value
-    message.expansion.extend(total.expansion)
+    value, expansion = total
+    message.value = value
+    if expansion:
+        message.expansion.extend(expansion)
+    else:
+        message.SetInParent()  # a sum of 0 is set, too
