@@ -37,21 +37,24 @@ MOST_FIELDS = 100
 """Fields that the bytes of a request may have: header and chunk may come in pieces, as protobuf has it."""
 
 
-def _tag(number: int, wire_type: int) -> int:
+def tag_of(number: int, wire_type: int) -> int:
+    """The tag of a field with a number of at most 15, which takes one byte."""
     return number << 3 | wire_type
 
 
-_HEADER = _tag(service.GradientRequest.HEADER_FIELD_NUMBER, BYTES)
-_CHUNK = _tag(service.GradientRequest.CHUNK_FIELD_NUMBER, BYTES)
-_STATISTICS = _tag(service.CombineRequest.STATISTICS_FIELD_NUMBER, BYTES)
-_RESULT = _tag(service.GradientResponse.CHUNK_FIELD_NUMBER, BYTES)
-_SUMMARY = _tag(service.GradientResponse.SUMMARY_FIELD_NUMBER, BYTES)
-_OFFSET = _tag(TensorChunk.ELEMENT_OFFSET_FIELD_NUMBER, VARINT)
+_HEADER = tag_of(service.GradientRequest.HEADER_FIELD_NUMBER, BYTES)
+_CHUNK = tag_of(service.GradientRequest.CHUNK_FIELD_NUMBER, BYTES)
+_STATISTICS = tag_of(service.CombineRequest.STATISTICS_FIELD_NUMBER, BYTES)
+_RESULT = tag_of(service.GradientResponse.CHUNK_FIELD_NUMBER, BYTES)
+_SUMMARY = tag_of(service.GradientResponse.SUMMARY_FIELD_NUMBER, BYTES)
+_OFFSET = tag_of(TensorChunk.ELEMENT_OFFSET_FIELD_NUMBER, VARINT)
 _PAYLOADS = tuple(field.name for field in TensorChunk.DESCRIPTOR.fields if field.type == field.TYPE_BYTES)
-_PAYLOAD_TAGS = {name: _tag(TensorChunk.DESCRIPTOR.fields_by_name[name].number, BYTES) for name in _PAYLOADS}
+_PAYLOAD_TAGS = {
+    name: tag_of(TensorChunk.DESCRIPTOR.fields_by_name[name].number, BYTES) for name in _PAYLOADS
+}
 _PAYLOAD_NAMES = {tag: name for name, tag in _PAYLOAD_TAGS.items()}
-_VALUES = _tag(ResultChunkMessage.VALUES_FIELD_NUMBER, BYTES)
-_BITMAP = _tag(ResultChunkMessage.NONZERO_BITMAP_FIELD_NUMBER, BYTES)
+_VALUES = tag_of(ResultChunkMessage.VALUES_FIELD_NUMBER, BYTES)
+_BITMAP = tag_of(ResultChunkMessage.NONZERO_BITMAP_FIELD_NUMBER, BYTES)
 _RESULT_NAMES = {_VALUES: "values", _BITMAP: "nonzero_bitmap"}
 
 OPERANDS = tuple(name for name in _PAYLOADS if name != "parameters")
@@ -121,7 +124,7 @@ def encode_request(
         payloads: The bytes of the chunk's fields by name, each in pieces; without any, the message
             has no chunk.
     """
-    parts: list[Buffer] = [_lead(_HEADER, len(header)), header] if header else []
+    parts: list[Buffer] = [lead_of(_HEADER, len(header)), header] if header else []
     if payloads:
         fields = [
             (tag, payloads[name], length)
@@ -144,7 +147,7 @@ def encode_response(result: Result | None, summary: Message | None) -> bytes:
         parts += _chunk_parts(_RESULT, result.element_offset, fields)
     if summary is not None:
         raw = summary.SerializeToString()
-        parts += (_lead(_SUMMARY, len(raw)), raw)
+        parts += (lead_of(_SUMMARY, len(raw)), raw)
     return b"".join(parts)
 
 
@@ -171,7 +174,7 @@ def decode_combine_request(raw: bytes) -> CombineRequest:
     header: list[bytes] = []
     statistics = None
     for field in fields(raw, 0, len(raw), MOST_FIELDS):
-        tag, content = _tag(field.number, field.wire_type), raw[field.content : field.end]
+        tag, content = tag_of(field.number, field.wire_type), raw[field.content : field.end]
         if tag == _HEADER:
             header.append(content)
         elif tag == _STATISTICS:
@@ -198,7 +201,7 @@ def decode_response(raw: bytes) -> Response:
 def _request_in_pieces(raw: bytes) -> Request:
     pieces: dict[int, list[bytes]] = {_HEADER: [], _CHUNK: []}
     for field in fields(raw, 0, len(raw), MOST_FIELDS):
-        found = pieces.get(_tag(field.number, field.wire_type))
+        found = pieces.get(tag_of(field.number, field.wire_type))
         if found is None:
             return Request(None, None, Unknown("", field.number))
         found.append(raw[field.content : field.end])
@@ -300,17 +303,17 @@ def _chunk_parts(
     tag: int, element_offset: int, fields: Sequence[tuple[int, Sequence[Buffer], int]]
 ) -> list[Buffer]:
     """A chunk's bytes in parts: its fields are tag, pieces and length."""
-    parts: list[Buffer] = [_lead(_OFFSET, element_offset)] if element_offset else []
+    parts: list[Buffer] = [lead_of(_OFFSET, element_offset)] if element_offset else []
     size = sum(map(len, parts))
     for field, pieces, length in fields:
-        lead = _lead(field, length)
+        lead = lead_of(field, length)
         parts.append(lead)
         parts += pieces
         size += len(lead) + length
-    return [_lead(tag, size), *parts]
+    return [lead_of(tag, size), *parts]
 
 
-def _lead(tag: int, number: int) -> bytes:
+def lead_of(tag: int, number: int) -> bytes:
     """A tag and the number behind it: a value, or a length."""
     raw = bytearray((tag,))
     number &= (1 << 64) - 1

@@ -70,6 +70,23 @@ def test_a_call_that_broke_midway_is_replayed_from_its_start(in_place: bool) -> 
     assert seen[-1] == THETA.size
 
 
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_results_take_the_place_of_parameters_once_all_are_there(size: int) -> None:
+    """Of short arrays and of long ones: a call that fails changes none, and the next mixes nothing up."""
+    memory = np.random.default_rng(3).standard_normal(3 * size).astype(np.float32)
+    before = memory.copy()
+    parameters = {"a": memory[:size], "b": memory[size : 2 * size]}
+    out = {"a": memory[size : 2 * size], "b": memory[2 * size :]}
+    server = FailsMidway(failures=1, after=1)
+    with answering(server) as target, Client(target, chunk_bytes=256, retry=Retry(attempts=1)) as client:
+        with pytest.raises(UnavailableError):
+            client.proximal_step(parameters, L1, step_size=1.0, out=out)
+        np.testing.assert_array_equal(memory, before)
+        client.proximal_step(parameters, L1, step_size=1.0, out=out)
+    np.testing.assert_array_equal(memory[:size], before[:size])
+    np.testing.assert_array_equal(memory[size:], before[: 2 * size])
+
+
 def test_what_was_stored_is_not_stored_again() -> None:
     """A replay has the same bits, so a sink sees every element once and in order."""
     from regularization_client._request.call import Call, Stretch

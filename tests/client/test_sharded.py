@@ -100,6 +100,18 @@ def test_a_stream_may_write_where_another_reads(client: Client) -> None:
     assert step.exact_penalty == expected.exact_penalty
 
 
+def test_streams_may_share_many_short_arrays_in_place(client: Client) -> None:
+    """Whichever stream's results come first, each array gets its own; some of them are mostly zeros."""
+    memory = LARGE.copy()
+    memory[2 * BLOCK :] *= 0.02
+    theta = {str(place): part for place, part in enumerate(np.array_split(memory, 500))}
+    expected = client.proximal_step(theta, L1, step_size=1.0, sparse=True)
+    step = client.proximal_step(theta, L1, step_size=1.0, out=theta, streams=3, sparse=True)
+    for name, array in theta.items():
+        assert array.tobytes() == expected.parameters[name].tobytes()
+    assert step.exact_penalty == expected.exact_penalty
+
+
 REGULARIZERS: tuple[Any, ...] = (
     L1,
     SquaredL2Norm(strength=0.5),

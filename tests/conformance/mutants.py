@@ -16,7 +16,7 @@ from regularization_kernels.formats import nearest, stochastic
 from regularization_kernels.training import early_stopping
 from regularization_kernels.training.augmentation import augmenting
 from regularization_server.calls import messages, service
-from regularization_server.contract import answers, plans, refusals, statuses, summaries
+from regularization_server.contract import answers, plans, refusals, statuses
 
 Change = Callable[[pytest.MonkeyPatch], None]
 
@@ -73,17 +73,6 @@ def _other_bit_order(of: Any) -> Any:
     return packed
 
 
-def _filled(change: Callable[[summary_pb2.Figures], None]) -> Callable[[Any], Any]:
-    def around(of: Any) -> Any:
-        def fill(message: summary_pb2.Figures, figures: Any) -> None:
-            of(message, figures)
-            change(message)
-
-        return fill
-
-    return around
-
-
 def _one_nonzero_more(figures: summary_pb2.Figures) -> None:
     figures.nonzeros += 1
 
@@ -106,6 +95,14 @@ def _summarized(change: Callable[[summary_pb2.Summary], None]) -> Callable[[Any]
         return summary_of
 
     return around
+
+
+def _everywhere(change: Callable[[summary_pb2.Figures], None]) -> Callable[[Any], Any]:
+    def changed(summary: summary_pb2.Summary) -> None:
+        for figures in (summary.total, *(each.figures for each in summary.segments)):
+            change(figures)
+
+    return _summarized(changed)
 
 
 def _convex_left_out(summary: summary_pb2.Summary) -> None:
@@ -180,9 +177,15 @@ MUTANTS = [
         "the offset of result chunks", _wrapped(answers.wire, "Result", _other_offset), "chunking/one_chunk/*"
     ),
     Mutant("the bitmap's order of bits", _wrapped(answers.sparse, "packed", _other_bit_order), "sparse/*"),
-    Mutant("one nonzero too many", _wrapped(summaries, "_fill", _filled(_one_nonzero_more)), "shapes/*"),
-    Mutant("the last bit of the penalty", _wrapped(summaries, "_fill", _filled(_last_bit)), "shapes/*"),
-    Mutant("expansions cut short", _wrapped(summaries, "_fill", _filled(_rest_left_out)), "rows/l1_norm/*"),
+    Mutant(
+        "one nonzero too many", _wrapped(service, "summary_of", _everywhere(_one_nonzero_more)), "shapes/*"
+    ),
+    Mutant(
+        "the last bit of the penalty", _wrapped(service, "summary_of", _everywhere(_last_bit)), "shapes/*"
+    ),
+    Mutant(
+        "expansions cut short", _wrapped(service, "summary_of", _everywhere(_rest_left_out)), "rows/l1_norm/*"
+    ),
     Mutant("sums that round", _wrapped(summation.ExactSum, "of", _rounded_sum), "rows/l1_norm/*"),
     Mutant("convex is unset", _wrapped(service, "summary_of", _summarized(_convex_left_out)), "shapes/*"),
     Mutant(

@@ -340,6 +340,24 @@ def test_a_loop_over_all_of_them_has_the_same_bits(
                 assert outcome(call, arrays, cuts) == by_numpy
 
 
+@pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
+@pytest.mark.parametrize("sizes", [[300, 300, 300], [900]])
+def test_a_few_elements_of_many_go_by_the_loop_of_all(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a chunk ends says nothing of whether a loop is worth while, for neighbours and for one alone."""
+    call = Call(Method.PROXIMAL_STEP, layout_of(sizes, L1Norm(strength=0.3)), step_size=0.7)
+    arrays, cuts = {"parameters": numbers(900, FLOAT32, 0)}, [7, 100, 890]
+    with loops_from(901, monkeypatch):
+        by_numpy = outcome(call, arrays, cuts)
+    with loops_from(900, monkeypatch):
+        outcome(call, arrays, cuts)
+        compilation.wait_until_compiled()
+        with monkeypatch.context() as patch:
+            patch.setattr(SegmentOperator, "compute", nothing)
+            assert outcome(call, arrays, cuts) == by_numpy
+
+
 def nothing(*_: Any) -> None:
     """NumPy has nothing to do where there is a loop."""
     pytest.fail("computed by NumPy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, overload
@@ -119,17 +119,16 @@ class Structure:
         """
 
         def made() -> list[Stretch]:
-            stretches = []
+            stretches, fields = [], list(operands.items())
             for place in self._places:
-                if place.begin == place.end:
+                begin, end, name, _ = place
+                if begin == end:
                     continue
                 sources = {
-                    field: ArrayStore(place.of(arrays[place.name]))
-                    for field, arrays in operands.items()
-                    if place.name in arrays
+                    field: ArrayStore(place.of(arrays[name])) for field, arrays in fields if name in arrays
                 }
-                sink = ArrayStore(place.of(outputs[place.name])) if place.name in outputs else None
-                stretches.append(Stretch(place.begin, place.end, sources, sink))
+                sink = ArrayStore(place.of(outputs[name])) if name in outputs else None
+                stretches.append(Stretch(begin, end, sources, sink))
             return stretches
 
         return made() if self._part is not None else WholeArrays(made, operands, outputs)
@@ -222,6 +221,10 @@ class WholeArrays(Sequence[Stretch]):
     def __getitem__(self, place: int | slice) -> Stretch | list[Stretch]:
         """Return a stretch, or some."""
         return self._stretches[place]
+
+    def __iter__(self) -> Iterator[Stretch]:
+        """Yield each."""
+        return iter(self._stretches)
 
     def __len__(self) -> int:
         """Return how many there are."""

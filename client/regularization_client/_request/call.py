@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from regularization.v1 import shared_memory_pb2
@@ -12,11 +12,10 @@ from regularization.v1 import shared_memory_pb2
 from .expected import Expected
 from .header import Header
 from .method import Method
-from .stores import Sink, Source
+from .stores import Elements, Sink, Source
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A run of elements of the flat vector: a tensor, or as much of it as the call carries."""
 
     begin: int
@@ -30,6 +29,13 @@ class Stretch:
 
     sink: Sink | None
     """Where its results go; None drops them."""
+
+
+class Keeper(Protocol):
+    """Takes results by their place in the whole vector, in whatever order they come."""
+
+    def keep(self, begin: int, values: Elements) -> None:
+        """Keep the elements from begin on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ class Call:
 
     results_may_alias: bool = False
     """Whether results may go to memory that they are computed from."""
+
+    keeper: Keeper | None = None
+    """What takes results in the place of the stretches' sinks; None where these do."""
 
     measured: frozenset[str] = frozenset()
     """Names of segments that its measurement is about, so that it may carry any part of them."""
@@ -103,8 +112,11 @@ class Call:
         """Return the call that measures the same elements for this one."""
         fields = self.method.measured
         stretches = [
-            replace(
-                each, sources={name: each.sources[name] for name in fields if name in each.sources}, sink=None
+            Stretch(
+                each.begin,
+                each.end,
+                {name: each.sources[name] for name in fields if name in each.sources},
+                sink=None,
             )
             for each in self.stretches
         ]

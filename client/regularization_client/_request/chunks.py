@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 from regularization import wire
@@ -26,13 +26,18 @@ def chunks(call: Call, chunk_bytes: int) -> Iterator[list[Cut]]:
     the server adds up along. Where the operands change, so does the chunk.
     """
     cuts: list[Cut] = []
-    room = 0
+    room = most = 0
+    fields: Set[str] = frozenset()
+    call_begin, call_end = call.begin, call.end
     for stretch in call.stretches:
-        first, last = max(stretch.begin, call.begin), min(stretch.end, call.end)
-        most = _power_of_two(chunk_bytes // (len(stretch.sources) * call.data_type.itemsize))
-        if cuts and (last - first > room or stretch.sources.keys() != cuts[-1].stretch.sources.keys()):
+        first, last = max(stretch.begin, call_begin), min(stretch.end, call_end)
+        changed = stretch.sources.keys() != fields
+        if cuts and (changed or last - first > room):
             yield cuts
             cuts = []
+        if changed:
+            fields = stretch.sources.keys()
+            most = _power_of_two(chunk_bytes // (len(fields) * call.data_type.itemsize))
         if not cuts:
             room = most
         for begin in range(first, last, most):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,7 +72,7 @@ class Span:
         return Span(self.begin, end, self.names | {name})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The segments of a vector, and what each is regularized with, as a header says it."""
 
@@ -88,7 +88,7 @@ class Layout:
     spans: tuple[Span, ...] = ()
     """Where segments lie that share a regularizer, and so go together."""
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements of the vector."""
         return sum(self.sizes.values())

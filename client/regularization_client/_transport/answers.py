@@ -82,15 +82,19 @@ class Results:
 
     def store(self, begin: int, values: Elements) -> None:
         """Hand the elements from begin on to their sinks, but for those that are there already."""
-        values, begin = values[max(self._stored - begin, 0) :], max(self._stored, begin)
-        while values.size:
-            stretch = self._call.stretches[self._stretch]
-            here = values[: stretch.end - begin]
+        at, end = max(self._stored, begin), begin + values.size
+        if self._call.keeper is not None and at < end:
+            self._call.keeper.keep(at, values[at - begin :])
+            self._stored = end
+            return
+        stretches = self._call.stretches
+        while at < end:
+            stretch = stretches[self._stretch]
+            last = min(stretch.end, end)
             if stretch.sink is not None:
-                stretch.sink.write(begin - stretch.begin, here)
-            values, begin = values[here.size :], begin + here.size
-            self._stored = begin
-            if begin == stretch.end:
+                stretch.sink.write(at - stretch.begin, values[at - begin : last - begin])
+            at = self._stored = last
+            if at == stretch.end:
                 self._stretch += 1
 
 

@@ -1,7 +1,8 @@
 """Results that take the place of what they are computed from, only once the call has succeeded.
 
 A replay sends the elements again, and parts of a call on several streams read while others write. So results
-that share memory with parameters or operands go to new arrays first.
+that share memory with parameters or operands go to new arrays first. Where many arrays are short, to find out
+where each lies would take longer than their elements do: all results of such a call go to one new array.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .._request.call import Call, Stretch
-from .._request.stores import ArrayStore
+from .._request.stores import ArrayStore, Elements
 from .._results import Summary
+from .answers import Results
 from .base import Conditions, Transport
 
 AnyArray = npt.NDArray[Any]
+
+MOST_KEPT = 1 << 24
+"""Bytes of results up to which nobody looks where short arrays lie: so much more memory may a call take."""
+
+SHORT = 1 << 14
+"""Bytes of an array, on average, up to which arrays are short."""
 
 
 class Unaliased:
@@ -37,12 +45,35 @@ class Unaliased:
         """See ``Transport``."""
         if not call.results_may_alias:
             return self._transport.carry_out(call, conditions)
+        room = min(len(call.stretches) * SHORT, MOST_KEPT)
+        if not call.scattered and call.elements * call.data_type.itemsize <= room:
+            kept = _Kept(call)
+            summary = self._transport.carry_out(replace(call, keeper=kept), conditions)
+            kept.hand_over()
+            return summary
         apart = _apart(call)
         summary = self._transport.carry_out(apart, conditions)
         for wanted, written in zip(call.stretches, apart.stretches, strict=True):
             if written is not wanted:
                 _array(wanted)[...] = _array(written)
         return summary
+
+
+class _Kept:
+    """All results of a call, in one array. Threads may keep some side by side."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._results = np.empty(call.elements, call.data_type)
+        self._store = ArrayStore(self._results)
+
+    def keep(self, begin: int, values: Elements) -> None:
+        """See ``Keeper``."""
+        self._store.write(begin - self._call.begin, values)
+
+    def hand_over(self) -> None:
+        """Write everything to where the call wants it."""
+        Results(self._call, progress=None).store(self._call.begin, self._results)
 
 
 def _apart(call: Call) -> Call:
@@ -54,7 +85,7 @@ def _apart(call: Call) -> Call:
         if isinstance(source, ArrayStore)
     )
     stretches = [
-        replace(stretch, sink=ArrayStore(np.empty(_array(stretch).shape, _array(stretch).dtype)))
+        stretch._replace(sink=ArrayStore(np.empty(_array(stretch).shape, _array(stretch).dtype)))
         if isinstance(stretch.sink, ArrayStore) and taken.overlap(stretch.sink.array)
         else stretch
         for stretch in call.stretches

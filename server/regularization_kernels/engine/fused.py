@@ -64,14 +64,15 @@ class FusedOperator:
             None where there is no loop, and nothing is done; else how many elements were computed before one
             that is not finite and has to be rejected, or all.
         """
-        if not self._is_possible or piece.parameters.size < compilation.SMALLEST:
+        elements = self._worth(piece.parameters.size)
+        if not self._is_possible or elements < compilation.SMALLEST:
             return None
         if not piece.operands <= self._taken:
             return None
         overlaps = _overlaps(out, piece)
         if overlaps is None:
             return None
-        found = self._loop(piece, out is not None, overlaps)
+        found = self._loop(piece, elements, out is not None, overlaps)
         if found is None:
             return None
         loop, own = found
@@ -86,8 +87,14 @@ class FusedOperator:
         self._tally.take_over(position, x.size, nonzeros, running)
         return x.size
 
-    def _loop(self, piece: Chunk, stepping: bool, in_place: bool) -> FusedLoop | None:
-        segment, size = self._segment, piece.parameters.size
+    def _worth(self, elements: int) -> int:
+        """For how many elements to look for a loop: a few of a long segment go as all others of it do."""
+        if not self._is_cut_anywhere:
+            return elements
+        return max(elements, min(self._segment.size, compilation.SMALLEST))
+
+    def _loop(self, piece: Chunk, elements: int, stepping: bool, in_place: bool) -> FusedLoop | None:
+        segment = self._segment
         prepared: Prepared = _NOTHING if segment.prepared is None else segment.prepared
         forward = piece.loss_gradients is not None
         held = self._loops.get((forward, in_place))
@@ -104,12 +111,12 @@ class FusedOperator:
             neighbours=self._tally.of_neighbours,
         )
         if self._is_cut_anywhere:
-            found = prepared.fused(wanted, size)
+            found = prepared.fused(wanted, elements)
             if found is not None:
                 self._loops[forward, in_place] = found
             return found
-        position = piece.element_offset - self._segment.start
-        return prepared.restricted(position, position + size).fused(wanted, size)
+        position = piece.element_offset - segment.start
+        return prepared.restricted(position, position + elements).fused(wanted, elements)
 
 
 def _overlaps(out: ElementArray | None, piece: Chunk) -> bool | None:

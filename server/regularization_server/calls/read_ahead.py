@@ -8,7 +8,7 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import NamedTuple
 
-ALONE = 2
+ALONE = 4
 """Answers of a stream that are computed when asked for: for so few, a thread would take longer."""
 
 SPARE = 2

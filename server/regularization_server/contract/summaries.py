@@ -10,10 +10,10 @@ from regularization_kernels.engine import MAX_NAME_BYTES, FigureBounds, figure_b
 
 from ..units import MIB
 from .refusals import SummaryTooLarge
+from .summary_bytes import bytes_of
 
 if TYPE_CHECKING:
-    from regularization_kernels.engine import Call, Figures, Summary
-    from regularization_kernels.summation import ExactSum
+    from regularization_kernels.engine import Call, Summary
 
 LARGEST_MESSAGE = 4 * MIB
 """Bytes of a message that every client takes: gRPC's own limit."""
@@ -76,27 +76,7 @@ def _field(length: int) -> int:
 
 def summary_of(summary: Summary, plan_digest: str | None = None) -> summary_pb2.Summary:
     """The message of a call's figures, and of the plan that it went by."""
-    # Filled in place: a message that is made by itself is copied into the one around it.
-    message = summary_pb2.Summary(plan_digest=plan_digest)
-    _fill(message.total, summary.total)
-    for segment in summary.segments:
-        entry = message.segments.add(name=segment.name, convex=segment.convex)
-        _fill(entry.figures, segment.figures)
+    message = summary_pb2.Summary.FromString(bytes_of(summary))
+    if plan_digest is not None:
+        message.plan_digest = plan_digest
     return message
-
-
-def _fill(message: summary_pb2.Figures, figures: Figures) -> None:
-    message.elements = figures.elements
-    # What was not asked for stays unset.
-    if figures.nonzeros is not None:
-        message.nonzeros = figures.nonzeros
-    if figures.penalty is not None:
-        _fill_sum(message.penalty, figures.penalty)
-    if figures.squared_distance is not None:
-        _fill_sum(message.squared_distance, figures.squared_distance)
-
-
-def _fill_sum(message: summary_pb2.ExactSum, total: ExactSum) -> None:
-    message.SetInParent()  # a sum of 0 is set, too
-    message.value = total.value
-    message.expansion.extend(total.expansion)
