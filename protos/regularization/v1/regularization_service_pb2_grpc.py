@@ -240,6 +240,9 @@ class RegularizationServiceServicer(object):
 
         Errors:
         * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+        * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+        (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+        (ERROR_REASON_PLAN_CHANGED).
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
         (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
         (ERROR_REASON_TOO_MANY_CALLS).
@@ -264,7 +267,7 @@ class RegularizationServiceServicer(object):
         summary.
 
         Errors: as Penalty, and
-        * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+        * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
         subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -321,7 +324,8 @@ class RegularizationServiceServicer(object):
         """Lists every regularizer that this server knows, with formula, parameters and traits.
 
         Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+        * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,8 +334,7 @@ class RegularizationServiceServicer(object):
     def ListPlans(self, request, context):
         """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-        Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        Errors: as ListRegularizers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -120,6 +120,9 @@ class RegularizationServiceStub:
 
     Errors:
     * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+    * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+      (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+      (ERROR_REASON_PLAN_CHANGED).
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
@@ -140,7 +143,7 @@ class RegularizationServiceStub:
     summary.
 
     Errors: as Penalty, and
-    * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+    * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
       subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
     """
     ProximalStep: _grpc.StreamStreamMultiCallable[_regularization_service_pb2.ProximalStepRequest, _regularization_service_pb2.ProximalStepResponse]
@@ -181,13 +184,13 @@ class RegularizationServiceStub:
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
     Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+    * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
     """
     ListPlans: _grpc.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]
     """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-    Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    Errors: as ListRegularizers.
     """
 
 @_typing.type_check_only
@@ -282,6 +285,9 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
 
     Errors:
     * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+    * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+      (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+      (ERROR_REASON_PLAN_CHANGED).
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
@@ -302,7 +308,7 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     summary.
 
     Errors: as Penalty, and
-    * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+    * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
       subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
     """
     ProximalStep: _aio.StreamStreamMultiCallable[_regularization_service_pb2.ProximalStepRequest, _regularization_service_pb2.ProximalStepResponse]  # type: ignore[assignment]
@@ -343,13 +349,13 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
     Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+    * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
     """
     ListPlans: _aio.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]  # type: ignore[assignment]
     """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-    Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    Errors: as ListRegularizers.
     """
 
 class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -447,6 +453,9 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+        * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+          (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+          (ERROR_REASON_PLAN_CHANGED).
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
           (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
           (ERROR_REASON_TOO_MANY_CALLS).
@@ -473,7 +482,7 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         summary.
 
         Errors: as Penalty, and
-        * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+        * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
           subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
         """
 
@@ -538,7 +547,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists every regularizer that this server knows, with formula, parameters and traits.
 
         Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+        * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
         """
 
     @_abc_1.abstractmethod
@@ -549,8 +559,7 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_regularization_service_pb2.ListPlansResponse, _abc.Awaitable[_regularization_service_pb2.ListPlansResponse]]:
         """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-        Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        Errors: as ListRegularizers.
         """
 
 def add_RegularizationServiceServicer_to_server(servicer: RegularizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
