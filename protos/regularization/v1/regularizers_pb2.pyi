@@ -441,8 +441,9 @@ Global___ElasticNet: _TypeAlias = ElasticNet  # noqa: Y015
 class Box(_message.Message):
     """Penalty 0 where lower <= x <= upper everywhere, plus infinity otherwise. Gradient 0 inside, undefined
     outside. Proximal step: x clipped to the bounds. The bounds are rounded to the layout's
-    data type. With a reference r they are r + lower and r + upper, element by element. At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper:
-    ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Arjovsky et al. 2017 (weight clipping).
+    data type. With a reference r they are r + lower and r + upper, element by element.
+    At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    Source: Arjovsky et al. 2017 (weight clipping).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1258,9 +1259,10 @@ Global___TopK: _TypeAlias = TopK  # noqa: Y015
 
 @_typing.final
 class Slope(_message.Message):
-    """Penalty sum of lambda_i * |x|_(i), |x|_(1) the largest magnitude. Gradient: the minimum-norm subgradient, which averages the
-    lambdas of equal magnitudes (and is a projection at 0). Proximal step: sort, subtract, pool adjacent violators, clip
-    at 0, unsort. Source: Bogdan, van den Berg, Sabatti, Su and Candes 2015.
+    """Penalty sum of lambda_i * |x|_(i), |x|_(1) the largest magnitude. Gradient sign(x) * lambda_i by the magnitude's rank i,
+    of equal magnitudes the mean of their lambdas; 0 at 0. Proximal step: sort, subtract t_i = step_size * lambda_i, pool
+    adjacent violators, clip at 0, unsort. Source: Bogdan, van den Berg, Sabatti, Su and Candes 2015; Bondell and Reich
+    2008 (Oscar).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
