@@ -69,9 +69,10 @@ class RegularizationServiceStub(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -194,9 +195,10 @@ class RegularizationServiceServicer(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -430,9 +432,10 @@ class RegularizationService(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
