@@ -25,6 +25,7 @@ class Tls:
     """Encrypt the connection, and say who is who.
 
     Raises:
+        TypeError: If there is a text, such as a path, in place of what a file holds.
         ValueError: If there is a certificate without its key, or a key without its certificate.
     """
 
@@ -41,6 +42,12 @@ class Tls:
     """The name that the server's certificate must bear, where that is not the target's."""
 
     def __post_init__(self) -> None:
+        for name in ("root_certificates", "certificate", "private_key"):
+            if not isinstance(getattr(self, name), bytes | None):
+                kind = type(getattr(self, name)).__name__
+                raise TypeError(
+                    f"{name} must be bytes in PEM, as Path(...).read_bytes() gives them, got {kind}"
+                )
         if (self.certificate is None) != (self.private_key is None):
             raise ValueError("certificate and private_key must be given together")
 
