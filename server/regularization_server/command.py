@@ -201,7 +201,9 @@ def probe(
     of_health = own["health_listen"] if tls is None else None
     address = target or reachable(of_health or own["listen"][0])
     health = health_of(address, timeout, tls)
-    click.echo(f"{address}: {health.text}", err=not health.answered)
+    in_plain_text = tls is None and own["tls_certificate"] is not None and not address.startswith("unix")
+    hint = " (the server has TLS here: give --tls-ca)" if in_plain_text and not health.answered else ""
+    click.echo(f"{address}: {health.text}{hint}", err=not health.answered)
     sys.exit(not health.serving)
 
 

@@ -25,6 +25,8 @@ class Regularizer(_message.Message):
 
     In the formulas x is the segment's elements (less the reference, where one is sent), |x| absolute
     values, t = step_size * strength, and S(x, t) = sign(x) * max(|x| - t, 0).
+
+    No number that is missing here was ever given out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
