@@ -45,8 +45,8 @@ class Client(TrainingCalls):
     Args:
         target: Where the server is: "localhost:50051", "unix:/run/regularization.sock", or another of grpc's
             forms, such as "dns:///regularization:50051"; or several replicas, which take turns: a sequence of
-            "host:port", or of "unix:/path". None starts a server of the client's own in this process, which
-            needs the extra ``server`` of the package.
+            "host:port", or of "unix:/path". A name needs its port. None starts a server of the client's own
+            in this process, which needs the extra ``server`` of the package.
         timeout: Seconds that a call may take, replays included, where it does not say otherwise; None for no
             limit.
         retry: What to do where a server goes away or stops; None for the defaults of ``Retry``.

@@ -22,7 +22,12 @@ Compression = Literal["gzip", "deflate"]
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Encrypt the connection, and say who is who."""
+    """Encrypt the connection, and say who is who.
+
+    Raises:
+        TypeError: If there is a text, such as a path, in place of what a file holds.
+        ValueError: If there is a certificate without its key, or a key without its certificate.
+    """
 
     root_certificates: bytes | None = None
     """The authorities to trust, in PEM; None trusts those that grpc comes with."""
@@ -37,6 +42,12 @@ class Tls:
     """The name that the server's certificate must bear, where that is not the target's."""
 
     def __post_init__(self) -> None:
+        for name in ("root_certificates", "certificate", "private_key"):
+            if not isinstance(getattr(self, name), bytes | None):
+                kind = type(getattr(self, name)).__name__
+                raise TypeError(
+                    f"{name} must be bytes in PEM, as Path(...).read_bytes() gives them, got {kind}"
+                )
         if (self.certificate is None) != (self.private_key is None):
             raise ValueError("certificate and private_key must be given together")
 
@@ -55,16 +66,19 @@ class Retry:
     to ``longest_pause``, and each is drawn at random between half of that and all of it; all attempts and
     pauses together stay within the call's timeout. By default seven attempts take 3.2 to 6.3 seconds, within
     which a server that was started again is found.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     attempts: int = 7
     """How often to try in all, >= 1; 1 never replays."""
 
     first_pause: float = 0.1
-    """Upper bound of the first pause, in seconds."""
+    """Upper bound of the first pause, in seconds: >= 0, and at most ``longest_pause``."""
 
     longest_pause: float = 5.0
-    """Upper bound of every pause, in seconds."""
+    """Upper bound of every pause, in seconds, >= ``first_pause``."""
 
     longest_silence: float | None = 10.0
     """Seconds, > 0, without a sign of life from one of several targets after which the call goes to another,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
+from regularization.suggestions import did_you_mean
 from regularization.v1 import layout_pb2, regularizers_pb2
 
 from ._errors import ArgumentError, DataTypeError
@@ -46,15 +47,24 @@ def wrap(regularizer: Message | None) -> regularizers_pb2.Regularizer | None:
         return regularizer
     name = REGULARIZERS.get(regularizer.DESCRIPTOR.full_name) if isinstance(regularizer, Message) else None
     if name is None:
-        raise ArgumentError(
-            f"a regularizer must be one of {', '.join(sorted(REGULARIZERS.values()))} or None, "
-            f"got {type(regularizer).__name__}"
-        )
+        text = f"a regularizer must be made as L1Norm(strength=0.1) is, or be None, got {_told(regularizer)}"
+        raise ArgumentError(text)
     choice = regularizers_pb2.Regularizer()
     # Copying alone would leave the choice unmade where every field is unset: the server is to name the field.
     getattr(choice, name).SetInParent()
     getattr(choice, name).CopyFrom(regularizer)
     return choice
+
+
+def _told(given: object) -> str:
+    """What somebody gave for a regularizer, and what they may have meant."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}, not one of it"
+    if not isinstance(given, str):
+        return type(given).__name__
+    messages = {name: full_name.rpartition(".")[2] for full_name, name in REGULARIZERS.items()}
+    meant = f": that is {messages[given]}(...)" if given in messages else ""
+    return f"{given!r}{meant or did_you_mean(given, messages.values())}"
 
 
 def wire_type(data_type: np.dtype[np.generic], what: str) -> np.dtype[np.generic]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .topics import vectors
 
 VECTORS = Path(__file__).parents[1] / "v1"
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 """The first number is the schema's; the second grows with vectors, the third with corrections."""
 
 

@@ -23,7 +23,9 @@ VECTORS = Kind("Whole vectors and sets", "Norms of a whole segment, and sets tha
 SEQUENCES = Kind("Sequences", "Along one axis of a segment's shape, each line by itself, or the last two.")
 MATRICES = Kind(
     "Matrices",
-    "Of the singular values of a segment with two axes or more: the slices along one are a matrix's rows.",
+    "Of the singular values of a segment with two axes or more: the slices along one are a matrix's rows. "
+    "`stiefel` wants no more columns than rows, `positive_semidefinite` a square matrix, whose eigenvalues "
+    "count.",
 )
 MAPS = Kind("Maps", "No penalties: only `ProximalStep` applies them.")
 KINDS = (ELEMENTS, GROUPS, VECTORS, SEQUENCES, MATRICES, MAPS)

@@ -109,16 +109,16 @@ def _parameters(told: _Description) -> list[str]:
     lines = ["- **parameters**:"]
     for parameter in told.parameters:
         required = "required" if parameter.required else "optional"
-        lines.append(f"  - `{parameter.name}` ({parameter.type}, {required}): {parameter.description}")
-        lines += _fields_of(parameter.type)
+        words = parameter.description + _fields_of(parameter.type)
+        lines.append(f"  - `{parameter.name}` ({parameter.type}, {required}): {words}")
     return lines
 
 
-def _fields_of(message: str) -> list[str]:
+def _fields_of(message: str) -> str:
     known = regularizers_pb2.DESCRIPTOR.message_types_by_name.get(message)
     if known is None or [field.name for field in known.fields] == ["values"]:
-        return []
-    return [f"    fields of `{message}`: {', '.join(f'`{field.name}`' for field in known.fields)}"]
+        return ""
+    return f"; fields of `{message}`: {', '.join(f'`{field.name}`' for field in known.fields)}"
 
 
 def _traits(told: _Description) -> list[str]:

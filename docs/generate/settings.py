@@ -20,11 +20,13 @@ Each setting is a flag of `regularization-server` and an environment variable, `
 the flag's name in capitals: `--memory-budget 2GiB` is `{VARIABLE_PREFIX}_MEMORY_BUDGET=2GiB`. A TOML
 file that `--config FILE` (or `{VARIABLE_PREFIX}_CONFIG`) names has them, with `_` for `-`:
 `memory_budget = "2GiB"`, `listen = ["0.0.0.0:50051", "unix:/run/r.sock"]`, `shared_memory = false`. Flags
-go first, then the environment, then the file. A name that the file has and nobody knows is an error.
-`--check` shows the settings that hold, as such a file, with the source of each, checks the files that they
-name, and ends. A server inside a Python program has them as attributes:
-`Settings(memory_budget=2 << 30)`; it is one process, and its log is the program's. A setting that cannot
-work ends the command with exit code 2 and a line that names its flag.
+go first, then the environment, then the file. A name that the file has and nobody knows is an error; a
+variable that begins with `{VARIABLE_PREFIX}_` and sets nothing is told at the start, and by `--check`, with
+the name that was probably meant. `--check` shows the settings that hold, as such a file, with the source of
+each, checks the files that they name, and ends. A server inside a Python program has them as attributes:
+`Settings(listen=("127.0.0.1:0",), memory_budget=2 << 30)`, with files as `pathlib.Path`; it is one process,
+and its log is the program's. A setting that cannot work ends the command with exit code 2 and a line that
+names its flag.
 
 Times are in seconds. Sizes are in bytes, or have a unit: 512MiB, 2GB. Modes are octal.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,12 @@ def plan_of(text: str) -> Plan:
         except ValueError as error:
             raise ValueError(f"[{key!r}]: {error}") from error
     return plan
+
+
+def table_at(path: str | None, plan: Plan) -> str:
+    """Return "['*.weight']: " for the path of an error in that rule, or in a part of it; else nothing."""
+    found = re.search(r"(?:^|\.)rules\[(\d+)\]", path or "")
+    return f"[{plan.rules[int(found[1])].pattern!r}]: " if found else ""
 
 
 def _rule(pattern: str, table: Any) -> PlanRule:

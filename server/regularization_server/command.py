@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from .process.configuration import read_configuration, shown
+from .process.environment import misspelt
 from .process.log_writer import is_terminal
 from .process.options import VARIABLE_PREFIX, flag_of, setting_options
 from .process.preparation import cache_or_own, give_back_freed_memory, prepare, search_rarely_for_cycles
@@ -24,6 +25,8 @@ from .settings import SettingInvalid, Settings
 
 if TYPE_CHECKING:
     from typing import BinaryIO, NoReturn
+
+    from structlog.typing import FilteringBoundLogger
 
     from .observability.metrics import Metrics
     from .process.logs import LogFormat
@@ -65,7 +68,7 @@ def _only_checked(ctx: click.Context, parameter: click.Parameter, value: bool) -
         "max_content_width": 110,
     },
 )
-@click.version_option(package_name="regularization-service")
+@click.version_option(package_name="regularization-service", allow_from_autoenv=False)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -198,7 +201,9 @@ def probe(
     of_health = own["health_listen"] if tls is None else None
     address = target or reachable(of_health or own["listen"][0])
     health = health_of(address, timeout, tls)
-    click.echo(f"{address}: {health.text}", err=not health.answered)
+    in_plain_text = tls is None and own["tls_certificate"] is not None and not address.startswith("unix")
+    hint = " (the server has TLS here: give --tls-ca)" if in_plain_text and not health.answered else ""
+    click.echo(f"{address}: {health.text}{hint}", err=not health.answered)
     sys.exit(not health.serving)
 
 
@@ -230,6 +235,8 @@ def _check(ctx: click.Context, settings: Settings, log: dict[str, str]) -> None:
     from .server import check_files
 
     names_to_warm(settings.warm)
+    for text in misspelt(os.environ, main):
+        click.echo(f"Warning: {text}", err=True)
     # Warnings go to standard error, as no program around it has set anything else.
     check_files(settings, library_logger())
     sources = {name: _source(ctx, name) for name in (*settings.__dataclass_fields__, *log)}
@@ -252,6 +259,7 @@ def _supervise(settings: Settings, log_level: str, log_format: LogFormat) -> int
 
     arguments = [f"--log-level={log_level}", f"--log-format={log_format}"]
     log, writer = command_logger(log_level, log_format)
+    _tell_of_misspelt_variables(log)
     try:
         return Supervisor(settings, arguments, log).run()
     finally:
@@ -278,7 +286,9 @@ def _serve(
     leave_blas_its_threads(settings.blas_threads)
     names = names_to_warm(settings.warm)
     log, writer = command_logger(log_level, log_format, **({} if process is None else {"process": process}))
-    if process is not None:
+    if process is None:
+        _tell_of_misspelt_variables(log)
+    else:
         Thread(target=_stop_at_end_of_input, args=(signals, metrics_folder), daemon=True).start()
     server = Server(settings, log, _metrics_in(metrics_folder, process))
     server.start()
@@ -293,6 +303,11 @@ def _serve(
     if not finished:
         # Some thread computes for a call that is cut off by now, and the interpreter would wait for it.
         os._exit(0)
+
+
+def _tell_of_misspelt_variables(log: FilteringBoundLogger) -> None:
+    for text in misspelt(os.environ, main):
+        log.warning("environment not understood", error=text)
 
 
 def _metrics_in(folder: Path | None, process: int | None) -> Metrics | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .units import KIB, MIB, Unit
+from .units import IN_PYTHON, KIB, MIB, Unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,10 @@ class Setting:
         """Check a value's range.
 
         Raises:
-            SettingInvalid: If it is outside.
+            SettingInvalid: If it is outside, or the text that the command would read it from.
         """
+        if isinstance(value, str) and self.unit in IN_PYTHON:
+            raise SettingInvalid(name, f"must be {IN_PYTHON[self.unit]}, got the text {value!r}")
         if value is None or self.at_least is None:
             return
         if self.at_most is None:
@@ -345,19 +347,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not self.listen:
-            raise SettingInvalid("listen", "must have at least one address")
+        if not self.listen or isinstance(self.listen, str):
+            raise SettingInvalid("listen", f"must be a tuple of at least one address, got {self.listen!r}")
         for name, setting in SETTINGS.items():
             setting.check(name, getattr(self, name))
         if self.traces_endpoint is not None and not self.traces_endpoint.startswith(("http://", "https://")):
             text = f"must begin with http:// or https://, got {self.traces_endpoint!r}"
             raise SettingInvalid("traces_endpoint", text)
         if self.tls_certificate is not None and self.tls_key is None:
-            raise SettingInvalid("tls_certificate", "needs its key beside it")
+            raise SettingInvalid("tls_certificate", "needs --tls-key beside it")
         if self.tls_certificate is None and (self.tls_key or self.tls_client_ca):
-            raise SettingInvalid(
-                "tls_key" if self.tls_key else "tls_client_ca", "needs a certificate beside it"
-            )
+            name = "tls_key" if self.tls_key else "tls_client_ca"
+            raise SettingInvalid(name, "needs --tls-certificate beside it")
         # Of port 0 each has a port of its own.
         if self.health_listen in self.listen and not self.health_listen.endswith(":0"):
             text = f"must be another address than those of --listen, got {self.health_listen}"

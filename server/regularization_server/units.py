@@ -32,3 +32,16 @@ class Unit(Enum):
         if self is Unit.BYTES and isinstance(value, int) and value % MIB == 0:
             return f"{value // MIB}MiB"
         return str(value)
+
+
+IN_PYTHON = {
+    Unit.BYTES: "a number of bytes",
+    Unit.COUNT: "a number",
+    Unit.FILE: "a pathlib.Path",
+    Unit.FOLDER: "a pathlib.Path",
+    Unit.MODE: "a number, such as 0o660",
+    Unit.PERCENT: "a number",
+    Unit.SECONDS: "a number",
+    Unit.SWITCH: "True or False",
+}
+"""What a value is in a program, where it is no text as on the command line."""

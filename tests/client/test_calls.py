@@ -293,12 +293,29 @@ def test_arguments_that_do_not_fit_are_refused(
         )
 
 
+class NeedsGradient:
+    """As a tensor of PyTorch's is that needs a gradient."""
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        """Refuse to be an array."""
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
+@pytest.mark.parametrize("value", [NeedsGradient(), [[1.0, 2.0], [3.0]]], ids=["tensor", "ragged"])
+def test_what_no_array_is_made_of_is_refused_by_name(client: Client, value: Any) -> None:
+    """With what NumPy, or the library whose tensor it is, says of it."""
+    with pytest.raises(
+        ArgumentError, match=r"^parameters\['w'\] must be something that NumPy makes an array"
+    ):
+        client.penalty({"v": THETA, "w": value}, L1)
+    with pytest.raises(ArgumentError, match=r"^loss_gradients must be something"):
+        client.proximal_step(THETA, L1, step_size=1.0, loss_gradients=value)
+
+
 @pytest.mark.parametrize("regularizer", ["l1_norm", 0.1, Groups(size=3)])
 def test_what_is_no_regularizer_is_refused(client: Client, regularizer: Any) -> None:
-    """The error lists those that there are."""
-    with pytest.raises(
-        ArgumentError, match=r"must be one of block_sparsity, box, dropout, elastic_net, .* or None, got"
-    ):
+    """The error has one that is."""
+    with pytest.raises(ArgumentError, match=r"must be made as L1Norm\(strength=0.1\) is, or be None, got"):
         client.penalty(THETA, regularizer)
 
 

@@ -89,6 +89,22 @@ def test_targets_that_are_none_are_refused(target: Any) -> None:
         address_of(target)
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("localhost", '"localhost:50051"'),
+        ("regularization.example", '"regularization.example:50051"'),
+        ("http://localhost:50051", '"localhost:50051"'),
+        ("https://localhost:50051/", '"localhost:50051", and tls='),
+        (["http://a:1", "http://b:1"], '"a:1"'),
+    ],
+)
+def test_addresses_of_pages_and_names_without_a_port_are_refused(target: Any, said: str) -> None:
+    """Grpc would look for a server elsewhere; the error says what was probably meant."""
+    with pytest.raises(ArgumentError, match=said):
+        address_of(target)
+
+
 def test_replicas_of_different_families_are_refused() -> None:
     """Grpc cannot list them in one address."""
     with pytest.raises(ArgumentError, match="all have an IPv4 address"):

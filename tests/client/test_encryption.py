@@ -34,19 +34,22 @@ def authority() -> Authority:
 
 @pytest.fixture(scope="module")
 def addresses(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Servers in plain text, with TLS, with mutual TLS, with an expired certificate, and with tokens."""
+    """Servers in plain text, with TLS, mutual TLS, certificates out of their time, and with tokens."""
     folder = tmp_path_factory.mktemp("encryption")
     authority.sign("server").write(folder, "server")
     authority.sign("server", age=2 * HOUR, lasts=timedelta(hours=-1)).write(folder, "expired")
+    authority.sign("server", age=-HOUR, lasts=2 * HOUR).write(folder, "early")
     (folder / "ca.pem").write_bytes(authority.certificate)
     (folder / "token").write_text("s3cret")
     tls = {"tls_certificate": folder / "server.pem", "tls_key": folder / "server.key"}
     expired = {"tls_certificate": folder / "expired.pem", "tls_key": folder / "expired.key"}
+    early = {"tls_certificate": folder / "early.pem", "tls_key": folder / "early.key"}
     kinds: dict[str, dict[str, Any]] = {
         "plain": {},
         "tls": tls,
         "mutual": {**tls, "tls_client_ca": folder / "ca.pem"},
         "expired": expired,
+        "early": early,
         "token": {"token_file": folder / "token"},
     }
     with ExitStack() as stack:
@@ -87,6 +90,8 @@ def test_a_good_connection(addresses: dict[str, str], authority: Authority) -> N
         ("tls", Tls(Authority("other").certificate), tls_errors.NOT_TRUSTED),
         ("tls", Tls(b"nothing"), tls_errors.NO_AUTHORITIES),
         ("tls", "other name", tls_errors.OTHER_NAME),
+        ("tls", "other address", tls_errors.OTHER_NAME),
+        ("early", "own", "the server's certificate is not valid yet: look at the clocks"),
         ("expired", "own", tls_errors.EXPIRED),
         ("mutual", "own", tls_errors.WANTS_CERTIFICATE),
         ("plain", "own", tls_errors.SPEAKS_NO_TLS),
@@ -99,6 +104,7 @@ def test_what_is_wrong_is_said_at_once(
     trusting = {
         "own": Tls(authority.certificate),
         "other name": Tls(authority.certificate, server_name="x.example"),
+        "other address": Tls(authority.certificate, server_name="192.0.2.1"),
     }
     chosen = trusting.get(tls, tls) if isinstance(tls, str) else tls
     for address in (addresses[server], addresses[server].replace("127.0.0.1", "localhost")):
@@ -106,6 +112,13 @@ def test_what_is_wrong_is_said_at_once(
         assert isinstance(error, TlsError)
         assert isinstance(error, UnavailableError)
         assert str(error) == f"{address}: {text}"
+
+
+@pytest.mark.parametrize("field", ["root_certificates", "certificate", "private_key"])
+def test_a_path_in_place_of_a_certificate_is_told(field: str) -> None:
+    """The error says what is wanted, before grpc is given it."""
+    with pytest.raises(TypeError, match=rf"^{field} must be bytes in PEM, .* got str"):
+        Tls(**{"certificate": b"", "private_key": b"", field: "ca.pem"})  # type: ignore[arg-type]
 
 
 def test_where_nobody_is_nothing_is_said_of_encryption() -> None:

@@ -148,7 +148,7 @@ def test_mistakes_are_found_every_time() -> None:
     for _ in range(2):
         with pytest.raises(ArgumentError, match="matches none"):
             layout_of(F4, SHAPES, {"fc.wieght": None, "*": None}, None)
-        with pytest.raises(ArgumentError, match="must be one of block_sparsity, box"):
+        with pytest.raises(ArgumentError, match="must be made as L1Norm"):
             layout_of(F4, SHAPES, {"*": "l1"}, None)  # type: ignore[dict-item] # on purpose
         with pytest.raises(ArgumentError, match="nothing matches"):
             layout_of(F4, SHAPES, None, {})

@@ -89,8 +89,11 @@ def test_questions_differ_by_their_modifiers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("l1",), "a regularizer must be one of block_sparsity, box"),
-        ((Modified(L1),), "a regularizer must be one of block_sparsity, box"),
+        (("l1_norm",), "a regularizer must be made as L1Norm.*, got 'l1_norm': that is L1Norm(...)"),
+        (("L1norm",), "a regularizer must be .*, got 'L1norm'; did you mean 'L1Norm'"),
+        (("nothing of the kind",), "a regularizer must be .*, got 'nothing of the kind'$"),
+        ((L1Norm,), "a regularizer must be .*, got the class L1Norm, not one of it"),
+        ((Modified(L1),), "a regularizer must be .*, got Modified"),
         ((L1, L1), "box must be a Box or None, got L1Norm"),
         ((L1, None, "much"), "smoothing must be a number or None, got 'much'"),
     ],

@@ -99,6 +99,15 @@ def test_a_wrong_plan_is_told_to_be_wrong(target: str, tmp_path: Path, text: str
     assert done.stderr.count("\n") == 1
 
 
+def test_a_wrong_rule_is_told_by_file_and_table(target: str, tmp_path: Path) -> None:
+    """Not only by its place, which the file does not show."""
+    plan = written(tmp_path, f'[head]\n{L1}strength = 1\n["*"]\n{L1}strength = -1\n')
+    done = run("check", plan, "--target", target)
+    assert done.stderr.startswith(f"Error: {plan}: ['*']: header.layout.planned.plan.rules[1].regularizer.")
+    told = json.loads(run("check", plan, "--target", target, "--json").stderr)["error"]
+    assert told["field"] == "header.layout.planned.plan.rules[1].regularizer.l1_norm.strength"
+
+
 @pytest.mark.parametrize(("text", "reason"), FITTING.values(), ids=FITTING)
 def test_a_plan_that_does_not_fit_is_told_so(
     target: str, model: Path, tmp_path: Path, text: str, reason: str

@@ -15,7 +15,12 @@ from tests.support.engine_streams import a_call, stream
 
 WEIGHTS = {"dense": (6, 16), "pointwise": (6, 16, 1, 1), "convolution": (6, 16, 3, 5)}
 every_weight = pytest.mark.parametrize("shape", WEIGHTS.values(), ids=WEIGHTS)
-KINDS = {"normal": lambda x: x, "ties": np.round, "zeros": lambda x: np.where(np.abs(x) < 0.7, 0.0, x)}
+KINDS = {
+    "normal": lambda x: x,
+    "ties": np.round,
+    "zeros": lambda x: np.where(np.abs(x) < 0.7, 0.0, x),
+    "negative_zeros": lambda x: np.where(np.abs(x) < 0.7, -0.0, x),
+}
 
 
 def two_of_four(weight: NDArray[Any]) -> NDArray[np.bool_]:
@@ -46,6 +51,7 @@ def test_weights_that_stay_are_those_that_hardware_takes(
     mask = two_of_four(weight)
     new, figures = proximal_step(weight, NOfM(n=2, m=4, axis=1), 1.0)
     np.testing.assert_array_equal(new, np.where(mask, weight, 0.0))
+    np.testing.assert_array_equal(np.signbit(new), mask & np.signbit(weight))
     assert figures.total.nonzeros == np.count_nonzero(mask & (weight != 0))
     assert penalty(new, NOfM(n=2, m=4, axis=1)).total.penalty.value == 0.0
     inside = np.array_equal(new, weight)

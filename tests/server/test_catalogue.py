@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import grpc
 import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -13,10 +14,7 @@ from regularization.v1.regularization_service_pb2_grpc import RegularizationServ
 from regularization.v1.regularizers_pb2 import Regularizer
 from regularization_kernels.regularizer import REGULARIZERS
 
-from tests.support.messages import SERVICE, TIMEOUT
-
-if TYPE_CHECKING:
-    import grpc
+from tests.support.messages import SERVICE, TIMEOUT, Failed
 
 KINDS: dict[str, Any] = {field.name: field.message_type for field in Regularizer.DESCRIPTOR.fields}
 
@@ -35,6 +33,17 @@ def catalogue(process_channel: grpc.Channel) -> dict[str, Any]:
 def test_catalogue_is_the_schema(catalogue: dict[str, Any]) -> None:
     """The catalogue has every regularizer of the schema, and no other."""
     assert set(catalogue) == set(KINDS) == set(REGULARIZERS)
+
+
+@pytest.mark.parametrize("method", ["ListRegularizers", "ListPlans"])
+def test_what_a_newer_client_asks_for_is_not_left_out(process_channel: grpc.Channel, method: str) -> None:
+    """A field that the server does not know is refused where it lists, too."""
+    ask = process_channel.unary_unary(f"/{SERVICE}/{method}")
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(b"\xea\x3e\x00", timeout=TIMEOUT)
+    failed = Failed.of(caught.value)
+    assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ERROR_REASON_FIELD_UNKNOWN")
+    assert failed.metadata["number"] == "1005"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -114,8 +114,8 @@ def test_several_addresses_from_the_environment(tmp_path: Path) -> None:
         (["--unix-socket-mode", "1777"], "--unix-socket-mode: must be from 0 to 777, got 1777"),
         (["--linger", "-1"], "--linger: must be finite and >= 0, got -1.0"),
         (["--grace-period", "nan"], "--grace-period: must be finite and >= 0, got nan"),
-        (["--tls-key", "key"], "--tls-key: needs a certificate beside it"),
-        (["--tls-certificate", "pem"], "--tls-certificate: needs its key beside it"),
+        (["--tls-key", "key"], "--tls-key: needs --tls-certificate beside it"),
+        (["--tls-certificate", "pem"], "--tls-certificate: needs --tls-key beside it"),
         (
             ["--tls-certificate", "/nowhere/pem", "--tls-key", "key"],
             "--tls-certificate: cannot read /nowhere/pem: No such file",

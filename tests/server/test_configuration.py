@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from click.testing import CliRunner
 from regularization_server import Settings
 from regularization_server.command import main
 from regularization_server.process.configuration import KINDS
+from regularization_server.process.environment import misspelt
 from regularization_server.process.memory_limit import with_budgets
 from regularization_server.process.options import TYPES
+from regularization_server.settings import SettingInvalid
 from regularization_server.units import Unit
 
 from tests.server.test_command import run
@@ -166,9 +169,9 @@ def test_settings_that_contradict_each_other_name_their_place(file: Path) -> Non
     """A setting of the file by file and key, one of a flag by the flag."""
     file.write_text("tls_key = 'key'")
     of_file = CliRunner().invoke(main, ["--check", "--config", str(file)])
-    assert of_file.output == f"Error: {file}: tls_key: needs a certificate beside it\n"
+    assert of_file.output == f"Error: {file}: tls_key: needs --tls-certificate beside it\n"
     of_flag = CliRunner().invoke(main, ["--check", "--tls-key=key"])
-    assert of_flag.output == "Error: --tls-key: needs a certificate beside it\n"
+    assert of_flag.output == "Error: --tls-key: needs --tls-certificate beside it\n"
     assert (of_file.exit_code, of_flag.exit_code) == (2, 2)
 
 
@@ -207,6 +210,78 @@ def test_check_looks_at_the_files(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "--token-file: " in done.stderr
     assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("token_file", "tokens", "a pathlib.Path"),
+        ("cache", "/var/cache", "a pathlib.Path"),
+        ("memory_budget", "2GiB", "a number of bytes"),
+        ("shared_memory", "false", "True or False"),
+        ("listen", "127.0.0.1:0", "a tuple of at least one address"),
+    ],
+)
+def test_a_program_gives_no_texts_for_the_command(name: str, value: str, rule: str) -> None:
+    """What only the command reads from a text is refused by its name, not where it is first used."""
+    with pytest.raises(SettingInvalid, match=f"^{name}: must be {rule}, got ") as caught:
+        Settings(**{name: value})
+    assert caught.value.setting == name
+
+
+MISSPELT = {
+    "REGULARIZATION_MEMROY_BUDGET": "secret",
+    "REGULARIZATION_PROBE_TARGT": "secret",
+    "REGULARIZATION_OWNER_TEAM": "secret",
+}
+# What Kubernetes tells a container of Services named regularization and regularization-metrics.
+OF_SERVICES = dict.fromkeys(
+    (
+        f"REGULARIZATION_{name}"
+        for of in ("", "METRICS_")
+        for name in (f"{of}SERVICE_HOST", f"{of}SERVICE_PORT_GRPC", f"{of}PORT", f"{of}PORT_9464_TCP_ADDR")
+    ),
+    "tcp://10.0.0.1:9464",
+)
+
+
+def test_variables_that_set_nothing_are_told() -> None:
+    """By their names, with what was probably meant; those that are read, or of Services, are not."""
+    set_well = {"REGULARIZATION_MEMORY_BUDGET": "1GiB", "REGULARIZATION_PROBE_TARGET": "a:1", "PATH": ""}
+    told = misspelt(MISSPELT | OF_SERVICES | set_well, main)
+    assert told == [
+        "REGULARIZATION_MEMROY_BUDGET is no setting; did you mean 'REGULARIZATION_MEMORY_BUDGET'?",
+        "REGULARIZATION_OWNER_TEAM is no setting",
+        "REGULARIZATION_PROBE_TARGT is no setting; did you mean 'REGULARIZATION_PROBE_TARGET'?",
+    ]
+    # Without its host it is nobody's.
+    assert misspelt({"REGULARIZATION_METRICS_PORT": "9464"}, main)
+
+
+def test_every_setting_may_be_a_variable() -> None:
+    """No variable that the command shows as one of its own is called misspelt."""
+    told = CliRunner().invoke(main, ["--help"]).output
+    shown = re.findall(r"REGULARIZATION_[A-Z_]+", told)
+    assert len(shown) > len(dataclasses.fields(Settings))
+    assert misspelt(dict.fromkeys(shown, ""), main) == []
+
+
+def test_check_and_log_tell_of_variables(tmp_path: Path) -> None:
+    """A server says it once, whatever its processes, and what the variable holds stays untold."""
+    checked_only = run("--check", PATH="", **MISSPELT)
+    assert checked_only.returncode == 0
+    assert checked_only.stderr.count("Warning: REGULARIZATION_") == len(MISSPELT)
+    for processes in ("1", "2"):
+        with serving(tmp_path, "--processes", processes, environment=MISSPELT) as server:
+            lines = [line for line in server.log.splitlines() if "environment not understood" in line]
+            assert len(lines) == len(MISSPELT)
+            assert "secret" not in server.log + checked_only.stdout + checked_only.stderr
+
+
+def test_a_version_in_the_environment_starts_a_server_all_the_same() -> None:
+    """Whoever keeps the image's version in such a variable gets the settings, not the version."""
+    result = run("--check", PATH="", REGULARIZATION_VERSION="0.1.0")
+    assert (result.returncode, "processes = 1" in result.stdout) == (0, True)
 
 
 def test_processes_have_the_settings_of_the_file(tmp_path: Path, file: Path) -> None:

@@ -170,6 +170,14 @@ def test_a_wrong_file_leaves_the_old_plan_and_says_so(
     assert listed(holder_channel)["one"].error == ""
 
 
+def test_a_wrong_rule_is_told_by_its_table(holder_channel: grpc.Channel, folder: Path) -> None:
+    """The file has tables and no places; both are told."""
+    write(folder, "one", l1(1.0, "v") + l1(-1.0, "*.weight"))
+    assert listed(holder_channel)["one"].error.startswith(
+        "['*.weight']: rules[1].regularizer.l1_norm.strength "
+    )
+
+
 def test_plans_come_and_go_with_their_files(holder_channel: grpc.Channel, folder: Path) -> None:
     """A new one that is wrong is listed with its error, and is no plan; a removed one is gone."""
     write(folder, "three", l1(3.0))
@@ -227,7 +235,7 @@ def test_a_folder_that_is_wrong_at_the_start_is_refused(folder: Path) -> None:
         PlanFolder(folder / "nowhere", LOG)
     write(folder, "two", l1(-2.0))
     with pytest.raises(
-        SettingInvalid, match=r"two\.toml: rules\[0\]\.regularizer\.l1_norm\.strength must be"
+        SettingInvalid, match=r"two\.toml: \['\*'\]: rules\[0\]\.regularizer\.l1_norm\.strength must be"
     ):
         PlanFolder(folder, LOG)
     done = run("--plans", folder, "--listen", f"unix:{folder / 's'}")

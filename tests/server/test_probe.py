@@ -68,6 +68,17 @@ def test_mutual_tls(folder: Path, address: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{address}: SERVING\n")
 
 
+def test_in_plain_text_it_says_what_is_missing(folder: Path, address: str) -> None:
+    """Where it knows by the server's own settings that there is TLS, as beside it in a container."""
+    own = {"REGULARIZATION_LISTEN": address, "REGULARIZATION_TLS_CERTIFICATE": str(folder / "server.pem")}
+    hint = "(the server has TLS here: give --tls-ca)"
+    for more, told in ((own, True), ({"REGULARIZATION_LISTEN": address}, False)):
+        done = subprocess.run(
+            [COMMAND, "probe"], check=False, capture_output=True, text=True, env=os.environ | more
+        )
+        assert (done.returncode, hint in done.stderr) == (1, told)
+
+
 def test_server_name(folder: Path, address: str) -> None:
     """The certificate must bear the name that is asked for, whatever the address is."""
     flags = ("--target", address, "--tls-ca", folder / "ca.pem", "--timeout", "2")

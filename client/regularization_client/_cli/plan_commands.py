@@ -13,10 +13,12 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import Message
 from regularization.patterns import Patterns
+from regularization.plan_file import table_at
 from regularization.v1.plan_pb2 import Plan as PlanMessage
 from regularization.v1.plan_pb2 import PlanRule
 
 from .._config import CallOptions
+from .._errors import RegularizationError
 from .._files import StoredTensor, open_tensors
 from .._planned import Planned, holds_at, load_plan
 from .._request.call import Call
@@ -50,7 +52,11 @@ def check(path: Path, file: Path | None, server: Server) -> str:
     with closing(server.connection()) as connection:
         left = server.conditions().timed()
         for call in _calls(path, plan, file):
-            Chunked(connection).carry_out(call, left())
+            try:
+                Chunked(connection).carry_out(call, left())
+            except RegularizationError as error:
+                error.message = f"{path}: {table_at(error.field, plan)}{error.message}"
+                raise
     return f"{path}: {len(plan.rules)} rules, all right{'' if file is None else f', and all fit {file}'}"
 
 

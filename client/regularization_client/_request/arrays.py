@@ -79,7 +79,7 @@ class Structure:
             raise ArgumentError(
                 f"{what} must be {'one array' if self.single else 'a mapping'}, as the parameters are"
             )
-        arrays = _by_name(value, SINGLE)
+        arrays = _by_name(value, SINGLE, what)
         for name, array in arrays.items():
             own = self.arrays.get(name)
             # What is the same to the last word needs no second look: a model has many arrays.
@@ -260,10 +260,19 @@ def _view(out: npt.ArrayLike) -> AnyArray:
     return array
 
 
-def _by_name(value: Arrays, single: str) -> dict[str, AnyArray]:
+def _by_name(value: Arrays, single: str, what: str = "parameters") -> dict[str, AnyArray]:
     if not isinstance(value, Mapping):
-        return {single: np.asarray(value)}
+        return {single: _array(value, what, None)}
     for name in value:
         if not isinstance(name, str):
             raise ArgumentError(f"names of parameters must be strings, got {name!r}")
-    return {name: np.asarray(array) for name, array in value.items()}
+    return {name: _array(array, what, name) for name, array in value.items()}
+
+
+def _array(value: npt.ArrayLike, what: str, name: str | None) -> AnyArray:
+    try:
+        return np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        # As of a tensor that needs a gradient or lies on another device, or of lists of several lengths.
+        place = what if name is None else f"{what}[{name!r}]"
+        raise ArgumentError(f"{place} must be something that NumPy makes an array of: {error}") from error

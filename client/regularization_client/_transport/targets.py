@@ -23,7 +23,13 @@ def address_of(target: str | Sequence[str]) -> str:
         raise ArgumentError(
             'target must be "host:port", "unix:/path", another of grpc\'s, or several "host:port"'
         )
+    for each in targets:
+        scheme, slashes, rest = each.partition("://")
+        if slashes and scheme in ("http", "https"):
+            text = f'target must be "host:port", as in "{rest.rstrip("/")}", and tls= encrypts, got {each!r}'
+            raise ArgumentError(text)
     if len(targets) == 1:
+        _check_port(targets[0])
         return targets[0]
     if all(each.startswith("unix:") for each in targets):
         return "unix:" + ",".join(each.removeprefix("unix:") for each in targets)
@@ -51,6 +57,12 @@ def stays_on_host(address: str) -> bool:
         host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]") == "localhost" or _loopback(host)
         for host in hosts
     )
+
+
+def _check_port(target: str) -> None:
+    # grpc would take port 443, and say no more than that nobody listens there.
+    if not any(sign in target for sign in ":/"):
+        raise ArgumentError(f'target must have a port, as in "{target}:50051", got {target!r}')
 
 
 def _resolve(target: str) -> dict[socket.AddressFamily, str]:

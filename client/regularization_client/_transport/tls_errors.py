@@ -13,7 +13,7 @@ _SECONDS = 2.0
 _SECONDS_TO_OBJECT = 0.3
 """Time in which a server refuses a client without a certificate, once the client has accepted its own."""
 
-_EXPIRED, _OTHER_NAME = 10, 62
+_NOT_YET, _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 9, 10, 62, 64
 """OpenSSL's numbers of what is wrong with a certificate (X509_V_ERR)."""
 
 SPEAKS_TLS = "the server speaks TLS: add --tls, or --ca for an authority of your own (in Python: tls=Tls())"
@@ -26,6 +26,7 @@ OTHER_NAME = (
     "the server's certificate is for another name (in Python: Tls(server_name=…) says which to expect)"
 )
 EXPIRED = "the server's certificate has expired"
+NOT_YET_VALID = "the server's certificate is not valid yet: look at the clocks"
 WANTS_CERTIFICATE = (
     "the server asks for a client's certificate: give --certificate and --key "
     "(in Python: Tls(certificate=…, private_key=…))"
@@ -33,6 +34,13 @@ WANTS_CERTIFICATE = (
 NO_AUTHORITIES = (
     "there is no certificate in PEM among the authorities to trust (--ca, in Python: root_certificates)"
 )
+
+_OF_CERTIFICATES = {
+    _NOT_YET: NOT_YET_VALID,
+    _EXPIRED: EXPIRED,
+    _OTHER_NAME: OTHER_NAME,
+    _OTHER_ADDRESS: OTHER_NAME,
+}
 
 
 def why_not_connected(address: str, tls: Tls | None) -> str | None:
@@ -74,7 +82,7 @@ def _encrypted(connection: socket.socket, host: str, tls: Tls) -> str | None:
         with context.wrap_socket(connection, server_hostname=tls.server_name or host) as encrypted:
             return _objection(encrypted) if tls.certificate is None else None
     except ssl.SSLCertVerificationError as error:
-        return {_EXPIRED: EXPIRED, _OTHER_NAME: OTHER_NAME}.get(error.verify_code, NOT_TRUSTED)
+        return _OF_CERTIFICATES.get(error.verify_code, NOT_TRUSTED)
     except ssl.SSLError as error:
         return SPEAKS_NO_TLS if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") else None
 

@@ -21,8 +21,8 @@ def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
         optimizer = inner
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ArgumentError(
-            f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}: one of flat "
-            "partitions, as DeepSpeed makes them, has no names for parameters"
+            f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__} (DeepSpeed's is "
+            "none: its flat partitions have no names for parameters)"
         )
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ArgumentError(

@@ -77,8 +77,8 @@ class Trained:
     def _check(self, tensors: Mapping[str, Tensor]) -> None:
         if not tensors:
             raise ArgumentError(
-                "the optimizer must have parameters of the model, and has none: flat partitions, as "
-                f"DeepSpeed makes them, have no names; {_FLAT}"
+                "the optimizer must have parameters of the model, and has none: it is another model's, or it "
+                f"has flat partitions, as DeepSpeed makes them, which have no names; {_FLAT}"
             )
         for name, tensor in tensors.items():
             if tensor.is_meta:

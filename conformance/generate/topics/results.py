@@ -274,6 +274,16 @@ ZEROS = [
         header=ONE,
     ),
     Written(
+        "zeros/runs",
+        "A -0 that is one of those that stay in its run stays -0.",
+        STEP,
+        {"n_of_m": {"n": "1", "m": "2"}},
+        [-0.0, -0.0, -0.0, 1, -0.0, 0],
+        [-0.0, 0, 0, 1, -0.0, 0],
+        header=ONE,
+        convex=False,
+    ),
+    Written(
         "zeros/box_at_0",
         "What a box sets to 0 is +0.",
         STEP,

@@ -200,6 +200,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     the server's log knows the call by. It is the caller's own, of the header "x-request-id" (1 to 64 letters, digits,
     ".", "_" and "-", the first of them a letter or a digit) or else the trace id of "traceparent", where one is
     well-formed, and else made by the server. Every call, whatever its status, has it in the trailer "x-request-id".
+
+    No number that is missing here was ever given out.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

@@ -69,9 +69,10 @@ class RegularizationServiceStub(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -194,9 +195,10 @@ class RegularizationServiceServicer(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -240,6 +242,9 @@ class RegularizationServiceServicer(object):
 
         Errors:
         * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+        * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+        (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+        (ERROR_REASON_PLAN_CHANGED).
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
         (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
         (ERROR_REASON_TOO_MANY_CALLS).
@@ -264,7 +269,7 @@ class RegularizationServiceServicer(object):
         summary.
 
         Errors: as Penalty, and
-        * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+        * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
         subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -321,7 +326,8 @@ class RegularizationServiceServicer(object):
         """Lists every regularizer that this server knows, with formula, parameters and traits.
 
         Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+        * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,8 +336,7 @@ class RegularizationServiceServicer(object):
     def ListPlans(self, request, context):
         """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-        Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        Errors: as ListRegularizers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -427,9 +432,10 @@ class RegularizationService(object):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as

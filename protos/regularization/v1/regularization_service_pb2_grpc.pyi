@@ -70,9 +70,10 @@ class RegularizationServiceStub:
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -120,6 +121,9 @@ class RegularizationServiceStub:
 
     Errors:
     * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+    * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+      (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+      (ERROR_REASON_PLAN_CHANGED).
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
@@ -140,7 +144,7 @@ class RegularizationServiceStub:
     summary.
 
     Errors: as Penalty, and
-    * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+    * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
       subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
     """
     ProximalStep: _grpc.StreamStreamMultiCallable[_regularization_service_pb2.ProximalStepRequest, _regularization_service_pb2.ProximalStepResponse]
@@ -181,13 +185,13 @@ class RegularizationServiceStub:
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
     Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+    * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
     """
     ListPlans: _grpc.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]
     """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-    Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    Errors: as ListRegularizers.
     """
 
 @_typing.type_check_only
@@ -235,9 +239,10 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -282,6 +287,9 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
 
     Errors:
     * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+    * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+      (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+      (ERROR_REASON_PLAN_CHANGED).
     * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
       (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
       (ERROR_REASON_TOO_MANY_CALLS).
@@ -302,7 +310,7 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     summary.
 
     Errors: as Penalty, and
-    * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+    * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
       subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
     """
     ProximalStep: _aio.StreamStreamMultiCallable[_regularization_service_pb2.ProximalStepRequest, _regularization_service_pb2.ProximalStepResponse]  # type: ignore[assignment]
@@ -343,13 +351,13 @@ class RegularizationServiceAsyncStub(RegularizationServiceStub):
     """Lists every regularizer that this server knows, with formula, parameters and traits.
 
     Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+    * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
     """
     ListPlans: _aio.UnaryUnaryMultiCallable[_regularization_service_pb2.ListPlansRequest, _regularization_service_pb2.ListPlansResponse]  # type: ignore[assignment]
     """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-    Errors:
-    * UNAVAILABLE: the server shuts down or is out of reach.
+    Errors: as ListRegularizers.
     """
 
 class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -396,9 +404,10 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     The sign of zero is part of the bits. What a step sets to 0, by a threshold or for a set, is +0, whatever its sign
     was: of sign(x) * max(|x| - t, 0) add 0, or negative elements give -0. A -0 that was sent, and that a step only scales
     or leaves where it is, stays -0 in an exempt segment and with SquaredL2Norm, Huber and Dropout; it becomes +0 with Box,
-    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm, MinMaxNorm and NOfM; with the others it may be either. A negative
-    number that is too small for the data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too;
-    with a loss gradient g it is the sum g + 0, so that a -0 of g becomes +0.
+    L2Norm, LinfNorm, GroupLasso, MaxNorm, UnitNorm and MinMaxNorm; with NOfM it stays -0 where it is one of the n of its
+    run that stay, and becomes +0 otherwise; with the others it may be either. A negative number that is too small for the
+    data type after a step becomes -0. A gradient of 0 is +0, of an exempt segment too; with a loss gradient g it is the
+    sum g + 0, so that a -0 of g becomes +0.
 
     A request says nothing that the server leaves out in silence: a field that it does not know, in a
     request message, in its chunk, or anywhere in its header, is ERROR_REASON_FIELD_UNKNOWN. Written as
@@ -447,6 +456,9 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         * INVALID_ARGUMENT: the header, a chunk, an operand or a value breaks a rule of its field.
+        * FAILED_PRECONDITION: the header names shared memory, and the server offers none
+          (ERROR_REASON_SHARED_MEMORY_UNAVAILABLE), or a plan by a digest that it has no longer
+          (ERROR_REASON_PLAN_CHANGED).
         * RESOURCE_EXHAUSTED: what the call must buffer does not fit the server's memory budget
           (ERROR_REASON_BUDGET_EXCEEDED), or the server has too many calls in flight
           (ERROR_REASON_TOO_MANY_CALLS).
@@ -473,7 +485,7 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         summary.
 
         Errors: as Penalty, and
-        * FAILED_PRECONDITION: theta is outside the set of an indicator (for instance Box), where no
+        * FAILED_PRECONDITION: also where theta is outside the set of an indicator (for instance Box), where no
           subgradient exists (ERROR_REASON_GRADIENT_UNDEFINED, with the element).
         """
 
@@ -538,7 +550,8 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists every regularizer that this server knows, with formula, parameters and traits.
 
         Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        * INVALID_ARGUMENT: the request is not that message, or has a field that the server does not know.
+        * UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED, INTERNAL: as Penalty.
         """
 
     @_abc_1.abstractmethod
@@ -549,8 +562,7 @@ class RegularizationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_regularization_service_pb2.ListPlansResponse, _abc.Awaitable[_regularization_service_pb2.ListPlansResponse]]:
         """Lists the plans that this server holds, which headers may name (see PlanAtStep), as they are now.
 
-        Errors:
-        * UNAVAILABLE: the server shuts down or is out of reach.
+        Errors: as ListRegularizers.
         """
 
 def add_RegularizationServiceServicer_to_server(servicer: RegularizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,6 +25,8 @@ class Regularizer(_message.Message):
 
     In the formulas x is the segment's elements (less the reference, where one is sent), |x| absolute
     values, t = step_size * strength, and S(x, t) = sign(x) * max(|x| - t, 0).
+
+    No number that is missing here was ever given out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -242,7 +244,7 @@ class Regularizer(_message.Message):
 
     @_builtins.property
     def group_scad(self) -> Global___GroupScad:
-        """sum over groups of weight * scad of the norm: likewise."""
+        """sum over groups of weight * scad of the norm: whole groups to zero, large groups left alone."""
 
     @_builtins.property
     def unit_norm(self) -> Global___UnitNorm:
@@ -441,8 +443,9 @@ Global___ElasticNet: _TypeAlias = ElasticNet  # noqa: Y015
 class Box(_message.Message):
     """Penalty 0 where lower <= x <= upper everywhere, plus infinity otherwise. Gradient 0 inside, undefined
     outside. Proximal step: x clipped to the bounds. The bounds are rounded to the layout's
-    data type. With a reference r they are r + lower and r + upper, element by element. At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper:
-    ERROR_REASON_FIELD_OUT_OF_RANGE. Source: Arjovsky et al. 2017 (weight clipping).
+    data type. With a reference r they are r + lower and r + upper, element by element.
+    At least one must be set: ERROR_REASON_FIELD_MISSING. lower <= upper: ERROR_REASON_FIELD_OUT_OF_RANGE.
+    Source: Arjovsky et al. 2017 (weight clipping).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -478,7 +481,9 @@ Global___Box: _TypeAlias = Box  # noqa: Y015
 class GroupLasso(_message.Message):
     """Penalty strength * sum over groups g of weight_g * |x_g|, the Euclidean norm of the group.
     Gradient strength * weight_g * x_g / |x_g|, 0 for a zero group. Proximal step
-    max(0, 1 - t * weight_g / |x_g|) * x_g, 0 for a zero group. Source: Yuan and Lin 2006.
+    max(0, 1 - t * weight_g / |x_g|) * x_g, 0 for a zero group. With step_scales, t_i = step_size * scale_i * strength *
+    weight_g: x_i / (1 + t_i / r), r > 0 the root of sum over the group of (x_i / (r + t_i))^2 = 1, and 0 where there is
+    none. Source: Yuan and Lin 2006.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -842,9 +847,9 @@ Global___NegativeEntropy: _TypeAlias = NegativeEntropy  # noqa: Y015
 
 @_typing.final
 class SparseGroupLasso(_message.Message):
-    """Penalty l1_strength * sum |x| + group_strength * sum over groups g of weight_g * |x_g|. Gradient the sum of both
-    rows' (minimum norm). Proximal step: group_lasso's of l1_norm's. Source: Simon, Friedman, Hastie and
-    Tibshirani 2013.
+    """Penalty l1_strength * sum |x| + group_strength * sum over groups g of weight_g * |x_g|. Gradient: the sum of those of
+    L1Norm and GroupLasso. Proximal step: that of L1Norm, and from there that of GroupLasso, with step_scales too.
+    Source: Simon, Friedman, Hastie and Tibshirani 2013.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1258,9 +1263,10 @@ Global___TopK: _TypeAlias = TopK  # noqa: Y015
 
 @_typing.final
 class Slope(_message.Message):
-    """Penalty sum of lambda_i * |x|_(i), |x|_(1) the largest magnitude. Gradient: the minimum-norm subgradient, which averages the
-    lambdas of equal magnitudes (and is a projection at 0). Proximal step: sort, subtract, pool adjacent violators, clip
-    at 0, unsort. Source: Bogdan, van den Berg, Sabatti, Su and Candes 2015.
+    """Penalty sum of lambda_i * |x|_(i), |x|_(1) the largest magnitude. Gradient sign(x) * lambda_i by the magnitude's rank i,
+    of equal magnitudes the mean of their lambdas; 0 at 0. Proximal step: sort, subtract t_i = step_size * lambda_i, pool
+    adjacent violators, clip at 0, unsort. Source: Bogdan, van den Berg, Sabatti, Su and Candes 2015; Bondell and Reich
+    2008 (Oscar).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1470,7 +1476,7 @@ Global___FusedLasso: _TypeAlias = FusedLasso  # noqa: Y015
 @_typing.final
 class TrendFilter(_message.Message):
     """Penalty strength * sum |differences of order order + 1| along the last axis; order 0 is total_variation. Gradient: the
-    minimum-norm subgradient, iterated likewise; from order 1 on a difference counts as 0 up to 2^(order + 1) times the
+    minimum-norm subgradient, iterated where differences are 0; from order 1 on a difference counts as 0 up to 2^(order + 1) times the
     distance of neighbours in the layout's data type (of floating point at the row's largest magnitude). Proximal
     step: iterated until the duality gap is at most 1e-12 of the objective, or no longer falls, which for large strengths,
     orders and lengths may be at 1e-7; where t is more than about 1e9 times the row's magnitude, the answer may be the

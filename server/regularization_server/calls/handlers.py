@@ -19,6 +19,7 @@ from regularization.v1.regularization_service_pb2 import ListPlansRequest, ListR
 from ..contract.answers import Answer
 from ..contract.augmentation import AugmentAnswer
 from ..contract.refusals import MessageUnreadable
+from .messages import check_says_nothing
 from .read_ahead import ahead
 from .service import SERVICE
 from .training import AUGMENTATION, EARLY_STOPPING
@@ -48,9 +49,11 @@ def handlers_of(service: RegularizationService, stack: Stack) -> grpc.GenericRpc
         return _one_answer(_path(SERVICE, name), method, stack, decode)
 
     def listing(name: str, method: Callable[[Any], Message], request_type: type[Message]) -> Handler:
-        return _unary(
-            _path(SERVICE, name), lambda request, _: method(request), stack, request_type.FromString
-        )
+        def listed(request: Message, _: CallContext) -> Message:
+            check_says_nothing(request)
+            return method(request)
+
+        return _unary(_path(SERVICE, name), listed, stack, request_type.FromString)
 
     return grpc.method_handlers_generic_handler(
         SERVICE,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from google.protobuf.message import Message
 from regularization import wire
+from regularization.fields import unknown_fields
 
 from ..contract.refusals import FieldUnknown, HeaderMissing, HeaderRepeated, TooManyEmptyMessages
 
@@ -73,6 +75,16 @@ def statistics_of(requests: Iterable[wire.CombineRequest], begin: int = 0) -> It
             empty = _one_more(empty, index)
         if request.statistics is not None:
             yield index, request.statistics
+
+
+def check_says_nothing(request: Message) -> None:
+    """Check that a request whose message has no fields has none of a newer schema, either.
+
+    Raises:
+        FieldUnknown: If it has one.
+    """
+    for unknown in unknown_fields(request):
+        raise FieldUnknown.at(unknown.message, unknown.number, "the request ")
 
 
 def _one_more(empty: int, index: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from regularization.plan_file import plan_of
+from regularization.plan_file import plan_of, table_at
 from regularization.v1.plan_pb2 import HeldPlan
 from regularization_kernels.errors import RegularizationError
 
@@ -147,8 +147,8 @@ class PlanFolder:
         before = self._held.get(name)
         try:
             message = _message(self._folder / f"{name}{ENDING}")
-            plan = Plan(message)
-        except (OSError, ValueError, RegularizationError) as error:
+            plan = _plan(message)
+        except (OSError, ValueError) as error:
             text = clipped(str(error), LONGEST_ERROR)
             self._log.warning("plan refused", plan=name, error=text)
             if before is None:
@@ -174,3 +174,15 @@ def _message(path: Path) -> plan_pb2.Plan:
     if message.ByteSize() > LARGEST:
         raise ValueError(f"must have at most {LARGEST} bytes as a message, has {message.ByteSize()}")
     return message
+
+
+def _plan(message: plan_pb2.Plan) -> Plan:
+    """The plan that a message says.
+
+    Raises:
+        ValueError: If it says what cannot be, with the table of the file.
+    """
+    try:
+        return Plan(message)
+    except RegularizationError as error:
+        raise ValueError(f"{table_at(error.field, message)}{error}") from error
