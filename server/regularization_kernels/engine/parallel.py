@@ -19,7 +19,6 @@ from .chunk import Chunk
 from .figures import Summary
 from .helpers import on_threads
 from .run import Run
-from .units import SHORT
 from .whole_vectors.reduced import resolved_call
 from .workspace import PIECE
 
@@ -28,6 +27,9 @@ _STRIDE = 16 * PIECE  # so much is fed at once that Python's share does not coun
 _WORTH_ANOTHER = 4 * PIECE
 """Elements with which a third thread, or one more, saves more time than it costs: on 16 cores a step of 10^7
 took 8 to 10 ms with 2 to 8 threads, and 16 ms with 16."""
+
+_BUSY = 1 << 14
+"""Elements of a segment, on average, below which a second thread finds no work: Python has as much."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +68,7 @@ def run_whole(
     with np.errstate(all="ignore"), interruptible(check):
         threads = min(threads, max(2, (call.end - call.begin) // _WORTH_ANOTHER))
         call = resolved_call(call, chunk, threads, check, budget)
-    if call.end - call.begin < SHORT * len(call.layout.segments):
+    if call.end - call.begin < _BUSY * len(call.layout.segments):
         threads = 1  # what Python does for each of many short segments, no two threads do at once
     ranges = list(pairwise(call.layout.cuts(call.begin, call.end, threads)))
     if len(ranges) == 1:

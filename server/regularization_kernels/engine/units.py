@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .prepared_segment import PreparedSegment
 
-SHORT = 1 << 14
+SHORT = 1 << 16
 """Elements of a segment up to which it goes along with its neighbours."""
 
 MOST = 256
