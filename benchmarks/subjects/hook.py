@@ -6,8 +6,8 @@ Run it with ``python -m benchmarks.subjects.hook``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,14 +111,13 @@ def run(*, quick: bool = False) -> Hooks | None:
     except ImportError:
         console.print("PyTorch is not installed: nothing was measured.")
         return None
-    torch.set_num_threads(1)
     places = ["wire", SHARED]
     if torch.cuda.is_available():
         places += [OVER_THE_WIRE, LANDED]
         console.print(f"[dim]{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     cases = [(place, size, tensors) for place in places for size in AIMS for tensors in (1, 10)]
     plain, added, theirs = {}, {}, {}
-    with started(regularization_server) as server, Client(server.address) as client:
+    with one_thread(torch), started(regularization_server) as server, Client(server.address) as client:
         for case in cases:
             plain[case], added[case], theirs[case] = _measured(torch, client, case, rounds, server.settle)
     print_table(
@@ -134,6 +133,17 @@ def run(*, quick: bool = False) -> Hooks | None:
         ],
     )
     return Hooks(added)
+
+
+@contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """Leaves PyTorch one thread for that time: other benchmarks follow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measured(

@@ -146,8 +146,8 @@ class Settings:
     threads: int | None = _setting(
         None,
         Unit.COUNT,
-        "Threads that work at once on a call on shared memory; results do not depend on it. Unset: "
-        "as many as the process may use cores.",
+        "Threads that may work at once on a call on shared memory, fewer of them on a short one; results do "
+        "not depend on it. Unset: as many as the process may use cores.",
         at_least=1,
     )
     blas_threads: int = _setting(

@@ -118,7 +118,7 @@ def test_what_is_wrong_is_said_at_once(
 def test_a_path_in_place_of_a_certificate_is_told(field: str) -> None:
     """The error says what is wanted, before grpc is given it."""
     with pytest.raises(TypeError, match=rf"^{field} must be bytes in PEM, .* got str"):
-        Tls(**{"certificate": b"", "private_key": b"", field: "ca.pem"})  # type: ignore[arg-type]
+        Tls(**{"certificate": b"", "private_key": b"", field: "ca.pem"})  # type: ignore[arg-type] # that is the mistake
 
 
 def test_where_nobody_is_nothing_is_said_of_encryption() -> None:

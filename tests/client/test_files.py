@@ -141,7 +141,7 @@ def archive_bytes(name: str, changes: dict[int, int], entry_of: bytes = b"PK\x01
     from io import BytesIO
 
     file = BytesIO()
-    np.savez(file, **{name: TENSORS["w"]})  # type: ignore[arg-type]
+    np.savez(file, **{name: TENSORS["w"]})  # type: ignore[arg-type] # a name may be allow_pickle
     data = bytearray(file.getvalue())
     begin = data.index(entry_of)
     for at, value in changes.items():

@@ -330,14 +330,7 @@ def test_a_loop_over_all_of_them_has_the_same_bits(
         arrays["loss_gradients"] = numbers(total, data_type, 1)
     call = Call(method, layout_of(sizes, *regularizers, data_type=data_type), step_size=0.7, **options)
     for cuts in [], [1], [100, 302, 7000], [total // 2]:
-        with loops_from(1 << 62, monkeypatch):
-            by_numpy = outcome(call, arrays, cuts)
-        with loops_from(1, monkeypatch):
-            outcome(call, arrays, cuts)
-            compilation.wait_until_compiled()
-            with monkeypatch.context() as patch:
-                patch.setattr(SegmentOperator, "compute", nothing)
-                assert outcome(call, arrays, cuts) == by_numpy
+        check_loops(call, arrays, cuts, 1, monkeypatch)
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="needs Numba")
@@ -348,9 +341,16 @@ def test_a_few_elements_of_many_go_by_the_loop_of_all(
     """Where a chunk ends says nothing of whether a loop is worth while, for neighbours and for one alone."""
     call = Call(Method.PROXIMAL_STEP, layout_of(sizes, L1Norm(strength=0.3)), step_size=0.7)
     arrays, cuts = {"parameters": numbers(900, FLOAT32, 0)}, [7, 100, 890]
-    with loops_from(901, monkeypatch):
+    check_loops(call, arrays, cuts, 900, monkeypatch)
+
+
+def check_loops(
+    call: Call, arrays: dict[str, Any], cuts: list[int], least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loops that are worth while from so many elements on do all the work, with NumPy's bits."""
+    with loops_from(1 << 62, monkeypatch):
         by_numpy = outcome(call, arrays, cuts)
-    with loops_from(900, monkeypatch):
+    with loops_from(least, monkeypatch):
         outcome(call, arrays, cuts)
         compilation.wait_until_compiled()
         with monkeypatch.context() as patch:

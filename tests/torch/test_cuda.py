@@ -116,24 +116,6 @@ def test_parameters_on_a_gpu_land_in_shared_memory(client: Client, device: str) 
     }
 
 
-def test_steps_of_several_streams_share_one_place(client: Client) -> None:
-    """What the last step puts back is read before the next one lands there."""
-    model = nn.Linear(4096, 2048, bias=False, device="cuda")
-    plain = copy.deepcopy(model)
-    streams = [torch.cuda.Stream() for _ in range(3)]
-    with share_parameters(model, client):
-        for made in (model, plain):
-            optimizer = sgd(made)
-            ProximalStep(client, made, optimizer, L1Norm(strength=1e-3))
-            for number in range(12):
-                stream = streams[number % 3]
-                stream.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(stream):
-                    optimizer.step()
-                torch.cuda.current_stream().wait_stream(stream)
-    assert bits(model) == bits(plain)
-
-
 def test_memory_is_not_given_back_while_the_gpu_reads_it(client: Client) -> None:
     """Model, optimizer and memory end right after a step; the parameter has the step's result."""
     for _ in range(5):

@@ -85,9 +85,6 @@ class OnHost:
 
     def land(self, tensor: Tensor, landing: Landing) -> None:
         """Copy a tensor to its place in the host's memory, where it is after ``wait``."""
-        if landing.left is not None:
-            # Another stream may have put the last step's result back.
-            torch.cuda.current_stream(tensor.device).wait_event(landing.left)
         self.copy(tensor, landing.home)
         self._copies.append((tensor, landing.home))
         self._landings.append((tensor.device, landing))
